@@ -1,0 +1,1 @@
+"""What the normalization layers of a trained model are really doing."""

@@ -1,0 +1,35 @@
+"""A batch of input data and what a model says of its inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One batch: arrays that share their first axis, the samples.
+
+    `names` holds one input name for each array; None feeds them by position.
+    """
+
+    arrays: tuple[Array, ...]
+    names: tuple[str, ...] | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of samples."""
+        return int(self.arrays[0].shape[0])
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """An input as the model file declares it; a dimension that is free or unknown is None."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...] | None

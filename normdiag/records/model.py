@@ -1,0 +1,82 @@
+"""What a model file says: its normalization layers and its identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from normdiag.records.batch import InputSpec
+
+NormKind = Literal[
+    "batch_norm",
+    "layer_norm",
+    "instance_norm",
+    "group_norm",
+    "rms_norm",
+    "layer_or_group_norm",
+]
+Origin = Literal["module", "function", "operator", "decomposed", "weights"]
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class NormLayer:
+    """One normalization layer. What the file does not say is None, never a guess.
+
+    gamma, beta, running_mean and running_var have shape (channels,), or the normalized shape for LayerNorm
+    and RMSNorm, in the dtype in which they are stored. `momentum` follows PyTorch: new = (1 - momentum) * old +
+    momentum * batch. `training` is the flag stored with the layer (ONNX: training_mode). `groups` is GroupNorm's.
+    `normalized_rank` is the number of trailing axes that LayerNorm or RMSNorm spans. `class_name` is the module class,
+    ONNX operator or pattern that it was recognised from. `notes` are facts for the reader, one sentence each.
+    """
+
+    name: str
+    kind: NormKind
+    origin: Origin
+    channels: int | None = None
+    eps: float | None = None
+    momentum: float | None = None
+    gamma: Array | None = None
+    beta: Array | None = None
+    running_mean: Array | None = None
+    running_var: Array | None = None
+    num_batches_tracked: int | None = None
+    training: bool | None = None
+    groups: int | None = None
+    normalized_rank: int | None = None
+    class_name: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether stored running statistics are known."""
+        return self.running_mean is not None and self.running_var is not None
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Where a model came from. `notes` say what was taken from the file, stripped, or could not be read."""
+
+    path: str | None
+    format: str
+    backend: Literal["pytorch", "onnx", "weights"]
+    sha256: str | None
+    size_bytes: int | None
+    parameters: int | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A loaded model. `program` is what its backend runs (a torch.nn.Module, an OnnxProgram), or None for weights alone.
+
+    `why_not_run` says, where program is None, why nothing can be run and which option would change that.
+    """
+
+    info: ModelInfo
+    layers: tuple[NormLayer, ...]
+    inputs: tuple[InputSpec, ...] = ()
+    program: Any = None
+    why_not_run: str | None = None
