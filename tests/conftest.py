@@ -1,0 +1,41 @@
+"""Shared fixtures: the folder of third-party models, Hypothesis profiles, quiet and single-threaded backends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Before torch or onnxruntime is imported: one thread per test worker, and nothing written outside the repository.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+# No deadlines: a shared runner is slow at random. `ci` repeats the same examples, so that a red build can be repeated.
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+REAL_MODELS = REPOSITORY.parent / "shared" / "real"
+
+
+@pytest.fixture(scope="session")
+def real() -> Callable[[str], Path]:
+    """Path of a third-party model or data file beside the repository; skips the test where it is missing."""
+
+    def find(relative: str) -> Path:
+        path = REAL_MODELS / relative
+        if not path.exists():
+            pytest.skip(f"third-party file not here: {path}")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The folder of bundled sample models."""
+    return REPOSITORY / "sample_models"
