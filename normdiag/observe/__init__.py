@@ -1,0 +1,1 @@
+"""Running data through a model and keeping nothing but sums."""

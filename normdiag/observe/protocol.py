@@ -1,0 +1,50 @@
+"""What a backend offers to be observed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normdiag.records import Batch, Evidence, NormLayer
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Mean and variance of a layer's input per channel: float64 arrays of shape (C,)."""
+
+    mean: NDArray[np.float64]
+    var: NDArray[np.float64]
+
+
+class Runner(Protocol):
+    """A loaded model that can be run with its normalization layers and activations watched.
+
+    Every method raises InputError where the data does not fit the model. The model is left as it was found.
+    """
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The only batch size that the model accepts, or None."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be watched or measured, one sentence each; complete after the first observe()."""
+
+    def layers(self) -> tuple[NormLayer, ...]:
+        """The normalization layers in the order in which they ran; complete after the first observe()."""
+
+    def observe(self, batch: Batch) -> Evidence:
+        """Pass E and, with two samples or more and a BatchNorm to replace, pass B of one batch, as sums."""
+
+    def outputs(
+        self,
+        batch: Batch,
+        *,
+        batch_statistics: bool = False,
+        statistics: Mapping[str, Statistics] | None = None,
+    ) -> Mapping[str, NDArray[Any]]:
+        """The model's outputs by name: as deployed, as in pass B, or with the statistics of the named layers replaced."""

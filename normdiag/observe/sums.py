@@ -1,0 +1,36 @@
+"""From what a backend sums over positions to the five sums of a channel (DESIGN, section 3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normdiag.records import ChannelSums
+
+Array = NDArray[Any]
+
+# The mean of (x - mu)^2 taken from raw float32 sums loses log10(1 + mu^2/var) digits. Up to this ratio one digit is
+# lost of the seven, which a drift to 1e-5 can spare; above it the backend subtracts mu before it sums.
+SHIFT_RATIO = 10.0
+
+
+def channel_sums(total: Array, square: Array, positions: int, mean: Array) -> ChannelSums:
+    """The five sums of one batch from its raw per-sample sums.
+
+    `total` and `square`, both (N, C), are the sums of x and x^2 over the `positions` of each channel; `mean` (C,) is
+    the stored running_mean, or zeros where the backend has already subtracted it. The shift is done in float64:
+    m = total/P - mean; q = square/P - 2 mean total/P + mean^2 (floored at m^2, which rounding alone can undercut).
+    """
+    mu = np.asarray(mean, np.float64)
+    average = np.asarray(total, np.float64) / positions
+    m = average - mu
+    q = np.asarray(square, np.float64) / positions - mu * (2.0 * average - mu)
+    return ChannelSums.of(m, np.maximum(q, m * m))
+
+
+def needs_shift(mean: Array, var: Array) -> bool:
+    """Whether any channel's stored mean (C,) is so large beside its stored variance (C,) that raw sums lose digits."""
+    mu, variance = np.asarray(mean, np.float64), np.asarray(var, np.float64)
+    return bool(np.any(mu * mu > SHIFT_RATIO * np.maximum(variance, 0.0)))
