@@ -1,0 +1,94 @@
+"""The batch-vs-eval gap: a network's outputs under batch statistics against those under running statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normdiag.records import OutputSums
+
+Floats = NDArray[np.float64]
+Array = NDArray[Any]
+
+# Rows are taken as probabilities when they add up to 1 within what half precision loses over a thousand classes.
+PROBABILITY_TOLERANCE = 1e-2
+# Values that are turned into float64 at a time: 8 MB, so that a comparison costs no memory to speak of.
+CHUNK = 1 << 20
+
+
+def compare_outputs(reference: Mapping[str, Array], other: Mapping[str, Array]) -> dict[str, OutputSums]:
+    """The sums of every output that both have in the same shape, by name.
+
+    Integer outputs (labels, counts) are left out beside floating ones: the distance of two labels means nothing.
+    """
+    pairs = {name: (y, other[name]) for name, y in reference.items() if name in other and y.shape == other[name].shape}
+    floating = {name: pair for name, pair in pairs.items() if is_floating(pair[0])}
+    return {name: output_sums(y, changed) for name, (y, changed) in (floating or pairs).items() if _numeric(y)}
+
+
+def output_sums(reference: Array, other: Array) -> OutputSums:
+    """The sums of one output of any shape under running statistics (reference) and under batch statistics (other).
+
+    Both have the same shape and a real numeric dtype; the arithmetic is float64. Floating outputs of shape (N, K) with
+    K > 1 count as scores of K classes: log-odds, or probabilities where every row already is a distribution.
+    """
+    difference_square, reference_square = _squares(reference.ravel(), other.ravel())
+    if not (reference.ndim == 2 and reference.shape[1] > 1 and is_floating(reference)):
+        return OutputSums(difference_square, reference_square)
+    y, changed = reference.astype(np.float64), other.astype(np.float64)
+    disagreements = int(np.count_nonzero(y.argmax(1) != changed.argmax(1)))
+    divergence = float(jensen_shannon(*_distributions(y, changed)).sum())
+    return OutputSums(difference_square, reference_square, len(y), disagreements, divergence)
+
+
+def jensen_shannon(p: Floats, q: Floats) -> Floats:
+    """Jensen-Shannon divergence in nats (0 to ln 2) of each row of p from the same row of q, both (N, K); (N,).
+
+    JS = (KL(p | m) + KL(q | m)) / 2 with m = (p + q) / 2 (Lin 1991).
+    """
+    middle = (p + q) / 2
+    return np.maximum((_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2, 0.0)
+
+
+def is_floating(array: Array) -> bool:
+    """Whether the dtype is a floating one; bfloat16 and float8 of ml_dtypes count."""
+    return array.dtype.kind == "f" or (array.dtype.kind == "V" and "float" in array.dtype.name)
+
+
+def _numeric(array: Array) -> bool:
+    return array.dtype.kind in "fiub" or is_floating(array)
+
+
+def _squares(reference: Array, other: Array) -> tuple[float, float]:
+    difference_square = reference_square = 0.0
+    for start in range(0, reference.size, CHUNK):
+        y = reference[start : start + CHUNK].astype(np.float64)
+        difference = other[start : start + CHUNK].astype(np.float64) - y
+        difference_square += float(np.dot(difference, difference))
+        reference_square += float(np.dot(y, y))
+    return difference_square, reference_square
+
+
+def _distributions(y: Floats, changed: Floats) -> tuple[Floats, Floats]:
+    if _are_probabilities(y) and _are_probabilities(changed):
+        return y / y.sum(1, keepdims=True), changed / changed.sum(1, keepdims=True)
+    return _softmax(y), _softmax(changed)
+
+
+def _are_probabilities(rows: Floats) -> bool:
+    return bool((rows >= 0).all() and (np.abs(rows.sum(1) - 1) < PROBABILITY_TOLERANCE).all())
+
+
+def _softmax(rows: Floats) -> Floats:
+    with np.errstate(invalid="ignore"):  # inf - inf is nan, and nan is what such a row has to say
+        odds = np.exp(rows - rows.max(1, keepdims=True))
+    return np.asarray(odds / odds.sum(1, keepdims=True))
+
+
+def _relative_entropy(p: Floats, m: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(p == 0, 0.0, p * np.log(p / m))
+    return np.asarray(terms.sum(1))
