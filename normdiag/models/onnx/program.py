@@ -1,0 +1,86 @@
+"""What an ONNX file says: the graph that runs, and where its normalization layers and activations sit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from normdiag.records import InputSpec, NormLayer
+
+Where = Literal["graph", "subgraph"]
+
+
+@dataclass(frozen=True, eq=False)
+class NormSite:
+    """One normalization layer in the graph.
+
+    `input` is the tensor that is normalized, (N, C, ...) for batch, group and instance norm; `output` the tensor after
+    gamma and beta. Where the operator adds tensors first (SkipLayerNormalization), `addends` names them, the
+    normalized tensor is their sum, and `input` is the first. `nodes` are the indexes into `proto.graph.node` of
+    what the layer is made of, ascending; empty in a subgraph. `axes` are the axes of `input` that one mean
+    is taken over, negative ones from the end; empty for batch norm and where each group spans C / groups channels and
+    all positions. `channel_axis` is the axis of C, or for layer and RMS norm of the features. `rank` is that of `input`,
+    None if unknown. A site that cannot be watched says why in `obstacle`.
+    """
+
+    layer: NormLayer
+    input: str
+    output: str
+    nodes: tuple[int, ...] = ()
+    where: Where = "graph"
+    axes: tuple[int, ...] = ()
+    channel_axis: int = 1
+    rank: int | None = None
+    addends: tuple[str, ...] = ()
+    obstacle: str | None = None
+
+    @property
+    def watchable(self) -> bool:
+        """Whether the tensors of this layer can be read from outside while the graph runs."""
+        return self.obstacle is None
+
+
+@dataclass(frozen=True, eq=False)
+class ActivationSite:
+    """One activation function in the graph: y = f(x) elementwise, x the tensor `input`, y the tensor `output`.
+
+    `kind` is a name out of normdiag.observe.activations. `parameters` are those that the graph gives, under their ONNX names:
+    alpha (leaky_relu, elu, selu, hard_sigmoid), beta (hard_sigmoid), gamma (selu), min and max (clip). `unit_axis`
+    is the axis of the units; it may be negative. `nodes`, `where`, `rank` and `obstacle` as for NormSite.
+    """
+
+    name: str
+    kind: str
+    input: str
+    output: str
+    nodes: tuple[int, ...] = ()
+    where: Where = "graph"
+    unit_axis: int = 1
+    rank: int | None = None
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    obstacle: str | None = None
+
+    @property
+    def watchable(self) -> bool:
+        """Whether the tensors of this activation can be read from outside while the graph runs."""
+        return self.obstacle is None
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxProgram:
+    """A parsed model: `proto` is an onnx.ModelProto whose local functions are inlined; its external data stays on disk.
+
+    `folder` is where external data is looked for (every location is checked to lie inside it). `sites` and `activations`
+    are in graph order, those of a subgraph at the place of the node that holds it. `inputs` are the graph inputs that
+    a user must feed. `parameters` counts the elements of all floating-point initializers.
+    """
+
+    proto: Any
+    folder: Path
+    sites: tuple[NormSite, ...] = ()
+    activations: tuple[ActivationSite, ...] = ()
+    inputs: tuple[InputSpec, ...] = ()
+    parameters: int = 0
+    notes: tuple[str, ...] = ()
