@@ -47,4 +47,4 @@ class Runner(Protocol):
         batch_statistics: bool = False,
         statistics: Mapping[str, Statistics] | None = None,
     ) -> Mapping[str, NDArray[Any]]:
-        """The model's outputs by name: as deployed, as in pass B, or with the statistics of the named layers replaced."""
+        """The outputs by name: as deployed, as in pass B, or with the statistics of the named layers replaced."""

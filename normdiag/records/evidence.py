@@ -123,8 +123,8 @@ class ActivationSums:
 class OutputSums:
     """One output under running statistics (reference, y) against the same under batch statistics (y').
 
-    Sums over all elements of (y' - y)^2 and y^2; for outputs of shape (N, K) also, over `rows` samples, the number whose
-    argmax differs and the sum of the Jensen-Shannon divergences in nats.
+    Sums over all elements of (y' - y)^2 and y^2; for outputs of shape (N, K) also, over `rows` samples, the number
+    whose argmax differs and the sum of the Jensen-Shannon divergences in nats.
     """
 
     difference_square: float

@@ -70,9 +70,9 @@ class ModelInfo:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A loaded model. `program` is what its backend runs (a torch.nn.Module, an OnnxProgram), or None for weights alone.
+    """A loaded model.
 
-    `why_not_run` says, where program is None, why nothing can be run and which option would change that.
+    `program` is what its backend runs (a torch.nn.Module, an OnnxProgram), or None for weights alone. `why_not_run` says, where program is None, why nothing can be run and which option would change that.
     """
 
     info: ModelInfo
