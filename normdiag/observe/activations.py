@@ -22,9 +22,6 @@ SATURATION_THRESHOLD = 1.0 - math.tanh(2.0) ** 2
 SELU_ALPHA = 1.6732632423543772
 SELU_SCALE = 1.0507009873554805
 
-# Half of the values of these are inactive in a healthy network: only units that are inactive throughout tell anything.
-RECTIFIERS = frozenset("relu leaky_relu relu6 clip elu selu gelu gelu_tanh silu hard_swish mish softplus".split())
-
 
 @dataclass(frozen=True)
 class Activation:

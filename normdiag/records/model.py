@@ -72,7 +72,8 @@ class ModelInfo:
 class Model:
     """A loaded model.
 
-    `program` is what its backend runs (a torch.nn.Module, an OnnxProgram), or None for weights alone. `why_not_run` says, where program is None, why nothing can be run and which option would change that.
+    `program` is what its backend runs (a torch.nn.Module, an OnnxProgram), or None for weights alone. `why_not_run`
+    says, where program is None, why nothing can be run and which option would change that.
     """
 
     info: ModelInfo

@@ -1,0 +1,16 @@
+"""From sums to numbers with error bars: pure numpy."""
+
+from normdiag.metrics.activations import gradient_product, measure_activations
+from normdiag.metrics.drift import batch_noise, measure_drift, observed_statistics
+from normdiag.metrics.gap import measure_gap
+from normdiag.metrics.layers import measure_layers
+
+__all__ = [
+    "batch_noise",
+    "gradient_product",
+    "measure_activations",
+    "measure_drift",
+    "measure_gap",
+    "measure_layers",
+    "observed_statistics",
+]
