@@ -63,10 +63,8 @@ def measure_drift(sums: ChannelSums, var: NDArray[Any], eps: float) -> Drift:
         s = np.sqrt(np.asarray(var, np.float64) + eps)
         s = np.where(s > 0, s, np.nan)
         z, r = observed.shift / s, np.sqrt(observed.var + eps) / s
-        d = np.hypot(z, r - 1.0)
-        var_z, var_r, cov_zr = _delta(observed, s, r, sums.count)
-        se_d = np.sqrt(np.maximum(_directional(z, r, d, var_z, var_r, cov_zr), 0.0))
-    return _over_layer(sums.count, z, r, d, np.sqrt(var_z), np.sqrt(var_r), se_d)
+        error = _standard_errors(observed, s, r, sums.count)
+        return _over_layer(sums.count, z, r, error)
 
 
 def batch_noise(drift: Drift, batch_size: int) -> float:
@@ -77,33 +75,63 @@ def batch_noise(drift: Drift, batch_size: int) -> float:
     return float(np.sqrt(np.mean(drift.floor**2) * drift.samples / batch_size))
 
 
-def _delta(observed: Moments, s: Floats, r: Floats, count: int) -> tuple[Floats, Floats, Floats]:
+@dataclass(frozen=True, eq=False)
+class _Errors:
     """Variances of z and r and their covariance, each (C,); infinite with one sample."""
+
+    var_z: Floats
+    var_r: Floats
+    cov: Floats
+
+
+def _standard_errors(observed: Moments, s: Floats, r: Floats, count: int) -> _Errors:
     if count < 2:
         unknown = np.full_like(s, np.inf)
-        return unknown, unknown, np.zeros_like(s)
+        return _Errors(unknown, unknown, np.zeros_like(s))
     shift = observed.shift
-    cov_vm = observed.cov_mq - 2.0 * shift * observed.cov_mm
+    cov_mv = observed.cov_mq - 2.0 * shift * observed.cov_mm
     var_v = observed.cov_qq - 4.0 * shift * observed.cov_mq + 4.0 * shift**2 * observed.cov_mm
     slope = np.where(r > 0, 1.0 / (2.0 * s * s * np.where(r > 0, r, 1.0)), 0.0)
-    var_r = np.maximum(var_v, 0.0) * slope**2 / count
-    return observed.cov_mm / (s * s) / count, var_r, cov_vm * slope / s / count
+    var_z, var_r = observed.cov_mm / (s * s), np.maximum(var_v, 0.0) * slope**2
+    return _Errors(var_z / count, var_r / count, cov_mv * slope / s / count)
 
 
-def _directional(z: Floats, r: Floats, d: Floats, var_z: Floats, var_r: Floats, cov_zr: Floats) -> Floats:
-    """Variance of d: that of (z, r) along the direction of the drift. Without a direction, the larger of the two."""
-    still = d == 0
-    length = np.where(still, 1.0, d)
-    u, w = z / length, (r - 1.0) / length
-    along = u * u * var_z + w * w * var_r + 2.0 * u * w * cov_zr
-    along = np.where(np.isinf(var_z), np.inf, along)
-    return np.where(still, np.maximum(var_z, var_r), along)
+def _se_of_d(z: Floats, r: Floats, corrected: Floats, error: _Errors) -> Floats:
+    """Standard error of the noise-corrected d, (C,), to second order.
+
+    d^2 is a quadratic form of the two nearly Gaussian errors, so Var(d^2) = 4 u'Su + 2 tr(S^2) with u = (z, r - 1) and S
+    their covariance; the error of the root is that over 2d, and never more than the noise floor itself. The first
+    order alone covers 92 % of channels instead of 95 % at 64 samples of ResNet20, for the direction of a small drift is
+    noise.
+    """
+    u, w = z, r - 1.0
+    linear = u * u * error.var_z + w * w * error.var_r + 2.0 * u * w * error.cov
+    quadratic = error.var_z**2 + error.var_r**2 + 2.0 * error.cov**2
+    se_square = np.sqrt(np.maximum(4.0 * linear, 0.0) + 2.0 * quadratic)
+    floor = np.sqrt(error.var_z + error.var_r)
+    return np.minimum(
+        np.where(corrected > 0, se_square / (2.0 * np.where(corrected > 0, corrected, 1.0)), floor), floor
+    )
 
 
-def _over_layer(count: int, z: Floats, r: Floats, d: Floats, se_z: Floats, se_r: Floats, se_d: Floats) -> Drift:
-    floor = np.hypot(se_z, se_r)
-    rms = float(np.sqrt(np.mean(d * d)))
-    spread = float(np.mean(d * se_d) / rms) if rms > 0 else float(np.sqrt(np.mean(se_d * se_d)))
-    excess = float(np.mean(d * d - floor * floor))
-    corrected = float(np.sqrt(max(excess, 0.0))) if np.isfinite(excess) else (rms if np.isnan(rms) else 0.0)
-    return Drift(count, z, r, d, se_z, se_r, se_d, floor, rms, spread, corrected)
+def _over_layer(count: int, z: Floats, r: Floats, error: _Errors) -> Drift:
+    """The drift record: RMS over the channels, and a standard error as if all channels erred together."""
+    d, floor = np.hypot(z, r - 1.0), np.sqrt(error.var_z + error.var_r)
+    corrected = np.sqrt(np.maximum(d * d - floor * floor, 0.0))
+    se_d = np.full_like(d, np.inf) if count < 2 else _se_of_d(z, r, corrected, error)
+    layer = float(np.sqrt(np.mean(corrected**2)))
+    se = float(np.mean(corrected * se_d) / layer) if layer > 0 else float(np.sqrt(np.mean(se_d**2)))
+    return Drift(
+        samples=count,
+        z=z,
+        r=r,
+        d=d,
+        se_z=np.sqrt(error.var_z),
+        se_r=np.sqrt(error.var_r),
+        se_d=se_d,
+        corrected_d=corrected,
+        floor=floor,
+        rms=float(np.sqrt(np.mean(d * d))),
+        se=se,
+        corrected=layer,
+    )

@@ -20,9 +20,10 @@ class Drift:
     """Stored against observed statistics, in units of the stored standard deviation (DESIGN, 3).
 
     Per channel, float64 of shape (C,): z = M/s, r = sqrt(V + eps)/s, d = sqrt(z^2 + (r - 1)^2) and the standard errors
-    of each; `floor` (C,) = sqrt(se_z^2 + se_r^2) is what d would show of sampling noise alone. Over the layer: `rms` is
-    the RMS of d over the channels, `se` its standard error (channels taken as fully correlated, an upper bound),
-    `corrected` the rms without the noise floor. With one sample the standard errors are infinite.
+    of each; `floor` (C,) = sqrt(se_z^2 + se_r^2) is what d would show of sampling noise alone, and `corrected_d` is
+    d without it: the better estimate of the true drift, and the one that `se_d` belongs to. Over the layer: `rms` is the
+    RMS of d over the channels, `corrected` that of corrected_d, `se` its standard error (channels taken as fully
+    correlated, an upper bound). With one sample the standard errors are infinite.
     """
 
     samples: int
@@ -32,6 +33,7 @@ class Drift:
     se_z: Floats
     se_r: Floats
     se_d: Floats
+    corrected_d: Floats
     floor: Floats
     rms: float
     se: float
