@@ -21,9 +21,9 @@ class Drift:
 
     Per channel, float64 of shape (C,): z = M/s, r = sqrt(V + eps)/s, d = sqrt(z^2 + (r - 1)^2) and the standard errors
     of each; `floor` (C,) = sqrt(se_z^2 + se_r^2) is what d would show of sampling noise alone, and `corrected_d` is
-    d without it: the better estimate of the true drift, and the one that `se_d` belongs to. Over the layer: `rms` is the
-    RMS of d over the channels, `corrected` that of corrected_d, `se` its standard error (channels taken as fully
-    correlated, an upper bound). With one sample the standard errors are infinite.
+    d without it: the better estimate of the true drift, and the one that `se_d` belongs to. Over the layer: `rms` is
+    the RMS of d over the channels, `corrected` = sqrt(mean(d^2 - floor^2)), `se` its standard error (channels taken as
+    fully correlated, an upper bound). With one sample the standard errors are infinite.
     """
 
     samples: int
