@@ -21,8 +21,8 @@ class NormSite:
     normalized tensor is their sum, and `input` is the first. `nodes` are the indexes into `proto.graph.node` of
     what the layer is made of, ascending; empty in a subgraph. `axes` are the axes of `input` that one mean
     is taken over, negative ones from the end; empty for batch norm and where each group spans C / groups channels and
-    all positions. `channel_axis` is the axis of C, or for layer and RMS norm of the features. `rank` is that of `input`,
-    None if unknown. A site that cannot be watched says why in `obstacle`.
+    all positions. `channel_axis` is the axis of C, or for layer and RMS norm of the features. `rank` is that of
+    `input`, None if unknown. A site that cannot be watched says why in `obstacle`.
     """
 
     layer: NormLayer
@@ -46,9 +46,10 @@ class NormSite:
 class ActivationSite:
     """One activation function in the graph: y = f(x) elementwise, x the tensor `input`, y the tensor `output`.
 
-    `kind` is a name out of normdiag.observe.activations. `parameters` are those that the graph gives, under their ONNX names:
-    alpha (leaky_relu, elu, selu, hard_sigmoid), beta (hard_sigmoid), gamma (selu), min and max (clip). `unit_axis`
-    is the axis of the units; it may be negative. `nodes`, `where`, `rank` and `obstacle` as for NormSite.
+    `kind` is a name out of normdiag.observe.activations. `parameters` are those that the graph gives, under their
+    ONNX names: alpha (leaky_relu, elu, selu, hard_sigmoid; silu where it is x * sigmoid(alpha x)), beta (hard_sigmoid),
+    gamma (selu), min and max (clip, relu6). `unit_axis` is the axis of the units; it may be negative. `nodes`, `where`,
+    `rank` and `obstacle` as for NormSite.
     """
 
     name: str
@@ -72,9 +73,9 @@ class ActivationSite:
 class OnnxProgram:
     """A parsed model: `proto` is an onnx.ModelProto whose local functions are inlined; its external data stays on disk.
 
-    `folder` is where external data is looked for (every location is checked to lie inside it). `sites` and `activations`
-    are in graph order, those of a subgraph at the place of the node that holds it. `inputs` are the graph inputs that
-    a user must feed. `parameters` counts the elements of all floating-point initializers.
+    `folder` is where external data is looked for (every location is checked to lie inside it). `sites` and
+    `activations` are in graph order, those of a subgraph at the place of the node that holds it. `inputs` are the graph
+    inputs that a user must feed. `parameters` counts the elements of all floating-point initializers.
     """
 
     proto: Any

@@ -1,0 +1,188 @@
+"""What is constant in a graph, wherever it is kept: initializer, Constant node, outer scope, behind cheap reshapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from normdiag.models.onnx.external import TensorReader
+from normdiag.models.onnx.graph import Graph, Node
+from normdiag.records.model import Array
+
+# No normalization layer has more parameters; a shape in a hostile file may ask for any number.
+MAX_ELEMENTS = 2**26
+# Exporters put one or two reshapes between a parameter and its layer.
+MAX_DEPTH = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Constants:
+    """Constant tensors as seen from one graph. Arrays are read only when asked for."""
+
+    graph: Graph
+    reader: TensorReader
+    initializers: Mapping[str, Any]
+    inputs: frozenset[str]
+    parent: Constants | None = None
+
+    def array(self, name: str, limit: int = MAX_ELEMENTS, depth: int = MAX_DEPTH) -> Array | None:
+        """The value of a tensor, or None where it is not constant or has more than `limit` elements."""
+        if not name or depth == 0:
+            return None
+        tensor = self.initializers.get(name)
+        if tensor is not None:
+            return self.reader.array(tensor) if math.prod(tensor.dims) <= limit else None
+        node = self.graph.producer(name)
+        if node is not None:
+            return self._computed(node, limit, depth - 1)
+        if self.parent is None or name in self.inputs:
+            return None
+        return self.parent.array(name, limit, depth)
+
+    def scalar(self, name: str) -> float | None:
+        """The value of a constant floating-point or integer tensor of one element."""
+        value = self.array(name, 1)
+        return float(value.reshape(-1)[0]) if value is not None and value.size == 1 and _numeric(value) else None
+
+    def integers(self, name: str) -> tuple[int, ...] | None:
+        """The values of a short constant integer tensor: axes or a shape."""
+        value = self.array(name, 64)
+        if value is None or not np.issubdtype(value.dtype, np.integer):
+            return None
+        return tuple(int(i) for i in value.reshape(-1))
+
+    def is_constant(self, name: str, depth: int = MAX_DEPTH) -> bool:
+        """Whether a tensor is constant, without reading it."""
+        if name in self.initializers:
+            return True
+        node = self.graph.producer(name)
+        if node is None:
+            return self.parent is not None and name not in self.inputs and self.parent.is_constant(name, depth)
+        if node.op == "Constant":
+            return True
+        return depth > 0 and node.op in FOLDS and all(self.is_constant(i, depth - 1) for i in node.inputs if i)
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """The shape of an initializer, without reading it."""
+        tensor = self.initializers.get(name)
+        if tensor is not None:
+            return tuple(tensor.dims)
+        return self.parent.shape(name) if self.parent is not None and self.graph.producer(name) is None else None
+
+    def _computed(self, node: Node, limit: int, depth: int) -> Array | None:
+        if node.op == "Constant" and not node.domain:
+            return self._literal(node, limit)
+        fold = FOLDS.get(node.op) if not node.domain else None
+        if fold is None:
+            return None
+        values = [self.array(name, max(limit, 64), depth) for name in node.inputs if name]
+        if not values or any(value is None for value in values):
+            return None
+        try:
+            result = fold(node, [value for value in values if value is not None])
+        except (ValueError, TypeError, IndexError, KeyError, OverflowError):
+            return None
+        return result if result is not None and result.size <= limit else None
+
+    def _literal(self, node: Node, limit: int) -> Array | None:
+        attribute = next(iter(node.proto.attribute), None)
+        if attribute is None:
+            return None
+        if attribute.name == "value" and attribute.HasField("t"):
+            return self.reader.array(attribute.t) if math.prod(attribute.t.dims) <= limit else None
+        if attribute.name in ("value_float", "value_int"):
+            return np.array(attribute.f, np.float32) if attribute.name == "value_float" else np.array(attribute.i)
+        if attribute.name in ("value_floats", "value_ints"):
+            values = attribute.floats if attribute.name == "value_floats" else attribute.ints
+            dtype = np.float32 if attribute.name == "value_floats" else np.int64
+            return np.array(values, dtype) if len(values) <= limit else None
+        return None
+
+
+def make_constants(graph: Graph, reader: TensorReader, parent: Constants | None = None) -> Constants:
+    """The constants of a graph; those that its initializers share with its inputs count as constant."""
+    initializers = {tensor.name: tensor for tensor in graph.proto.initializer}
+    inputs = frozenset(value.name for value in graph.proto.input) - initializers.keys()
+    return Constants(graph, reader, initializers, inputs, parent)
+
+
+def _numeric(value: Array) -> bool:
+    return value.dtype.kind in "fiuV" or value.dtype.name in ("bfloat16",)
+
+
+def _first(_: Node, values: list[Array]) -> Array:
+    return values[0]
+
+
+def _cast(node: Node, values: list[Array]) -> Array:
+    from onnx import helper
+
+    with np.errstate(all="ignore"):
+        return values[0].astype(helper.tensor_dtype_to_np_dtype(node.integer("to", 0)))
+
+
+def _reshape(node: Node, values: list[Array]) -> Array:
+    shape = values[1].reshape(-1).tolist()
+    if not node.integer("allowzero", 0):
+        shape = [values[0].shape[i] if dim == 0 else dim for i, dim in enumerate(shape)]
+    return values[0].reshape(shape)
+
+
+def _axes(node: Node, values: list[Array]) -> tuple[int, ...] | None:
+    return tuple(int(i) for i in values[1].reshape(-1)) if len(values) > 1 else node.integers("axes")
+
+
+def _unsqueeze(node: Node, values: list[Array]) -> Array:
+    return np.expand_dims(values[0], _axes(node, values) or ())
+
+
+def _squeeze(node: Node, values: list[Array]) -> Array:
+    return np.squeeze(values[0], _axes(node, values))
+
+
+def _bounded(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if any(dim < 0 for dim in shape) or math.prod(shape) > MAX_ELEMENTS:
+        raise ValueError("too large")
+    return shape
+
+
+def _expand(_: Node, values: list[Array]) -> Array:
+    target = _bounded(tuple(int(i) for i in values[1].reshape(-1)))
+    shape = _bounded(np.broadcast_shapes(values[0].shape, target))
+    return np.broadcast_to(values[0], shape)
+
+
+def _tile(_: Node, values: list[Array]) -> Array:
+    repeats = tuple(int(i) for i in values[1].reshape(-1))
+    _bounded(tuple(a * b for a, b in zip(values[0].shape, repeats, strict=True)))
+    return np.tile(values[0], repeats)
+
+
+def _filled(node: Node, values: list[Array]) -> Array | None:
+    from onnx import numpy_helper
+
+    attribute = node.attribute("value")
+    fill = np.zeros(1, np.float32) if attribute is None else numpy_helper.to_array(attribute.t)
+    return np.full(_bounded(tuple(int(i) for i in values[0].reshape(-1))), fill.reshape(-1)[0])
+
+
+def _concat(node: Node, values: list[Array]) -> Array:
+    return np.concatenate(values, node.integer("axis", 0))
+
+
+FOLDS: Mapping[str, Callable[[Node, list[Array]], Array | None]] = {
+    "Identity": _first,
+    "Cast": _cast,
+    "CastLike": _first,
+    "Unsqueeze": _unsqueeze,
+    "Squeeze": _squeeze,
+    "Reshape": _reshape,
+    "Expand": _expand,
+    "Tile": _tile,
+    "ConstantOfShape": _filled,
+    "Concat": _concat,
+}

@@ -1,0 +1,119 @@
+"""Tensors of an ONNX file as numpy arrays; external data is only ever read from files inside the model's folder."""
+
+from __future__ import annotations
+
+import math
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from normdiag.errors import InputError
+from normdiag.models.onnx.parse import subgraphs
+from normdiag.records.model import Array
+
+
+@dataclass(frozen=True)
+class TensorReader:
+    """Reads tensors of the model at `path`; external files are mapped, not loaded. `sizes` caches file sizes."""
+
+    path: Path
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def check(self, tensor: Any) -> None:
+        """Raise InputError unless the external data of `tensor` lie, in full, in a file inside the model's folder."""
+        if tensor.data_location == tensor.EXTERNAL:
+            self._locate(tensor)
+
+    def array(self, tensor: Any) -> Array:
+        """The values of an onnx.TensorProto in its own dtype and shape; InputError where they do not fit together."""
+        from onnx import numpy_helper
+
+        if any(dim < 0 for dim in tensor.dims):
+            raise InputError(f"{self.path}: tensor {tensor.name!r} has a negative dimension")
+        try:
+            if tensor.data_location == tensor.EXTERNAL:
+                return self._mapped(tensor)
+            return np.asarray(numpy_helper.to_array(tensor))
+        except (ValueError, TypeError, KeyError, OverflowError, MemoryError, AttributeError) as error:
+            raise InputError(f"{self.path}: tensor {tensor.name!r} is damaged: {error}") from None
+
+    def _mapped(self, tensor: Any) -> Array:
+        from onnx import helper
+
+        target, offset, length = self._locate(tensor)
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+        count = math.prod(tensor.dims)
+        if count * dtype.itemsize > length:
+            raise InputError(
+                f"{self.path}: tensor {tensor.name!r} needs {count * dtype.itemsize} bytes, "
+                f"its external data in {target.name!r} have {length}"
+            )
+        if count == 0:
+            return np.empty(tuple(tensor.dims), dtype)
+        raw = np.memmap(target, np.uint8, "r", offset, (count * dtype.itemsize,))
+        return np.asarray(raw).view(dtype).reshape(tuple(tensor.dims))
+
+    def _locate(self, tensor: Any) -> tuple[Path, int, int]:
+        """File, first byte and number of bytes of external data."""
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        target = self._inside(tensor.name, entries.get("location", ""))
+        size = self._size(tensor.name, target)
+        offset = self._number(tensor.name, entries, "offset", 0)
+        length = self._number(tensor.name, entries, "length", -1)
+        length = max(size - offset, 0) if length < 0 else length
+        if offset + length > size:
+            raise InputError(
+                f"{self.path}: external data file {target.name!r} is too short for tensor {tensor.name!r}: "
+                f"{size} bytes where {offset + length} are needed"
+            )
+        return target, offset, length
+
+    def _inside(self, name: str, location: str) -> Path:
+        folder = self.path.parent.resolve()
+        try:
+            target = (folder / location).resolve()
+        except (OSError, ValueError, RuntimeError):  # RuntimeError: a loop of symbolic links
+            target = folder
+        if not location or target == folder or not target.is_relative_to(folder) or Path(location).is_absolute():
+            raise InputError(
+                f"{self.path}: tensor {name!r} points at external data {location!r}, which is not a file inside the "
+                "model's folder; put the data beside the model"
+            )
+        return target
+
+    def _size(self, name: str, target: Path) -> int:
+        key = str(target)
+        if key not in self.sizes:
+            where = f"{self.path}: external data file {target.name!r} of tensor {name!r}"
+            try:
+                status = target.stat()
+            except OSError:
+                raise InputError(f"{where} is missing") from None
+            if not stat.S_ISREG(status.st_mode):
+                raise InputError(f"{where} is not a regular file")
+            self.sizes[key] = status.st_size
+        return self.sizes[key]
+
+    def _number(self, name: str, entries: Mapping[str, str], key: str, default: int) -> int:
+        text = entries.get(key, "")
+        if not text:
+            return default
+        if not (text.isascii() and text.isdigit() and len(text) < 19):
+            raise InputError(f"{self.path}: external data of tensor {name!r} have {key} {text[:20]!r}")
+        return int(text)
+
+
+def all_tensors(graph: Any) -> Iterator[Any]:
+    """Every onnx.TensorProto of a graph: initializers and node attributes, those of subgraphs included."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+        for body in subgraphs(node):
+            yield from all_tensors(body)

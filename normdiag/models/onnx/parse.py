@@ -1,0 +1,100 @@
+"""From bytes to a checked onnx.ModelProto whose local functions are inlined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from normdiag.errors import InputError
+
+# Protobuf's own limit on one message; larger models keep their weights in external files.
+MAX_BYTES = 2**31 - 1
+# Calls of functions that call functions grow exponentially; real models stay far below this.
+MAX_INLINED_NODES = 1_000_000
+
+
+def parse_model(path: Path) -> Any:
+    """The onnx.ModelProto in `path`. External data is not read, and nothing of the model is run.
+
+    Raises InputError where the file cannot be read, is not an ONNX model, or holds no graph.
+    """
+    import onnx
+
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(_read(path))
+    except InputError:
+        raise
+    except Exception:  # protobuf's DecodeError, whose home differs between its implementations
+        message = "cannot be parsed as ONNX: the file is truncated or damaged; export it again"
+        raise InputError(f"{path}: {message}") from None
+    if not model.HasField("graph") or not (model.graph.output or model.graph.node):
+        raise InputError(f"{path}: holds no ONNX graph: the file is truncated or is not an ONNX model")
+    if not model.opset_import:
+        raise InputError(f"{path}: names no operator set: the file is truncated or is not an ONNX model")
+    return model
+
+
+def inline_functions(model: Any, path: Path) -> Any:
+    """The model with its local functions written out. Raises InputError for functions without end."""
+    if not model.functions:
+        return model
+    _check_expansion(model, path)
+    from onnx import inliner
+
+    try:
+        return inliner.inline_local_functions(model, True)
+    except Exception as error:  # the inliner raises what its C++ raises: RuntimeError, ValueError, its own kinds
+        raise InputError(f"{path}: its local functions cannot be inlined: {_first_line(error)}") from None
+
+
+def subgraphs(node: Any) -> Iterator[Any]:
+    """The onnx.GraphProto bodies of an If, Loop, Scan or similar node."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def walk_nodes(nodes: Any) -> Iterator[Any]:
+    """All nodes, those of subgraphs included, in graph order."""
+    for node in nodes:
+        yield node
+        for graph in subgraphs(node):
+            yield from walk_nodes(graph.node)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise InputError(f"{path}: {size} bytes are more than the 2 GiB that an ONNX file can hold")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _check_expansion(model: Any, path: Path) -> None:
+    """Refuse functions that call themselves, and those that would grow into millions of nodes."""
+    functions = {(f.domain, f.name): f for f in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def size(nodes: Any, above: frozenset[tuple[str, str]]) -> int:
+        total = 0
+        for node in walk_nodes(nodes):
+            key = (node.domain, node.op_type)
+            if key in above:
+                raise InputError(f"{path}: its local function {node.op_type!r} calls itself")
+            if key in functions and key not in sizes:
+                sizes[key] = size(functions[key].node, above | {key})
+            total += sizes.get(key, 1)
+        return total
+
+    if len(functions) > 10_000 or size(model.graph.node, frozenset()) > MAX_INLINED_NODES:
+        raise InputError(f"{path}: its local functions grow into more than {MAX_INLINED_NODES} nodes")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
