@@ -19,7 +19,7 @@ def gradient_product(activations: Sequence[ActivationMetrics]) -> GradientProduc
     """The product of the mean squared derivatives over the depth, as if the activations formed one chain.
 
     The expected squared gradient of a chain of n activations scales with prod E[f'(x_i)^2] (Glorot & Bengio 2010,
-    section 4.2.1, eq. 6, with unit-gain weights); its root is to be read beside 0.25^n, the most n sigmoids can pass.
+    section 4.2.1, with unit-gain weights); its root is to be read beside 0.25^n, the most n sigmoids can pass.
     """
     if not activations:
         return None

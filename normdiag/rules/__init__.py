@@ -1,0 +1,36 @@
+"""The rules: one file each. ND1xx parameters and buffers, ND3xx normalization on data, ND4xx activations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from normdiag.records import Finding, Report
+from normdiag.rules.nd101_non_finite import non_finite
+from normdiag.rules.nd102_variance_not_positive import variance_not_positive
+from normdiag.rules.nd103_variance_below_eps import variance_below_eps
+from normdiag.rules.nd104_never_updated import never_updated
+from normdiag.rules.nd301_drift import drift
+from normdiag.rules.nd302_gap import gap
+from normdiag.rules.nd401_saturated import saturated
+from normdiag.rules.nd402_dead_units import dead_units
+from normdiag.rules.rule import Rule
+
+RULES: tuple[Rule, ...] = (
+    non_finite,
+    variance_not_positive,
+    variance_below_eps,
+    never_updated,
+    drift,
+    gap,
+    saturated,
+    dead_units,
+)
+ORDER = ("error", "warning", "info")
+
+__all__ = ["RULES", "Rule", "with_findings"]
+
+
+def with_findings(report: Report) -> Report:
+    """The report with what all rules find in it, errors first."""
+    found: list[Finding] = [finding for rule in RULES for finding in rule.findings(report)]
+    return replace(report, findings=tuple(sorted(found, key=lambda finding: ORDER.index(finding.severity))))

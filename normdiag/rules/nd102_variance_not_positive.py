@@ -1,0 +1,40 @@
+"""ND102: a running variance of zero or below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from normdiag.records import Report
+from normdiag.rules.rule import Draft, rule
+
+
+@rule("ND102", "variance-not-positive", "error")
+def variance_not_positive(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+    """A running variance is negative (error) or exactly zero (a warning, unless the whole layer is zero).
+
+    Why it matters: no data has a negative variance, so the buffer is damaged (a wrong tensor loaded, a failed
+    conversion, averaging with negative weights), and below -eps the output is NaN. A variance of zero means that the
+    channel was constant throughout training, so the layer divides by sqrt(eps): the smallest change of the input is
+    magnified, 316 times with eps = 1e-5. All of a layer at zero means that the buffer was never filled.
+
+    How to fix it: load the right buffers or recalibrate; prune channels that are constant for good.
+
+    Source: Ioffe and Szegedy 2015, algorithm 2 (inference uses E[x] and Var[x] of the training data).
+    """
+    for metrics in report.layers:
+        layer = metrics.layer
+        if layer.running_var is None:
+            continue
+        var = np.asarray(layer.running_var, np.float64)
+        negative, zero = int((var < 0).sum()), int((var == 0).sum())
+        if negative or zero:
+            what = f"{negative} negative" if negative else f"{zero} zero"
+            yield Draft(
+                layer=layer.name,
+                message=f"{layer.name}: {what} running variances in {var.size} channels",
+                remedy="Load the right buffers, or recalibrate the statistics on training data.",
+                evidence={"negative": negative, "zero": zero, "channels": var.size, "min": float(np.nanmin(var))},
+                severity="error" if negative or zero == var.size else "warning",
+            )

@@ -1,0 +1,72 @@
+"""ND104: running statistics that still hold their initial values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from normdiag.records import LayerMetrics, NormLayer, Report
+from normdiag.rules.rule import Draft, rule
+
+
+@rule("ND104", "never-updated", "error", drift=0.5)
+def never_updated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+    """All means of a layer are exactly 0 and all variances exactly 1: the initial values, never updated.
+
+    Why it matters: in eval mode the layer does not normalize at all. It happens where a model was trained with the
+    statistics frozen or in eval mode, where buffers were not saved or not averaged with the weights, or where only
+    parameters were loaded. num_batches_tracked is not asked: converted weights have 0 there with good statistics.
+
+    What keeps it silent: data that shows a drift whose interval ends below the limit `drift`, since then 0 and 1 are
+    right (another tool may have moved the statistics into gamma and beta). Without data and with gamma and beta
+    trained it is a warning; with gamma all 1 and beta all 0 in every layer the model is merely untrained, which is
+    information.
+
+    How to fix it: recalibrate on training data, or load the buffers that belong to the weights.
+
+    Source: torch.nn.modules.batchnorm, reset_running_stats.
+    """
+    untouched = [each for each in report.layers if _initial(each.layer)]
+    with_statistics = [each for each in report.layers if each.layer.has_statistics]
+    untrained = len(untouched) == len(with_statistics) and all(_fresh(each.layer) for each in untouched)
+    for metrics in untouched:
+        drifted = _drifted(metrics, limits["drift"])
+        if drifted is False:
+            continue
+        yield Draft(
+            layer=metrics.layer.name,
+            message=f"{metrics.layer.name}: running_mean is all 0 and running_var all 1: never updated"
+            + (" (nor are gamma and beta: an untrained model?)" if untrained else ""),
+            remedy="Recalibrate the statistics on training data, or load the buffers that belong to these weights.",
+            evidence={"channels": metrics.layer.channels},
+            severity="error" if drifted else "info" if untrained else "warning",
+            confidence="high" if drifted else "medium",
+        )
+
+
+def _initial(layer: NormLayer) -> bool:
+    return (
+        layer.running_mean is not None
+        and layer.running_var is not None
+        and _is(layer.running_mean, 0.0)
+        and _is(layer.running_var, 1.0)
+    )
+
+
+def _fresh(layer: NormLayer) -> bool:
+    return (layer.gamma is None or _is(layer.gamma, 1.0)) and (layer.beta is None or _is(layer.beta, 0.0))
+
+
+def _is(values: object, constant: float) -> bool:
+    return bool(np.all(np.asarray(values, np.float64) == constant))
+
+
+def _drifted(metrics: LayerMetrics, limit: float) -> bool | None:
+    """Whether the data says that the statistics are wrong (True) or right (False); None where it does not say."""
+    drift = metrics.own or metrics.drift
+    if drift is None or not np.isfinite(drift.rms):
+        return None
+    if drift.lower > limit:
+        return True
+    return False if drift.corrected + 2.0 * drift.se < limit else None

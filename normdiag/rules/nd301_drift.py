@@ -1,0 +1,65 @@
+"""ND301: the data's statistics are not the stored ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from normdiag.records import LayerMetrics, Report
+from normdiag.rules.rule import Draft, rule
+
+
+@rule("ND301", "drift", "error", drift=0.5)
+def drift(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+    """A BatchNorm layer's stored statistics differ from those of the data by more than half a standard deviation.
+
+    What it means: drift is the root mean square, over the channels, of d = sqrt(z^2 + (r - 1)^2): how far the layer's
+    output is off, in stored standard deviations, because the stored mean and variance are not those of this data. The
+    rule fires where the lower end of the 2-sigma interval is above the limit (0.5).
+
+    Why 0.5: healthy networks on data without their training augmentation show 0.1 to 0.4 (ResNet20 on CIFAR-10: 0.12
+    in the median, 0.24 at most); input scaled to [0,1] instead of normalized gives 0.6, and 0..255 over 40.
+
+    Which layer: those are named that drift with batch statistics in all layers before them (their own drift). Layers
+    that drift only because of one before are counted, not named. Where own drift could not be measured, the first is
+    named.
+
+    How to fix it: if the first layer is named, check the preprocessing before anything else. If a later one, its
+    statistics do not belong to its weights: averaged weights, a wrong checkpoint, fine-tuning with frozen statistics.
+    Recalibrate on training data, and measure the accuracy before and after.
+
+    Silent on random data. Source: the 2-Wasserstein distance of two Gaussians (Dowson and Landau 1982).
+    """
+    if report.data is None or report.data.random:
+        return
+    limit = limits["drift"]
+    measured = [each for each in report.layers if each.drift is not None]
+    drifting = [each for each in measured if each.drift is not None and each.drift.lower > limit]
+    causes = [each for each in drifting if each.own is not None and each.own.lower > limit]
+    surely = bool(causes)
+    causes = causes or drifting[:1]
+    for index, each in enumerate(causes):
+        inherited = len(drifting) - len(causes) if index == 0 else 0
+        yield _draft(each, inherited, first=each is measured[0], surely=surely)
+
+
+def _draft(metrics: LayerMetrics, inherited: int, *, first: bool, surely: bool) -> Draft:
+    value = metrics.drift
+    assert value is not None  # only layers with a measured drift come here
+    name = metrics.layer.name
+    others = f"; {inherited} more layers inherit it" if inherited > 1 else "; 1 more layer inherits it" * inherited
+    return Draft(
+        layer=name,
+        message=f"{name}: stored statistics are off by {value.corrected:.3g} ± {value.se:.2g} "
+        f"standard deviations{others}",
+        remedy="Check that the input is prepared as in training (scale, mean, std, channel order)."
+        if first
+        else "Recalibrate the statistics on training data; check that the buffers belong to these weights.",
+        evidence={
+            "drift": value.rms,
+            "se": value.se,
+            "own_drift": metrics.own.rms if metrics.own is not None else None,
+            "worst_channel": value.max_channel,
+            "inherited_by": inherited,
+        },
+        confidence="high" if surely else "medium",
+    )

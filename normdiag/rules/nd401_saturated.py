@@ -1,0 +1,43 @@
+"""ND401: a saturated activation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from normdiag.records import Report
+from normdiag.rules.rule import Draft, rule
+
+BOUNDED = frozenset(("sigmoid", "tanh", "hard_sigmoid"))
+
+
+@rule("ND401", "saturated", "warning", fraction=0.5)
+def saturated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+    """A hidden sigmoid, tanh or hard sigmoid is saturated for more than half of its values.
+
+    What it means: at |x| > 4 (sigmoid) or |x| > 2 (tanh) the derivative is under 7 % of its maximum; the unit has
+    become a switch.
+
+    Why it matters: no gradient gets through, so the layers before it no longer learn, and the scale of its input has
+    outgrown its weights' initial scale. Normalizing the input of the nonlinearity is the remedy that BatchNorm was
+    made for.
+
+    What keeps it silent: the last activation of the network, which should be sure of itself; ReLU and its kin, where
+    half inactive is normal; random data.
+
+    How to fix it: normalize in front of it, lower the learning rate or the initial weights, or use another activation.
+
+    Source: Glorot and Bengio 2010, section 3; Ioffe and Szegedy 2015, section 4.1.
+    """
+    if report.data is None or report.data.random:
+        return
+    for each in report.activations[:-1]:
+        if each.kind in BOUNDED and each.saturated_fraction > limits["fraction"]:
+            yield Draft(
+                layer=each.name,
+                message=f"{each.name}: {100 * each.saturated_fraction:.0f} % of the {each.kind}'s values are saturated",
+                remedy="Normalize the input of this activation, or retrain with smaller initial weights.",
+                evidence={
+                    "saturated_fraction": each.saturated_fraction,
+                    "mean_squared_derivative": each.mean_squared_derivative,
+                },
+            )

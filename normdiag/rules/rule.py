@@ -1,0 +1,64 @@
+"""What a rule is: an id, a name, a severity, limits, a docstring that is its documentation, and a pure function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from normdiag.records import Finding, Report, Severity
+
+Confidence = Literal["high", "medium", "low"]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a rule's function yields; the rule adds its id, its name and, unless given, its severity."""
+
+    layer: str | None
+    message: str
+    remedy: str
+    evidence: Mapping[str, float | int | str | None] = field(default_factory=dict)
+    severity: Severity | None = None
+    confidence: Confidence = "high"
+
+
+Check = Callable[[Report, Mapping[str, float]], Iterable[Draft]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule. `limits` are its thresholds with their defaults, `doc` its documentation in plain text."""
+
+    id: str
+    name: str
+    severity: Severity
+    limits: Mapping[str, float]
+    check: Check
+    doc: str
+
+    def findings(self, report: Report) -> tuple[Finding, ...]:
+        """What the rule has to say of a report, whose own findings it does not read."""
+        return tuple(self._finding(draft) for draft in self.check(report, self.limits))
+
+    def _finding(self, draft: Draft) -> Finding:
+        return Finding(
+            rule=self.id,
+            name=self.name,
+            severity=draft.severity or self.severity,
+            confidence=draft.confidence,
+            layer=draft.layer,
+            message=draft.message,
+            remedy=draft.remedy,
+            evidence=draft.evidence,
+        )
+
+
+def rule(id: str, name: str, severity: Severity, **limits: float) -> Callable[[Check], Rule]:
+    """Turn a function from a report and limits to drafts into a Rule, with its docstring as the documentation."""
+
+    def decorate(check: Check) -> Rule:
+        return Rule(id, name, severity, limits, check, inspect.getdoc(check) or "")
+
+    return decorate
