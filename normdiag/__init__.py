@@ -1,1 +1,33 @@
-"""What the normalization layers of a trained model are really doing."""
+"""What the normalization layers of a trained model are really doing.
+
+`normdiag.inspect(model_or_path, batches)` is what `normdiag inspect` calls.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from normdiag.api import inspect
+    from normdiag.data import DataOptions
+    from normdiag.models import LoadOptions
+    from normdiag.records import Report
+
+__version__ = "0.1.0"
+__all__ = ["DataOptions", "LoadOptions", "Report", "__version__", "inspect"]
+
+_HOMES = {
+    "inspect": "normdiag.api",
+    "DataOptions": "normdiag.data",
+    "LoadOptions": "normdiag.models",
+    "Report": "normdiag.records",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for, so that `normdiag --help` imports none of it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

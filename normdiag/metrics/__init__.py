@@ -2,7 +2,7 @@
 
 from normdiag.metrics.activations import gradient_product, measure_activations
 from normdiag.metrics.drift import batch_noise, measure_drift, observed_statistics
-from normdiag.metrics.gap import measure_gap
+from normdiag.metrics.gap import measure_gap, rank_attribution
 from normdiag.metrics.layers import measure_layers
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "measure_gap",
     "measure_layers",
     "observed_statistics",
+    "rank_attribution",
 ]

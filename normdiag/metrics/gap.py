@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from normdiag.records import Evidence, Gap, LayerMetrics, OutputSums
+from normdiag.records import Attribution, Evidence, Gap, LayerMetrics, OutputSums
 
 
 def measure_gap(evidence: Evidence, layers: Sequence[LayerMetrics]) -> Gap | None:
@@ -54,7 +54,12 @@ def _rank(sums: OutputSums) -> tuple[bool, float]:
     return math.isnan(value), value
 
 
-def removed(before: Mapping[str, OutputSums], after: Mapping[str, OutputSums], output: str) -> float:
-    """The share of an output's gap that a change takes away: 1 - after/before in relative RMS; 0 without a gap."""
+def rank_attribution(
+    before: Mapping[str, OutputSums], after: Mapping[str, Mapping[str, OutputSums]], output: str
+) -> tuple[Attribution, ...]:
+    """Layers by the share of an output's gap, 1 - after/before in relative RMS, that goes with each; largest first."""
     gap = relative_rms(before[output])
-    return 1.0 - relative_rms(after[output]) / gap if gap > 0 and math.isfinite(gap) else 0.0
+    if gap == 0 or not math.isfinite(gap):
+        return ()
+    rows = (Attribution(layer, 1.0 - relative_rms(sums[output]) / gap) for layer, sums in after.items())
+    return tuple(sorted(rows, key=lambda row: -row.removed))

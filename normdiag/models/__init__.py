@@ -1,0 +1,5 @@
+"""Model files and live modules, read into one record. Nothing is run from a file that is not trusted explicitly."""
+
+from normdiag.models.load import LoadOptions, from_module, load
+
+__all__ = ["LoadOptions", "from_module", "load"]

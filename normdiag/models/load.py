@@ -1,0 +1,135 @@
+"""From a path or a live module to a Model. The backends are imported only when a file needs them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from normdiag.errors import InputError, UsageError
+from normdiag.models.sniff import Format, sniff
+from normdiag.records import Model, ModelInfo
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from normdiag.models.static import StaticFile
+
+STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
+BLOCK = 1 << 20
+RUN_HINT = (
+    "to run it, give the code that builds the model (--arch net.py:Net) or, if you trust whoever made the file, --trust"
+)
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to read a PyTorch file.
+
+    `key` chooses the tensor dict in a checkpoint; `arch` ("net.py:Net") builds the module that the weights go into,
+    with `arch_args` ("name=value"); `trust` lets torch unpickle the file, which runs code from it.
+    """
+
+    key: str | None = None
+    arch: str | None = None
+    arch_args: tuple[str, ...] = ()
+    trust: bool = False
+
+
+def load(path: Path, options: LoadOptions | None = None) -> Model:
+    """Read a model file of any known format, told from its bytes.
+
+    Raises InputError for what cannot be read, UsageError for options that do not go with the file.
+    """
+    options = options or LoadOptions()
+    if options.arch and options.trust:
+        raise UsageError("--arch and --trust exclude each other: --arch never needs to trust the file")
+    if options.arch_args and not options.arch:
+        raise UsageError("--arch-arg needs --arch: it holds the arguments of the factory that --arch names")
+    fmt = sniff(path)
+    if fmt == "onnx":
+        return _load_onnx(path, options)
+    if options.trust:
+        return _load_trusted(path, fmt)
+    return _load_static(path, fmt, options)
+
+
+def from_module(module: nn.Module) -> Model:
+    """A live torch.nn.Module as it stands; it is watched, never changed."""
+    info = ModelInfo(None, "module", "pytorch", None, None, sum(each.numel() for each in module.parameters()))
+    return _model_of(module, info)
+
+
+def _load_onnx(path: Path, options: LoadOptions) -> Model:
+    given = [name for name in ("key", "arch", "trust") if getattr(options, name)]
+    if given:
+        raise UsageError(f"--{given[0]} is for PyTorch files; {path.name} is an ONNX file and runs without it")
+    from normdiag.models.onnx import load_onnx
+
+    program = load_onnx(path)
+    layers = tuple(site.layer for site in program.sites)
+    statistics = sum(2 * layer.running_var.size for layer in layers if layer.running_var is not None)
+    info = _file_info(path, "onnx", "onnx", program.parameters - statistics, program.notes)
+    return Model(info, layers, program.inputs, program)
+
+
+def _load_trusted(path: Path, fmt: Format) -> Model:
+    from normdiag.models.pytorch import load_trusted
+
+    module = load_trusted(path, fmt)
+    parameters = sum(each.numel() for each in module.parameters())
+    return _model_of(module, _file_info(path, fmt, "pytorch", parameters, ()))
+
+
+def _load_static(path: Path, fmt: Format, options: LoadOptions) -> Model:
+    from normdiag.models.static import norm_layers, read_static
+
+    static = read_static(path, fmt, options.key)
+    if not static.tensors:
+        raise InputError(f"{path}: holds no tensors, so there is no layer to look at")
+    info = _file_info(path, fmt, "weights", count_parameters(static.tensors), static.notes)
+    if options.arch is None:
+        return Model(info, norm_layers(static), why_not_run=_why_not_run(static))
+    from normdiag.models.pytorch import build_arch, load_weights
+
+    module = build_arch(options.arch, options.arch_args)
+    load_weights(module, static)
+    return _model_of(module, _file_info(path, fmt, "pytorch", info.parameters, static.notes))
+
+
+def count_parameters(tensors: Mapping[str, Any]) -> int:
+    """Number of values in the tensors that are weights, which running statistics are not."""
+    return sum(int(tensor.size) for name, tensor in tensors.items() if not name.endswith(STATISTICS))
+
+
+def _why_not_run(static: StaticFile) -> str:
+    what = (
+        "a whole pickled module, which only runs code from the file" if static.whole_module else "weights without code"
+    )
+    return f"the file holds {what}; {RUN_HINT}"
+
+
+def _model_of(module: nn.Module, info: ModelInfo) -> Model:
+    from normdiag.models.pytorch import module_layers
+
+    return Model(info, module_layers(module), (), module)
+
+
+def _file_info(
+    path: Path,
+    fmt: str,
+    backend: Literal["pytorch", "onnx", "weights"],
+    parameters: int | None,
+    notes: tuple[str, ...],
+) -> ModelInfo:
+    return ModelInfo(str(path), fmt, backend, _sha256(path), path.stat().st_size, parameters, notes)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
