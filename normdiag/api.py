@@ -18,8 +18,8 @@ from normdiag.metrics import (
     rank_attribution,
 )
 from normdiag.models import LoadOptions, from_module, load
+from normdiag.observe import passes
 from normdiag.observe.activations import SATURATION_THRESHOLD
-from normdiag.observe.passes import Observation, attribute, observe
 from normdiag.observe.protocol import Runner, Statistics
 from normdiag.records import (
     Batch,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Progress = Callable[[int, "int | None"], None]
-NO_DATA = "no data was given: drift, the batch-vs-eval gap, saturation and dead units were not measured; give some with --data"
+NO_DATA = "no data was given, so drift, the batch-vs-eval gap, saturation and dead units were not measured (--data)"
 ATTRIBUTION_SAMPLES = 256
 FEW_SAMPLES = 8
 
@@ -51,17 +51,18 @@ def inspect(
     data_options: DataOptions | None = None,
     load_options: LoadOptions | None = None,
     device: str = "cpu",
-    attribution: bool = False,
+    attribute: bool = False,
     threshold: float = SATURATION_THRESHOLD,
     progress: Progress | None = None,
 ) -> Report:
     """Diagnose every normalization layer of a model on the data given.
 
-    `model` is a live torch.nn.Module, which is left bit-identical, or the path of a model file. `batches` is an array or
-    tensor of samples, or an iterable of batches (arrays, tensors, tuples whose first element is the input, dicts
-    by input name); `data` are the command line's data specifications instead. Without either, only what the file itself
-    says is reported. `threshold` in (0, 1) on |f'|/max|f'| is where an activation counts as saturated.
-    `progress(samples, total)` is called after each batch; total is None where unknown.
+    `model` is a live torch.nn.Module, which is left bit-identical, or the path of a model file. `batches` is an array
+    or tensor of samples, or an iterable of batches (arrays, tensors, tuples whose first element is the input, dicts
+    by input name); `data` are the command line's data specifications instead. Without either, only what the file
+    itself says is reported. `attribute` ranks the layers by what each adds to the gap. `threshold` in (0, 1) on
+    |f'|/max|f'| is where an activation counts as saturated. `progress(samples, total)` is called after each batch;
+    total is None where unknown.
 
     Ctrl-C ends the run and reports on what was seen so far. Raises InputError for a model or data that cannot be
     used, UsageError for arguments that contradict each other.
@@ -75,7 +76,7 @@ def inspect(
     if source is None or loaded.program is None:
         return with_findings(_static_report(loaded, source is not None))
     runner = _runner(loaded, device, threshold)
-    return with_findings(_measured_report(loaded, runner, source, attribution, progress))
+    return with_findings(_measured_report(loaded, runner, source, attribute, progress))
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,14 +122,14 @@ def _static_report(model: Model, has_data: bool) -> Report:
 
 
 def _measured_report(
-    model: Model, runner: Runner, source: Source, attribution: bool, progress: Progress | None
+    model: Model, runner: Runner, source: Source, attribute: bool, progress: Progress | None
 ) -> Report:
     total = source.info.total
-    seen = observe(runner, source, (lambda samples: progress(samples, total)) if progress else None)
+    seen = passes.observe(runner, source, (lambda samples: progress(samples, total)) if progress else None)
     if seen.evidence.samples == 0 and not seen.interrupted:
         raise InputError(_nothing_ran(runner, source))
     report = _report(model, runner, source, seen)
-    if not attribution or report.gap is None or seen.interrupted:
+    if not attribute or report.gap is None or seen.interrupted:
         return report
     return _with_attribution(report, runner, source, seen.evidence)
 
@@ -141,7 +142,7 @@ def _nothing_ran(runner: Runner, source: Source) -> str:
     return f"{source.info.source}: holds no samples"
 
 
-def _report(model: Model, runner: Runner, source: Source, seen: Observation) -> Report:
+def _report(model: Model, runner: Runner, source: Source, seen: passes.Observation) -> Report:
     evidence = seen.evidence
     layers = measure_layers(runner.layers(), evidence)
     activations = measure_activations(evidence.activations)
@@ -187,7 +188,7 @@ def _with_attribution(report: Report, runner: Runner, source: Source, evidence: 
         for each in report.layers
         if each.own is not None
     }
-    before, after = attribute(runner, _first(source, ATTRIBUTION_SAMPLES), own)
+    before, after = passes.attribute(runner, _first(source, ATTRIBUTION_SAMPLES), own)
     assert report.gap is not None  # the caller has asked for it
     ranked = rank_attribution(before, after, report.gap.output)
     note = f"attribution: measured on the first {min(ATTRIBUTION_SAMPLES, evidence.samples)} samples"
