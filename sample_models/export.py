@@ -1,4 +1,4 @@
-"""Exports of the sample models with a free batch dimension, and nothing of the exporting machine in the files."""
+"""Exports of the sample models with a free batch dimension, and no paths of the exporting machine in the files."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ def to_onnx(module: nn.Module, path: Path) -> None:
     """Write one .onnx file with input `x`, output `logits` and every normalization layer still visible.
 
     `optimize=False`: the exporter's own optimizer would fold BatchNorm into the convolutions. Constants are folded
-    all the same, for a graph that can be read. A module in training mode is exported in training mode.
+    all the same, for a graph that can be read.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    mode = torch.onnx.TrainingMode.TRAINING if module.training else torch.onnx.TrainingMode.EVAL
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -31,7 +30,6 @@ def to_onnx(module: nn.Module, path: Path) -> None:
             (EXAMPLE,),
             dynamo=True,
             optimize=False,
-            training=mode,
             dynamic_shapes=FREE_BATCH,
             input_names=["x"],
             output_names=["logits"],
@@ -43,6 +41,26 @@ def to_onnx(module: nn.Module, path: Path) -> None:
     for node in program.model.graph:
         node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
     onnx_ir.save(program.model, path)
+
+
+def to_onnx_training(module: nn.Module, path: Path) -> None:
+    """Write the .onnx file that a forgotten eval() gives: BatchNormalization with training_mode=1.
+
+    With the TorchScript-based exporter: the newer one of torch 2.13 quietly exports inference mode in any case.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module.train(),
+            (EXAMPLE,),
+            path,
+            dynamo=False,
+            training=torch.onnx.TrainingMode.TRAINING,
+            do_constant_folding=False,
+            dynamic_axes={"x": {0: "batch"}, "logits": {0: "batch"}},
+            input_names=["x"],
+            output_names=["logits"],
+        )
 
 
 def to_export(module: nn.Module, path: Path) -> None:
