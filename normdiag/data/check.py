@@ -1,0 +1,69 @@
+"""Whether a batch can be run: numbers, finite, as many samples in every array, of the shape that the model declares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normdiag.data.feed import check_facts
+from normdiag.errors import InputError
+from normdiag.records import Batch, InputSpec
+
+Array = NDArray[Any]
+
+
+def checked(batches: Iterable[Batch], source: str, max_samples: int | None = None) -> Iterator[Batch]:
+    """Yield the batches, each checked, up to `max_samples` samples. Raises InputError if there are none."""
+    start = 0
+    for batch in batches:
+        left = batch.size if max_samples is None else max_samples - start
+        kept = batch if left >= batch.size else Batch(tuple(array[:left] for array in batch.arrays), batch.names)
+        check_batch(kept, source, start)
+        yield kept
+        start += kept.size
+        if start == max_samples:
+            return
+    if not start:
+        raise InputError(f"{source} gave no batches")
+
+
+def check_batch(batch: Batch, source: str, start: int = 0) -> None:
+    """Raise InputError, naming the source and the sample, for a batch that cannot be run.
+
+    `start` is the index of its first sample. Refused: no or unequal numbers of samples, a dtype that is not
+    boolean, integer or floating, NaN and infinity.
+    """
+    for array in batch.arrays:
+        check_facts(f"{source}: the batch that begins at sample {start}", array.shape, array.dtype)
+    sizes = {array.shape[0] for array in batch.arrays}
+    if len(sizes) > 1:
+        raise InputError(f"{source}: the inputs of a batch differ in their number of samples: {sorted(sizes)}")
+    for array in batch.arrays:
+        check_finite(array, source, start)
+
+
+def check_finite(array: Array, source: str, start: int = 0) -> None:
+    """Raise InputError naming the first sample with NaN or infinity. No copy of the array is made if there is none."""
+    if array.dtype.kind != "f" or (np.isfinite(array.min()) and np.isfinite(array.max())):
+        return
+    bad = ~np.isfinite(array).reshape(len(array), -1).all(1)
+    index = int(bad.argmax())
+    kind = "NaN" if np.isnan(array[index]).any() else "infinity"
+    raise InputError(f"{source}: sample {start + index} holds {kind} ({int(bad.sum())} such samples in its batch)")
+
+
+def check_shape(array: Array, spec: InputSpec, source: str) -> None:
+    """Raise InputError where a batch does not fit the shape that the model declares, the sample axis left out."""
+    if spec.shape is None:
+        return
+    fits = len(spec.shape) == array.ndim and all(
+        want is None or want == have for want, have in zip(spec.shape[1:], array.shape[1:], strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("?" if n is None else str(n) for n in ("N", *spec.shape[1:]))
+        have = ", ".join(str(n) for n in ("N", *array.shape[1:]))
+        hint = "; for images, use --resize, --crop or layout= in --preprocess" if array.ndim == 4 else ""
+        raise InputError(f"{source}: input {spec.name!r} takes ({wanted}), the data gives ({have}){hint}")

@@ -1,0 +1,89 @@
+"""A feed: what one `--data` argument gives, before it is preprocessed and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from normdiag.errors import InputError
+from normdiag.records import Batch
+
+# The names under which labels lie beside the data in the usual files and batches.
+LABELS = frozenset({"y", "label", "labels", "target", "targets"})
+
+# More than this in one batch is a mistake or an attack; nothing is allocated for it.
+MAX_BATCH_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an array before it is read: its shape with the samples first, its dtype, its input name."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Arrays that can be read from the start as often as wanted.
+
+    `read(batch_size)` starts anew and yields batches as they are stored. `facts` has one entry for each array, or is
+    None for user code, whose batches are whatever it yields and are not converted unless the user asks for it.
+    """
+
+    source: str
+    kind: Literal["arrays", "images", "code", "random"]
+    read: Callable[[int], Iterator[Batch]]
+    facts: tuple[Facts, ...] | None = None
+
+    @property
+    def total(self) -> int | None:
+        """Number of samples, if known."""
+        return self.facts[0].shape[0] if self.facts else None
+
+
+def check_facts(label: str, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
+    """Raise InputError for an array that cannot be data: empty, without a sample axis, not numeric."""
+    if dtype.kind == "O":
+        raise InputError(f"{label} holds pickled Python objects, which are never unpickled: save a numeric array")
+    if dtype.kind not in "biuf" and dtype.name != "bfloat16":
+        raise InputError(f"{label} has dtype {dtype}: numbers or booleans are needed")
+    if not shape:
+        raise InputError(f"{label} is a single number: the first axis must be the samples")
+    if min(shape) == 0:
+        raise InputError(f"{label} is empty: its shape is {tuple(shape)}")
+
+
+def check_batch_bytes(label: str, shape: Sequence[int], dtype: np.dtype[Any], batch_size: int) -> None:
+    """Raise InputError where one batch of such an array would not fit MAX_BATCH_BYTES."""
+    size = min(batch_size, shape[0]) * _product(shape[1:]) * dtype.itemsize
+    if size > MAX_BATCH_BYTES:
+        raise InputError(f"{label}: a batch would take {size / 2**30:.1f} GiB of memory; lower --batch-size")
+
+
+def count_bytes(shape: Sequence[int], dtype: np.dtype[Any]) -> int:
+    """Size of an array in bytes, in exact integers."""
+    return _product(shape) * dtype.itemsize
+
+
+@contextmanager
+def reading(label: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn what a damaged file makes its reader raise (`errors`, OSError, EOFError, ValueError) into an InputError."""
+    expected: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, *errors)
+    try:
+        yield
+    except expected as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{label} cannot be read: {reason}") from error
+
+
+def _product(numbers: Sequence[int]) -> int:
+    result = 1
+    for number in numbers:
+        result *= int(number)
+    return result

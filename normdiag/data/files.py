@@ -1,0 +1,114 @@
+"""A feed for each kind of file, told by its first bytes."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normdiag.data.arrays import Table, idx_table, is_idx, npy_table, npz_tables
+from normdiag.data.feed import Facts, Feed, check_batch_bytes, check_facts, reading
+from normdiag.data.images import Decoding, image_feed, is_image, list_images, natural
+from normdiag.data.select import choose
+from normdiag.data.specs import Spec
+from normdiag.errors import InputError
+from normdiag.records import Batch
+
+
+def file_feed(spec: Spec, wanted: Sequence[str], decoding: Decoding) -> Feed:
+    """A feed of the file, folder or glob that `spec` means. Raises InputError for what is not data."""
+    paths = _expand(spec)
+    if len(paths) > 1 or is_image(paths[0]):
+        return _renamed(image_feed(spec.text, paths, decoding), spec.name)
+    path = paths[0]
+    start = _first_bytes(path)
+    if start.startswith(b"\x93NUMPY"):
+        return _table_feed(spec, {"": npy_table(path)}, wanted)
+    if start.startswith(b"PK") and (tables := npz_tables(path)):
+        return _table_feed(spec, tables, wanted)
+    if is_idx(start):
+        return _table_feed(spec, {"": idx_table(path)}, wanted)
+    return _tensor_feed(spec, path, wanted)
+
+
+def _expand(spec: Spec) -> list[Path]:
+    """The file itself, or all images of a folder or glob."""
+    path = Path(spec.target)
+    if spec.kind != "glob":
+        if path.is_dir():
+            return list_images(path)
+        return [path]
+    names = glob.glob(spec.target, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    paths = natural(path for name in names if (path := Path(name)).is_file())
+    if not paths:
+        raise InputError(f"no file matches {spec.target}")
+    odd = [path for path in paths if not is_image(path)]
+    if odd and len(paths) > 1:
+        raise InputError(f"{spec.target} matches {odd[0]}, which is no image: a glob of several files is for images")
+    return paths
+
+
+def _first_bytes(path: Path) -> bytes:
+    if not path.exists():
+        hint = "; data from code is file.py:callable" if path.suffix == ".py" else ""
+        raise InputError(f"there is no file or folder {path}{hint}")
+    if path.suffix == ".py":
+        raise InputError(f"{path} is code: say which callable gives the batches, as {path}:name")
+    with reading(str(path)), path.open("rb") as file:
+        start = file.read(8)
+    if not start:
+        raise InputError(f"{path} is empty")
+    return start
+
+
+def _table_feed(spec: Spec, tables: Mapping[str, Table], wanted: Sequence[str]) -> Feed:
+    described = {name: f"{table.header.shape} {table.header.dtype}" for name, table in tables.items()}
+    chosen = choose(spec.target, described, wanted, spec.name)
+    used = [tables[name] for name in chosen]
+    for table in used:
+        check_facts(table.label, table.header.shape, table.header.dtype)
+    facts = [Facts(t.header.shape, t.header.dtype, n) for t, n in zip(used, chosen.values(), strict=True)]
+
+    def read(batch_size: int) -> Iterator[Batch]:
+        streams = [table.rows(batch_size) for table in used]
+        return (Batch(arrays) for arrays in zip(*streams, strict=True))
+
+    return Feed(spec.text, "arrays", read, _same_length(spec.target, facts))
+
+
+def _tensor_feed(spec: Spec, path: Path, wanted: Sequence[str]) -> Feed:
+    """safetensors and torch files, through the static reader: memory mapped where it can be, and no code is run."""
+    from normdiag.models.static import read_tensors
+
+    tensors: Mapping[str, NDArray[Any]] = read_tensors(path)
+    described = {name: f"{array.shape} {array.dtype}" for name, array in tensors.items()}
+    chosen = choose(spec.target, described, wanted, spec.name)
+    arrays = [tensors[name] for name in chosen]
+    facts = [Facts(a.shape, a.dtype, n) for a, n in zip(arrays, chosen.values(), strict=True)]
+    for name, fact in zip(chosen, facts, strict=True):
+        check_facts(f"tensor {name!r} of {path}" if name else str(path), fact.shape, fact.dtype)
+
+    def read(batch_size: int) -> Iterator[Batch]:
+        for fact in facts:
+            check_batch_bytes(spec.target, fact.shape, fact.dtype, batch_size)
+        for start in range(0, facts[0].shape[0], batch_size):
+            yield Batch(tuple(np.ascontiguousarray(array[start : start + batch_size]) for array in arrays))
+
+    return Feed(spec.text, "arrays", read, _same_length(spec.target, facts))
+
+
+def _same_length(label: str, facts: Sequence[Facts]) -> tuple[Facts, ...]:
+    if len({fact.shape[0] for fact in facts}) > 1:
+        listed = ", ".join(f"{fact.name}: {fact.shape[0]}" for fact in facts)
+        raise InputError(f"the inputs in {label} differ in their number of samples ({listed})")
+    return tuple(facts)
+
+
+def _renamed(feed: Feed, name: str | None) -> Feed:
+    facts = tuple(Facts(fact.shape, fact.dtype, name) for fact in feed.facts or ())
+    return replace(feed, facts=facts)

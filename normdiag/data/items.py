@@ -1,0 +1,117 @@
+"""What users' code yields, as batches: arrays, tensors of any framework, tuples, dicts by input name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normdiag.data.check import checked
+from normdiag.data.feed import check_facts
+from normdiag.data.select import choose_inputs
+from normdiag.errors import InputError
+from normdiag.records import Batch
+
+Array = NDArray[Any]
+
+
+def as_batches(
+    batches: Any,
+    *,
+    max_samples: int | None = None,
+    batch_size: int = 32,
+    inputs: Sequence[str] = (),
+    source: str = "the data",
+) -> Iterator[Batch]:
+    """Yield checked batches from what a user of the Python API passes.
+
+    `batches` is an iterable of batches (a DataLoader, a list, a generator) in any form that `to_batch` knows, or a
+    whole data set as one array or tensor, or a dict of them by input name, which is cut into batches of `batch_size`.
+    Arrays keep their dtype. Raises InputError for anything else, for an empty iterable, and as `check_batch` does.
+    """
+    return checked(iterate(batches, batch_size=batch_size, inputs=inputs, source=source), source, max_samples)
+
+
+def iterate(batches: Any, *, batch_size: int, inputs: Sequence[str] = (), source: str = "the data") -> Iterator[Batch]:
+    """The same batches, neither checked nor cut short."""
+    return (to_batch(item, inputs, source) for item in _cut(batches, batch_size, source))
+
+
+def to_batch(item: Any, inputs: Sequence[str] = (), source: str = "the data") -> Batch:
+    """One batch out of an array or tensor, a tuple or list whose first element is the input, or a dict by input name.
+
+    A tuple in first place, ((a, b), labels), is several inputs by position. From a dict the model's `inputs` are
+    taken, or, where it names none, everything but labels. bfloat16 becomes float32. Raises InputError.
+    """
+    if isinstance(item, Batch):
+        return item
+    if isinstance(item, Mapping):
+        arrays = {str(name): value for name, value in item.items() if is_array(value)}
+        chosen = choose_inputs(f"a batch of {source}", {name: _describe(a) for name, a in arrays.items()}, inputs)
+        names = tuple(target for target in chosen.values() if target)
+        converted = tuple(to_array(arrays[name], source) for name in chosen)
+        return _batch(converted, names if len(names) == len(converted) else None, source)
+    if isinstance(item, tuple | list) and item:
+        first = item[0]
+        if isinstance(first, tuple | list) and all(is_array(part) for part in first):
+            return _batch(tuple(to_array(part, source) for part in first), None, source)
+        return to_batch(first, inputs, source)
+    return _batch((to_array(item, source),), None, source)
+
+
+def is_array(value: Any) -> bool:
+    """Whether `to_array` knows how to make an array of it: numpy's own, a torch tensor, anything with __array__."""
+    return isinstance(value, np.ndarray) or hasattr(value, "__array__")
+
+
+def to_array(value: Any, source: str = "the data") -> Array:
+    """A numpy array that shares the value's memory where it can. Raises InputError where it is no array."""
+    if not is_array(value):
+        raise InputError(f"{source} yields {type(value).__name__}: an array, a tensor, a tuple or a dict is needed")
+    try:
+        if hasattr(value, "detach"):
+            value = value.detach().cpu()
+            if str(value.dtype) == "torch.bfloat16" or "float8" in str(value.dtype):
+                value = value.float()
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{source} yields a {type(value).__name__} that numpy cannot hold: {error}") from error
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+def _batch(arrays: tuple[Array, ...], names: tuple[str, ...] | None, source: str) -> Batch:
+    """A batch, once it is sure that it has a sample axis."""
+    for array in arrays:
+        check_facts(f"a batch of {source}", array.shape, array.dtype)
+    return Batch(arrays, names)
+
+
+def _cut(batches: Any, batch_size: int, source: str) -> Iterator[Any]:
+    """The user's own batches, or pieces of a whole data set."""
+    if isinstance(batches, Mapping):
+        whole = {str(name): value for name, value in batches.items() if is_array(value)}
+        length = max((_length(value) for value in whole.values()), default=0)
+        for start in range(0, length, batch_size):
+            yield {name: value[start : start + batch_size] for name, value in whole.items()}
+    elif is_array(batches):
+        for start in range(0, _length(batches), batch_size):
+            yield batches[start : start + batch_size]
+    elif isinstance(batches, Iterable) and not isinstance(batches, str | bytes):
+        yield from batches
+    elif hasattr(batches, "__getitem__") and not isinstance(batches, str | bytes):
+        raise InputError(f"{source} is a data set of single samples: wrap it in a DataLoader")
+    else:
+        raise InputError(f"{source} is a {type(batches).__name__}, not an iterable of batches")
+
+
+def _length(value: Any) -> int:
+    shape = tuple(value.shape)
+    if not shape:
+        raise InputError("the data is a single number: the first axis must be the samples")
+    return int(shape[0])
+
+
+def _describe(value: Any) -> str:
+    return f"{tuple(value.shape)} {value.dtype}" if hasattr(value, "shape") else type(value).__name__

@@ -1,0 +1,101 @@
+"""Random data of the input's shape, for when there is none: seeded, and marked as such."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normdiag.data.feed import Facts, Feed, check_batch_bytes
+from normdiag.data.preprocess import numpy_dtype
+from normdiag.errors import UsageError
+from normdiag.records import Batch, InputSpec
+
+DEFAULT_SAMPLES = 64
+
+
+def random_feed(
+    source: str, inputs: Sequence[InputSpec], shapes: Sequence[str], samples: int | None, seed: int
+) -> Feed:
+    """Standard normal floats, and 0 or 1 for integer and boolean inputs: `samples` of each input, 64 by default.
+
+    The samples depend on the seed and not on the batch size. Inputs and their shapes come from the model, completed by
+    `shapes` (see DataOptions.input_shapes). Raises UsageError where a size is missing, or where inputs
+    declare different sizes of the first axis, which then cannot be the samples.
+    """
+    specs = _complete(inputs, shapes)
+    firsts = {spec.shape[0] for spec in specs if spec.shape and spec.shape[0] is not None}
+    if len(firsts) > 1:
+        raise UsageError(
+            f"--data random: the inputs declare first axes of {sorted(firsts)}, which cannot be the samples"
+        )
+    facts = tuple(_facts(spec, samples or DEFAULT_SAMPLES) for spec in specs)
+
+    def read(batch_size: int) -> Iterator[Batch]:
+        streams = _streams(len(facts), seed)
+        for start in range(0, facts[0].shape[0], batch_size):
+            count = min(batch_size, facts[0].shape[0] - start)
+            yield Batch(tuple(_draw(rng, f, (count, *f.shape[1:])) for rng, f in zip(streams, facts, strict=True)))
+
+    for fact in facts:
+        check_batch_bytes("--data random", fact.shape, fact.dtype, 1)
+    return Feed(source, "random", read, facts)
+
+
+def parse_input_shape(text: str) -> InputSpec:
+    """`[NAME=]3,224,224[:DTYPE]` (or 3x224x224): the shape of one sample. The name is "" if none is given."""
+    match = re.fullmatch(r"(?:(.+)=)?(\d+(?:[,x]\d+)*)(?::(\w+))?", text.replace(" ", ""))
+    dims = tuple(int(n) for n in re.split("[,x]", match[2])) if match else ()
+    if not match or min(dims) < 1:
+        raise UsageError(f"--input-shape {text!r}: give the sizes of one sample, like 3,224,224 or ids=128:int64")
+    return InputSpec(match[1] or "", match[3] or "float32", (None, *dims))
+
+
+def _complete(inputs: Sequence[InputSpec], shapes: Sequence[str]) -> list[InputSpec]:
+    """The declared inputs with the user's shapes put in, by name or by order."""
+    given = [parse_input_shape(text) for text in shapes]
+    if not inputs:
+        if not given:
+            raise UsageError(
+                "--data random needs --input-shape, the shape of one sample (as 3,224,224), for this model"
+            )
+        return given
+    names = [spec.name for spec in inputs]
+    unknown = [spec.name for spec in given if spec.name and spec.name not in names]
+    if unknown or len(given) > len(inputs):
+        raise UsageError(f"--input-shape {unknown or list(shapes)} does not fit the model's inputs: {', '.join(names)}")
+    by_name = {spec.name or names[index]: spec for index, spec in enumerate(given)}
+    return [_fill_in(spec, by_name.get(spec.name)) for spec in inputs]
+
+
+def _fill_in(declared: InputSpec, given: InputSpec | None) -> InputSpec:
+    shape = declared.shape
+    if given and given.shape:
+        dims = given.shape[1:]
+        # Whoever gives as many sizes as the model declares has counted the sample axis in.
+        shape = (shape[0], *dims[1:]) if shape and len(dims) == len(shape) else (None, *dims)
+    if shape is None or None in shape[1:]:
+        known = "unknown" if shape is None else ", ".join("?" if n is None else str(n) for n in shape)
+        raise UsageError(
+            f"--data random: input {declared.name!r} has the shape ({known}); "
+            f"give the sizes of one sample with --input-shape {declared.name}=3,224,224"
+        )
+    return InputSpec(declared.name, declared.dtype, shape)
+
+
+def _facts(spec: InputSpec, samples: int) -> Facts:
+    rest = tuple(n for n in (spec.shape or ())[1:] if n is not None)
+    return Facts((samples, *rest), numpy_dtype(spec.dtype) or np.dtype(np.float32), spec.name or None)
+
+
+def _streams(count: int, seed: int) -> list[np.random.Generator]:
+    return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(count)]
+
+
+def _draw(rng: np.random.Generator, facts: Facts, shape: tuple[int, ...]) -> NDArray[Any]:
+    if facts.dtype.kind in "biu":
+        return rng.integers(0, 2, shape, dtype=np.int8).astype(facts.dtype)
+    return rng.standard_normal(shape, dtype=np.float32).astype(facts.dtype, copy=False)

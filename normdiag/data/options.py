@@ -1,0 +1,59 @@
+"""How the data is to be read, and what a data source says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from normdiag.errors import UsageError
+
+Layout = Literal["nchw", "nhwc"]
+Size = int | tuple[int, int]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The options of `open_data`.
+
+    `preprocess` is a recipe as `parse_recipe` reads it; None picks by dtype. `layout` is the layout of image arrays as
+    they lie in the file; None tells it from the shape. `resize` (shorter side, or height and width), `crop` (centre; a
+    side, or height and width) and `grayscale` are for image files. `input_shapes` are for random data: `3,224,224`,
+    `name=3,224,224` or `name=128:int64`, one for each input, without the batch axis.
+    """
+
+    preprocess: str | None = None
+    batch_size: int = 32
+    max_samples: int | None = None
+    seed: int = 0
+    resize: Size | None = None
+    crop: Size | None = None
+    grayscale: bool | None = None
+    layout: Layout | None = None
+    input_shapes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for what no data could satisfy."""
+        if self.batch_size < 1:
+            raise UsageError(f"--batch-size must be at least 1, not {self.batch_size}")
+        if self.max_samples is not None and self.max_samples < 1:
+            raise UsageError(f"--max-samples must be at least 1, not {self.max_samples}")
+        if self.layout not in (None, "nchw", "nhwc"):
+            raise UsageError(f"the layout of image arrays is nchw or nhwc, not {self.layout!r}")
+        for option, size in (("--resize", self.resize), ("--crop", self.crop)):
+            if size is not None and min(size if isinstance(size, tuple) else (size,)) < 1:
+                raise UsageError(f"{option} must be at least 1 pixel, not {size}")
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What is known of the data before it is read.
+
+    `source` is what the user typed, `total` the number of samples that will come (None: not known), `random` marks
+    made-up data, `preprocess` says in the words of `--preprocess` what is done to it, `notes` are for the reader.
+    """
+
+    source: str
+    total: int | None = None
+    random: bool = False
+    preprocess: str | None = None
+    notes: tuple[str, ...] = ()

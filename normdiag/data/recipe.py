@@ -1,0 +1,117 @@
+"""The language of `--preprocess`: presets, and scale, mean, std, order and layout one by one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from normdiag.data.options import Layout
+from normdiag.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """y = (x * scale - mean) / std, after the channels are put into `order` and the axes into `layout`.
+
+    `scale` None is 1/255 for integers (1/65535 for uint16) and 1 for floats. `mean` and `std` have one entry, or one
+    for each channel in the model's order. `layout` None is what the model declares, else nchw. `text` is the
+    canonical form.
+    """
+
+    scale: float | None = None
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    order: Literal["rgb", "bgr"] = "rgb"
+    layout: Layout | None = None
+    text: str = ""
+
+
+# imagenet: the mean and standard deviation of its training images, as torchvision's models expect them.
+PRESETS = {
+    "imagenet": Recipe(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), text="imagenet"),
+    "unit": Recipe(text="unit"),
+    "signed": Recipe(mean=(0.5,), std=(0.5,), text="signed"),
+    "raw": Recipe(scale=1.0, text="raw"),
+}
+_KEYS = ("scale", "mean", "std", "order", "layout")
+
+
+def parse_recipe(text: str) -> Recipe:
+    """Read `PRESET`, `key=value,...` or both (`imagenet,order=bgr`): values that are given replace the preset's.
+
+    Lists are joined by colons: `mean=0.485:0.456:0.406`. Numbers may be fractions: `scale=1/255`. With order=bgr a
+    preset's mean and std are turned round too, so that each colour keeps its own. Raises UsageError.
+    """
+    head, _, rest = text.strip().partition(",")
+    preset = PRESETS.get(head.strip().lower())
+    if preset and not rest:
+        return preset
+    values = _values(rest if preset else text)
+    recipe = _with_values(preset or Recipe(), values)
+    if recipe.order == "bgr":
+        recipe = replace(
+            recipe,
+            mean=recipe.mean if "mean" in values else recipe.mean[::-1],
+            std=recipe.std if "std" in values else recipe.std[::-1],
+        )
+    return replace(recipe, text=_canonical(recipe))
+
+
+def _values(text: str) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for part in text.split(","):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or key not in _KEYS or key in values:
+            raise UsageError(
+                f"--preprocess: {part.strip()!r} is not understood; give {', '.join(PRESETS)}, "
+                "or scale=1/255,mean=0.485:0.456:0.406,std=0.229:0.224:0.225,order=rgb,layout=nchw"
+            )
+        values[key] = value
+    return values
+
+
+def _with_values(recipe: Recipe, values: dict[str, str]) -> Recipe:
+    for key, value in values.items():
+        if key == "order" and value in ("rgb", "bgr"):
+            recipe = replace(recipe, order="bgr" if value == "bgr" else "rgb")
+        elif key == "layout" and value in ("nchw", "nhwc"):
+            recipe = replace(recipe, layout="nhwc" if value == "nhwc" else "nchw")
+        elif key == "scale":
+            recipe = replace(recipe, scale=_number(key, value))
+        elif key == "mean":
+            recipe = replace(recipe, mean=_numbers(key, value))
+        elif key == "std":
+            recipe = replace(recipe, std=_numbers(key, value))
+        else:
+            raise UsageError(
+                f"--preprocess: {key} is {'rgb or bgr' if key == 'order' else 'nchw or nhwc'}, not {value!r}"
+            )
+    return recipe
+
+
+def _numbers(key: str, text: str) -> tuple[float, ...]:
+    numbers = tuple(_number(key, part) for part in text.split(":"))
+    if key == "std" and 0.0 in numbers:
+        raise UsageError("--preprocess: std must not be 0")
+    return numbers
+
+
+def _number(key: str, text: str) -> float:
+    top, slash, bottom = text.partition("/")
+    try:
+        number = float(top) / (float(bottom) if slash else 1.0)
+    except (ValueError, ZeroDivisionError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise UsageError(f"--preprocess: {key}={text} is no number (lists are joined by colons: 0.485:0.456:0.406)")
+    return number
+
+
+def _canonical(recipe: Recipe) -> str:
+    def join(numbers: tuple[float, ...]) -> str:
+        return ":".join(f"{number:.9g}" for number in numbers)
+
+    scale = "" if recipe.scale is None else f"scale={recipe.scale:.9g},"
+    layout = f",layout={recipe.layout}" if recipe.layout else ""
+    return f"{scale}mean={join(recipe.mean)},std={join(recipe.std)},order={recipe.order}{layout}"
