@@ -1,0 +1,151 @@
+"""Groups, activations, the gap and its attribution."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from normdiag.metrics import gradient_product, measure_activations, measure_gap, measure_layers, rank_attribution
+from normdiag.metrics.groups import measure_groups, median_variance
+from normdiag.records import (
+    ActivationSums,
+    ChannelSums,
+    Evidence,
+    GroupSums,
+    LayerEvidence,
+    NormLayer,
+    OutputSums,
+)
+from normdiag.records.evidence import count_variances
+
+
+def groups(**changes: object) -> GroupSums:
+    values: dict[str, object] = {
+        "group_size": 4,
+        "channel_count": 10,
+        "abs_max": 3.0,
+    }
+    values.update(changes)
+    return GroupSums.of(np.array([0.5, 1.0, 2.0]), np.array([10.0, 40.0, 90.0]), **values)  # type: ignore[arg-type]
+
+
+def layer(name: str = "bn", eps: float | None = 1e-5) -> NormLayer:
+    return NormLayer(name, "batch_norm", "module", 1, eps, running_mean=np.zeros(1), running_var=np.ones(1))
+
+
+def sums(shift: float, n: int = 100, seed: int = 0) -> ChannelSums:
+    m = np.random.default_rng(seed).normal(size=(n, 1)) * 0.1 + shift
+    return ChannelSums.of(m, m * m + 1.0)
+
+
+def test_groups() -> None:
+    metrics = measure_groups(groups())
+    np.testing.assert_allclose(metrics.channel_rms, [1.0, 2.0, 3.0])
+    assert metrics.outlier_channel == 2
+    assert metrics.outlier_ratio == pytest.approx(1.5)
+    assert metrics.variance_min == 0.5
+    assert metrics.variance_median == pytest.approx(1.0, rel=0.023)
+    assert not metrics.half_overflow
+    assert not metrics.single_element
+
+
+def test_half_overflow_begins_above_the_root_of_65504() -> None:
+    assert not measure_groups(groups(abs_max=255.9)).half_overflow
+    assert measure_groups(groups(abs_max=256.0)).half_overflow
+    with np.errstate(over="ignore"):
+        assert np.isinf(np.float16(256.0) ** 2)
+        assert np.isfinite(np.float16(255.9) ** 2)
+
+
+def test_one_element_groups_are_told() -> None:
+    assert measure_groups(groups(group_size=1)).single_element
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_median_variance_is_right_to_half_a_bin(seed: int) -> None:
+    variances = np.random.default_rng(seed).lognormal(0, 3, 501)
+    assert median_variance(count_variances(variances)) == pytest.approx(np.median(variances), rel=0.023)
+
+
+def test_median_of_zeros_is_zero() -> None:
+    assert median_variance(count_variances(np.zeros(3))) == 0.0
+
+
+def test_activations_and_the_gradient_that_is_left() -> None:
+    rows = measure_activations(
+        {
+            "a": ActivationSums("sigmoid", 10, np.array([10, 5, 0]), 0.3),
+            "b": ActivationSums("relu", 4, np.array([4, 4]), 0.0),
+        }
+    )
+    assert (rows[0].saturated_fraction, rows[0].units, rows[0].dead_units) == (0.5, 3, 1)
+    assert rows[0].mean_squared_derivative == pytest.approx(0.01)
+    assert rows[1].dead_units == 2
+    product = gradient_product(rows[:1] * 3)
+    assert product is not None
+    assert product.mean_squared == pytest.approx(1e-6)
+    assert product.rms == pytest.approx(1e-3)
+    assert product.sigmoid_bound == 0.25**3
+    assert gradient_product(()) is None
+
+
+def test_the_gap_is_that_of_the_output_that_differs_most() -> None:
+    evidence = Evidence(
+        samples=10,
+        batches=1,
+        batch_size=10,
+        gap_samples=10,
+        outputs={"small": OutputSums(1.0, 100.0, 10, 1, 0.2), "large": OutputSums(25.0, 100.0)},
+    )
+    gap = measure_gap(evidence, ())
+    assert gap is not None
+    assert (gap.output, gap.relative_rms, gap.top1_disagreement) == ("large", 0.5, None)
+    assert gap.explained_drift is None
+
+
+@pytest.mark.parametrize(("difference", "reference", "expected"), [(0.0, 0.0, 0.0), (1.0, 0.0, math.inf)])
+def test_a_zero_output_is_no_crash(difference: float, reference: float, expected: float) -> None:
+    gap = measure_gap(Evidence(2, 1, 2, 2, outputs={"y": OutputSums(difference, reference)}), ())
+    assert gap is not None
+    assert gap.relative_rms == expected
+
+
+def test_explained_shares_add_up_and_follow_the_cause() -> None:
+    def shares(shift: float, batch_size: int) -> tuple[float, float]:
+        seen = Evidence(
+            100,
+            1,
+            batch_size,
+            100,
+            {"bn": LayerEvidence(1, sums(shift), sums(shift))},
+            outputs={"y": OutputSums(1.0, 1.0)},
+        )
+        gap = measure_gap(seen, measure_layers([layer()], seen))
+        assert gap is not None
+        assert gap.explained_drift is not None
+        assert gap.explained_noise is not None
+        return gap.explained_drift, gap.explained_noise
+
+    for shift, batch_size in ((0.0, 2), (2.0, 64), (0.1, 8)):
+        assert sum(shares(shift, batch_size)) == pytest.approx(1.0)
+    assert shares(2.0, 64)[0] > 0.99
+    assert shares(0.0, 2)[1] > 0.8
+    assert shares(0.1, 64)[0] > shares(0.1, 2)[0], "larger batches, less noise"
+
+
+def test_no_drift_is_computed_where_eps_is_unknown() -> None:
+    seen = Evidence(100, 1, 100, 100, {"bn": LayerEvidence(1, sums(0.0), sums(0.0))})
+    assert measure_layers([layer(eps=None)], seen)[0].drift is None
+    assert measure_layers([layer()], seen)[0].drift is not None
+    assert measure_layers([layer("other")], seen)[0].calls == 0
+
+
+def test_attribution_ranks_by_what_goes() -> None:
+    before = {"y": OutputSums(4.0, 1.0)}
+    after = {"a": {"y": OutputSums(1.0, 1.0)}, "b": {"y": OutputSums(0.0, 1.0)}, "c": {"y": OutputSums(9.0, 1.0)}}
+    rows = rank_attribution(before, after, "y")
+    assert [row.layer for row in rows] == ["b", "a", "c"]
+    assert [row.removed for row in rows] == pytest.approx([1.0, 0.5, -0.5])
+    assert rank_attribution({"y": OutputSums(0.0, 1.0)}, after, "y") == ()

