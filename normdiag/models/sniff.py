@@ -1,0 +1,207 @@
+"""Which kind of model file a path holds, told from its bytes and zip members: nothing is unpickled or imported."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from normdiag.errors import InputError
+
+Format = Literal[
+    "torch-zip",
+    "torch-legacy",
+    "pickle",
+    "torchscript",
+    "torch-export",
+    "aotinductor",
+    "safetensors",
+    "onnx",
+]
+
+LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+
+HEAD_BYTES = 4096
+# A safetensors header longer than this is refused by the safetensors library too.
+MAX_SAFETENSORS_HEADER = 100_000_000
+
+# Leading bytes of files that people pass by mistake: what they are, and what to do.
+_STRANGERS: tuple[tuple[bytes, str], ...] = (
+    (b"version https://git-lfs", "is a git-lfs pointer, not the model itself: run `git lfs pull`"),
+    (b"\x93NUMPY", "is a NumPy array, not a model: give it with --data"),
+    (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "is compressed with zstd: unpack it first"),
+    (b"BZh", "is compressed with bzip2: unpack it first"),
+    (b"\xfd7zXZ", "is compressed with xz: unpack it first"),
+    (b"\x89HDF", "is an HDF5 file (Keras?): convert it to ONNX first"),
+    (b"GGUF", "is a GGUF file, which keeps no normalization statistics that can be read here"),
+    (b"\x89PNG", "is a PNG image, not a model: give it with --data"),
+    (b"\xff\xd8\xff", "is a JPEG image, not a model: give it with --data"),
+    (b"\x7fELF", "is a compiled library, not a model"),
+)
+
+
+def sniff(path: Path) -> Format:
+    """The format of the model file at `path`.
+
+    Raises InputError where the path is missing, a folder or empty, and for content that is no model file: git-lfs
+    pointers, HTML, JSON, archives of something else, or a zip or ONNX file that is visibly truncated.
+    """
+    head, size = _read_head(path)
+    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"):
+        return _sniff_zip(path)
+    if head.startswith(LEGACY_MAGIC):
+        return "torch-legacy"
+    if LEGACY_MAGIC.startswith(head):
+        raise InputError(f"{path}: only {size} bytes: the file is truncated")
+    if head[0] == 0x80 and head[1] in (2, 3, 4, 5):
+        return "pickle"
+    if _is_safetensors(head):
+        return "safetensors"
+    _refuse_strangers(path, head)
+    if _is_onnx(path, size):
+        return "onnx"
+    raise InputError(f"{path}: not a model file that is known here (PyTorch, TorchScript, .pt2, safetensors, ONNX)")
+
+
+def _read_head(path: Path) -> tuple[bytes, int]:
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise InputError(f"{path}: is a folder, not a model file")
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{path}: is not a regular file")
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if not head:
+        raise InputError(f"{path}: the file is empty")
+    return head, status.st_size
+
+
+def _sniff_zip(path: Path) -> Format:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = strip_top_folder(archive.namelist())
+    # A damaged central directory makes zipfile raise almost anything.
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError, IndexError, OverflowError) as error:
+        raise InputError(f"{path}: {why_no_zip(error)}") from None
+    found = _zip_format(names)
+    if found is None:
+        raise InputError(f"{path}: {_zip_stranger(names)}")
+    return found
+
+
+def why_no_zip(error: BaseException) -> str:
+    """One line for a zip file whose central directory cannot be read."""
+    if "not a zip file" in str(error):
+        return "the zip archive has no directory at its end: the file is truncated"
+    return f"the zip archive is damaged or truncated ({' '.join(str(error).split()) or type(error).__name__})"
+
+
+def strip_top_folder(names: Sequence[str]) -> list[str]:
+    """Member names without the one top folder that they all sit under, if they do."""
+    tops = {name.partition("/")[0] for name in names}
+    if len(tops) == 1 and all("/" in name for name in names):
+        return [name.partition("/")[2] for name in names]
+    return list(names)
+
+
+def _zip_format(names: Sequence[str]) -> Format | None:
+    present = set(names)
+    if "archive_format" in present:
+        exported = any(name.startswith("models/") and name.endswith(".json") for name in names)
+        return "torch-export" if exported else "aotinductor"
+    if "serialized_exported_program.json" in present:  # torch.export before torch 2.8
+        return "torch-export"
+    if "constants.pkl" in present or any(name.startswith("code/") for name in names):
+        return "torchscript"
+    if "data.pkl" in present:
+        return "torch-zip"
+    if any("data/aotinductor/" in name for name in names):  # AOTInductor before torch 2.8
+        return "aotinductor"
+    return None
+
+
+def _zip_stranger(names: Sequence[str]) -> str:
+    if not names:
+        return "is an empty zip archive"
+    if all(name.endswith(".npy") for name in names):
+        return "is a NumPy archive (.npz), not a model: give it with --data"
+    if "model.json" in names:
+        return "is a TorchScript archive from before torch 1.2: load and save it again with a newer torch"
+    return "is a zip archive, but of nothing that torch writes"
+
+
+def _is_safetensors(head: bytes) -> bool:
+    length = int.from_bytes(head[:8], "little")
+    return len(head) > 8 and head[8:9] == b"{" and 2 <= length <= MAX_SAFETENSORS_HEADER
+
+
+def _refuse_strangers(path: Path, head: bytes) -> None:
+    for magic, what in _STRANGERS:
+        if head.startswith(magic):
+            raise InputError(f"{path}: {what}")
+    if head[257:262] == b"ustar":
+        old = "; torch before 0.1.10 wrote such files: load and save it again with a newer torch"
+        raise InputError(f"{path}: is a tar archive: unpack it first{old if b'sys_info' in head[:100] else ''}")
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--")):
+        raise InputError(f"{path}: is a web page (HTML or XML), not a model: the download failed or needs a login")
+    if text[:1] in (b"{", b"[") and text[1:].lstrip()[:1] in (b'"', b"{", b"[", b"}", b"]", b""):
+        raise InputError(f"{path}: is JSON text, not a model")
+
+
+# Fields of onnx.ModelProto and their protobuf wire types: 0 varint, 2 length-delimited.
+_ONNX_FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
+_ONNX_GRAPH = 7
+_MAX_ONNX_FIELDS = 1_000_000
+
+
+def _is_onnx(path: Path, size: int) -> bool:
+    """Walk the top-level fields of the protobuf message, without reading what is in them.
+
+    Raises InputError where the graph's declared length passes the end of the file.
+    """
+    graph = version = False
+    with path.open("rb") as file:
+        for _ in range(_MAX_ONNX_FIELDS):
+            if file.tell() == size:
+                return graph
+            tag = _varint(file.read(10))
+            if tag is None or _ONNX_FIELDS.get(tag[0] >> 3) != tag[0] & 7:
+                return False
+            file.seek(tag[1], os.SEEK_CUR)
+            value = _varint(file.read(10))
+            if value is None:
+                return False
+            file.seek(value[1], os.SEEK_CUR)
+            version |= tag[0] >> 3 == 1
+            graph |= tag[0] >> 3 == _ONNX_GRAPH
+            if tag[0] & 7 == 2 and value[0] > size - file.tell():
+                return _truncated_onnx(path, graph and version, value[0], size - file.tell())
+            if tag[0] & 7 == 2:
+                file.seek(value[0], os.SEEK_CUR)
+    return False
+
+
+def _truncated_onnx(path: Path, sure: bool, declared: int, present: int) -> bool:
+    if sure:
+        raise InputError(f"{path}: ONNX file truncated: its graph has {declared} bytes, only {present} are there")
+    return False
+
+
+def _varint(data: bytes) -> tuple[int, int] | None:
+    """The protobuf varint at the start of `data` and the number of bytes to step back to its end (<= 0)."""
+    value = 0
+    for count, byte in enumerate(data):
+        value |= (byte & 0x7F) << (7 * count)
+        if byte < 0x80:
+            return value, count + 1 - len(data)
+    return None

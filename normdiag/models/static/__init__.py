@@ -1,0 +1,7 @@
+"""The static reader: weights, and what else a PyTorch-family file says, without torch and without running the file."""
+
+from normdiag.models.static.norms import norm_layers
+from normdiag.models.static.read import read_static, read_tensors
+from normdiag.models.static.staticfile import ModuleFacts, StaticFile
+
+__all__ = ["ModuleFacts", "StaticFile", "norm_layers", "read_static", "read_tensors"]

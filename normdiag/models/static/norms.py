@@ -1,0 +1,145 @@
+"""Which normalization layers a file holds, from its weights and from what it says of its modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normdiag.models.static.staticfile import ModuleFacts, StaticFile
+from normdiag.records import NormKind, NormLayer
+
+Array = NDArray[Any]
+
+_GAMMA = ("weight", "gamma")
+_BETA = ("bias", "beta")
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+_TORCH_CLASSES: Mapping[str, NormKind] = {
+    **{f"{lazy}BatchNorm{n}d": "batch_norm" for lazy in ("", "Lazy") for n in (1, 2, 3)},
+    **{f"{lazy}InstanceNorm{n}d": "instance_norm" for lazy in ("", "Lazy") for n in (1, 2, 3)},
+    "SyncBatchNorm": "batch_norm",
+    "LayerNorm": "layer_norm",
+    "GroupNorm": "group_norm",
+    "RMSNorm": "rms_norm",
+}
+_OR_INSTANCE = "an InstanceNorm with running statistics would look the same"
+_UNDECIDABLE = "weights alone do not tell LayerNorm from GroupNorm"
+_BY_NAME = "taken for an RMSNorm by its name; a LayerNorm without bias would look the same"
+_DEFAULT_EPS = "eps is not set: torch uses the machine epsilon of the input's dtype"
+
+
+def norm_layers(static: StaticFile) -> tuple[NormLayer, ...]:
+    """The normalization layers, in module order where the file has modules, else in the order of the tensors.
+
+    Modules of known class and traced operators are of certain kind. By weights alone, running_mean with running_var
+    is BatchNorm; equal one-dimensional weight and bias are LayerNorm or GroupNorm, of higher rank LayerNorm; a lone
+    one-dimensional weight is a norm only where its name says so (a PReLU's looks the same). eps is then None.
+    """
+    groups = _by_module(static.tensors)
+    paths = dict.fromkeys([*static.modules, *groups])
+    found = (_layer(path, groups.get(path, {}), static.modules.get(path)) for path in paths)
+    return tuple(layer for layer in found if layer is not None)
+
+
+def _by_module(tensors: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+    groups: dict[str, dict[str, Array]] = {}
+    for name, array in tensors.items():
+        path, _, last = name.rpartition(".")
+        if last in (*_GAMMA, *_BETA, *_STATISTICS):
+            groups.setdefault(path, {})[last] = array
+    return groups
+
+
+def _layer(path: str, own: Mapping[str, Array], facts: ModuleFacts | None) -> NormLayer | None:
+    kind, notes = _kind(path, own, facts)
+    if kind is None:
+        return None
+    facts = facts or ModuleFacts()
+    gamma, beta = _first(own, _GAMMA), _first(own, _BETA)
+    mean, var = own.get("running_mean"), own.get("running_var")
+    shape = next((each.shape for each in (gamma, mean, beta) if each is not None), facts.normalized_shape)
+    ranked = kind in ("layer_norm", "rms_norm")
+    return NormLayer(
+        name=path,
+        kind=kind,
+        origin="module" if facts.class_name else "weights",
+        channels=int(np.prod(shape)) if shape is not None else None,
+        eps=facts.eps,
+        momentum=facts.momentum,
+        gamma=gamma,
+        beta=beta,
+        running_mean=mean,
+        running_var=var,
+        num_batches_tracked=_count(own.get("num_batches_tracked")),
+        training=facts.training,
+        groups=facts.groups,
+        normalized_rank=len(shape) if ranked and shape is not None else None,
+        class_name=facts.class_name.rpartition(".")[2] if facts.class_name else None,
+        notes=notes,
+    )
+
+
+def _kind(path: str, own: Mapping[str, Array], facts: ModuleFacts | None) -> tuple[NormKind | None, tuple[str, ...]]:
+    known = _kind_of_module(own, facts)
+    if known == "rms_norm" and facts and facts.eps is None:
+        return known, (_DEFAULT_EPS,)
+    if known or (facts and _is_other_torch_module(facts)):
+        return known, ()
+    return _kind_of_weights(path, own)
+
+
+def _kind_of_module(own: Mapping[str, Array], facts: ModuleFacts | None) -> NormKind | None:
+    """By class or operator. A foreign class called ...BatchNorm... counts where its tensors agree."""
+    if facts is None or facts.class_name is None:
+        return facts.kind if facts else None
+    name = facts.class_name.rpartition(".")[2]
+    if facts.class_name.startswith("torch.") and name in _TORCH_CLASSES:
+        return _TORCH_CLASSES[name]
+    if facts.kind:
+        return facts.kind
+    kinds: tuple[tuple[str, NormKind], ...] = (("instancenorm", "instance_norm"), ("groupnorm", "group_norm"))
+    if _has_statistics(own):
+        return "instance_norm" if "instancenorm" in name.lower() else "batch_norm"
+    named = [kind for part, kind in kinds if part in name.lower()]
+    return named[0] if named and own else None
+
+
+def _is_other_torch_module(facts: ModuleFacts) -> bool:
+    """Torch's own modules that are no norms hold pairs and lone weights too (PReLU)."""
+    return (facts.class_name or "").startswith(("torch.nn.", "torch.ao."))
+
+
+def _kind_of_weights(path: str, own: Mapping[str, Array]) -> tuple[NormKind | None, tuple[str, ...]]:
+    gamma, beta = _first(own, _GAMMA), _first(own, _BETA)
+    if _has_statistics(own):
+        return "batch_norm", (_OR_INSTANCE,)
+    if gamma is None or gamma.ndim == 0 or gamma.dtype.kind in "iub":
+        return None, ()
+    if beta is not None:
+        if gamma.shape != beta.shape:
+            return None, ()
+        # GroupNorm's parameters are always one-dimensional, and a Linear's bias has fewer dimensions than its weight.
+        return ("layer_or_group_norm", (_UNDECIDABLE,)) if gamma.ndim == 1 else ("layer_norm", ())
+    return _kind_of_name(path.rpartition(".")[2].lower()) if gamma.ndim == 1 else (None, ())
+
+
+def _kind_of_name(name: str) -> tuple[NormKind | None, tuple[str, ...]]:
+    return ("rms_norm", (_BY_NAME,)) if "rms" in name or "norm" in name else (None, ())
+
+
+def _has_statistics(own: Mapping[str, Array]) -> bool:
+    mean, var = own.get("running_mean"), own.get("running_var")
+    return mean is not None and var is not None and mean.ndim == 1 and mean.shape == var.shape
+
+
+def _first(own: Mapping[str, Array], names: tuple[str, ...]) -> Array | None:
+    return next((own[name] for name in names if name in own), None)
+
+
+def _count(tracked: Array | None) -> int | None:
+    if tracked is None or tracked.size != 1 or tracked.dtype.kind not in "iuf":
+        return None
+    value = tracked.reshape(-1)[0]
+    return int(value) if np.isfinite(value) else None

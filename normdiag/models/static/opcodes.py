@@ -1,0 +1,314 @@
+"""A pickle machine that runs nothing: opcodes from pickletools, an explicit stack and memo, and inert results.
+
+The C unpickler recurses and imports; this one does neither. Sets become lists and keys that could be slow to hash
+become opaque, so that every opcode costs constant time.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Callable, Mapping
+from typing import IO, Any, Protocol, cast
+
+from normdiag.models.static.inert import Global, MalformedError, OpaqueKey, Record
+from normdiag.models.static.rebuild import construct
+
+# A checkpoint of a thousand layers with its optimizer takes some 200 000 opcodes.
+MAX_OPCODES = 5_000_000
+# Larger integers can be made to collide in a dictionary: hash(n) is n modulo 2^61 - 1.
+_MAX_KEY = 2**61 - 2
+
+PersistentLoad = Callable[[Any], Any]
+Call = Callable[[Any, tuple[Any, ...]], Any]
+
+
+class Readable(Protocol):
+    """The part of a binary file that pickletools needs."""
+
+    def read(self, size: int, /) -> bytes: ...  # noqa: D102
+    def readline(self) -> bytes: ...  # noqa: D102
+    def tell(self) -> int: ...  # noqa: D102
+
+
+def run(file: Readable, persistent_load: PersistentLoad, call: Call = construct) -> Any:
+    """The object that the pickle at the file's position describes; the file is left behind its last byte.
+
+    `persistent_load` answers persistent ids (torch's storages), `call` stands in for calling a global.
+    Raises MalformedError for every pickle that is damaged, truncated or too long.
+    """
+    machine = _Machine(persistent_load, call)
+    try:
+        for count, (opcode, arg, _) in enumerate(pickletools.genops(cast(IO[bytes], file))):
+            if opcode.name == "STOP":
+                return machine.pop()
+            if count > MAX_OPCODES:
+                raise MalformedError(f"a pickle of more than {MAX_OPCODES} opcodes")
+            _step(machine, opcode.name, arg)
+    # What opcodes without operands, with wrong operands or cut in the middle come down to.
+    except (IndexError, KeyError, TypeError, AttributeError, AssertionError, ValueError, OverflowError) as error:
+        if isinstance(error, MalformedError):
+            raise
+        raise MalformedError(f"damaged pickle ({_reason(error)})") from None
+    raise MalformedError("damaged pickle (no end)")
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "exhausted" in text or "remain" in text or "not enough data" in text:
+        return "it ends too early: the file is truncated"
+    return text[:100] or type(error).__name__
+
+
+class _Machine:
+    """The state of the machine: a stack, the stacks below each mark, and the memo."""
+
+    def __init__(self, persistent_load: PersistentLoad, call: Call) -> None:
+        self.stack: list[Any] = []
+        self.below: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+        self.persistent_load = persistent_load
+        self.call = call
+
+    def pop(self) -> Any:
+        return self.stack.pop()
+
+    def pop_mark(self) -> list[Any]:
+        items = self.stack
+        self.stack = self.below.pop()
+        return items
+
+
+def _step(machine: _Machine, name: str, arg: Any) -> None:
+    if name in _PUSH_ARGUMENT:
+        machine.stack.append(arg)
+    elif name in _PUSH_CONSTANT:
+        machine.stack.append(_PUSH_CONSTANT[name]())
+    elif name in _WITH_ARGUMENT:
+        _WITH_ARGUMENT[name](machine, arg)
+    elif name in _WITHOUT_ARGUMENT:
+        _WITHOUT_ARGUMENT[name](machine)
+    elif name not in _IGNORED:
+        raise MalformedError(f"pickle opcode {name} is not supported")
+
+
+_PUSH_ARGUMENT = frozenset(
+    ["INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"]
+    + ["STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"]
+    + ["BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"]
+)
+_PUSH_CONSTANT:
+        machine.stack.append(_PUSH_CONSTANT[name]())
+    elif name in _WITH_ARGUMENT:
+        _WITH_ARGUMENT[name](machine, arg)
+    elif name in _WITHOUT_ARGUMENT:
+        _WITHOUT_ARGUMENT[name](machine)
+    elif name not in _IGNORED:
+        raise MalformedError(f"pickle opcode {name} is not supported")
+
+
+_PUSH_ARGUMENT = frozenset(
+    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
+    "SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
+)
+_PUSH_CONSTANT: Mapping[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_SET": list,
+}
+_IGNORED = frozenset(["PROTO", "FRAME", "READONLY_BUFFER"])
+
+
+def _get(machine: _Machine, index: int) -> None:
+    machine.stack.append(machine.memo[int(index)])
+
+
+def _put(machine: _Machine, index: int) -> None:
+    machine.memo[int(index)] = machine.stack[-1]
+
+
+def _memoize(machine: _Machine) -> None:
+    machine.memo[len(machine.memo)] = machine.stack[-1]
+
+
+def _global(machine: _Machine, arg: str) -> None:
+    module, _, name = arg.partition(" ")
+    machine.stack.append(Global(module, name))
+
+
+def _stack_global(machine: _Machine) -> None:
+    name, module = machine.pop(), machine.pop()
+    if not (isinstance(name, str) and isinstance(module, str)):
+        raise MalformedError("damaged pickle (a global without a name)")
+    machine.stack.append(Global(module, name))
+
+
+def _extension(machine: _Machine, code: int) -> None:
+    machine.stack.append(Global("copyreg", f"extension_{code}"))
+
+
+def _mark(machine: _Machine) -> None:
+    machine.below.append(machine.stack)
+    machine.stack = []
+
+
+def _pop(machine: _Machine) -> None:
+    if machine.stack:
+        machine.pop()
+    else:
+        machine.pop_mark()
+
+
+def _tuple(machine: _Machine) -> None:
+    items = machine.pop_mark()
+    machine.stack.append(tuple(items))
+
+
+def _list(machine: _Machine) -> None:
+    items = machine.pop_mark()
+    machine.stack.append(items)
+
+
+def _short_tuple(machine: _Machine, count: int) -> None:
+    if len(machine.stack) < count:
+        raise MalformedError("damaged pickle (stack underflow)")
+    machine.stack[-count:] = [tuple(machine.stack[-count:])]
+
+
+def _dict(machine: _Machine) -> None:
+    items = machine.pop_mark()
+    made: dict[Any, Any] = {}
+    _set_items(made, items)
+    machine.stack.append(made)
+
+
+def _set_items(target: Any, items: list[Any]) -> None:
+    if isinstance(target, Record):
+        target = target.items
+    if not isinstance(target, dict) or len(items) % 2:
+        raise MalformedError("damaged pickle (entries for what is no dictionary)")
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        target[_key(key)] = value
+
+
+def _key(key: Any) -> Any:
+    if isinstance(key, int):
+        return key if abs(key) <= _MAX_KEY else OpaqueKey(key)
+    if key is None or isinstance(key, (str, bytes, float, OpaqueKey)):
+        return key
+    return OpaqueKey(key)
+
+
+def _append_all(target: Any, items: list[Any]) -> None:
+    if isinstance(target, Record):
+        target = target.values
+    if not isinstance(target, list):
+        raise MalformedError("damaged pickle (elements for what is no list)")
+    target.extend(items)
+
+
+def _set_item(machine: _Machine) -> None:
+    value, key = machine.pop(), machine.pop()
+    _set_items(machine.stack[-1], [key, value])
+
+
+def _set_marked_items(machine: _Machine) -> None:
+    items = machine.pop_mark()
+    _set_items(machine.stack[-1], items)
+
+
+def _append(machine: _Machine) -> None:
+    value = machine.pop()
+    _append_all(machine.stack[-1], [value])
+
+
+def _append_marked(machine: _Machine) -> None:
+    items = machine.pop_mark()
+    _append_all(machine.stack[-1], items)
+
+
+def _call(machine: _Machine) -> None:
+    args, function = machine.pop(), machine.pop()
+    machine.stack.append(machine.call(function, _arguments(args)))
+
+
+def _call_with_keywords(machine: _Machine) -> None:
+    keywords, args, function = machine.pop(), machine.pop(), machine.pop()
+    made = machine.call(function, _arguments(args))
+    if isinstance(made, Record) and isinstance(keywords, dict):
+        made.state = keywords
+    machine.stack.append(made)
+
+
+def _instance(machine: _Machine, arg: str) -> None:
+    args = machine.pop_mark()
+    module, _, name = arg.partition(" ")
+    machine.stack.append(machine.call(Global(module, name), tuple(args)))
+
+
+def _object(machine: _Machine) -> None:
+    args = machine.pop_mark()
+    machine.stack.append(machine.call(args[0], tuple(args[1:])))
+
+
+def _arguments(args: Any) -> tuple[Any, ...]:
+    if not isinstance(args, tuple):
+        raise MalformedError("damaged pickle (a call without a tuple of arguments)")
+    return args
+
+
+def _build(machine: _Machine) -> None:
+    state = machine.pop()
+    target = machine.stack[-1]
+    # Plain values (an OrderedDict with _metadata, a Parameter) keep no attributes here.
+    if isinstance(target, Record):
+        target.state = state
+
+
+def _persistent(machine: _Machine) -> None:
+    machine.stack.append(machine.persistent_load(machine.pop()))
+
+
+_WITH_ARGUMENT: Mapping[str, Callable[[_Machine, Any], None]] = {
+    "GET": _get,
+    "BINGET": _get,
+    "LONG_BINGET": _get,
+    "PUT": _put,
+    "BINPUT": _put,
+    "LONG_BINPUT": _put,
+    "GLOBAL": _global,
+    "INST": _instance,
+    "EXT1": _extension,
+    "EXT2": _extension,
+    "EXT4": _extension,
+    "PERSID": lambda machine, arg: machine.stack.append(machine.persistent_load(arg)),
+}
+_WITHOUT_ARGUMENT: Mapping[str, Callable[[_Machine], None]] = {
+    "MEMOIZE": _memoize,
+    "STACK_GLOBAL": _stack_global,
+    "MARK": _mark,
+    "POP": _pop,
+    "POP_MARK": lambda machine: machine.pop_mark().clear(),
+    "DUP": lambda machine: machine.stack.append(machine.stack[-1]),
+    "TUPLE": _tuple,
+    "TUPLE1": lambda machine: _short_tuple(machine, 1),
+    "TUPLE2": lambda machine: _short_tuple(machine, 2),
+    "TUPLE3": lambda machine: _short_tuple(machine, 3),
+    "LIST": _list,
+    "FROZENSET": _list,
+    "DICT": _dict,
+    "SETITEM": _set_item,
+    "SETITEMS": _set_marked_items,
+    "APPEND": _append,
+    "APPENDS": _append_marked,
+    "ADDITEMS": _append_marked,
+    "REDUCE": _call,
+    "NEWOBJ": _call,
+    "NEWOBJ_EX": _call_with_keywords,
+    "OBJ": _object,
+    "BUILD": _build,
+    "BINPERSID": _persistent,
+}

@@ -1,0 +1,123 @@
+"""From a path and its format to a StaticFile."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from normdiag.errors import InputError
+from normdiag.models.sniff import Format, sniff
+from normdiag.models.static.choose import Candidate, choose, tensors_of
+from normdiag.models.static.inert import MalformedError, TensorRef, shown
+from normdiag.models.static.modules import ModuleTree, walk_module
+from normdiag.models.static.names import find_wrappers, printable
+from normdiag.models.static.pickled_numpy import tensor_of
+from normdiag.models.static.safetensors_file import safetensors_object
+from normdiag.models.static.source import Source, open_source
+from normdiag.models.static.staticfile import ModuleFacts, StaticFile
+from normdiag.models.static.tensors import read_tensor
+from normdiag.models.static.torchfile import legacy_object, pickle_object, zip_object
+from normdiag.models.static.zipped import open_archive
+
+Array = NDArray[Any]
+Facts = Mapping[str, ModuleFacts]
+
+# Strides of 0 and shared storages let a small file claim tensors without end: all tensors together may have this
+# many elements, plus a number for each byte of the file.
+_SPARE_ELEMENTS = 1 << 27
+_ELEMENTS_PER_BYTE = 16
+
+
+def read_static(path: Path, fmt: Format, key: str | None = None) -> StaticFile:
+    """Read the model in a PyTorch-family file of the format that `sniff` told.
+
+    `key` chooses among the models of a checkpoint ("ema", "generator.state_dict"). Raises InputError for a file that
+    is damaged, truncated, hostile or holds no model, and for a key that is not there.
+    """
+    source = open_source(path)
+    try:
+        tree, notes, whole = _model(source, fmt, key)
+        return _static_file(source, tree, notes, whole)
+    except MalformedError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _model(source: Source, fmt: Format, key: str | None) -> tuple[ModuleTree, tuple[str, ...], bool]:
+    candidate, notes = choose(_object(source, fmt), key, source.name)
+    if candidate.is_module:
+        return walk_module(candidate.value), notes, True
+    return ModuleTree(tensors_of(candidate)), notes, False
+
+
+def _object(source: Source, fmt: Format) -> Any:
+    readers: Mapping[str, Callable[[Source], Any]] = {
+        "torch-zip": lambda source: zip_object(open_archive(source)),
+        "torch-legacy": legacy_object,
+        "pickle": pickle_object,
+        "safetensors": safetensors_object,
+    }
+    return readers[fmt](source)
+
+
+def _static_file(source: Source, tree: ModuleTree, notes: tuple[str, ...], whole: bool) -> StaticFile:
+    wrappers = find_wrappers(list(tree.tensors))
+    return StaticFile(
+        tensors={printable(wrappers.strip(name)): array for name, array in _read_all(source, tree.tensors).items()},
+        modules={printable(wrappers.strip(path)): facts for path, facts in tree.modules.items()},
+        notes=notes + wrappers.notes,
+        whole_module=whole,
+    )
+
+
+def _read_all(source: Source, tensors: Mapping[str, TensorRef]) -> dict[str, Array]:
+    if sum(math.prod(tensor.shape) for tensor in tensors.values()) > _limit(source):
+        raise MalformedError("its tensors claim more elements than a file of this size can mean: refused")
+    return {name: _read(name, tensor) for name, tensor in tensors.items()}
+
+
+def _limit(source: Source) -> int:
+    return _SPARE_ELEMENTS + _ELEMENTS_PER_BYTE * len(source.data)
+
+
+def _read(name: str, tensor: TensorRef) -> Array:
+    try:
+        return read_tensor(tensor)
+    except MalformedError as error:
+        raise MalformedError(f"tensor '{shown(name)}' {error}") from None
+
+
+def read_tensors(path: Path) -> Mapping[str, Array]:
+    """The tensors of a file by name; a sole tensor has the name "", those of a list their index.
+
+    Raises InputError where the file is no tensor file.
+    """
+    fmt = sniff(path)
+    if fmt not in ("torch-zip", "torch-legacy", "pickle", "safetensors"):
+        raise InputError(f"{path}: is a model ({fmt}), not a file of tensors")
+    source = open_source(path)
+    try:
+        found = _object(source, fmt)
+        return _read_all(source, _all_tensors(found) or tensors_of(_chosen(found, source)))
+    except MalformedError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _all_tensors(found: Any) -> dict[str, TensorRef] | None:
+    """A sole tensor, or the tensors of a list; None for anything else."""
+    if (sole := tensor_of(found)) is not None:
+        return {"": sole}
+    if not isinstance(found, (list, tuple)):
+        return None
+    tensors = [tensor_of(each) for each in found]
+    return {str(index): each for index, each in enumerate(tensors) if each is not None}
+
+
+def _chosen(found: Any, source: Source) -> Candidate:
+    candidate, _ = choose(found, None, source.name)
+    if candidate.is_module:
+        raise InputError(f"{source.name}: holds a module, not tensors")
+    return candidate

@@ -1,0 +1,80 @@
+"""The bytes of a model file, memory-mapped."""
+
+from __future__ import annotations
+
+import mmap
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from normdiag.errors import InputError
+from normdiag.models.static.inert import Bytes
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A file, or a file inside another, as read-only bytes. `name` is for messages, `path` None for inner ones."""
+
+    name: str
+    data: memoryview
+    path: Path | None = None
+
+    def array(self, start: int, length: int) -> Bytes:
+        """Bytes of the range as an array that shares the mapping; the caller has checked the bounds."""
+        return np.frombuffer(self.data, np.uint8, length, start)
+
+    def crc32(self, start: int, length: int) -> int:
+        """CRC-32 of a range. A file is read in pieces, not through the mapping, whose pages would stay in memory."""
+        crc = 0
+        if self.path is None:
+            return zlib.crc32(self.data[start : start + length])
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(start)
+            while length > 0 and (piece := file.read(min(_CHUNK, length))):
+                crc = zlib.crc32(piece, crc)
+                length -= len(piece)
+        return crc
+
+
+def open_source(path: Path) -> Source:
+    """Map the file at `path`. Raises InputError where it cannot be opened or is empty."""
+    try:
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    return Source(str(path), memoryview(mapped), path)
+
+
+class SourceReader:
+    """A file-like view of a Source from `position` on, for pickletools: read, readline and tell, without copies."""
+
+    def __init__(self, source: Source, position: int = 0) -> None:
+        self._data = source.data
+        self._position = position
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes."""
+        piece = bytes(self._data[self._position : self._position + max(size, 0)])
+        self._position += len(piece)
+        return piece
+
+    def readline(self) -> bytes:
+        """The bytes up to and with the next newline, or to the end."""
+        start = end = self._position
+        while end < len(self._data):
+            piece = bytes(self._data[end : end + 256])
+            newline = piece.find(b"\n")
+            if newline >= 0:
+                end += newline + 1
+                break
+            end += len(piece)
+        return self.read(end - start)
+
+    def tell(self) -> int:
+        """The position in the source."""
+        return self._position

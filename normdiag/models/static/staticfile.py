@@ -1,0 +1,47 @@
+"""What the static reader hands on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from normdiag.records import NormKind
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ModuleFacts:
+    """What a file says of one module beside its tensors; None for what it does not say.
+
+    `class_name` is dotted (torch.nn.modules.batchnorm.BatchNorm2d). `kind` is set where the file shows the operator
+    that the module calls (TorchScript, torch.export). `momentum` None in a pickled BatchNorm means a cumulative average.
+    """
+
+    class_name: str | None = None
+    kind: NormKind | None = None
+    eps: float | None = None
+    momentum: float | None = None
+    training: bool | None = None
+    groups: int | None = None
+    normalized_shape: tuple[int, ...] | None = None
+    affine: bool | None = None
+    track_running_stats: bool | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class StaticFile:
+    """A model file as it was read without running anything of it.
+
+    `tensors` are read-only arrays by name, in file order, views of the file where possible (so perhaps unaligned);
+    `modules` the facts by module path, empty where the file holds weights alone; `notes` say what was taken, left out
+    and renamed. `whole_module` marks a pickled object, TorchScript or torch.export program that only --trust can run.
+    """
+
+    tensors: Mapping[str, Array]
+    modules: Mapping[str, ModuleFacts] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    whole_module: bool = False
