@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 
 # Names of torch dtypes that numpy has itself; the rest comes from ml_dtypes.
-_NUMPY = frozenset(
-    ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"]
-    + ["float16", "float32", "float64", "complex64", "complex128"]
-)
-_ML_DTYPES = frozenset(
-    ["bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"]
-)
+_INTEGERS = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
+_NUMPY = frozenset((*_INTEGERS, "bool", "float16", "float32", "float64", "complex64", "complex128"))
+_FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu")
+_ML_DTYPES = frozenset((*_FLOAT8, "bfloat16"))
 # Opaque bits, and pairs of four-bit floats: read as the unsigned integers that hold them.
 _AS_BITS = {"bits8": "uint8", "bits16": "uint16", "bits1x8": "uint8", "bits2x4": "uint8", "bits4x2": "uint8"}
 _AS_BITS["float4_e2m1fn_x2"] = "uint8"

@@ -68,10 +68,10 @@ def _layer(path: str, own: Mapping[str, Array], facts: ModuleFacts | None) -> No
         channels=int(np.prod(shape)) if shape is not None else None,
         eps=facts.eps,
         momentum=facts.momentum,
-        gamma=gamma,
-        beta=beta,
-        running_mean=mean,
-        running_var=var,
+        gamma=_aligned(gamma),
+        beta=_aligned(beta),
+        running_mean=_aligned(mean),
+        running_var=_aligned(var),
         num_batches_tracked=_count(own.get("num_batches_tracked")),
         training=facts.training,
         groups=facts.groups,
@@ -136,6 +136,11 @@ def _has_statistics(own: Mapping[str, Array]) -> bool:
 
 def _first(own: Mapping[str, Array], names: tuple[str, ...]) -> Array | None:
     return next((own[name] for name in names if name in own), None)
+
+
+def _aligned(array: Array | None) -> Array | None:
+    """Legacy files place tensors at any byte; a copy spares later stages slow or refused unaligned access."""
+    return array if array is None or array.flags.aligned else array.copy()
 
 
 def _count(tracked: Array | None) -> int | None:

@@ -91,25 +91,11 @@ def _step(machine: _Machine, name: str, arg: Any) -> None:
         raise MalformedError(f"pickle opcode {name} is not supported")
 
 
-_PUSH_ARGUMENT = frozenset(
-    ["INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"]
-    + ["STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"]
-    + ["BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"]
-)
-_PUSH_CONSTANT:
-        machine.stack.append(_PUSH_CONSTANT[name]())
-    elif name in _WITH_ARGUMENT:
-        _WITH_ARGUMENT[name](machine, arg)
-    elif name in _WITHOUT_ARGUMENT:
-        _WITHOUT_ARGUMENT[name](machine)
-    elif name not in _IGNORED:
-        raise MalformedError(f"pickle opcode {name} is not supported")
-
-
-_PUSH_ARGUMENT = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
-    "SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
-)
+_PUSH_INTEGER = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4")
+_PUSH_FLOAT = ("FLOAT", "BINFLOAT")
+_PUSH_TEXT = ("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
+_PUSH_BYTES = ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8")
+_PUSH_ARGUMENT = frozenset((*_PUSH_INTEGER, *_PUSH_FLOAT, *_PUSH_TEXT, *_PUSH_BYTES))
 _PUSH_CONSTANT: Mapping[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,

@@ -63,7 +63,7 @@ def _array(shape: Any, dtype: Any, fortran: bool, data: Any) -> TensorRef | None
         return None
     if math.prod(shape) * itemsize(name) != len(data):
         raise MalformedError("a NumPy array whose shape does not fit its data")
-    storage = Storage("", name, len(data), partial(_as_array, data), order not in ("=", "|", _native()))
+    storage = Storage("", name, len(data), partial(_as_array, bytes(data)), order not in ("=", "|", _native()))
     sizes = shape if fortran else shape[::-1]
     strides = tuple(math.prod(sizes[:axis]) for axis in range(len(sizes)))
     return TensorRef(storage, name, 0, tuple(shape), strides if fortran else strides[::-1])

@@ -119,17 +119,21 @@ def tensor_view(storage: Storage, dtype: str, offset: Any, shape: Any, strides: 
     return TensorRef(storage, dtype, offset, tuple(shape), tuple(strides))
 
 
+_BUILTINS: Mapping[str, Constructor] = {
+    "dict": _dictionary,
+    "list": _sequence,
+    "set": _sequence,
+    "frozenset": _sequence,
+    "tuple": _tuple,
+    "bytes": _bytes,
+    "bytearray": _bytes,
+}
 _CONSTRUCTORS: Mapping[str, Constructor] = {
     "collections.OrderedDict": _dictionary,
     "collections.Counter": _dictionary,
     "collections.defaultdict": _default_dictionary,
     "collections.deque": _sequence,
-    **{f"{module}.dict": _dictionary for module in ("builtins", "__builtin__")},
-    **{
-        f"{module}.{name}": _sequence for module in ("builtins", "__builtin__") for name in ("list", "set", "frozenset")
-    },
-    **{f"{module}.tuple": _tuple for module in ("builtins", "__builtin__")},
-    **{f"{module}.{name}": _bytes for module in ("builtins", "__builtin__") for name in ("bytes", "bytearray")},
+    **{f"{module}.{name}": made for module in ("builtins", "__builtin__") for name, made in _BUILTINS.items()},
     "_codecs.encode": _bytes,
     "copyreg._reconstructor": _reconstructor,
     "copy_reg._reconstructor": _reconstructor,

@@ -6,6 +6,7 @@ The format: a little-endian u64 header length, the header as JSON, then the tens
 from __future__ import annotations
 
 import math
+import sys
 from functools import partial
 from typing import Any
 
@@ -40,20 +41,21 @@ _Entry = tuple[str | None, tuple[int, ...], int, int]
 
 
 def _entry(name: str, entry: Any) -> _Entry:
-    fields = entry if isinstance(entry, dict) else {}
-    shape, offsets, code = fields.get("shape"), fields.get("data_offsets"), fields.get("dtype")
-    if not (_are_sizes(shape) and _are_sizes(offsets) and len(offsets) == 2 and isinstance(code, str)):
+    fields: dict[str, Any] = entry if isinstance(entry, dict) else {}
+    shape, offsets, code = _sizes(fields.get("shape")), _sizes(fields.get("data_offsets")), fields.get("dtype")
+    if shape is None or offsets is None or len(offsets) != 2 or not isinstance(code, str):
         raise MalformedError(f"tensor '{shown(name)}' has no proper dtype, shape and data_offsets")
     dtype = SAFETENSORS_DTYPES.get(code)
     if dtype is None and not code.startswith(("F4", "F6")):
         raise MalformedError(f"tensor '{shown(name)}' has the unknown dtype {shown(code)}")
     if dtype is not None and math.prod(shape) * itemsize(dtype) != offsets[1] - offsets[0]:
         raise MalformedError(f"tensor '{shown(name)}' does not have the bytes that its shape needs")
-    return dtype, tuple(shape), offsets[0], offsets[1]
+    return dtype, shape, offsets[0], offsets[1]
 
 
-def _are_sizes(value: Any) -> bool:
-    return isinstance(value, list) and len(value) <= 64 and all(type(n) is int and 0 <= n < 2**62 for n in value)
+def _sizes(value: Any) -> tuple[int, ...] | None:
+    valid = isinstance(value, list) and len(value) <= 64 and all(type(n) is int and 0 <= n < 2**62 for n in value)
+    return tuple(value) if valid else None
 
 
 def _check_layout(source: Source, start: int, entries: dict[str, _Entry]) -> None:
@@ -72,4 +74,5 @@ def _check_layout(source: Source, start: int, entries: dict[str, _Entry]) -> Non
 
 def _tensor(source: Source, dtype: str, shape: tuple[int, ...], start: int, nbytes: int) -> TensorRef:
     strides = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-    return TensorRef(Storage("", dtype, nbytes, partial(source.array, start, nbytes)), dtype, 0, shape, strides)
+    storage = Storage("", dtype, nbytes, partial(source.array, start, nbytes), sys.byteorder != "little")
+    return TensorRef(storage, dtype, 0, shape, strides)

@@ -54,6 +54,7 @@ class SourceReader:
     """A file-like view of a Source from `position` on, for pickletools: read, readline and tell, without copies."""
 
     def __init__(self, source: Source, position: int = 0) -> None:
+        """Begin at `position`, which must lie in the source."""
         self._data = source.data
         self._position = position
 

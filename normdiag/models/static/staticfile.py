@@ -18,7 +18,7 @@ class ModuleFacts:
     """What a file says of one module beside its tensors; None for what it does not say.
 
     `class_name` is dotted (torch.nn.modules.batchnorm.BatchNorm2d). `kind` is set where the file shows the operator
-    that the module calls (TorchScript, torch.export). `momentum` None in a pickled BatchNorm means a cumulative average.
+    that the module calls (TorchScript, torch.export). `momentum` is None for a cumulative average too.
     """
 
     class_name: str | None = None

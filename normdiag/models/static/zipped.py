@@ -26,7 +26,7 @@ _INFLATE_RATIO = 50
 
 @dataclass(frozen=True, eq=False)
 class Archive:
-    """An opened archive: members by name, without the top folder. Bytes are checked against their CRC when first read."""
+    """An opened archive: members by name, without the top folder. CRCs are checked on first reading."""
 
     source: Source
     members: Mapping[str, zipfile.ZipInfo]
@@ -64,7 +64,7 @@ class Archive:
             data, crc = self.source.array(start, info.file_size), self.source.crc32(start, info.file_size)
         elif info.compress_type == zipfile.ZIP_DEFLATED:
             data = self._inflate(name, info, start)
-            crc = zlib.crc32(data)
+            crc = zlib.crc32(memoryview(data))
         else:
             raise self._error(name, f"is compressed by method {info.compress_type}, which torch does not use")
         if crc != info.CRC:
@@ -84,7 +84,7 @@ class Archive:
             raise self._error(name, "is not where the zip directory says: the file is damaged")
         if start + info.compress_size > len(data):
             raise self._error(name, "passes the end of the file: the file is truncated")
-        return start
+        return int(start)
 
     def _inflate(self, name: str, info: zipfile.ZipInfo, start: int) -> Bytes:
         packed = self.source.data[start : start + info.compress_size]
