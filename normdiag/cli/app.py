@@ -1,0 +1,118 @@
+"""The program: its commands, and how every failure becomes one line on stderr and an exit code.
+
+Exit codes: 0 nothing wrong; 1 findings of severity error; 2 wrong usage, bad input or a failure of normdiag itself;
+130 interrupted. Nothing heavy is imported here, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from normdiag.cli.inspect import inspect
+from normdiag.cli.output import silence_stdout
+from normdiag.cli.status import INTERRUPTED, UNUSABLE
+from normdiag.errors import NormdiagError
+
+BROKEN_PIPE = 141
+REPORT_HERE = "please report it, with the output of the same command under NORMDIAG_DEBUG=1"
+
+app = typer.Typer(
+    name="normdiag",
+    help="What the normalization layers of a trained model are really doing.",
+    epilog="normdiag COMMAND --help shows the options of a command.",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from normdiag import __version__
+
+        typer.echo(f"normdiag {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What the normalization layers of a trained model are really doing."""
+
+
+app.command(
+    name="inspect",
+    help="Measure what every normalization layer of a model is doing.",
+    epilog="Example:  normdiag inspect net.onnx --data val.npz --preprocess imagenet",
+)(inspect)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit; `arguments` defaults to those of the process."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code. No exception comes out."""
+    try:
+        code = typer.main.get_command(app).main(
+            None if arguments is None else list(arguments), prog_name="normdiag", standalone_mode=False
+        )
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence_stdout()
+        return BROKEN_PIPE
+    except SystemExit as exit_:  # typer's own reaction to a closed pipe
+        return exit_.code if isinstance(exit_.code, int) else UNUSABLE
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", INTERRUPTED)
+    except BaseException as error:
+        if _debugging():
+            raise
+        return _fail(explain(error), UNUSABLE)
+    return code if isinstance(code, int) else 0
+
+
+def explain(error: BaseException) -> str:
+    """One line for the user on what went wrong; empty where it has been said."""
+    if isinstance(error, NormdiagError):
+        return str(error)
+    if hasattr(error, "format_message"):  # typer's usage errors
+        if not error.format_message():
+            return ""  # no command was given: typer has shown the help
+        command = getattr(getattr(error, "ctx", None), "command_path", "normdiag")
+        return f"{error.format_message().rstrip('.')} ({command} --help shows what there is)"
+    if isinstance(error, MemoryError):
+        return "out of memory; a smaller --batch-size needs less"
+    if isinstance(error, RecursionError):
+        return "the model or the data is nested too deeply to be read"
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
+    return f"internal error: {type(error).__name__}: {error}; {REPORT_HERE}"
+
+
+def _fail(message: str, code: int) -> int:
+    """Say it on stderr, whatever it holds and whatever stderr can show, and return the exit code."""
+    from normdiag.reporters.words import safe
+
+    if not message:
+        return code
+    encoding = sys.stderr.encoding or "utf-8"
+    line = safe(f"normdiag: {message}", limit=4000)
+    print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+    return code
+
+
+def _debugging() -> bool:
+    return os.environ.get("NORMDIAG_DEBUG", "") not in ("", "0")

@@ -1,0 +1,135 @@
+"""`normdiag inspect`: options in, report out."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from normdiag.cli import options as opt
+from normdiag.cli.output import (
+    DEFAULT_WIDTH,
+    check_target,
+    is_ascii_only,
+    print_out,
+    terminal_width,
+    wants_color,
+    write_file,
+)
+from normdiag.cli.progress import progress_bar
+from normdiag.cli.status import exit_code
+from normdiag.errors import UsageError
+
+if TYPE_CHECKING:
+    from normdiag.records import Report
+
+
+def inspect(
+    model: opt.Model,
+    data: opt.Data = None,
+    preprocess: opt.Preprocess = None,
+    batch_size: opt.BatchSize = 32,
+    max_samples: opt.MaxSamples = None,
+    resize: opt.Resize = None,
+    crop: opt.Crop = None,
+    grayscale: opt.Grayscale = None,
+    input_shape: opt.InputShape = None,
+    seed: opt.Seed = 0,
+    arch: opt.Arch = None,
+    arch_arg: opt.ArchArg = None,
+    key: opt.Key = None,
+    trust: opt.Trust = False,
+    device: opt.Device = "cpu",
+    attribute: opt.Attribute = False,
+    saturation_threshold: opt.Threshold = None,
+    format_: opt.ReportFormat = None,
+    json: opt.Json = False,
+    output: opt.Output = None,
+    all_layers: opt.All = False,
+    channels: opt.Channels = None,
+    color: opt.Color = None,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Parse, measure, print."""
+    if json and format_ is opt.Format.text:
+        raise UsageError("--json and --format text contradict each other")
+    target = output if output is not None and str(output) != "-" else None
+    if target is not None:
+        check_target(target, filter(None, (model, arch, *(data or ()))))
+    # Imported here, so that --help and wrong usage do not wait for them.
+    from normdiag.data import DataOptions
+    from normdiag.models import LoadOptions
+
+    reading = LoadOptions(key=key, arch=arch, arch_args=tuple(arch_arg or ()), trust=trust)
+    feeding = DataOptions(
+        preprocess=preprocess,
+        batch_size=batch_size,
+        max_samples=max_samples,
+        seed=seed,
+        resize=_size("--resize", resize),
+        crop=_size("--crop", crop),
+        grayscale=grayscale,
+        input_shapes=tuple(input_shape or ()),
+    )
+    threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}
+    from normdiag import api
+
+    with progress_bar(quiet=quiet) as progress:
+        report = api.inspect(
+            Path(model),
+            data=tuple(data or ()),
+            data_options=feeding,
+            load_options=reading,
+            device=device,
+            attribute=attribute,
+            progress=progress,
+            **threshold,
+        )
+    as_json = json or format_ is opt.Format.json
+    text = _as_json(report, channels) if as_json else _as_text(report, target, color, all_layers, channels)
+    _deliver(report, text, target, quiet)
+    raise typer.Exit(exit_code(report))
+
+
+def _size(option: str, text: str | None) -> int | tuple[int, int] | None:
+    """'256' or '256x224' (height x width)."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text, re.ASCII)
+    if match is None:
+        raise UsageError(f"{option} {text}: give one size, as 256, or height and width, as 256x224")
+    return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
+
+
+def _as_json(report: Report, channels: str | None) -> str:
+    from normdiag.reporters.json import dump_json
+
+    return dump_json(report, channels=channels)
+
+
+def _as_text(report: Report, target: Path | None, color: bool | None, all_layers: bool, channels: str | None) -> str:
+    from normdiag.reporters.text import render_text
+
+    to_file = target is not None
+    return render_text(
+        report,
+        width=DEFAULT_WIDTH if to_file else terminal_width(),
+        color=bool(color) if to_file else wants_color(color),
+        all_layers=all_layers,
+        channels=channels,
+        ascii_only=not to_file and is_ascii_only(),
+    )
+
+
+def _deliver(report: Report, text: str, target: Path | None, quiet: bool) -> None:
+    if target is None:
+        print_out(text)
+        return
+    write_file(target, text)
+    if not quiet:
+        errors = sum(finding.severity == "error" for finding in report.findings)
+        others = len(report.findings) - errors
+        print(f"normdiag: wrote {target} ({errors} errors, {others} other findings)", file=sys.stderr)

@@ -1,0 +1,131 @@
+"""The options of the commands: names, help and panels."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DATA = "Data"
+READING = "Reading a PyTorch file"
+MEASURING = "Measuring"
+OUTPUT = "Output"
+
+
+class Format(str, Enum):
+    """How a report is written."""
+
+    text = "text"
+    json = "json"
+
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A PyTorch, safetensors or ONNX file; told from its bytes, not its name.")
+]
+
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        metavar="[NAME=]DATA",
+        help="A .npy, .npz, .safetensors or tensor file; a folder or glob of images; file.py:callable that yields "
+        "batches; or random. Once for each input of the model.",
+        rich_help_panel=DATA,
+    ),
+]
+Preprocess = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RECIPE",
+        help="imagenet, unit (0 to 1), signed (-1 to 1), raw, or some of scale=1/255, mean=0.5:0.5:0.5, std=0.2, "
+        "order=bgr, layout=nhwc, joined by commas. Default: integers to 0..1, floats as they are.",
+        rich_help_panel=DATA,
+    ),
+]
+BatchSize = Annotated[int, typer.Option(metavar="N", help="Samples that run together.", rich_help_panel=DATA)]
+MaxSamples = Annotated[int | None, typer.Option(metavar="N", help="Stop after this many.", rich_help_panel=DATA)]
+Resize = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Images: the shorter side, or HEIGHTxWIDTH.", rich_help_panel=DATA),
+]
+Crop = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Images: cut the centre, a square or HEIGHTxWIDTH.", rich_help_panel=DATA),
+]
+Grayscale = Annotated[
+    bool | None,
+    typer.Option("--grayscale/--rgb", help="Images: one channel or three.", show_default=False, rich_help_panel=DATA),
+]
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]SHAPE",
+        help="The shape of one sample for random data, as 3,224,224 or ids=128:int64. Once for each input.",
+        rich_help_panel=DATA,
+    ),
+]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of random data.", rich_help_panel=DATA)]
+
+Arch = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CODE:FACTORY",
+        help="Your own code that builds the module for the weights, as net.py:Net or package.module:Net.",
+        rich_help_panel=READING,
+    ),
+]
+ArchArg = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="An argument of the factory, as num_classes=10.", rich_help_panel=READING),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(help="Which tensor dict of a checkpoint to take, as model_ema.", rich_help_panel=READING),
+]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Let torch load the file. This RUNS CODE from the file: only for files from people you trust.",
+        rich_help_panel=READING,
+    ),
+]
+
+Device = Annotated[str, typer.Option(help="Where to run, as cpu or cuda.", rich_help_panel=MEASURING)]
+Attribute = Annotated[
+    bool,
+    typer.Option("--attribute", help="Rank the layers by how much of the gap each causes.", rich_help_panel=MEASURING),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        "--saturation-threshold",
+        metavar="SHARE",
+        help="An activation is saturated below this share of its steepest slope; default 0.0707: sigmoid |x| > 4.",
+        rich_help_panel=MEASURING,
+    ),
+]
+
+ReportFormat = Annotated[Format | None, typer.Option("--format", help="Default: text.", rich_help_panel=OUTPUT)]
+Json = Annotated[bool, typer.Option("--json", help="The same as --format json.", rich_help_panel=OUTPUT)]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write the report to a file.", rich_help_panel=OUTPUT),
+]
+All = Annotated[bool, typer.Option("--all", help="Show every layer of a long model.", rich_help_panel=OUTPUT)]
+Channels = Annotated[
+    str | None,
+    typer.Option(metavar="LAYER", help="Show the worst channels of this layer as well.", rich_help_panel=OUTPUT),
+]
+Color = Annotated[
+    bool | None,
+    typer.Option(
+        "--color/--no-color",
+        help="Default: on a terminal, unless NO_COLOR is set.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel=OUTPUT)]

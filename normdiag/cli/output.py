@@ -1,0 +1,112 @@
+"""Where a report goes: a terminal, a pipe or a file; in colour or not; never half written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from glob import glob
+from pathlib import Path
+
+from normdiag.errors import InputError, UsageError
+
+# For output that nobody looks at in a terminal of known width.
+DEFAULT_WIDTH = 100
+NEEDED = "±…·→–✗─"
+
+
+def terminal_width() -> int:
+    """COLUMNS, else the terminal's width, else 100."""
+    return shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns
+
+
+def wants_color(choice: bool | None) -> bool:
+    """The user's choice, else NO_COLOR (https://no-color.org), else whether stdout is a terminal that has colour."""
+    if choice is not None:
+        return choice
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and sys.stdout.isatty()
+
+
+def is_ascii_only() -> bool:
+    """Whether stdout cannot show the signs that the text uses."""
+    try:
+        NEEDED.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return True
+    return False
+
+
+def print_out(text: str) -> None:
+    """Text to stdout; a reader that has gone away, as `head` does, is no failure."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence_stdout()
+
+
+def silence_stdout() -> None:
+    """Point stdout to nowhere, so that the interpreter does not fail when it flushes a closed pipe at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def check_target(target: Path, sources: Iterable[str]) -> None:
+    """Refuse, before any work, a file that cannot be written or that is among what is read.
+
+    Raises UsageError if `target` is one of `sources` or matches one as a glob; InputError if it is a folder, or if its
+    folder does not exist or cannot be written to.
+    """
+    if target.is_dir():
+        raise InputError(f"-o {target} is a folder; give a file")
+    if not target.parent.is_dir():
+        raise InputError(f"-o {target}: the folder {target.parent} does not exist")
+    if not os.access(target.parent, os.W_OK):
+        raise InputError(f"-o {target}: the folder {target.parent} cannot be written to")
+    if target.exists() and any(_reads(source, target) for source in sources):
+        raise UsageError(f"-o {target} would overwrite what is read; choose another name")
+
+
+def _reads(source: str, target: Path) -> bool:
+    """Whether a model path, `[NAME=]PATH`, `file.py:callable` or glob takes in the target."""
+    parts = {source, source.partition("=")[2], source.rpartition(":")[0], source.partition("=")[2].rpartition(":")[0]}
+    for part in filter(None, parts):
+        for path in map(Path, [part] if os.path.lexists(part) else glob(part, recursive=True)):  # noqa: PTH207
+            with suppress(OSError):
+                if path.samefile(target):
+                    return True
+    return False
+
+
+def write_file(target: Path, text: str) -> None:
+    """Write UTF-8 text whole or not at all: a temporary file beside the target, then a rename.
+
+    A link is followed; a pipe or device is written to as it is; an existing file keeps its permissions.
+    """
+    target = target.resolve()
+    if target.exists() and not target.is_file():
+        target.write_text(text, encoding="utf-8", errors="backslashreplace")
+        return
+    mode = target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask()
+    handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(mode)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

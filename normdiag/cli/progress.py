@@ -1,0 +1,52 @@
+"""Progress of a long run: a bar on stderr with rate and time left, where someone is there to see it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, Task
+    from rich.text import Text
+
+Report = Callable[[int, "int | None"], None]
+
+
+@contextmanager
+def progress_bar(*, quiet: bool) -> Iterator[Report | None]:
+    """A function to call with the samples done and their total (None: unknown); None where stderr is no terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    bar = _bar()
+    task = bar.add_task("samples", total=None)
+
+    def update(done: int, total: int | None) -> None:
+        bar.start()  # not before the first batch: loading prints nothing
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield update
+    finally:
+        bar.stop()
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, ProgressColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Count(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(describe(task.completed, task.total, task.finished_speed or task.speed))
+
+    console = Console(stderr=True, markup=False, highlight=False)
+    return Progress(BarColumn(bar_width=30), Count(), TimeRemainingColumn(), console=console, transient=True)
+
+
+def describe(done: float, total: float | None, rate: float | None) -> str:
+    """'320/1,000 samples, 51.3/s'."""
+    amount = f"{done:,.0f}" if total is None else f"{done:,.0f}/{total:,.0f}"
+    return f"{amount} samples" + (f", {rate:,.3g}/s" if rate else "")

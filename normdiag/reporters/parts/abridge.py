@@ -1,0 +1,60 @@
+"""Which rows of a long table are worth showing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from normdiag.records import Finding, Severity
+from normdiag.reporters.view import SEVERITIES, View
+from normdiag.reporters.words import count
+
+# A table up to this long is shown whole.
+ROWS = 24
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The rows shown, in network order, and how many were left out, some of them with findings."""
+
+    shown: list[int]
+    hidden: int = 0
+    hidden_findings: int = 0
+
+
+def severities(findings: Sequence[Finding]) -> dict[str, Severity]:
+    """The severest finding of each layer that has one."""
+    worst: dict[str, Severity] = {}
+    for severity in reversed(SEVERITIES):
+        worst.update({f.layer: severity for f in findings if f.layer is not None and f.severity == severity})
+    return worst
+
+
+def choose(ranks: Sequence[Severity | None], weights: Sequence[float | None], view: View) -> Choice:
+    """All rows of a short table or with --all; else those with findings, the first, the last, and the largest weights.
+
+    `ranks` holds the severest finding of each row and `weights` what makes a row worth seeing; NaN counts as largest.
+    """
+    n = len(ranks)
+    if view.all_layers or n <= ROWS:
+        return Choice(list(range(n)))
+
+    def importance(row: int) -> tuple[int, bool, float]:
+        severity, weight = ranks[row], weights[row]
+        by_finding = -len(SEVERITIES) if severity is None else -SEVERITIES.index(severity)
+        by_weight = -math.inf if weight is None else math.inf if math.isnan(weight) else weight
+        return (by_finding, row in (0, n - 1), by_weight)
+
+    ranked = sorted(range(n), key=importance, reverse=True)
+    hidden = ranked[ROWS:]
+    return Choice(sorted(ranked[:ROWS]), len(hidden), sum(ranks[row] is not None for row in hidden))
+
+
+def left_out(choice: Choice, noun: str, view: View) -> str:
+    """'… 37 more layers, --all shows them', or nothing."""
+    if not choice.hidden:
+        return ""
+    more = count(choice.hidden, noun).replace(" ", " more ", 1)
+    findings = f" ({choice.hidden_findings:,} with findings)" if choice.hidden_findings else ""
+    return f"{view.glyphs.ellipsis} {more}{findings}, --all shows {'it' if choice.hidden == 1 else 'them'}"

@@ -1,0 +1,64 @@
+"""The report as text for a terminal or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import StringIO
+
+from rich.console import Console, RenderableType
+
+from normdiag.records import Report
+from normdiag.reporters.parts.activations import activations
+from normdiag.reporters.parts.channels import channels as channel_table
+from normdiag.reporters.parts.gap import gap
+from normdiag.reporters.parts.header import header
+from normdiag.reporters.parts.norms import norms
+from normdiag.reporters.parts.notes import notes
+from normdiag.reporters.parts.summary import summary
+from normdiag.reporters.view import ASCII, UNICODE, View
+
+# Narrower than this no table can be read: lines may then be longer than the terminal.
+NARROWEST = 40
+
+
+def render_text(
+    report: Report,
+    *,
+    width: int,
+    color: bool,
+    all_layers: bool = False,
+    channels: str | None = None,
+    ascii_only: bool = False,
+) -> str:
+    """The report in lines of at most `width` columns, ending in a newline.
+
+    `channels` names a layer whose worst channels are shown as well; UsageError where there is none of that name.
+    Nothing from the file reaches the terminal as a control sequence or as markup.
+    """
+    view = View(max(width, NARROWEST), all_layers, channels, ASCII if ascii_only else UNICODE)
+    out = StringIO()
+    console = Console(
+        file=out,
+        width=view.width,
+        force_terminal=color,
+        color_system="standard" if color else None,
+        no_color=not color,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+    for part in _parts(report, view):
+        console.print(part)
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
+
+
+def _parts(report: Report, view: View) -> Iterator[RenderableType]:
+    yield header(report, view)
+    yield summary(report, view)
+    if report.layers:
+        yield from norms(report, view)
+    yield from channel_table(report, view)
+    yield from activations(report, view)
+    yield from gap(report, view)
+    yield from notes(report, view)

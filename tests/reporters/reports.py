@@ -1,0 +1,200 @@
+"""Reports made by hand, one of each sort that people meet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from normdiag.records import (
+    ActivationMetrics,
+    Attribution,
+    DataInfo,
+    Drift,
+    Finding,
+    Gap,
+    GradientProduct,
+    GroupMetrics,
+    LayerMetrics,
+    ModelInfo,
+    NormLayer,
+    Report,
+)
+
+
+def drift_of(z: np.ndarray, r: np.ndarray, se: float = 0.004, samples: int = 1000) -> Drift:
+    """A drift record that is consistent in itself, with the same errors in every channel."""
+    d, errors = np.hypot(z, r - 1.0), np.full_like(z, se)
+    floor = np.full_like(z, np.hypot(se, se))
+    corrected = np.sqrt(np.maximum(d**2 - floor**2, 0.0))
+    rms, layer = float(np.sqrt(np.mean(d**2))), float(np.sqrt(np.mean(corrected**2)))
+    return Drift(samples, z, r, d, errors, errors, errors, corrected, floor, rms, se, layer)
+
+
+def random_drift(seed: int, channels: int, size: float, se: float = 0.004) -> Drift:
+    """A drift of about `size`, spread over the channels."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(0.0, size / np.sqrt(2.0), channels)
+    return drift_of(z, 1.0 + rng.normal(0.0, size / np.sqrt(2.0), channels), se)
+
+
+def batch_norm(name: str, channels: int, seed: int = 0) -> NormLayer:
+    """A BatchNorm layer with all that a checkpoint can hold."""
+    rng = np.random.default_rng(seed)
+    return NormLayer(
+        name,
+        "batch_norm",
+        "module",
+        channels=channels,
+        eps=1e-5,
+        momentum=0.1,
+        gamma=rng.normal(1.0, 0.2, channels).astype(np.float32),
+        beta=rng.normal(0.0, 0.2, channels).astype(np.float32),
+        running_mean=rng.normal(0.0, 1.0, channels).astype(np.float32),
+        running_var=rng.uniform(0.2, 3.0, channels).astype(np.float32),
+        num_batches_tracked=64_000,
+        training=False,
+        class_name="BatchNorm2d",
+    )
+
+
+def resnet_names(blocks: int = 3) -> list[str]:
+    """The BatchNorm layers of a ResNet for CIFAR-10."""
+    return ["bn1"] + [f"layer{s}.{b}.bn{i}" for s in (1, 2, 3) for b in range(blocks) for i in (1, 2)]
+
+
+def resnet_layers(blocks: int = 3, size: float = 0.12) -> tuple[LayerMetrics, ...]:
+    """Those layers with drifts of about `size`, growing a little along the depth."""
+    layers = []
+    for index, name in enumerate(resnet_names(blocks)):
+        channels = 16 * 2 ** max(int(name[5:6] or 1) - 1, 0) if name != "bn1" else 16
+        drift = random_drift(index, channels, size * (1.0 + 0.03 * index))
+        own = random_drift(100 + index, channels, 0.4 * size)
+        layers.append(LayerMetrics(batch_norm(name, channels, index), 16, drift, own, 0.02 + 0.001 * index))
+    return tuple(layers)
+
+
+def relus(names: tuple[str, ...] = ("relu", "layer1.relu", "layer2.relu", "layer3.relu")) -> tuple[ActivationMetrics, ...]:
+    """ReLUs as they are in a healthy network."""
+    return tuple(ActivationMetrics(name, "relu", 0.41 + 0.05 * i, 0.59 - 0.05 * i, 64, 0) for i, name in enumerate(names))
+
+
+MODEL = ModelInfo("models/resnet20.th", "torch-legacy", "pytorch", "0" * 64, 1_114_000, 269_722)
+DATA = DataInfo("cifar10/train_1000.npz", 1000, 64, 16, False, "imagenet")
+GAP = Gap("output", 0.0813, 0.012, 0.0041, 64, 1000, 0.62, 0.38)
+GRADIENT = GradientProduct(4, 0.0712, 0.2668, 0.25**4)
+
+
+def healthy() -> Report:
+    """Nothing to complain about."""
+    return Report(MODEL, DATA, resnet_layers(), relus(), GRADIENT, GAP, notes=("took 'state_dict' of the file",))
+
+
+def faulty() -> Report:
+    """A long model with findings of every severity, dead units, and the gap put down to layers."""
+    layers = list(resnet_layers(blocks=9))
+    layers[7] = replace(layers[7], drift=random_drift(7, 16, 2.4, 0.03), own=random_drift(8, 16, 2.2, 0.03))
+    dead = ActivationMetrics("layer3.8.relu", "relu", 0.97, 0.03, 64, 41)
+    attribution = tuple(Attribution(m.layer.name, 0.9 / (i + 1) - 0.05) for i, m in enumerate(layers[7:20]))
+    gap = replace(GAP, relative_rms=0.713, top1_disagreement=0.4, attribution=attribution)
+    return Report(MODEL, DATA, tuple(layers), (*relus(), dead), GRADIENT, gap, _findings(layers))
+
+
+def _findings(layers: list[LayerMetrics]) -> tuple[Finding, ...]:
+    name = layers[7].layer.name
+    cause = Finding(
+        "ND301",
+        "drift",
+        "error",
+        "high",
+        name,
+        f"{name}: its stored statistics are 2.4 +/- 0.03 standard deviations from those of the data; "
+        "own drift 2.2, so this layer is where it begins.",
+        "Recalibrate with training data, or check that the statistics belong to these weights.",
+        {"drift": 2.4, "lower": 2.34},
+    )
+    inherited = [
+        Finding(
+            "ND301",
+            "drift",
+            "warning",
+            "medium",
+            m.layer.name,
+            f"{m.layer.name}: drift 0.5 +/- 0.01, inherited from {name}.",
+            f"Mend {name} first.",
+        )
+        for m in layers[8:14]
+    ]
+    dead = Finding("ND402", "dead-units", "info", "high", "layer3.8.relu", "layer3.8.relu: 41 of 64 units are dead.", "")
+    return (dead, *inherited, cause)
+
+
+def static_only() -> Report:
+    """Weights alone: eps and momentum are not in the file, and one layer could be of two kinds."""
+    layers = [LayerMetrics(replace(m.layer, eps=None, momentum=None)) for m in resnet_layers(blocks=1)]
+    pair = NormLayer("head.norm", "layer_or_group_norm", "weights", 64, gamma=np.linspace(0.5, 1.5, 64))
+    model = replace(
+        MODEL,
+        backend="weights",
+        notes=("took the dict 'state_dict' of the file; 'module.' was stripped from 122 keys",),
+    )
+    note = "nothing was run: the file holds weights without code; --arch pkg.module:factory builds the module"
+    return Report(model, None, (*layers, LayerMetrics(pair)), notes=(note,))
+
+
+def transformer() -> Report:
+    """LayerNorm and RMSNorm, with an outlier channel, an overflow in half precision, and one group of one element."""
+    layers = [_group_layer(index) for index in range(6)]
+    layers[4] = replace(layers[4], groups=replace(layers[4].groups, abs_max=913.4, half_overflow=True, outlier_ratio=211.0))
+    head = NormLayer("head.norm", "group_norm", "module", 32, 1e-5, gamma=np.ones(32), groups=32)
+    single = GroupMetrics(1, 0.0, 0.0, 3.2, np.ones(32), 0, 1.0, False, True)
+    gelus = tuple(ActivationMetrics(f"blocks.{i}.mlp.act", "gelu", 0.08 + 0.02 * i, 0.4, 256, 0) for i in range(3))
+    model = ModelInfo("vit.onnx", "onnx", "onnx", "1" * 64, 22_000_000, 5_500_000)
+    data = DataInfo("images/*.png", 200, 8, 25, False, "imagenet")
+    note = "the model has no batch norm layer with statistics: there is no gap to measure"
+    gradient = GradientProduct(3, 0.064, 0.253, 0.25**3)
+    return Report(model, data, (*layers, LayerMetrics(head, 25, groups=single)), gelus, gradient, notes=(note,))
+
+
+def _group_layer(index: int) -> LayerMetrics:
+    name = f"blocks.{index // 2}.norm{index % 2 + 1}"
+    kind = "rms_norm" if index == 5 else "layer_norm"
+    rng = np.random.default_rng(index)
+    layer = NormLayer(name, kind, "decomposed", 192, 1e-6, gamma=rng.normal(1, 0.3, 192), normalized_rank=1)
+    rms = rng.uniform(0.5, 1.5, 192)
+    groups = GroupMetrics(192, 0.011 * (index + 1), 0.8, 14.2 + index, rms, int(np.argmax(rms)), 1.9, False, False)
+    return LayerMetrics(layer, 25, groups=groups)
+
+
+def on_random_data() -> Report:
+    """Made-up inputs."""
+    data = DataInfo("random", 64, 8, 8, True)
+    return Report(MODEL, data, resnet_layers(blocks=1, size=0.9), relus(), GRADIENT, replace(GAP, batch_size=8, samples=64))
+
+
+def interrupted() -> Report:
+    """Stopped by Ctrl-C, early: a single sample has no error bar, and one layer was not reached."""
+    first = resnet_layers(blocks=1)
+    layers = [replace(m, drift=replace(m.drift, se=float("inf"), samples=1), own=None, noise=None) for m in first]
+    layers[-1] = LayerMetrics(layers[-1].layer)
+    data = replace(DATA, samples=1, batch_size=1, batches=1)
+    return Report(MODEL, data, tuple(layers), relus(), GRADIENT, interrupted=True, notes=("the gap needs two samples",))
+
+
+def hostile() -> Report:
+    """Names that would turn the terminal's colours, forge lines or reverse the text."""
+    names = ["[red]boo[/red]", "a\x1b[31mred\x1b[0m", "line\nforged: ok", "evil\u202egnp.exe", "[/]", "x" * 10_000, "\ud800"]
+    layers = tuple(LayerMetrics(replace(batch_norm(n, 4), notes=(f"note of {n}",)), 1, random_drift(1, 4, 0.1)) for n in names)
+    finding = Finding("ND301", "drift", "error", "high", names[1], f"{names[1]}: bad", "do [bold]this[/bold]\x1b[2J")
+    model = replace(MODEL, path="dir\x1b]0;title\x07/[link=http://x]m.pt", notes=("stripped '[/x]'\r",))
+    return Report(model, replace(DATA, source="\x1b[2J.npy"), layers, findings=(finding,), notes=("note\x9b31m",))
+
+
+REPORTS = {
+    "healthy": healthy,
+    "faulty": faulty,
+    "static": static_only,
+    "transformer": transformer,
+    "random": on_random_data,
+    "interrupted": interrupted,
+}
