@@ -60,6 +60,18 @@ def test_standard_errors_of_z_and_r_equal_the_jackknife() -> None:
         np.testing.assert_allclose(getattr(drift, f"se_{name}"), jackknife, rtol=0.05)
 
 
+@pytest.mark.parametrize("lean", [-1.0, 0.0, 1.0])
+def test_the_standard_error_of_d_knows_that_mean_and_variance_err_together(lean: float) -> None:
+    rng = np.random.default_rng(7)
+    m = rng.normal(size=(400, 3)) * 0.4 + 0.8
+    v = 1.5 + lean * (m - 0.8) + rng.uniform(0, 0.3, (400, 3))
+    drift = measure_drift(ChannelSums.of(m, m * m + v), np.ones(3), EPS)
+    kept = [np.delete(np.arange(400), i) for i in range(400)]
+    ones = np.ones(3)
+    values = np.stack([measure_drift(ChannelSums.of(m[k], (m * m + v)[k]), ones, EPS).d for k in kept])
+    np.testing.assert_allclose(drift.se_d, np.sqrt(399 * values.var(0)), rtol=0.05)
+
+
 @pytest.mark.parametrize("shift", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("n", [8, 64])
 def test_the_error_bar_of_d_covers(n: int, shift: float) -> None:

@@ -135,6 +135,16 @@ def test_explained_shares_add_up_and_follow_the_cause() -> None:
     assert shares(0.1, 64)[0] > shares(0.1, 2)[0], "larger batches, less noise"
 
 
+def test_explained_shares_are_those_of_the_squared_differences() -> None:
+    seen = Evidence(100, 1, 8, 100, {"bn": LayerEvidence(1, None, sums(0.4))}, outputs={"y": OutputSums(1.0, 1.0)})
+    rows = measure_layers([layer()], seen)
+    gap, own = measure_gap(seen, rows), rows[0].own
+    assert gap is not None
+    assert own is not None
+    drift, noise = own.corrected**2, float(np.mean(own.floor**2)) * 100 / 8
+    assert gap.explained_drift == pytest.approx(drift / (drift + noise), rel=1e-12)
+
+
 def test_no_drift_is_computed_where_eps_is_unknown() -> None:
     seen = Evidence(100, 1, 100, 100, {"bn": LayerEvidence(1, sums(0.0), sums(0.0))})
     assert measure_layers([layer(eps=None)], seen)[0].drift is None
