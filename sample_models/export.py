@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
+import zipfile
 from pathlib import Path
 
 import onnx_ir
@@ -72,7 +74,13 @@ def to_export(module: nn.Module, path: Path) -> None:
 
 
 def to_torchscript(module: nn.Module, path: Path) -> None:
-    """Write a TorchScript archive by scripting."""
+    """Write a TorchScript archive by scripting, without its debug records: they hold source paths of this machine."""
+    buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.jit.script(module).save(str(path))
+        torch.jit.save(torch.jit.script(module), buffer)
+    with zipfile.ZipFile(buffer) as full, zipfile.ZipFile(path, "w") as lean:
+        for member in full.infolist():
+            if not member.filename.endswith(".debug_pkl"):
+                name = f"{path.stem}/{member.filename.partition('/')[2]}"
+                lean.writestr(zipfile.ZipInfo(name), full.read(member))

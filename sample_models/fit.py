@@ -1,4 +1,4 @@
-"""Training loops of the sample models. Seeded throughout; callers set one thread, so that sums are added in one order."""
+"""Training loops of the sample models. Seeded throughout; `train.py` sets one thread, for one order of additions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def fit(make: Callable[[], nn.Module], split: Split, *, epochs: int, lr: float, 
     return model.eval()
 
 
-def fit_averaged(make: Callable[[], nn.Module], split: Split, *, epochs: int, first: int) -> tuple[nn.Module, nn.Module]:
+def fit_averaged(
+    make: Callable[[], nn.Module], split: Split, *, epochs: int, first: int
+) -> tuple[nn.Module, nn.Module]:
     """Weights averaged over the epochs from `first` on, at a constant high learning rate: stochastic weight averaging.
 
     Returns the average as torch's AveragedModel leaves it, with the running statistics of the last epoch's model, and
@@ -82,7 +84,9 @@ def fit_mlp(model: nn.Module, split: Split, checkpoints: Sequence[int]) -> Itera
         yield model.eval()
 
 
-def step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, label_smoothing: float = 0.0) -> None:
+def step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, label_smoothing: float = 0.0
+) -> None:
     """One step down the gradient of the cross-entropy."""
     optimizer.zero_grad()
     F.cross_entropy(model(x), y, label_smoothing=label_smoothing).backward()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sample_models import digits, net, samples
+from sample_models import catalogue, digits, net
 
 
 def write(folder: Path) -> None:
@@ -26,8 +26,8 @@ def replace(text: str, marker: str, table: str) -> str:
 def sample_table(folder: Path) -> str:
     """One row for each sample, with its accuracy on the validation images."""
     lines = ["| File | What it is | Right, % | What it shows | Command |", "|---|---|---|---|---|"]
-    for sample in samples.SAMPLES:
-        right = f"{samples.accuracy(sample, folder):.1f}"
+    for sample in catalogue.SAMPLES:
+        right = f"{catalogue.accuracy(sample, folder):.1f}"
         lines.append(f"| {sample.file} | {sample.what} | {right} | {sample.shows} | `{sample.command}` |")
     return "\n".join(lines) + "\n"
 
@@ -39,15 +39,15 @@ def saturation_table(folder: Path) -> str:
         "|---|---|---|---|---|",
     ]
     x, _ = digits.load(folder / digits.VALIDATION)
-    for sample in samples.SAMPLES:
+    for sample in catalogue.SAMPLES:
         if sample.arch == "DigitsMLP":
-            model = samples.load_weights(sample, folder / sample.file)
+            model = catalogue.load_weights(sample, folder / sample.file)
             assert isinstance(model, net.DigitsMLP)
-            lines.append(saturation_row(sample, samples.accuracy(sample, folder), samples.saturation(model, x)))
+            lines.append(saturation_row(sample, catalogue.accuracy(sample, folder), catalogue.saturation(model, x)))
     return "\n".join(lines) + "\n"
 
 
-def saturation_row(sample: samples.Sample, right: float, layers: list[tuple[float, float]]) -> str:
+def saturation_row(sample: catalogue.Sample, right: float, layers: list[tuple[float, float]]) -> str:
     """One row: the step is the last part of the file's name."""
     step = int(sample.file.removesuffix(".pt").rsplit("_", 1)[1])
     saturated = ", ".join(f"{100 * share:.2f}" for share, _ in layers)

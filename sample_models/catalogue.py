@@ -104,8 +104,8 @@ def load(sample: Sample, folder: Path) -> Logits:
     if path.suffix == ".pt2":
         return torch.export.load(path).module()
     if ".torchscript" in path.suffixes:
-        return torch.jit.load(str(path))  # type: ignore[no-any-return, no-untyped-call]
-    return torch.load(path, weights_only=False)  # type: ignore[no-any-return]
+        return torch.jit.load(str(path))
+    return torch.load(path, weights_only=False)
 
 
 def load_weights(sample: Sample, path: Path) -> nn.Module:
