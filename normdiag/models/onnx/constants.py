@@ -64,7 +64,7 @@ class Constants:
             return self.parent is not None and name not in self.inputs and self.parent.is_constant(name, depth)
         if node.op == "Constant":
             return True
-        return depth > 0 and node.op in FOLDS and all(self.is_constant(i, depth - 1) for i in node.inputs if i)
+        return depth > 0 and node.op in FOLDS and all(self.is_constant(i, depth - 1) for i in _operands(node))
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """The shape of an initializer, without reading it."""
@@ -79,7 +79,7 @@ class Constants:
         fold = FOLDS.get(node.op) if not node.domain else None
         if fold is None:
             return None
-        values = [self.array(name, max(limit, 64), depth) for name in node.inputs if name]
+        values = [self.array(name, max(limit, 64), depth) for name in _operands(node)]
         if not values or any(value is None for value in values):
             return None
         try:
@@ -112,6 +112,11 @@ def make_constants(graph: Graph, reader: TensorReader, parent: Constants | None 
 
 def _numeric(value: Array) -> bool:
     return value.dtype.kind in "fiuV" or value.dtype.name in ("bfloat16",)
+
+
+def _operands(node: Node) -> list[str]:
+    """The inputs that the value depends on."""
+    return [name for name in (node.inputs[:1] if node.op == "CastLike" else node.inputs) if name]
 
 
 def _first(_: Node, values: list[Array]) -> Array:

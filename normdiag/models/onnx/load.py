@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from normdiag.models.onnx.constants import Constants, make_constants
+import numpy as np
+
+from normdiag.models.onnx.constants import make_constants
 from normdiag.models.onnx.external import TensorReader, all_tensors
-from normdiag.models.onnx.graph import Graph, make_graph
-from normdiag.models.onnx.operators import batch_norm
-from normdiag.models.onnx.parse import inline_functions, parse_model, subgraphs
-from normdiag.models.onnx.program import NormSite, OnnxProgram
+from normdiag.models.onnx.graph import make_graph
+from normdiag.models.onnx.layout import dimensions
+from normdiag.models.onnx.names import unique
+from normdiag.models.onnx.parse import check_names, inline_functions, parse_model
+from normdiag.models.onnx.program import ActivationSite, NormSite, OnnxProgram
+from normdiag.models.onnx.scan import scan
+from normdiag.records import InputSpec
+
+# The element types that hold parameters: float, double, half and bfloat16, by their numbers in onnx.TensorProto.
+FLOATS = frozenset({1, 10, 11, 16})
 
 
 def load_onnx(path: Path) -> OnnxProgram:
@@ -19,28 +29,49 @@ def load_onnx(path: Path) -> OnnxProgram:
     Raises InputError where the file is damaged, incomplete, or points outside its folder.
     """
     model = inline_functions(parse_model(path), path)
+    check_names(model.graph, path)
     reader = TensorReader(path)
     for tensor in all_tensors(model.graph):
         reader.check(tensor)
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
     graph = make_graph(model.graph, opset)
-    notes: list[str] = []
-    sites = _sites(graph, make_constants(graph, reader), notes)
-    return OnnxProgram(model, path.parent, tuple(sites), notes=tuple(notes))
+    found = list(scan(graph, make_constants(graph, reader)))
+    sites = [site for site in found if isinstance(site, NormSite)]
+    activations = [site for site in found if isinstance(site, ActivationSite)]
+    names = unique(site.layer.name for site in sites)
+    return OnnxProgram(
+        proto=model,
+        folder=path.parent,
+        sites=tuple(replace(s, layer=replace(s.layer, name=name)) for s, name in zip(sites, names, strict=True)),
+        activations=tuple(
+            replace(site, name=name)
+            for site, name in zip(activations, unique(site.name for site in activations), strict=True)
+        ),
+        inputs=_inputs(model.graph),
+        parameters=sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type in FLOATS),
+        notes=(*_notes(model), *(note for note in found if isinstance(note, str))),
+    )
 
 
-def _sites(graph: Graph, constants: Constants, notes: list[str]) -> list[NormSite]:
-    found: list[NormSite] = []
-    for node in graph.nodes:
-        if node.op == "BatchNormalization" and not node.domain:
-            site = batch_norm(node, constants, graph.opset)
-            if isinstance(site, str):
-                notes.append(f"norm node {node.name!r}: BatchNormalization {site}; not analysed")
-            elif graph.parent is None:
-                found.append(site)
-            else:
-                found.append(replace(site, nodes=(), where="subgraph", obstacle="it lies in a subgraph"))
-        for body in subgraphs(node.proto):
-            inner = make_graph(body, graph.opset, graph)
-            found += _sites(inner, make_constants(inner, constants.reader, constants), notes)
-    return found
+def _inputs(graph: Any) -> tuple[InputSpec, ...]:
+    """The graph inputs that a user must feed: before IR version 4 initializers are listed among them."""
+    initialized = {tensor.name for tensor in graph.initializer}
+    return tuple(
+        InputSpec(value.name, _dtype(value), dimensions(value))
+        for value in graph.input
+        if value.name not in initialized
+    )
+
+
+def _dtype(value: Any) -> str:
+    from onnx import helper
+
+    try:
+        return np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)).name
+    except (KeyError, TypeError, ValueError):
+        return "unknown"
+
+
+def _notes(model: Any) -> tuple[str, ...]:
+    left = sorted({f.name for f in model.functions})
+    return (f"local functions of other operator sets were not looked into: {', '.join(left)}",) if left else ()

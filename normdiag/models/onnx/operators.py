@@ -1,69 +1,181 @@
-"""Normalization operators: BatchNormalization first."""
+"""Normalization operators of ONNX and of onnxruntime's com.microsoft domain."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
 from normdiag.errors import InputError
+from normdiag.models.onnx.batch_norm import batch_norm
 from normdiag.models.onnx.constants import Constants
 from normdiag.models.onnx.graph import Node
+from normdiag.models.onnx.layout import UNKNOWN, Layouts
 from normdiag.models.onnx.program import NormSite
-from normdiag.records import NormLayer
+from normdiag.models.onnx.terms import Term
+from normdiag.records import NormKind, NormLayer
 from normdiag.records.model import Array
 
-OLDEST_OPSET = 7
+COMPUTED = "its {} computed by the graph"
 
 
-def batch_norm(node: Node, constants: Constants, opset: int) -> NormSite | str:
-    """The site of a BatchNormalization node, or the reason why it is not one.
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """What an operator may look at: constants, layouts and the terms of decomposed normalization."""
 
-    Raises InputError where its parameters do not fit together.
+    constants: Constants
+    layouts: Layouts
+    terms: Mapping[str, Term]
+    opset: int
+
+
+def operator_site(node: Node, scope: Scope) -> NormSite | str | None:
+    """The site of a normalization operator; a reason where it cannot be analysed; None for other operators.
+
+    Raises InputError where required inputs are missing or do not fit together.
     """
-    where = f"BatchNormalization {node.name or node.outputs[:1]!r}"
-    if len(node.inputs) < 5 or not all(node.inputs[:5]) or not node.outputs:
-        raise InputError(f"{constants.reader.path}: {where} has {len(node.inputs)} inputs instead of 5")
-    if opset < OLDEST_OPSET:
-        return f"of operator set {opset}; the oldest that is understood is {OLDEST_OPSET}"
-    if node.integer("spatial", 1) == 0:
-        return "with spatial=0, which has statistics for every position"
-    arrays = [constants.array(name) for name in node.inputs[1:5]]
-    gamma, beta, mean, var = arrays
-    if gamma is None or beta is None or mean is None or var is None:
-        return "whose parameters are computed by the graph (a LayerNorm or batch statistics written so?)"
-    _check_sizes(where, constants, gamma, beta, mean, var)
-    layer = NormLayer(
+    make = _OPERATORS.get((node.domain, node.op))
+    if make is None:
+        return None
+    if not node.outputs or not node.outputs[0] or not node.input(0):
+        raise InputError(f"{scope.constants.reader.path}: {node.op} {node.name!r} has no input or no output")
+    return make(node, scope)
+
+
+def _batch(node: Node, scope: Scope) -> NormSite | str:
+    return batch_norm(node, scope.constants, scope.layouts, scope.terms, scope.opset)
+
+
+def _instance(node: Node, scope: Scope) -> NormSite:
+    gamma, beta, notes = _affine(node, scope, 1, 2)
+    rank = scope.layouts.get(node.inputs[0], UNKNOWN).rank
+    layer = _layer(node, "instance_norm", _size(gamma, beta), 1e-5, gamma, beta, notes)
+    axes = () if rank is None else tuple(range(2, rank))
+    return NormSite(layer, node.inputs[0], node.outputs[0], (node.index,), axes=axes, rank=rank)
+
+
+def _group(node: Node, scope: Scope) -> NormSite:
+    """GroupNormalization: one scale for each group in opset 18, one for each channel from 21."""
+    layout = scope.layouts.get(node.inputs[0], UNKNOWN)
+    gamma, beta, notes = _affine(node, scope, 1, 2)
+    groups = node.integer("num_groups", node.integer("groups", 0))
+    axis = -1 if node.domain and node.integer("channels_last", 1) else 1
+    shape = layout.shape or ()
+    channels = shape[axis] if len(shape) > 1 else None
+    if not node.domain and scope.opset < 21 and gamma is not None and beta is not None and groups:
+        repeat = (channels or groups) // groups
+        gamma, beta = np.repeat(gamma, repeat), np.repeat(beta, repeat)
+        notes = (*notes, "scale and bias are stored once for each group (operator set 18)")
+    else:
+        channels = _size(gamma, beta) or channels
+    layer = _layer(node, "group_norm", channels, 1e-5, gamma, beta, notes, groups=groups or None)
+    return NormSite(layer, node.inputs[0], node.outputs[0], (node.index,), channel_axis=axis, rank=layout.rank)
+
+
+def _layer_norm(node: Node, scope: Scope) -> NormSite:
+    return _trailing(node, scope, "layer_norm", 1, 2)
+
+
+def _rms_norm(node: Node, scope: Scope) -> NormSite:
+    return _trailing(node, scope, "rms_norm", 1, None)
+
+
+def _skip_layer_norm(node: Node, scope: Scope) -> NormSite:
+    return _skip(node, _trailing(node, scope, "layer_norm", 2, 3, 1e-12), 4)
+
+
+def _skip_rms_norm(node: Node, scope: Scope) -> NormSite:
+    return _skip(node, _trailing(node, scope, "rms_norm", 2, None, 1e-12), 3)
+
+
+def _skip(node: Node, site: NormSite, bias: int) -> NormSite:
+    addends = tuple(name for name in (node.input(0), node.input(1), node.input(bias)) if name)
+    return NormSite(site.layer, site.input, site.output, site.nodes, "graph", site.axes, -1, site.rank, addends)
+
+
+def _trailing(
+    node: Node, scope: Scope, kind: NormKind, scale: int, bias: int | None, default_eps: float = 1e-5
+) -> NormSite:
+    """LayerNorm and RMSNorm over the axes from `axis` on."""
+    gamma, beta, notes = _affine(node, scope, scale, bias)
+    layout = scope.layouts.get(node.inputs[0], UNKNOWN)
+    axis = node.integer("axis", -1)
+    if axis >= 0:
+        rank = layout.rank if layout.rank is not None else axis + (gamma.ndim if gamma is not None else 1)
+        axis -= rank
+    axes = tuple(range(max(min(axis, -1), -64), 0))
+    channels = _size(gamma, beta) or _product(layout.shape, axes)
+    layer = _layer(node, kind, channels, default_eps, gamma, beta, notes, normalized_rank=len(axes))
+    return NormSite(layer, node.inputs[0], node.outputs[0], (node.index,), "graph", axes, -1, layout.rank)
+
+
+def _layer(
+    node: Node,
+    kind: NormKind,
+    channels: int | None,
+    default_eps: float,
+    gamma: Array | None,
+    beta: Array | None,
+    notes: tuple[str, ...],
+    groups: int | None = None,
+    normalized_rank: int | None = None,
+) -> NormLayer:
+    return NormLayer(
         name=node.name,
-        kind="batch_norm",
+        kind=kind,
         origin="operator",
-        channels=int(gamma.size),
-        eps=node.number("epsilon", 1e-5),
-        momentum=torch_momentum(node.number("momentum", 0.9)),
+        channels=channels,
+        eps=node.number("epsilon", default_eps),
         gamma=gamma,
         beta=beta,
-        running_mean=mean,
-        running_var=var,
-        training=is_training(node, opset),
+        groups=groups,
+        normalized_rank=normalized_rank,
         class_name=node.op,
+        notes=notes,
     )
-    return NormSite(layer, node.inputs[0], node.outputs[0], (node.index,))
 
 
-def torch_momentum(momentum: float) -> float:
-    """ONNX weighs the old statistics with momentum, PyTorch the new ones."""
-    return round(1.0 - momentum, 9)
+def _affine(
+    node: Node, scope: Scope, scale: int, bias: int | None
+) -> tuple[Array | None, Array | None, tuple[str, ...]]:
+    """Scale and bias, None where they are left out or computed; the latter is noted."""
+    names = node.input(scale), "" if bias is None else node.input(bias)
+    gamma, beta = (scope.constants.array(name) for name in names)
+    computed = [
+        what
+        for what, name, value in zip(("scale is", "bias is"), names, (gamma, beta), strict=True)
+        if name and value is None
+    ]
+    if any(value is not None and value.dtype.kind in "iubSUO" for value in (gamma, beta)):
+        where = f"{scope.constants.reader.path}: {node.op} {node.name!r}"
+        raise InputError(f"{where}: its parameters are not floating-point numbers")
+    return gamma, beta, tuple(COMPUTED.format(what) for what in computed)
 
 
-def is_training(node: Node, opset: int) -> bool:
-    """Opset 14 has an attribute for it; before, only a training graph asked for more than one output."""
-    if opset >= 14:
-        return node.integer("training_mode", 0) != 0
-    return sum(map(bool, node.outputs)) > 1
+def _size(*arrays: Array | None) -> int | None:
+    return next((int(array.size) for array in arrays if array is not None), None)
 
 
-def _check_sizes(where: str, constants: Constants, *arrays: Array) -> None:
-    shapes = [array.shape for array in arrays]
-    if len(set(shapes)) > 1 or len(shapes[0]) != 1:
-        raise InputError(
-            f"{constants.reader.path}: {where}: scale, bias, mean and variance have the shapes "
-            f"{', '.join(map(str, shapes))} where one and the same (C,) is needed"
-        )
-    if any(array.dtype.kind in "iubSUO" for array in arrays):
-        raise InputError(f"{constants.reader.path}: {where}: its parameters are not floating-point numbers")
+def _product(shape: tuple[int | None, ...] | None, axes: tuple[int, ...]) -> int | None:
+    if shape is None or len(axes) > len(shape):
+        return None
+    count = 1
+    for axis in axes:
+        count *= shape[axis] or 0
+    return count or None
+
+
+_OPERATORS: Mapping[tuple[str, str], Callable[[Node, Scope], NormSite | str]] = {
+    ("", "BatchNormalization"): _batch,
+    ("", "InstanceNormalization"): _instance,
+    ("", "GroupNormalization"): _group,
+    ("com.microsoft", "GroupNorm"): _group,
+    ("", "LayerNormalization"): _layer_norm,
+    ("com.microsoft", "LayerNormalization"): _layer_norm,
+    ("", "RMSNormalization"): _rms_norm,
+    ("", "SimplifiedLayerNormalization"): _rms_norm,
+    ("com.microsoft", "SimplifiedLayerNormalization"): _rms_norm,
+    ("com.microsoft", "SkipLayerNormalization"): _skip_layer_norm,
+    ("com.microsoft", "SkipSimplifiedLayerNormalization"): _skip_rms_norm,
+}

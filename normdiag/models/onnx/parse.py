@@ -44,9 +44,24 @@ def inline_functions(model: Any, path: Path) -> Any:
     from onnx import inliner
 
     try:
-        return inliner.inline_local_functions(model, True)
+        inlined = inliner.inline_local_functions(model)
+        return _converted(inlined) if inlined.functions else inlined
     except Exception as error:  # the inliner raises what its C++ raises: RuntimeError, ValueError, its own kinds
         raise InputError(f"{path}: its local functions cannot be inlined: {_first_line(error)}") from None
+
+
+def check_names(graph: Any, path: Path) -> None:
+    """Raise InputError for names that are not UTF-8: protobuf hands them out as bytes, and no other tool takes them."""
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    names = [value.name for value in values]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        names += [attribute.name for attribute in node.attribute]
+    if any(isinstance(name, bytes) for name in names):
+        raise InputError(f"{path}: has names that are not UTF-8 text: the file is damaged; export it again")
+    for node in graph.node:
+        for body in subgraphs(node):
+            check_names(body, path)
 
 
 def subgraphs(node: Any) -> Iterator[Any]:
@@ -93,6 +108,15 @@ def _check_expansion(model: Any, path: Path) -> None:
 
     if len(functions) > 10_000 or size(model.graph.node, frozenset()) > MAX_INLINED_NODES:
         raise InputError(f"{path}: its local functions grow into more than {MAX_INLINED_NODES} nodes")
+
+
+def _converted(model: Any) -> Any:
+    """Inline functions of another operator set too: they have to be converted, which needs the type of every tensor."""
+    from onnx import helper, inliner, shape_inference
+
+    for tensor in model.graph.initializer:
+        model.graph.value_info.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return inliner.inline_local_functions(shape_inference.infer_shapes(model), True)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,102 @@
+"""BatchNormalization of all operator sets from 7 on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from normdiag.errors import InputError
+from normdiag.models.onnx.constants import Constants
+from normdiag.models.onnx.decomposed import BATCH_STATISTICS
+from normdiag.models.onnx.graph import Node
+from normdiag.models.onnx.layout import UNKNOWN, Layouts
+from normdiag.models.onnx.program import NormSite
+from normdiag.models.onnx.terms import Moment, Term
+from normdiag.records import NormLayer
+from normdiag.records.model import Array
+
+OLDEST_OPSET = 7
+
+
+def batch_norm(
+    node: Node, constants: Constants, layouts: Layouts, terms: Mapping[str, Term], opset: int
+) -> NormSite | str:
+    """The site of a BatchNormalization node, or the reason why it is not analysed as one.
+
+    Raises InputError where its parameters are missing or do not fit together.
+    """
+    where = f"{constants.reader.path}: BatchNormalization {node.name or node.outputs[0]!r}"
+    if opset < OLDEST_OPSET:
+        return f"of operator set {opset} (the oldest that is understood is {OLDEST_OPSET}; convert the model first)"
+    if node.integer("spatial", 1) == 0:
+        return "with spatial=0, which has statistics for every position"
+    if len(node.inputs) < 5 or not all(node.inputs[:5]):
+        raise InputError(f"{where} has {len(node.inputs)} inputs instead of 5")
+    gamma, beta, mean, var = (constants.array(name) for name in node.inputs[1:5])
+    known = [array for array in (gamma, beta, mean, var) if array is not None]
+    _check(where, known)
+    batch = mean is None and var is None and _of_the_batch(node, constants, layouts, terms)
+    if len(known) < 4 and not (batch and len(known) == 2):
+        return "whose parameters are computed by the graph (a LayerNorm written as one?)"
+    layer = NormLayer(
+        name=node.name,
+        kind="batch_norm",
+        origin="operator",
+        channels=int(known[0].size),
+        eps=node.number("epsilon", 1e-5),
+        momentum=torch_momentum(node.number("momentum", 0.9)),
+        gamma=gamma,
+        beta=beta,
+        running_mean=mean,
+        running_var=var,
+        training=batch or is_training(node, opset),
+        class_name=node.op,
+        notes=(BATCH_STATISTICS,) if batch else (),
+    )
+    rank = layouts.get(node.inputs[0], UNKNOWN).rank
+    obstacle = BATCH_STATISTICS if batch else None
+    return NormSite(layer, node.inputs[0], node.outputs[0], (node.index,), rank=rank, obstacle=obstacle)
+
+
+def torch_momentum(momentum: float) -> float:
+    """ONNX weighs the old statistics with momentum, PyTorch the new ones."""
+    return round(1.0 - momentum, 9)
+
+
+def is_training(node: Node, opset: int) -> bool:
+    """Opset 14 has an attribute for it; before, only a training graph asked for more than one output."""
+    if opset >= 14:
+        return node.integer("training_mode", 0) != 0
+    return sum(map(bool, node.outputs)) > 1
+
+
+def _of_the_batch(node: Node, constants: Constants, layouts: Layouts, terms: Mapping[str, Term]) -> bool:
+    """Whether mean and variance are those of the input itself over all axes but 1 (track_running_stats=False).
+
+    Not behind a Reshape: Keras writes LayerNorm as a BatchNormalization of the input reshaped to one sample.
+    """
+    mean, var = terms.get(node.inputs[3]), terms.get(node.inputs[4])
+    x, rank = node.inputs[0], layouts.get(node.inputs[0], UNKNOWN).rank
+    producer = constants.graph.producer(constants.graph.root(x))
+    if rank is None or (producer is not None and producer.op == "Reshape"):
+        return False
+    axes = (0, *range(2, rank))
+    return (
+        isinstance(mean, Moment)
+        and isinstance(var, Moment)
+        and (mean.kind, var.kind) == ("mean", "variance")
+        and mean.span == var.span
+        and mean.span.x == constants.graph.root(x)
+        and mean.span.axes == axes
+        and not (mean.total or var.total or mean.power != 1.0 or var.power != 1.0 or var.eps)
+    )
+
+
+def _check(where: str, arrays: list[Array]) -> None:
+    shapes = [array.shape for array in arrays]
+    if len(set(shapes)) > 1 or any(len(shape) != 1 for shape in shapes):
+        raise InputError(
+            f"{where}: its scale, bias, mean and variance have the shapes {', '.join(map(str, shapes))} "
+            "where one and the same (C,) is needed"
+        )
+    if any(array.dtype.kind in "iubSUO" for array in arrays):
+        raise InputError(f"{where}: its parameters are not floating-point numbers")

@@ -1,0 +1,123 @@
+"""Normalization layers out of decomposed normalization: which kind, and its parameters."""
+
+from __future__ import annotations
+
+from normdiag.models.onnx.affine import Placement, placement
+from normdiag.models.onnx.constants import Constants
+from normdiag.models.onnx.layout import UNKNOWN, Layouts
+from normdiag.models.onnx.program import NormSite
+from normdiag.models.onnx.terms import Normal
+from normdiag.records import NormKind, NormLayer
+from normdiag.records.model import Array
+
+_CLASS_NAMES = {
+    "layer_norm": "LayerNorm",
+    "rms_norm": "RMSNorm",
+    "instance_norm": "InstanceNorm",
+    "group_norm": "GroupNorm",
+    "batch_norm": "BatchNorm",
+}
+BATCH_STATISTICS = "normalizes with the statistics of the batch and stores none: its output depends on the batch"
+
+
+def normal_site(term: Normal, constants: Constants, layouts: Layouts) -> NormSite | None:
+    """The layer that a decomposed normalization is; None where it averages over all samples and features at once."""
+    layout = layouts.get(term.tensor, UNKNOWN)
+    gamma = constants.array(term.gamma) if term.gamma else None
+    beta = constants.array(term.beta) if term.beta else None
+    where = _placement(term, gamma if gamma is not None else beta, layout.rank)
+    kind = _kind(term, layout.rank, where)
+    if kind is None:
+        return None
+    axes = () if kind in ("batch_norm", "group_norm") else term.span.axes
+    channel_axis = _channel_axis(term, kind, layout.rank)
+    gamma, beta = (_squeezed(a, kind) if a is not None else None for a in (gamma, beta))
+    layer = NormLayer(
+        name="",
+        kind=kind,
+        origin="decomposed",
+        channels=_channels(gamma, beta, layout.shape, axes or (channel_axis,), channel_axis, kind),
+        eps=term.eps,
+        gamma=gamma,
+        beta=beta,
+        training=True if kind == "batch_norm" else None,
+        groups=term.groups if term.groups is not None else 1 if kind == "group_norm" else None,
+        normalized_rank=len(axes) if kind in ("layer_norm", "rms_norm") else None,
+        class_name=_CLASS_NAMES[kind],
+        notes=_notes(kind, axes, layout.rank),
+    )
+    nodes = tuple(sorted(term.nodes))
+    obstacle = BATCH_STATISTICS if kind == "batch_norm" else None
+    return NormSite(layer, term.tensor, term.output, nodes, "graph", axes, channel_axis, layout.rank, (), obstacle)
+
+
+def _placement(term: Normal, array: Array | None, rank: int | None) -> Placement | None:
+    if array is None or term.groups is not None:
+        return None
+    return placement(array, term.span.axes, rank)
+
+
+def _kind(term: Normal, rank: int | None, where: Placement | None) -> NormKind | None:
+    axes = term.span.axes
+    if term.groups is not None:
+        return "group_norm"
+    if rank is not None and 0 in axes:
+        rest = set(range(rank)) - set(axes)
+        return "batch_norm" if len(rest) == 1 and rest <= {1, rank - 1} and term.centered else None
+    if not term.centered:
+        return "rms_norm"
+    if rank is None or rank < 3 or where == "axes":
+        return "layer_norm"
+    spatial = axes in (tuple(range(2, rank)), tuple(range(1, rank - 1)))
+    if spatial and (where == "channel" or (where is None and len(axes) > 1)):
+        return "instance_norm"
+    return "group_norm" if where == "channel" and len(axes) == rank - 1 else "layer_norm"
+
+
+def _channel_axis(term: Normal, kind: NormKind, rank: int | None) -> int:
+    axes = term.span.axes
+    if kind == "group_norm" and term.groups is not None:
+        return term.grouped_axis
+    if kind in ("layer_norm", "rms_norm"):
+        return max(axes) if rank is None or max(axes) != rank - 1 else -1
+    return 1 if kind == "group_norm" or 1 not in axes else -1
+
+
+def _squeezed(array: Array, kind: NormKind) -> Array:
+    """Parameters in the shape in which a layer has them: (C,), or the normalized shape of LayerNorm and RMSNorm."""
+    if kind not in ("layer_norm", "rms_norm"):
+        return array.reshape(-1)
+    while array.ndim > 1 and array.shape[0] == 1:
+        array = array[0]
+    while array.ndim > 1 and array.shape[-1] == 1:
+        array = array[..., 0]
+    return array
+
+
+def _channels(
+    gamma: Array | None,
+    beta: Array | None,
+    shape: tuple[int | None, ...] | None,
+    axes: tuple[int, ...],
+    channel_axis: int,
+    kind: NormKind,
+) -> int | None:
+    known = gamma if gamma is not None else beta
+    if known is not None:
+        return int(known.size)
+    wanted = axes if kind in ("layer_norm", "rms_norm") else (channel_axis,)
+    if shape is None or any(not -len(shape) <= a < len(shape) for a in wanted):
+        return None
+    count = 1
+    for axis in wanted:
+        count *= shape[axis] or 0
+    return count or None
+
+
+def _notes(kind: NormKind, axes: tuple[int, ...], rank: int | None) -> tuple[str, ...]:
+    if kind == "batch_norm":
+        return (BATCH_STATISTICS,)
+    last = rank is None or not axes or max(axes) in (-1, rank - 1)
+    if kind in ("layer_norm", "rms_norm") and not last:
+        return (f"normalizes over axis {', '.join(map(str, axes))}, not over the last",)
+    return ()

@@ -1,0 +1,75 @@
+"""Everything of interest in one graph and its subgraphs, in graph order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from normdiag.models.onnx.activations import find_activations
+from normdiag.models.onnx.constants import Constants, make_constants
+from normdiag.models.onnx.decomposed import normal_site
+from normdiag.models.onnx.graph import Graph, Node, make_graph
+from normdiag.models.onnx.layout import Layout, find_layouts
+from normdiag.models.onnx.moments import find_normals
+from normdiag.models.onnx.names import Namer, make_namer, shared_folder
+from normdiag.models.onnx.operators import Scope, operator_site
+from normdiag.models.onnx.parse import subgraphs
+from normdiag.models.onnx.program import ActivationSite, NormSite
+from normdiag.models.onnx.terms import Normal
+
+IN_SUBGRAPH = "it lies in the body of an If, Loop or Scan, whose tensors cannot be read from outside"
+Found = NormSite | ActivationSite | str
+
+
+def scan(graph: Graph, constants: Constants, outer: Mapping[str, Layout] | None = None) -> Iterator[Found]:
+    """Normalization sites, activation sites and notes, those of a subgraph where the node that holds it stands.
+
+    Names are not unique yet.
+    """
+    layouts = find_layouts(graph, constants, outer)
+    normals, terms = find_normals(graph, constants, layouts)
+    namer = make_namer(graph.nodes)
+    scope = Scope(constants, layouts, terms, graph.opset)
+    decomposed = _decomposed(scope, graph, namer, normals)
+    activations = find_activations(graph, constants, layouts)
+    for node in graph.nodes:
+        if node.index in decomposed:
+            yield decomposed[node.index]
+        else:
+            yield from _operator(node, scope, namer)
+        if node.index in activations:
+            site = activations[node.index]
+            yield replace(site, name=namer.name(node, (), site.kind))
+        for body in subgraphs(node.proto):
+            yield from _scan_body(make_graph(body, graph.opset, graph), constants, layouts)
+
+
+def _operator(node: Node, scope: Scope, namer: Namer) -> Iterator[Found]:
+    site = operator_site(node, scope)
+    if isinstance(site, str):
+        yield f"norm node {node.name or node.outputs[0]!r}: {node.op} {site}; not analysed"
+    elif site is not None:
+        parameters = (node.input(3), *node.inputs[1:])
+        name = namer.name(node, parameters, site.layer.kind)
+        yield replace(site, layer=replace(site.layer, name=name))
+
+
+def _scan_body(graph: Graph, constants: Constants, outer: Mapping[str, Layout]) -> Iterator[Found]:
+    for found in scan(graph, make_constants(graph, constants.reader, constants), outer):
+        if isinstance(found, str) or found.where == "subgraph":
+            yield found
+        else:
+            yield replace(found, nodes=(), where="subgraph", obstacle=IN_SUBGRAPH)
+
+
+def _decomposed(scope: Scope, graph: Graph, namer: Namer, normals: tuple[Normal, ...]) -> Mapping[int, NormSite]:
+    """The sites of decomposed normalization by the index of the node that completes the normalization."""
+    sites = {}
+    for normal in normals:
+        site = normal_site(normal, scope.constants, scope.layouts)
+        if site is not None:
+            core = graph.nodes[normal.core]
+            folder = shared_folder(graph.nodes[i].name for i in site.nodes)
+            name = namer.name(core, (normal.gamma or "", normal.beta or ""), site.layer.kind, folder)
+            sites[normal.core] = replace(site, layer=replace(site.layer, name=name))
+    return sites
