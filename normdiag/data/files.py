@@ -15,7 +15,7 @@ from normdiag.data.arrays import Table, idx_table, is_idx, npy_table, npz_tables
 from normdiag.data.feed import Facts, Feed, check_batch_bytes, check_facts, reading
 from normdiag.data.images import Decoding, image_feed, is_image, list_images, natural
 from normdiag.data.select import choose
-from normdiag.data.specs import Spec
+from normdiag.data.specs import Spec, exists
 from normdiag.errors import InputError
 from normdiag.records import Batch
 
@@ -40,9 +40,10 @@ def _expand(spec: Spec) -> list[Path]:
     """The file itself, or all images of a folder or glob."""
     path = Path(spec.target)
     if spec.kind != "glob":
-        if path.is_dir():
-            return list_images(path)
-        return [path]
+        if not exists(spec.target):
+            hint = "; data from code is file.py:callable" if path.suffix == ".py" else ""
+            raise InputError(f"there is no file or folder {spec.target[:300]!r}{hint}")
+        return list_images(path) if path.is_dir() else [path]
     names = glob.glob(spec.target, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
     paths = natural(path for name in names if (path := Path(name)).is_file())
     if not paths:
@@ -54,9 +55,6 @@ def _expand(spec: Spec) -> list[Path]:
 
 
 def _first_bytes(path: Path) -> bytes:
-    if not path.exists():
-        hint = "; data from code is file.py:callable" if path.suffix == ".py" else ""
-        raise InputError(f"there is no file or folder {path}{hint}")
     if path.suffix == ".py":
         raise InputError(f"{path} is code: say which callable gives the batches, as {path}:name")
     with reading(str(path)), path.open("rb") as file:

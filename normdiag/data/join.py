@@ -51,6 +51,8 @@ def spec_of(inputs: Sequence[InputSpec], name: str | None, index: int) -> InputS
 def resolve_names(names: Sequence[str | None], inputs: Sequence[InputSpec], source: str) -> tuple[str, ...] | None:
     """The input name of each array, None to feed by position. Raises where one is missing, doubled or half named."""
     known = [name for name in names if name is not None]
+    if inputs and len(names) > len(inputs):
+        raise InputError(_misfit(source, inputs, names))
     if known and len(known) < len(names):
         raise UsageError("some of the data is for a named input and some is not: write --data NAME=... for each")
     if len(set(known)) < len(known):
@@ -59,11 +61,8 @@ def resolve_names(names: Sequence[str | None], inputs: Sequence[InputSpec], sour
     if not wanted:
         return tuple(known) or None
     missing = [name for name in wanted if name not in known] if known else wanted[len(names) :]
-    if missing or len(names) > len(wanted):
-        raise InputError(
-            f"{source}: the model takes {len(wanted)} inputs ({', '.join(wanted)}), the data gives {len(names)}"
-            + (f"; missing: {', '.join(missing)}" if missing else "")
-        )
+    if missing:
+        raise InputError(f"{_misfit(source, inputs, names)}; missing: {', '.join(missing)}")
     return tuple(known) or tuple(wanted)
 
 
@@ -90,6 +89,11 @@ def _same_kind(array: Array, spec: InputSpec, source: str) -> Array:
             "convert them in your code or give --preprocess"
         )
     return array
+
+
+def _misfit(source: str, inputs: Sequence[InputSpec], names: Sequence[str | None]) -> str:
+    wanted = ", ".join(spec.name for spec in inputs)
+    return f"{source}: the model takes {len(inputs)} inputs ({wanted}), the data gives {len(names)}"
 
 
 def _names(feed: Feed, part: Batch) -> Sequence[str | None]:

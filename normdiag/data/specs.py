@@ -39,7 +39,7 @@ def parse_spec(text: str, names: Sequence[str] = ()) -> Spec:
 
 def _split_name(text: str, names: Sequence[str]) -> tuple[str | None, str]:
     left, equals, right = text.partition("=")
-    if not equals or _exists(text):
+    if not equals or exists(text):
         return None, text
     if left in names:
         return left, right
@@ -54,14 +54,15 @@ def _split_name(text: str, names: Sequence[str]) -> tuple[str | None, str]:
 def _kind(target: str) -> Literal["random", "code", "glob", "path"]:
     if target == "random":
         return "random"
-    if _exists(target):
+    if exists(target):
         return "path"
     if _MODULE_CODE.fullmatch(target) or _FILE_CODE.fullmatch(target):
         return "code"
     return "glob" if re.search(r"[*?\[]", target) else "path"
 
 
-def _exists(text: str) -> bool:
+def exists(text: str) -> bool:
+    """Whether this names something on disk; False where it cannot be a path at all."""
     try:
         return Path(text).exists()
     except (OSError, ValueError):  # name too long, embedded NUL
