@@ -18,10 +18,11 @@ MAX_PATH = 2_000
 
 @dataclass(eq=False)
 class ModuleTree:
-    """Unread tensors by name and facts by module path, parents before children."""
+    """Unread tensors by name, facts and class names as pickled by module path, parents before children."""
 
     tensors: dict[str, TensorRef] = field(default_factory=dict)
     modules: dict[str, ModuleFacts] = field(default_factory=dict)
+    classes: dict[str, str] = field(default_factory=dict)
 
 
 def is_module(value: Any) -> bool:
@@ -61,10 +62,10 @@ def walk_module(root: Record) -> ModuleTree:
         entries += 1 + len(own) + len(children) + len(state_of(module)) // 100
         if id(module) in above or len(above) > MAX_DEPTH or len(path) > MAX_PATH or entries > MAX_ENTRIES:
             raise MalformedError("a module that contains itself or has too many submodules")
-        tree.modules[path] = facts_of(module)
-        tree.tensors.update({_join(path, name): tensor for name, tensor in own})
+        tree.modules[path], tree.classes[path] = facts_of(module), module.cls.path
+        tree.tensors.update({join(path, name): tensor for name, tensor in own})
         above |= {id(module)}
-        pending.extend((_join(path, name), child, above) for name, child in reversed(children))
+        pending.extend((join(path, name), child, above) for name, child in reversed(children))
     return tree
 
 
@@ -90,7 +91,8 @@ def plain_class(name: str) -> str:
     return ".".join(parts[1:] if parts[0] == "__torch__" else parts)
 
 
-def _join(path: str, name: str) -> str:
+def join(path: str, name: str) -> str:
+    """The path of `name` below the module at `path`."""
     return f"{path}.{name}" if path else name
 
 

@@ -39,8 +39,17 @@ def norm_layers(static: StaticFile) -> tuple[NormLayer, ...]:
     """
     groups = _by_module(static.tensors)
     paths = dict.fromkeys([*static.modules, *groups])
-    found = (_layer(path, groups.get(path, {}), static.modules.get(path)) for path in paths)
+    found = (_layer(path, _own(path, groups, static), static.modules.get(path)) for path in paths)
     return tuple(layer for layer in found if layer is not None)
+
+
+def _own(path: str, groups: Mapping[str, dict[str, Array]], static: StaticFile) -> Mapping[str, Array]:
+    """The tensors of the layer at `path` by role: those that its operator takes, else those of the usual names."""
+    facts, usual = static.modules.get(path), groups.get(path, {})
+    if facts is None or facts.parameters is None or _is_torch_module(facts):
+        return usual
+    own = {role: static.tensors[name] for role, name in facts.parameters.items()}
+    return own | {name: array for name, array in usual.items() if name == "num_batches_tracked"}
 
 
 def _by_module(tensors: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
@@ -85,7 +94,7 @@ def _kind(path: str, own: Mapping[str, Array], facts: ModuleFacts | None) -> tup
     known = _kind_of_module(own, facts)
     if known == "rms_norm" and facts and facts.eps is None:
         return known, (_DEFAULT_EPS,)
-    if known or (facts and _is_other_torch_module(facts)):
+    if known or (facts and _is_torch_module(facts)):
         return known, ()
     return _kind_of_weights(path, own)
 
@@ -106,8 +115,8 @@ def _kind_of_module(own: Mapping[str, Array], facts: ModuleFacts | None) -> Norm
     return named[0] if named and own else None
 
 
-def _is_other_torch_module(facts: ModuleFacts) -> bool:
-    """Torch's own modules that are no norms hold pairs and lone weights too (PReLU)."""
+def _is_torch_module(facts: ModuleFacts) -> bool:
+    """Whether torch defines the class: its parameters have the usual names, and PReLU's weight is no gamma."""
     return (facts.class_name or "").startswith(("torch.nn.", "torch.ao."))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 from normdiag.errors import InputError
 from normdiag.models.sniff import Format, sniff
 from normdiag.models.static.choose import Candidate, choose, tensors_of
+from normdiag.models.static.export import export_tree
 from normdiag.models.static.inert import MalformedError, TensorRef, shown
 from normdiag.models.static.modules import ModuleTree, walk_module
-from normdiag.models.static.names import find_wrappers, printable
+from normdiag.models.static.names import Wrappers, find_wrappers, printable
 from normdiag.models.static.pickled_numpy import tensor_of
 from normdiag.models.static.safetensors_file import safetensors_object
+from normdiag.models.static.script import script_tree
 from normdiag.models.static.source import Source, open_source
 from normdiag.models.static.staticfile import ModuleFacts, StaticFile
 from normdiag.models.static.tensors import read_tensor
@@ -47,6 +50,10 @@ def read_static(path: Path, fmt: Format, key: str | None = None) -> StaticFile:
 
 
 def _model(source: Source, fmt: Format, key: str | None) -> tuple[ModuleTree, tuple[str, ...], bool]:
+    if fmt in _PROGRAMS:
+        if key is not None:
+            raise InputError(f"{source.name}: --key chooses among the models of a checkpoint; a {fmt} file holds one")
+        return _PROGRAMS[fmt](source), (), True
     candidate, notes = choose(_object(source, fmt), key, source.name)
     if candidate.is_module:
         return walk_module(candidate.value), notes, True
@@ -54,23 +61,43 @@ def _model(source: Source, fmt: Format, key: str | None) -> tuple[ModuleTree, tu
 
 
 def _object(source: Source, fmt: Format) -> Any:
-    readers: Mapping[str, Callable[[Source], Any]] = {
-        "torch-zip": lambda source: zip_object(open_archive(source)),
-        "torch-legacy": legacy_object,
-        "pickle": pickle_object,
-        "safetensors": safetensors_object,
-    }
-    return readers[fmt](source)
+    return _OBJECTS[fmt](source)
+
+
+def _no_weights(source: Source) -> ModuleTree:
+    raise InputError(
+        f"{source.name}: is compiled by AOTInductor, whose weights cannot be read back: "
+        "give the checkpoint or the torch.export program that it was compiled from"
+    )
+
+
+_OBJECTS: Mapping[str, Callable[[Source], Any]] = {
+    "torch-zip": lambda source: zip_object(open_archive(source)),
+    "torch-legacy": legacy_object,
+    "pickle": pickle_object,
+    "safetensors": safetensors_object,
+}
+_PROGRAMS: Mapping[str, Callable[[Source], ModuleTree]] = {
+    "torchscript": script_tree,
+    "torch-export": export_tree,
+    "aotinductor": _no_weights,
+}
 
 
 def _static_file(source: Source, tree: ModuleTree, notes: tuple[str, ...], whole: bool) -> StaticFile:
     wrappers = find_wrappers(list(tree.tensors))
     return StaticFile(
         tensors={printable(wrappers.strip(name)): array for name, array in _read_all(source, tree.tensors).items()},
-        modules={printable(wrappers.strip(path)): facts for path, facts in tree.modules.items()},
+        modules={printable(wrappers.strip(path)): _renamed(facts, wrappers) for path, facts in tree.modules.items()},
         notes=notes + wrappers.notes,
         whole_module=whole,
     )
+
+
+def _renamed(facts: ModuleFacts, wrappers: Wrappers) -> ModuleFacts:
+    if facts.parameters is None:
+        return facts
+    return replace(facts, parameters={role: printable(wrappers.strip(name)) for role, name in facts.parameters.items()})
 
 
 def _read_all(source: Source, tensors: Mapping[str, TensorRef]) -> dict[str, Array]:
@@ -96,7 +123,7 @@ def read_tensors(path: Path) -> Mapping[str, Array]:
     Raises InputError where the file is no tensor file.
     """
     fmt = sniff(path)
-    if fmt not in ("torch-zip", "torch-legacy", "pickle", "safetensors"):
+    if fmt not in _OBJECTS:
         raise InputError(f"{path}: is a model ({fmt}), not a file of tensors")
     source = open_source(path)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ class ModuleFacts:
     """What a file says of one module beside its tensors; None for what it does not say.
 
     `class_name` is dotted (torch.nn.modules.batchnorm.BatchNorm2d). `kind` is set where the file shows the operator
-    that the module calls (TorchScript, torch.export). `momentum` is None for a cumulative average too.
+    that the module calls (TorchScript, torch.export); `parameters` then names the tensors that it takes, by role
+    (weight, bias, running_mean, running_var). `momentum` is None for a cumulative average too.
     """
 
     class_name: str | None = None
@@ -30,6 +31,13 @@ class ModuleFacts:
     normalized_shape: tuple[int, ...] | None = None
     affine: bool | None = None
     track_running_stats: bool | None = None
+    parameters: Mapping[str, str] | None = None
+
+
+def merged(first: ModuleFacts, second: ModuleFacts) -> ModuleFacts:
+    """What `first` knows, and what only `second` knows."""
+    known = {each.name: getattr(first, each.name) for each in fields(ModuleFacts)}
+    return replace(second, **{name: value for name, value in known.items() if value is not None})
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,12 +31,12 @@ def zip_object(archive: Archive, pickle: str = "data.pkl", folder: str = "data")
             key, dtype, nbytes, partial(_exactly, partial(archive.array, f"{folder}/{key}"), nbytes), swapped
         )
 
-    return run(BytesIO(archive.bytes(pickle)), partial(_persistent, storage))
+    return run(BytesIO(archive.copy(pickle)), partial(_persistent, storage))
 
 
 def _byteorder(archive: Archive) -> str:
     """Files without the member come from torch before 2.1 and are little-endian but for rare machines."""
-    text = archive.bytes("byteorder") if "byteorder" in archive else b"little"
+    text = archive.copy("byteorder") if "byteorder" in archive else b"little"
     if text not in (b"little", b"big"):
         raise InputError(f"{archive.source.name}: the byteorder member says neither little nor big")
     return text.decode()

@@ -47,7 +47,7 @@ class Archive:
             self._cache[name] = self._read(name)
         return self._cache[name]
 
-    def bytes(self, name: str) -> bytes:
+    def copy(self, name: str) -> bytes:
         """A copy of a member's bytes."""
         return self.array(name).tobytes()
 
@@ -63,8 +63,8 @@ class Archive:
                 raise self._error(name, "is stored, yet its two sizes differ")
             data, crc = self.source.array(start, info.file_size), self.source.crc32(start, info.file_size)
         elif info.compress_type == zipfile.ZIP_DEFLATED:
-            data = self._inflate(name, info, start)
-            crc = zlib.crc32(memoryview(data))
+            inflated = self._inflate(name, info, start)
+            data, crc = np.frombuffer(inflated, np.uint8), zlib.crc32(inflated)
         else:
             raise self._error(name, f"is compressed by method {info.compress_type}, which torch does not use")
         if crc != info.CRC:
@@ -86,7 +86,7 @@ class Archive:
             raise self._error(name, "passes the end of the file: the file is truncated")
         return int(start)
 
-    def _inflate(self, name: str, info: zipfile.ZipInfo, start: int) -> Bytes:
+    def _inflate(self, name: str, info: zipfile.ZipInfo, start: int) -> bytes:
         packed = self.source.data[start : start + info.compress_size]
         try:
             # One byte more than declared tells a member that is longer.
@@ -95,7 +95,7 @@ class Archive:
             raise self._error(name, "cannot be decompressed: the file is damaged") from None
         if len(data) != info.file_size:
             raise self._error(name, "does not have the size that it declares")
-        return np.frombuffer(data, np.uint8)
+        return data
 
     def _error(self, name: str, what: str) -> InputError:
         return InputError(f"{self.source.name}: zip member '{shown(name)}' {what}")
