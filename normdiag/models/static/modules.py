@@ -14,6 +14,8 @@ from normdiag.models.static.staticfile import ModuleFacts
 MAX_ENTRIES = 200_000
 MAX_DEPTH = 100
 MAX_PATH = 2_000
+# torch, transformers, and what others call it.
+_EPS = ("eps", "variance_epsilon", "epsilon")
 
 
 @dataclass(eq=False)
@@ -75,9 +77,10 @@ def facts_of(module: Record) -> ModuleFacts:
     name = module.cls.path
     return ModuleFacts(
         class_name=plain_class(name) if is_script(module) else name,
-        eps=_number(state.get("eps")),
+        eps=next((eps for eps in (_number(state.get(each)) for each in _EPS) if eps is not None), None),
         momentum=_number(state.get("momentum")),
         training=_flag(state.get("training")),
+        channels=_count(state.get("num_features", state.get("num_channels"))),
         groups=_count(state.get("num_groups")),
         normalized_shape=_sizes(state.get("normalized_shape")),
         affine=_flag(state.get("affine", state.get("elementwise_affine"))),

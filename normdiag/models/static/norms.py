@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,13 @@ _TORCH_CLASSES: Mapping[str, NormKind] = {
     "GroupNorm": "group_norm",
     "RMSNorm": "rms_norm",
 }
+# Parts of class names outside of torch. A ...LayerNorm without bias may be an RMSNorm (T5's), so it does not count.
+_NAME_PARTS: tuple[tuple[str, NormKind], ...] = (
+    ("RMSNorm", "rms_norm"),
+    ("InstanceNorm", "instance_norm"),
+    ("GroupNorm", "group_norm"),
+    ("LayerNorm", "layer_norm"),
+)
 _OR_INSTANCE = "an InstanceNorm with running statistics would look the same"
 _UNDECIDABLE = "weights alone do not tell LayerNorm from GroupNorm"
 _BY_NAME = "taken for an RMSNorm by its name; a LayerNorm without bias would look the same"
@@ -69,12 +77,13 @@ def _layer(path: str, own: Mapping[str, Array], facts: ModuleFacts | None) -> No
     gamma, beta = _first(own, _GAMMA), _first(own, _BETA)
     mean, var = own.get("running_mean"), own.get("running_var")
     shape = next((each.shape for each in (gamma, mean, beta) if each is not None), facts.normalized_shape)
+    class_name = facts.class_name.rpartition(".")[2] if facts.class_name else None
     ranked = kind in ("layer_norm", "rms_norm")
     return NormLayer(
-        name=path,
+        name=path or class_name or kind,
         kind=kind,
         origin="module" if facts.class_name else "weights",
-        channels=int(np.prod(shape)) if shape is not None else None,
+        channels=math.prod(shape) if shape is not None else facts.channels,
         eps=facts.eps,
         momentum=facts.momentum,
         gamma=_aligned(gamma),
@@ -85,7 +94,7 @@ def _layer(path: str, own: Mapping[str, Array], facts: ModuleFacts | None) -> No
         training=facts.training,
         groups=facts.groups,
         normalized_rank=len(shape) if ranked and shape is not None else None,
-        class_name=facts.class_name.rpartition(".")[2] if facts.class_name else None,
+        class_name=class_name,
         notes=notes,
     )
 
@@ -100,7 +109,7 @@ def _kind(path: str, own: Mapping[str, Array], facts: ModuleFacts | None) -> tup
 
 
 def _kind_of_module(own: Mapping[str, Array], facts: ModuleFacts | None) -> NormKind | None:
-    """By class or operator. A foreign class called ...BatchNorm... counts where its tensors agree."""
+    """By class or operator; a class that is not torch's counts by its name where its tensors agree."""
     if facts is None or facts.class_name is None:
         return facts.kind if facts else None
     name = facts.class_name.rpartition(".")[2]
@@ -108,11 +117,10 @@ def _kind_of_module(own: Mapping[str, Array], facts: ModuleFacts | None) -> Norm
         return _TORCH_CLASSES[name]
     if facts.kind:
         return facts.kind
-    kinds: tuple[tuple[str, NormKind], ...] = (("instancenorm", "instance_norm"), ("groupnorm", "group_norm"))
     if _has_statistics(own):
-        return "instance_norm" if "instancenorm" in name.lower() else "batch_norm"
-    named = [kind for part, kind in kinds if part in name.lower()]
-    return named[0] if named and own else None
+        return "instance_norm" if "InstanceNorm" in name else "batch_norm"
+    named = next((kind for part, kind in _NAME_PARTS if part in name), None)
+    return None if named == "layer_norm" and "bias" not in own else named if "weight" in own else None
 
 
 def _is_torch_module(facts: ModuleFacts) -> bool:

@@ -97,7 +97,7 @@ def _call(current: ClassText, operator: str, arguments: list[str], direct: bool)
         eps=as_number(eps),
         momentum=as_number(argument(6)) if batch or operator == "instance_norm" else None,
         training=as_flag(argument(5)) if batch else None,
-        groups=_as_count(argument(1)) if operator == "group_norm" else None,
+        groups=as_count(argument(1)) if operator == "group_norm" else None,
         normalized_shape=as_sizes(argument(1)) if operator in ("layer_norm", "rms_norm") else None,
     )
     roles = ("weight", "bias", "running_mean", "running_var")
@@ -149,7 +149,8 @@ def as_sizes(text: str) -> tuple[int, ...] | None:
     return tuple(int(each) for each in re.findall(r"\d+", text))
 
 
-def _as_count(text: str) -> int | None:
+def as_count(text: str) -> int | None:
+    """A count of the source text; None for anything else."""
     return int(text) if re.fullmatch(r"\d{1,9}", text) else None
 
 
@@ -159,7 +160,8 @@ def constant_facts(text: ClassText) -> ModuleFacts:
     return ModuleFacts(
         eps=as_number(get("eps", "")),
         momentum=as_number(get("momentum", "")),
-        groups=_as_count(get("num_groups", "")),
+        channels=as_count(get("num_features", get("num_channels", ""))),
+        groups=as_count(get("num_groups", "")),
         normalized_shape=as_sizes(get("normalized_shape", "")),
         affine=as_flag(get("affine", get("elementwise_affine", ""))),
         track_running_stats=as_flag(get("track_running_stats", "")),

@@ -27,6 +27,7 @@ class ModuleFacts:
     eps: float | None = None
     momentum: float | None = None
     training: bool | None = None
+    channels: int | None = None
     groups: int | None = None
     normalized_shape: tuple[int, ...] | None = None
     affine: bool | None = None
