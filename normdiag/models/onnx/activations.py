@@ -39,8 +39,17 @@ class Finder:
         value = self.constants.scalar(tensor)
         return variable(self.graph.root(tensor), tensor) if value is None else constant(value)
 
-    def add(self, node: Node, kind: str, tensor: str, parameters: Mapping[str, float] | None = None) -> None:
-        """Record an activation that ends at `node`."""
+    def add(
+        self,
+        node: Node,
+        kind: str,
+        tensor: str,
+        parameters: Mapping[str, float] | None = None,
+        nodes: tuple[int, ...] = (),
+    ) -> None:
+        """Record an activation that ends at `node`, unless it is one of weights."""
+        if self.constants.is_constant(tensor):
+            return
         layout = self.layouts.get(tensor, UNKNOWN)
         if layout.axis is None:
             layout = self.layouts.get(node.outputs[0], UNKNOWN) if layout.rank is None else layout
@@ -50,7 +59,7 @@ class Finder:
             kind=kind,
             input=tensor,
             output=node.outputs[0],
-            nodes=(node.index,),
+            nodes=nodes or (node.index,),
             unit_axis=unit_axis(layout),
             rank=layout.rank,
             parameters=parameters or {},
@@ -64,8 +73,6 @@ def find_activations(graph: Graph, constants: Constants, layouts: Layouts) -> Ma
     for node in graph.nodes:
         rule = _RULES.get((node.domain, node.op))
         if rule is None or not node.input(0) or not node.outputs or not node.outputs[0]:
-            continue
-        if constants.is_constant(node.inputs[0]) and constants.is_constant(node.outputs[0]):
             continue
         expression = rule(finder, node)
         if expression is not None:
@@ -84,9 +91,7 @@ def _compose(finder: Finder, node: Node, expression: Expression) -> None:
         inner = finder.found.get(index)
         if inner is not None and index != node.index and finder.graph.used_once(inner.output):
             del finder.found[index]
-    finder.add(node, composite.kind, composite.input, composite.parameters)
-    site = finder.found[node.index]
-    finder.found[node.index] = replace(site, nodes=tuple(sorted(expression.nodes)))
+    finder.add(node, composite.kind, composite.input, composite.parameters, tuple(sorted(expression.nodes)))
 
 
 def _plain(kind: str, gate: str | None = None) -> Callable[[Finder, Node], Expression | None]:

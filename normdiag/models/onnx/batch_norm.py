@@ -15,6 +15,8 @@ from normdiag.records import NormLayer
 from normdiag.records.model import Array
 
 OLDEST_OPSET = 7
+# How torch.onnx writes an InstanceNorm with running statistics: x of shape (1, N * C, ...), parameters N times over.
+ONE_SAMPLE = "its input is reshaped to a single sample, so that samples cannot be told apart"
 
 
 def batch_norm(
@@ -53,7 +55,7 @@ def batch_norm(
         notes=(BATCH_STATISTICS,) if batch else (),
     )
     rank = layouts.get(node.inputs[0], UNKNOWN).rank
-    obstacle = BATCH_STATISTICS if batch else None
+    obstacle = BATCH_STATISTICS if batch else ONE_SAMPLE if _in_one_sample(node, constants) else None
     return NormSite(layer, node.inputs[0], node.outputs[0], (node.index,), rank=rank, obstacle=obstacle)
 
 
@@ -89,6 +91,12 @@ def _of_the_batch(node: Node, constants: Constants, layouts: Layouts, terms: Map
         and mean.span.axes == axes
         and not (mean.total or var.total or mean.power != 1.0 or var.power != 1.0 or var.eps)
     )
+
+
+def _in_one_sample(node: Node, constants: Constants) -> bool:
+    producer = constants.graph.producer(node.inputs[0])
+    target = constants.integers(producer.input(1)) if producer is not None and producer.op == "Reshape" else None
+    return target is not None and len(target) > 1 and target[0] == 1
 
 
 def _check(where: str, arrays: list[Array]) -> None:

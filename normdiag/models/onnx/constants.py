@@ -84,7 +84,7 @@ class Constants:
             return None
         try:
             result = fold(node, [value for value in values if value is not None])
-        except (ValueError, TypeError, IndexError, KeyError, OverflowError):
+        except (ValueError, TypeError, IndexError, KeyError, ArithmeticError):
             return None
         return result if result is not None and result.size <= limit else None
 
@@ -179,6 +179,28 @@ def _concat(node: Node, values: list[Array]) -> Array:
     return np.concatenate(values, node.integer("axis", 0))
 
 
+def _range(_: Node, values: list[Array]) -> Array:
+    start, stop, step = (value.reshape(-1)[0] for value in values)
+    _bounded((max(math.ceil((stop - start) / step), 0),))
+    return np.arange(start, stop, step)
+
+
+def _arithmetic(node: Node, values: list[Array]) -> Array:
+    """Gemma's RMSNorm keeps gamma - 1, for one."""
+    left, right = values
+    _bounded(np.broadcast_shapes(left.shape, right.shape))
+    if left.dtype != right.dtype or (node.op == "Div" and left.dtype.kind in "iu"):
+        raise ValueError("not arithmetic of one floating-point type")
+    with np.errstate(all="ignore"):
+        return np.asarray(_OPERATIONS[node.op](left, right))
+
+
+_OPERATIONS: Mapping[str, Callable[[Array, Array], Array]] = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Div": np.divide,
+}
 FOLDS: Mapping[str, Callable[[Node, list[Array]], Array | None]] = {
     "Identity": _first,
     "Cast": _cast,
@@ -190,4 +212,6 @@ FOLDS: Mapping[str, Callable[[Node, list[Array]], Array | None]] = {
     "Tile": _tile,
     "ConstantOfShape": _filled,
     "Concat": _concat,
+    "Range": _range,
+    **dict.fromkeys(_OPERATIONS, _arithmetic),
 }

@@ -64,7 +64,10 @@ def shortest(value: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """One graph or subgraph. `consumers` counts uses in subgraphs too, and being a graph output as one use."""
+    """One graph or subgraph.
+
+    `consumers` counts the uses of a tensor's values, in subgraphs too, and being a graph output as one use.
+    """
 
     proto: Any
     nodes: tuple[Node, ...]
@@ -107,9 +110,10 @@ def _node(index: int, proto: Any) -> Node:
 
 
 def _uses(proto: Any) -> Iterator[str]:
-    """Every mention of a tensor as an input or graph output."""
+    """Every use of the values of a tensor: as a graph output, or as an input that is not read for its shape or type."""
     for node in proto.node:
-        yield from node.input
+        if node.op_type not in ("Shape", "Size"):
+            yield from node.input[:1] if node.op_type == "CastLike" else node.input
         for body in subgraphs(node):
             yield from _uses(body)
     for output in proto.output:

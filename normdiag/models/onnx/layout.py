@@ -99,11 +99,11 @@ def _elementwise(node: Node, layouts: Layouts, constants: Constants) -> Layout:
 
 
 def _reshaped(node: Node, layouts: Layouts, constants: Constants) -> Layout:
-    """A reshape to (N, K) leaves features last; any other moves them in ways that are not followed."""
+    """A reshape to (N, K), or one that takes tokens apart, leaves features last; any other is not followed."""
     rank = 2 if node.op == "Flatten" else vector_length(node.input(1), layouts, constants)
     source = layouts.get(node.input(0), UNKNOWN)
-    keeps_last = rank is not None and source.axis in (-1, None if source.rank is None else source.rank - 1)
-    return Layout(rank, 1 if rank == 2 else -1 if keeps_last and source.axis is not None else None)
+    last = source.axis is not None and source.axis in (-1, (source.rank or 0) - 1)
+    return Layout(rank, 1 if rank == 2 else -1 if last else None)
 
 
 def vector_length(name: str, layouts: Mapping[str, Layout], constants: Constants) -> int | None:
@@ -130,6 +130,7 @@ _LENGTHS: Mapping[str, Callable[[Node, Mapping[str, Layout], Constants], int | N
     "Cast": lambda node, layouts, constants: vector_length(node.input(0), layouts, constants),
     "Shape": lambda node, layouts, _: layouts.get(node.input(0), UNKNOWN).rank,
     "Slice": _cut_length,
+    "Gather": lambda node, layouts, constants: vector_length(node.input(1), layouts, constants),
     "Unsqueeze": lambda node, layouts, constants: 1,
     "Concat": _joined_length,
 }

@@ -111,11 +111,11 @@ def _reciprocal(algebra: Algebra, node: Node) -> Term | None:
 
 def _sub(algebra: Algebra, node: Node) -> Term | None:
     left, right = algebra.terms.get(node.inputs[0]), algebra.terms.get(node.input(1))
-    if isinstance(right, Moment) and right.kind == "mean" and right.kept and not right.total:
-        if right.power == 1.0 and algebra.is_x(node.inputs[0], right.span):
+    if isinstance(right, Moment) and right.kind == "mean" and not right.total:
+        if right.power == 1.0 and right.kept and algebra.is_x(node.inputs[0], right.span):
             return Centered(right.span, right.nodes, right.tensor)
         if right.power == 2.0 and isinstance(left, Moment) and _raw(left) and left.span == right.span:
-            return replace(left, kind="variance", nodes=left.nodes | right.nodes)
+            return replace(left, kind="variance", nodes=left.nodes | right.nodes) if left.kept == right.kept else None
     if isinstance(right, Product) and right.of == "mean":
         if algebra.constants.is_constant(node.inputs[0]):
             return replace(right, of="offset", beta=node.inputs[0])

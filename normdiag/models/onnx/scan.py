@@ -32,12 +32,13 @@ def scan(graph: Graph, constants: Constants, outer: Mapping[str, Layout] | None 
     scope = Scope(constants, layouts, terms, graph.opset)
     decomposed = _decomposed(scope, graph, namer, normals)
     activations = find_activations(graph, constants, layouts)
+    inside = {index for site in decomposed.values() for index in site.nodes}
     for node in graph.nodes:
         if node.index in decomposed:
             yield decomposed[node.index]
         else:
             yield from _operator(node, scope, namer)
-        if node.index in activations:
+        if node.index in activations and node.index not in inside:
             site = activations[node.index]
             yield replace(site, name=namer.name(node, (), site.kind))
         for body in subgraphs(node.proto):
