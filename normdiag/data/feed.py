@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,6 +81,17 @@ def reading(label: str, *errors: type[Exception]) -> Iterator[None]:
     except expected as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{label} cannot be read: {reason}") from error
+
+
+def release_pages(array: Any) -> None:
+    """Drop the pages of the mapped file behind an array, which else count as this process's memory once they are read.
+
+    They come back from the file if they are touched again. Without a map, or where the system has no madvise, a no-op.
+    """
+    while array is not None and not isinstance(array, mmap.mmap):
+        array = array.obj if isinstance(array, memoryview) else getattr(array, "base", None)
+    if array is not None and hasattr(array, "madvise"):
+        array.madvise(mmap.MADV_DONTNEED)
 
 
 def _product(numbers: Sequence[int]) -> int:

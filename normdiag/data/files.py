@@ -6,13 +6,11 @@ import glob
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from normdiag.data.arrays import Table, idx_table, is_idx, npy_table, npz_tables
-from normdiag.data.feed import Facts, Feed, check_batch_bytes, check_facts, reading
+from normdiag.data.feed import Facts, Feed, check_batch_bytes, check_facts, reading, release_pages
 from normdiag.data.images import Decoding, image_feed, is_image, list_images, natural
 from normdiag.data.select import choose
 from normdiag.data.specs import Spec, exists
@@ -81,9 +79,16 @@ def _table_feed(spec: Spec, tables: Mapping[str, Table], wanted: Sequence[str]) 
 
 def _tensor_feed(spec: Spec, path: Path, wanted: Sequence[str]) -> Feed:
     """safetensors and torch files, through the static reader: memory mapped where it can be, and no code is run."""
+    from normdiag.models.sniff import sniff
     from normdiag.models.static import read_tensors
 
-    tensors: Mapping[str, NDArray[Any]] = read_tensors(path)
+    try:
+        sniff(path)
+    except InputError as error:
+        raise InputError(
+            f"{error}; data is .npy, .npz, .safetensors, a torch file, images or file.py:callable"
+        ) from error
+    tensors = read_tensors(path)
     described = {name: f"{array.shape} {array.dtype}" for name, array in tensors.items()}
     chosen = choose(spec.target, described, wanted, spec.name)
     arrays = [tensors[name] for name in chosen]
@@ -96,6 +101,8 @@ def _tensor_feed(spec: Spec, path: Path, wanted: Sequence[str]) -> Feed:
             check_batch_bytes(spec.target, fact.shape, fact.dtype, batch_size)
         for start in range(0, facts[0].shape[0], batch_size):
             yield Batch(tuple(np.ascontiguousarray(array[start : start + batch_size]) for array in arrays))
+            for array in arrays:
+                release_pages(array)
 
     return Feed(spec.text, "arrays", read, _same_length(spec.target, facts))
 

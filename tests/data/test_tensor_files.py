@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,27 @@ def test_a_truncated_file_is_refused_by_name(tmp_path: Path, save: Callable[...,
     (tmp_path / "cut").write_bytes(content[: len(content) * percent // 100])
     with pytest.raises(InputError, match="cut"):
         read(tmp_path / "cut")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from /proc")
+@pytest.mark.parametrize("save", WRITERS[::2])
+def test_memory_does_not_grow_with_the_data(tmp_path: Path, save: Callable[..., None]) -> None:
+    """The peak resident memory of a whole process, mapped pages included, and without torch."""
+    save(torch.zeros(1000, 20_000), tmp_path / "x")  # 80 MB
+    code = (
+        "import sys; from normdiag.data import DataOptions, open_data; "
+        "n = sum(b.size for b in open_data([sys.argv[1]], DataOptions(max_samples=int(sys.argv[2])))); "
+        "status = dict(line.split(':') for line in open('/proc/self/status')); "
+        "print(n, status['VmHWM'].split()[0], 'torch' in sys.modules)"
+    )
+
+    def peak(samples: int) -> int:
+        command = [sys.executable, "-c", code, str(tmp_path / "x"), str(samples)]
+        count, peak, has_torch = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        assert (int(count), has_torch) == (samples, "False")
+        return int(peak) // 1000
+
+    assert peak(1000) - peak(32) < 15  # MB
 
 
 def test_other_files_are_refused(tmp_path: Path, real: Callable[[str], Path]) -> None:
