@@ -1,0 +1,148 @@
+"""Making a fixed batch dimension free, where running shows that the result is the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normdiag.errors import InputError
+from normdiag.observe.onnx.edit import PREFIX, constant_array, drop_input_defaults
+from normdiag.observe.onnx.feed import GraphInput, graph_inputs
+from normdiag.observe.onnx.session import Session
+
+Array = NDArray[Any]
+SYMBOL = "normdiag_batch"
+# Side length tried for dimensions that the model leaves free, when a candidate is checked.
+_TRIED_LENGTH = 32
+_SAME = 1e-3  # relative RMS: far above float32 noise, far below what mixing up samples does
+
+
+@dataclass(frozen=True, eq=False)
+class Freed:
+    """The model to run, an onnx.ModelProto, and the only batch size it accepts (None: any)."""
+
+    proto: Any
+    fixed_batch: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def free_batch(proto: Any, folder: Path, where: str) -> Freed:
+    """The model with a free batch dimension, if its inputs agree on a fixed one and the freed model passes a check.
+
+    The check runs two seeded random batches one by one through the model and at once through the candidate. `proto`
+    is left as it is.
+    """
+    inputs = graph_inputs(proto, where)
+    sizes = {each.shape[0] if each.shape else None for each in inputs}
+    if None in sizes or not sizes:
+        return Freed(proto)
+    size = inputs[0].shape[0] if inputs[0].shape else None
+    if len(sizes) > 1:
+        return Freed(proto, size, (f"the model runs only as declared: {_declared(inputs)}",))
+    assert size is not None
+    candidate = with_free_batch(proto, size)
+    if _agree(proto, candidate, inputs, folder, where):
+        return Freed(candidate)
+    lost = "; a batch of one has no batch statistics, so no own drift and no gap" if size == 1 else ""
+    return Freed(proto, size, (f"the model's batch size is fixed at {size} and cannot be made free{lost}",))
+
+
+def with_free_batch(proto: Any, size: int) -> Any:
+    """A copy whose inputs have a free first dimension, and whose reshapes to a constant shape that begins with `size`
+    follow it. Shapes that the file states for other tensors are dropped: they may speak of the old size.
+    """
+    import onnx
+
+    freed = onnx.ModelProto()
+    freed.CopyFrom(proto)
+    drop_input_defaults(freed)
+    graph = freed.graph
+    for each in graph.input:
+        each.type.tensor_type.shape.dim[0].dim_param = SYMBOL
+    for each in graph.output:
+        each.type.tensor_type.ClearField("shape")
+    del graph.value_info[:]
+    _free_reshapes(graph, size)
+    return freed
+
+
+def _free_reshapes(graph: Any, size: int) -> None:
+    """New shapes become initializers, so that every node keeps its index."""
+    constants = _integer_constants(graph)
+    reached = {each.name for each in graph.input}
+    for index, node in enumerate(graph.node):
+        if not reached.intersection(node.input):
+            continue
+        reached.update(node.output)
+        if (
+            node.op_type != "Reshape"
+            or node.input[0] not in reached
+            or any(a.name == "allowzero" and a.i for a in node.attribute)
+        ):
+            continue
+        shape = constants.get(node.input[1], [])
+        if len(shape) > 1 and shape[0] == size:
+            leading = 0 if -1 in shape else -1
+            node.input[1] = f"{PREFIX}shape_{index}"
+            graph.initializer.append(constant_array([leading, *shape[1:]], np.int64, node.input[1]))
+
+
+def _integer_constants(graph: Any) -> Mapping[str, list[int]]:
+    """Constant vectors of int64, which shapes are."""
+    from onnx import TensorProto, numpy_helper
+
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            tensors[node.output[0]] = node.attribute[0].t
+    return {
+        name: [int(each) for each in numpy_helper.to_array(tensor)]
+        for name, tensor in tensors.items()
+        if tensor.data_type == TensorProto.INT64 and len(tensor.dims) == 1 and not tensor.external_data
+    }
+
+
+def _agree(proto: Any, candidate: Any, inputs: Sequence[GraphInput], folder: Path, where: str) -> bool:
+    """Whether two batches run at once through the candidate give what they give one by one."""
+    names = [output.name for output in proto.graph.output]
+    rng = np.random.default_rng(0)
+    parts = [{each.name: _random(each, rng) for each in inputs} for _ in range(2)]
+    whole = {each.name: np.concatenate([part[each.name] for part in parts]) for each in inputs}
+    try:
+        original = Session(proto, folder, where, optimize=False)
+        one_by_one = [original.run(names, part) for part in parts]
+        at_once = Session(candidate, folder, where, optimize=False).run(names, whole)
+    except InputError:
+        return False
+    return all(_same(at_once[name], [part[name] for part in one_by_one]) for name in names)
+
+
+def _random(each: GraphInput, rng: np.random.Generator) -> Array:
+    shape = tuple(_TRIED_LENGTH if length is None else length for length in each.shape or ())
+    if each.dtype.kind in "iub":
+        return rng.integers(0, 2, shape).astype(each.dtype)
+    return rng.standard_normal(shape).astype(each.dtype)
+
+
+def _same(at_once: Array, one_by_one: Sequence[Array]) -> bool:
+    if not at_once.ndim or any(part.ndim != at_once.ndim for part in one_by_one):
+        return False
+    try:
+        expected = np.concatenate(one_by_one).astype(np.float64)
+    except ValueError:
+        return False
+    if expected.shape != at_once.shape:
+        return False
+    difference = at_once.astype(np.float64) - expected
+    return math.sqrt(np.square(difference).sum()) <= _SAME * math.sqrt(np.square(expected).sum())
+
+
+def _declared(inputs: Sequence[GraphInput]) -> str:
+    shapes = ", ".join(f"{each.name} {each.shape}" for each in inputs[:3])
+    return shapes + (f" and {len(inputs) - 3} more" if len(inputs) > 3 else "")

@@ -1,0 +1,138 @@
+"""Watching BatchNorm: moments of its input per sample and channel, and batch statistics instead of the stored ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from normdiag.models.onnx import NormSite
+from normdiag.observe.onnx.edit import DOUBLE, FLOAT, GraphEdit
+from normdiag.observe.onnx.session import TensorType, Values
+from normdiag.observe.sums import channel_sums, needs_shift
+from normdiag.records import ChannelSums
+
+ELEMENT_TYPES = {"tensor(float)": FLOAT, "tensor(double)": DOUBLE, "tensor(float16)": 10, "tensor(bfloat16)": 16}
+_MEAN, _VARIANCE = 3, 4  # inputs of BatchNormalization
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelWatch:
+    """Names of the graph outputs that hold, of a BatchNorm's input x, `mean` and `square` (N, C): per sample the means
+    of (x - shift) and (x - shift)^2; `shift` (C,) where one was subtracted.
+    """
+
+    site: NormSite
+    mean: str
+    square: str
+    shift: str | None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """All graph outputs to fetch."""
+        return (self.mean, self.square) if self.shift is None else (self.mean, self.square, self.shift)
+
+    def sums(self, values: Values) -> ChannelSums | None:
+        """The five sums about the stored mean; None where no mean is stored."""
+        mu = self.site.layer.running_mean
+        if mu is None:
+            return None
+        shift = 0.0 if self.shift is None else values[self.shift].astype(np.float64)
+        return channel_sums(values[self.mean], values[self.square], 1, mu.astype(np.float64) - shift)
+
+    def lost_digits(self, values: Values) -> bool:
+        """Whether the data's mean was so large beside its variance that unshifted sums lost digits."""
+        if self.shift is not None:
+            return False
+        mean = values[self.mean].astype(np.float64).mean(0)
+        variance = values[self.square].astype(np.float64).mean(0) - mean * mean
+        return bool(np.isfinite(mean).all()) and needs_shift(mean, variance + (self.site.layer.eps or 0.0))
+
+
+def stored_statistics_need_shift(site: NormSite) -> bool:
+    """Whether the stored statistics alone already say that unshifted sums would lose digits."""
+    mean, var = site.layer.running_mean, site.layer.running_var
+    if mean is None or var is None:
+        return False
+    return needs_shift(mean, np.asarray(var, np.float64) + (site.layer.eps or 0.0))
+
+
+def watch_channels(edit: GraphEdit, site: NormSite, kind: TensorType, *, shifted: bool) -> ChannelWatch:
+    """Add the moments of the input of a BatchNormalization node before that node.
+
+    `shifted` subtracts the batch's mean first, at the cost of one more tensor of that size.
+    """
+    edit.slot = site.nodes[0]
+    x, rank = wide(edit, site.input, kind)
+    if rank is None:
+        x, rank = edit.reshape(x, (0, 0, -1)), 3
+    if not shifted or rank == 2:
+        mean, square = _moments(edit, x, rank)
+        return ChannelWatch(site, edit.output(mean), edit.output(square), None)
+    center = edit.reduce("ReduceMean", edit.reduce("ReduceMean", x, range(2, rank)), (0,))
+    x = edit.node("Sub", x, edit.reshape(center, (1, -1, *[1] * (rank - 2))))
+    mean, square = _moments(edit, x, rank)
+    return ChannelWatch(site, edit.output(mean), edit.output(square), edit.output(center))
+
+
+def use_batch_statistics(edit: GraphEdit, watch: ChannelWatch, kind: TensorType) -> None:
+    """Feed a BatchNormalization node the mean and variance of the batch that it sees, from the moments of `watch`."""
+    edit.slot = watch.site.nodes[0]
+    mean = edit.reduce("ReduceMean", edit.cast(watch.mean, DOUBLE), (0,))
+    square = edit.reduce("ReduceMean", edit.cast(watch.square, DOUBLE), (0,))
+    variance = edit.node("Sub", square, edit.node("Mul", mean, mean))
+    variance = edit.node("Relu", variance)
+    if watch.shift is not None:
+        mean = edit.node("Add", mean, edit.cast(watch.shift, DOUBLE))
+    replace_statistics(edit, watch.site, kind, mean, variance)
+
+
+def wide(edit: GraphEdit, x: str, kind: TensorType) -> tuple[str, int | None]:
+    """The tensor in float32 or float64, and its rank: half precision can neither square nor sum."""
+    if kind.element in ("tensor(float)", "tensor(double)"):
+        return x, kind.rank
+    return edit.cast(x, FLOAT), kind.rank
+
+
+def _moments(edit: GraphEdit, x: str, rank: int) -> tuple[str, str]:
+    """Means over the positions of x and x^2, (N, C).
+
+    The sum of squares over the last axis first, then the rest in double: onnxruntime adds squares one by one, so that
+    long float32 sums are 40 times less exact, and slower, than short ones.
+    """
+    if rank == 2:
+        x = edit.cast(x, DOUBLE)
+        return x, edit.node("Mul", x, x)
+    mean = edit.reduce("ReduceMean", x, range(2, rank))
+    if rank == 3:
+        return mean, edit.reduce("ReduceMean", edit.node("Mul", x, x), (2,))
+    rows = edit.cast(edit.reduce("ReduceSumSquare", x, (rank - 1,)), DOUBLE)
+    total = edit.reduce("ReduceMean", rows, range(2, rank - 1))
+    return mean, edit.node("Div", total, dimension(edit, x, rank - 1))
+
+
+def dimension(edit: GraphEdit, x: str, axis: int) -> str:
+    """The length of an axis, as a double of shape (1,)."""
+    return edit.cast(edit.node("Gather", edit.node("Shape", x), edit.constant([axis], np.int64)), DOUBLE)
+
+
+def replace_statistics(edit: GraphEdit, site: NormSite, kind: TensorType, mean: str, variance: str) -> None:
+    """Feed a BatchNormalization node a mean and a variance, names of float64 tensors of shape (C,)."""
+    node = edit.model.graph.node[site.nodes[0]]
+    if kind.element in ("tensor(float)", "tensor(double)"):
+        node.input[_MEAN], node.input[_VARIANCE] = (
+            edit.cast(each, ELEMENT_TYPES[kind.element]) for each in (mean, variance)
+        )
+        return
+    # Half precision holds no variance to speak of: normalize in float32, and cast the result back.
+    inputs = [edit.cast(each, FLOAT) for each in (*node.input[:_MEAN], mean, variance)]
+    epsilon: dict[str, Any] = {a.name: a.f for a in node.attribute if a.name == "epsilon"}
+    result = edit.nodes("BatchNormalization", inputs, edit.fresh("BatchNormalization"), epsilon)
+    del node.input[:]
+    del node.attribute[:]
+    node.op_type = "Cast"
+    node.input.append(result)
+    from onnx import helper
+
+    node.attribute.append(helper.make_attribute("to", ELEMENT_TYPES[kind.element]))

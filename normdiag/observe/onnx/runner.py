@@ -1,0 +1,133 @@
+"""Running an ONNX model with its normalization layers and activations watched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from normdiag.models.onnx import OnnxProgram
+from normdiag.observe.activations import SATURATION_THRESHOLD
+from normdiag.observe.gap import compare_outputs
+from normdiag.observe.onnx.batch_axis import free_batch
+from normdiag.observe.onnx.feed import graph_inputs, make_feed
+from normdiag.observe.onnx.overridable import overridable_graph, statistics_feed
+from normdiag.observe.onnx.plan import Plan, WatchedGraph, batch_graph, deployed_graph, make_plan, watched_tensors
+from normdiag.observe.onnx.session import Session, Values, tensor_types
+from normdiag.observe.protocol import Statistics
+from normdiag.records import Batch, ChannelSums, Evidence, LayerEvidence, Model, NormLayer, OutputSums
+
+Build = Callable[[Any, Plan, frozenset[str]], WatchedGraph]
+
+
+class OnnxRunner:
+    """Runs an OnnxProgram in onnxruntime on the CPU; satisfies normdiag.observe.protocol.Runner."""
+
+    def __init__(self, model: Model, *, threshold: float = SATURATION_THRESHOLD) -> None:
+        """`threshold` on |f'| / max|f'| bounds the saturated tails.
+
+        Raises InputError where onnxruntime cannot run the model.
+        """
+        program: OnnxProgram = model.program
+        self._folder, self._where = program.folder, model.info.path or "the model"
+        freed = free_batch(program.proto, self._folder, self._where)
+        self._proto, self._fixed_batch = freed.proto, freed.fixed_batch
+        self._inputs = graph_inputs(self._proto, self._where)
+        self._outputs = tuple(output.name for output in self._proto.graph.output)
+        types = tensor_types(self._proto, watched_tensors(program), self._folder, self._where)
+        self._plan = make_plan(program, types, threshold)
+        self._layers = tuple(site.layer for site in program.sites)
+        self._notes = (*freed.notes, *self._plan.notes)
+        self._deployed, self._batch = self._watched(deployed_graph), self._watched(batch_graph)
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The only batch size that the model accepts, or None."""
+        return self._fixed_batch
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be watched or measured, one sentence each."""
+        return self._notes
+
+    def layers(self) -> tuple[NormLayer, ...]:
+        """The normalization layers in graph order."""
+        return self._layers
+
+    def observe(self, batch: Batch) -> Evidence:
+        """Pass E and, with two samples or more and a BatchNorm to replace, pass B of one batch, as sums."""
+        feed = make_feed(self._inputs, batch, self._where)
+        graph, values = self._deployed.run(feed)
+        layers = {watch.site.layer.name: LayerEvidence(1, deployed=watch.sums(values)) for watch in graph.channels}
+        layers |= {watch.site.layer.name: LayerEvidence(1, groups=watch.sums(values)) for watch in graph.groups}
+        activations = {watch.site.name: watch.sums(values) for watch in graph.activations}
+        own, outputs = self._batch_pass(feed, values) if batch.size > 1 and self._plan.replaceable else ({}, {})
+        layers |= {name: layers[name] + LayerEvidence(own=sums) for name, sums in own.items()}
+        ordered = {layer.name: layers[layer.name] for layer in self._layers if layer.name in layers}
+        gap_samples = batch.size if outputs else 0
+        return Evidence(batch.size, 1, batch.size, gap_samples, ordered, activations, outputs)
+
+    def outputs(
+        self,
+        batch: Batch,
+        *,
+        batch_statistics: bool = False,
+        statistics: Mapping[str, Statistics] | None = None,
+    ) -> Mapping[str, NDArray[Any]]:
+        """The model's outputs by name: as deployed, as in pass B, or with some layers' statistics replaced."""
+        feed = make_feed(self._inputs, batch, self._where)
+        if batch_statistics:
+            _, values = self._batch.run(feed)
+            return {name: values[name] for name in self._outputs}
+        return self._overridable.run(self._outputs, feed | statistics_feed(self._plan, statistics or {}))
+
+    @cached_property
+    def _overridable(self) -> Session:
+        return Session(overridable_graph(self._proto, self._plan), self._folder, self._where)
+
+    def _batch_pass(
+        self, feed: Values, deployed: Values
+    ) -> tuple[dict[str, ChannelSums | None], dict[str, OutputSums]]:
+        graph, values = self._batch.run(feed)
+        reference = {name: deployed[name] for name in self._outputs}
+        return {watch.site.layer.name: watch.sums(values) for watch in graph.channels}, compare_outputs(
+            reference, values
+        )
+
+    def _watched(self, build: Build) -> WatchedPass:
+        return WatchedPass(self._proto, self._plan, build, self._outputs, self._folder, self._where)
+
+
+class WatchedPass:
+    """One of the two graphs and its session, made on first use.
+
+    Where the data shows that unshifted sums lose digits in a layer, the graph is made anew with a shift there.
+    """
+
+    def __init__(
+        self, proto: Any, plan: Plan, build: Build, outputs: tuple[str, ...], folder: Path, where: str
+    ) -> None:
+        """`build` makes the graph; `outputs` are the model's own, fetched beside what is watched."""
+        self._proto, self._plan, self._build = proto, plan, build
+        self._outputs, self._folder, self._where = outputs, folder, where
+        self._shifted = plan.shifted()
+        self._ready: tuple[WatchedGraph, Session] | None = None
+
+    def run(self, feed: Values) -> tuple[WatchedGraph, Values]:
+        """What is watched, and the values of its outputs and of the model's."""
+        while True:
+            graph, session = self._ready or self._prepared()
+            values = session.run((*self._outputs, *graph.outputs), feed)
+            lost = {watch.site.layer.name for watch in graph.channels if watch.lost_digits(values)}
+            if not lost:
+                return graph, values
+            self._shifted |= lost
+            self._ready = None
+
+    def _prepared(self) -> tuple[WatchedGraph, Session]:
+        graph = self._build(self._proto, self._plan, self._shifted)
+        self._ready = graph, Session(graph.proto, self._folder, self._where)
+        return self._ready
