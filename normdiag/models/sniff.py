@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from normdiag.errors import InputError
 
@@ -160,48 +159,46 @@ def _refuse_strangers(path: Path, head: bytes) -> None:
 
 # Fields of onnx.ModelProto and their protobuf wire types: 0 varint, 2 length-delimited.
 _ONNX_FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
-_ONNX_GRAPH = 7
+_ONNX_REQUIRED = {1, 7}  # ir_version and graph
 _MAX_ONNX_FIELDS = 1_000_000
 
 
 def _is_onnx(path: Path, size: int) -> bool:
     """Walk the top-level fields of the protobuf message, without reading what is in them.
 
-    Raises InputError where the graph's declared length passes the end of the file.
+    Raises InputError where ir_version and graph have been seen and a field then passes the end of the file.
     """
-    graph = version = False
+    seen: set[int] = set()
     with path.open("rb") as file:
         for _ in range(_MAX_ONNX_FIELDS):
+            sure = _ONNX_REQUIRED <= seen
             if file.tell() == size:
-                return graph
-            tag = _varint(file.read(10))
-            if tag is None or _ONNX_FIELDS.get(tag[0] >> 3) != tag[0] & 7:
-                return False
-            file.seek(tag[1], os.SEEK_CUR)
-            value = _varint(file.read(10))
-            if value is None:
-                return False
-            file.seek(value[1], os.SEEK_CUR)
-            version |= tag[0] >> 3 == 1
-            graph |= tag[0] >> 3 == _ONNX_GRAPH
-            if tag[0] & 7 == 2 and value[0] > size - file.tell():
-                return _truncated_onnx(path, graph and version, value[0], size - file.tell())
-            if tag[0] & 7 == 2:
-                file.seek(value[0], os.SEEK_CUR)
+                return sure
+            tag, value = _read_varint(file), None
+            if tag is not None and _ONNX_FIELDS.get(tag >> 3) == tag & 7:
+                seen.add(tag >> 3)
+                value = _read_varint(file)
+            end = None if tag is None or value is None else file.tell() + (value if tag & 7 == 2 else 0)
+            if end is None or end > size:
+                return _cut_off(path, sure or _ONNX_REQUIRED <= seen, size)
+            file.seek(end)
     return False
 
 
-def _truncated_onnx(path: Path, sure: bool, declared: int, present: int) -> bool:
+def _cut_off(path: Path, sure: bool, size: int) -> bool:
     if sure:
-        raise InputError(f"{path}: ONNX file truncated: its graph has {declared} bytes, only {present} are there")
+        raise InputError(f"{path}: ONNX file truncated: what it declares does not end in its {size} bytes")
     return False
 
 
-def _varint(data: bytes) -> tuple[int, int] | None:
-    """The protobuf varint at the start of `data` and the number of bytes to step back to its end (<= 0)."""
+def _read_varint(file: BinaryIO) -> int | None:
+    """The protobuf varint at the file's position, which is left behind it; None where there is none."""
     value = 0
-    for count, byte in enumerate(data):
-        value |= (byte & 0x7F) << (7 * count)
-        if byte < 0x80:
-            return value, count + 1 - len(data)
+    for shift in range(0, 70, 7):
+        byte = file.read(1)
+        if not byte:
+            return None
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
     return None

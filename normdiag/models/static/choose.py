@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from normdiag.errors import InputError
-from normdiag.models.static.inert import Record, TensorRef, shown
-from normdiag.models.static.modules import is_module, state_of
+from normdiag.models.static.inert import Record, is_unread_tensor, shown
+from normdiag.models.static.modules import ModuleTree, is_module, state_of, walk_module
 from normdiag.models.static.pickled_numpy import tensor_of
 
 # Names of the model in a checkpoint, the likeliest first; any other name comes after these.
@@ -160,7 +160,12 @@ def _is_optimizer(value: Any) -> bool:
     return "param_groups" in entries or (isinstance(value, Record) and value.cls.module.startswith("torch.optim"))
 
 
-def tensors_of(candidate: Candidate) -> dict[str, TensorRef]:
-    """The unread tensors of a candidate dict, by key."""
-    named = ((name, tensor_of(value)) for name, value in _entries(candidate.value).items() if isinstance(name, str))
-    return {name: tensor for name, tensor in named if tensor is not None}
+def tree_of(candidate: Candidate) -> ModuleTree:
+    """The tensors of a candidate: a pickled module's, or those of a dict by key."""
+    if candidate.is_module:
+        return walk_module(candidate.value)
+    named = [(name, value) for name, value in _entries(candidate.value).items() if isinstance(name, str)]
+    return ModuleTree(
+        tensors={name: tensor for name, value in named if (tensor := tensor_of(value))},
+        unread=[name for name, value in named if is_unread_tensor(value)],
+    )

@@ -75,6 +75,13 @@ class TensorRef:
     strides: tuple[int, ...]
 
 
+def is_unread_tensor(value: Any) -> bool:
+    """Whether `value` is a tensor that no array stands for: quantized, sparse, nested, lazily conjugated, on meta."""
+    return isinstance(value, Record) and value.cls.path.startswith(
+        ("torch._utils._rebuild_", "torch._tensor._rebuild_")
+    )
+
+
 def shown(text: object, limit: int = 80) -> str:
     """A name out of a file, safe to print in one line: no control characters, cut at `limit`."""
     plain = text if isinstance(text, str) else type(text).__name__

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from normdiag.models.static.inert import MalformedError, Record, TensorRef
+from normdiag.models.static.inert import MalformedError, Record, TensorRef, is_unread_tensor
 from normdiag.models.static.pickled_numpy import scalar_of, tensor_of
 from normdiag.models.static.staticfile import ModuleFacts
 
@@ -20,11 +20,15 @@ _EPS = ("eps", "variance_epsilon", "epsilon")
 
 @dataclass(eq=False)
 class ModuleTree:
-    """Unread tensors by name, facts and class names as pickled by module path, parents before children."""
+    """Tensors to be read by name; facts, and class names as pickled, by module path, parents before children.
+
+    `unread` names the tensors that no array can stand for.
+    """
 
     tensors: dict[str, TensorRef] = field(default_factory=dict)
     modules: dict[str, ModuleFacts] = field(default_factory=dict)
     classes: dict[str, str] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
 
 
 def is_module(value: Any) -> bool:
@@ -65,7 +69,8 @@ def walk_module(root: Record) -> ModuleTree:
         if id(module) in above or len(above) > MAX_DEPTH or len(path) > MAX_PATH or entries > MAX_ENTRIES:
             raise MalformedError("a module that contains itself or has too many submodules")
         tree.modules[path], tree.classes[path] = facts_of(module), module.cls.path
-        tree.tensors.update({join(path, name): tensor for name, tensor in own})
+        tree.tensors.update({join(path, name): tensor for name, value in own if (tensor := tensor_of(value))})
+        tree.unread.extend(join(path, name) for name, value in own if is_unread_tensor(value))
         above |= {id(module)}
         pending.extend((join(path, name), child, above) for name, child in reversed(children))
     return tree
@@ -99,13 +104,16 @@ def join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _own_tensors(module: Record) -> list[tuple[str, TensorRef]]:
+_TENSORS = (TensorRef, Record)
+
+
+def _own_tensors(module: Record) -> list[tuple[str, Any]]:
+    """What may be a tensor among the parameters and buffers (of TorchScript: the attributes) of a module."""
     state = state_of(module)
     parts = [state] if is_script(module) else [_dict(state, "_parameters"), _dict(state, "_buffers")]
     hidden = state.get("_non_persistent_buffers_set")
     skipped = {name for name in hidden if isinstance(name, str)} if isinstance(hidden, list) else set()
-    named = [(name, tensor_of(value)) for name, value in _named(*parts) if name not in skipped]
-    return [(name, tensor) for name, tensor in named if tensor is not None]
+    return [(name, value) for name, value in _named(*parts) if name not in skipped and isinstance(value, _TENSORS)]
 
 
 def _children(module: Record) -> list[tuple[str, Record]]:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from normdiag.errors import InputError
 from normdiag.models.sniff import Format, sniff
-from normdiag.models.static.choose import Candidate, choose, tensors_of
+from normdiag.models.static.choose import choose, tree_of
 from normdiag.models.static.export import export_tree
 from normdiag.models.static.inert import MalformedError, TensorRef, shown
-from normdiag.models.static.modules import ModuleTree, walk_module
+from normdiag.models.static.modules import ModuleTree
 from normdiag.models.static.names import Wrappers, find_wrappers, printable
 from normdiag.models.static.pickled_numpy import tensor_of
 from normdiag.models.static.safetensors_file import safetensors_object
@@ -55,9 +55,7 @@ def _model(source: Source, fmt: Format, key: str | None) -> tuple[ModuleTree, tu
             raise InputError(f"{source.name}: --key chooses among the models of a checkpoint; a {fmt} file holds one")
         return _PROGRAMS[fmt](source), (), True
     candidate, notes = choose(_object(source, fmt), key, source.name)
-    if candidate.is_module:
-        return walk_module(candidate.value), notes, True
-    return ModuleTree(tensors_of(candidate)), notes, False
+    return tree_of(candidate), notes, candidate.is_module
 
 
 def _object(source: Source, fmt: Format) -> Any:
@@ -89,9 +87,16 @@ def _static_file(source: Source, tree: ModuleTree, notes: tuple[str, ...], whole
     return StaticFile(
         tensors={printable(wrappers.strip(name)): array for name, array in _read_all(source, tree.tensors).items()},
         modules={printable(wrappers.strip(path)): _renamed(facts, wrappers) for path, facts in tree.modules.items()},
-        notes=notes + wrappers.notes,
+        notes=(*notes, *wrappers.notes, *_unread_notes(tree.unread)),
         whole_module=whole,
     )
+
+
+def _unread_notes(names: list[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    listed = ", ".join(f"'{shown(name)}'" for name in names[:3]) + (", ..." if len(names) > 3 else "")
+    return (f"left out {len(names)} tensors that are quantized, sparse or without data of their own: {listed}",)
 
 
 def _renamed(facts: ModuleFacts, wrappers: Wrappers) -> ModuleFacts:
@@ -128,7 +133,7 @@ def read_tensors(path: Path) -> Mapping[str, Array]:
     source = open_source(path)
     try:
         found = _object(source, fmt)
-        return _read_all(source, _all_tensors(found) or tensors_of(_chosen(found, source)))
+        return _read_all(source, _all_tensors(found) or _chosen(found, source))
     except MalformedError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -143,8 +148,8 @@ def _all_tensors(found: Any) -> dict[str, TensorRef] | None:
     return {str(index): each for index, each in enumerate(tensors) if each is not None}
 
 
-def _chosen(found: Any, source: Source) -> Candidate:
+def _chosen(found: Any, source: Source) -> dict[str, TensorRef]:
     candidate, _ = choose(found, None, source.name)
     if candidate.is_module:
         raise InputError(f"{source.name}: holds a module, not tensors")
-    return candidate
+    return tree_of(candidate).tensors

@@ -77,18 +77,24 @@ def _reconstructor(function: Global, args: tuple[Any, ...]) -> Any:
 
 
 def _tensor(function: Global, args: tuple[Any, ...]) -> Any:
-    """_rebuild_tensor and _rebuild_tensor_v2(storage, offset, size, stride, ...)."""
-    if len(args) < 4 or not isinstance(args[0], Storage):
+    """_rebuild_tensor and _rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks, metadata)."""
+    if len(args) < 4 or not isinstance(args[0], Storage) or _has_math_bits(args[6:]):
         return Record(function, args)
     return tensor_view(args[0], args[0].dtype, args[1], args[2], args[3])
 
 
 def _typed_tensor(function: Global, args: tuple[Any, ...]) -> Any:
-    """_rebuild_tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype, ...)."""
-    if len(args) < 7 or not isinstance(args[0], Storage) or not isinstance(args[6], Global):
+    """_rebuild_tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype, metadata)."""
+    plain = len(args) >= 7 and isinstance(args[0], Storage) and not _has_math_bits(args[7:])
+    if not (plain and isinstance(args[6], Global)):
         return Record(function, args)
     dtype = torch_dtype(args[6].name)
     return tensor_view(args[0], dtype, args[1], args[2], args[3]) if dtype else Record(function, args)
+
+
+def _has_math_bits(metadata: tuple[Any, ...]) -> bool:
+    """Whether a lazy conjugate or negation is to be applied to the stored numbers."""
+    return bool(metadata) and isinstance(metadata[0], dict) and not metadata[0].keys().isdisjoint(("conj", "neg"))
 
 
 def _numpy_tensor(function: Global, args: tuple[Any, ...]) -> Any:
