@@ -20,6 +20,10 @@ from normdiag.errors import NormdiagError
 
 BROKEN_PIPE = 141
 REPORT_HERE = "please report it, with the output of the same command under NORMDIAG_DEBUG=1"
+EXHAUSTED = {
+    MemoryError: "out of memory; a smaller --batch-size needs less",
+    RecursionError: "the model or the data is nested too deeply to be read",
+}
 
 app = typer.Typer(
     name="normdiag",
@@ -69,13 +73,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
             None if arguments is None else list(arguments), prog_name="normdiag", standalone_mode=False
         )
         sys.stdout.flush()
-    except BrokenPipeError:
-        silence_stdout()
-        return BROKEN_PIPE
-    except SystemExit as exit_:  # typer's own reaction to a closed pipe
-        return exit_.code if isinstance(exit_.code, int) else UNUSABLE
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
+            silence_stdout()  # SystemExit is how typer reacts to a closed pipe
+            return BROKEN_PIPE
+        return _fail(f"code that was loaded ended the program (exit {error.code})", UNUSABLE)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", INTERRUPTED)
+        return INTERRUPTED
     except BaseException as error:
         if _debugging():
             raise
@@ -87,15 +91,13 @@ def explain(error: BaseException) -> str:
     """One line for the user on what went wrong; empty where it has been said."""
     if isinstance(error, NormdiagError):
         return str(error)
-    if hasattr(error, "format_message"):  # typer's usage errors
-        if not error.format_message():
-            return ""  # no command was given: typer has shown the help
+    if hasattr(error, "format_message"):  # typer's usage errors; without a message it has already shown the help
         command = getattr(getattr(error, "ctx", None), "command_path", "normdiag")
-        return f"{error.format_message().rstrip('.')} ({command} --help shows what there is)"
-    if isinstance(error, MemoryError):
-        return "out of memory; a smaller --batch-size needs less"
-    if isinstance(error, RecursionError):
-        return "the model or the data is nested too deeply to be read"
+        message = error.format_message().rstrip(".")
+        return f"{message} ({command} --help shows what there is)" if message else ""
+    for kind, message in EXHAUSTED.items():
+        if isinstance(error, kind):
+            return message
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}"

@@ -130,6 +130,8 @@ def _deliver(report: Report, text: str, target: Path | None, quiet: bool) -> Non
         return
     write_file(target, text)
     if not quiet:
+        from normdiag.reporters.words import count
+
         errors = sum(finding.severity == "error" for finding in report.findings)
         others = len(report.findings) - errors
-        print(f"normdiag: wrote {target} ({errors} errors, {others} other findings)", file=sys.stderr)
+        print(f"normdiag: wrote {target} ({count(errors, 'error')}, {count(others, 'other finding')})", file=sys.stderr)

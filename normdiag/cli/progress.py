@@ -48,5 +48,7 @@ def _bar() -> Progress:
 
 def describe(done: float, total: float | None, rate: float | None) -> str:
     """'320/1,000 samples, 51.3/s'."""
+    from normdiag.reporters.words import number
+
     amount = f"{done:,.0f}" if total is None else f"{done:,.0f}/{total:,.0f}"
-    return f"{amount} samples" + (f", {rate:,.3g}/s" if rate else "")
+    return f"{amount} samples" + (f", {number(rate)}/s" if rate else "")

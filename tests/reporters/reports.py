@@ -74,9 +74,13 @@ def resnet_layers(blocks: int = 3, size: float = 0.12) -> tuple[LayerMetrics, ..
     return tuple(layers)
 
 
-def relus(names: tuple[str, ...] = ("relu", "layer1.relu", "layer2.relu", "layer3.relu")) -> tuple[ActivationMetrics, ...]:
+def relus(
+    names: tuple[str, ...] = ("relu", "layer1.relu", "layer2.relu", "layer3.relu"),
+) -> tuple[ActivationMetrics, ...]:
     """ReLUs as they are in a healthy network."""
-    return tuple(ActivationMetrics(name, "relu", 0.41 + 0.05 * i, 0.59 - 0.05 * i, 64, 0) for i, name in enumerate(names))
+    return tuple(
+        ActivationMetrics(name, "relu", 0.41 + 0.05 * i, 0.59 - 0.05 * i, 64, 0) for i, name in enumerate(names)
+    )
 
 
 MODEL = ModelInfo("models/resnet20.th", "torch-legacy", "pytorch", "0" * 64, 1_114_000, 269_722)
@@ -125,7 +129,9 @@ def _findings(layers: list[LayerMetrics]) -> tuple[Finding, ...]:
         )
         for m in layers[8:14]
     ]
-    dead = Finding("ND402", "dead-units", "info", "high", "layer3.8.relu", "layer3.8.relu: 41 of 64 units are dead.", "")
+    dead = Finding(
+        "ND402", "dead-units", "info", "high", "layer3.8.relu", "layer3.8.relu: 41 of 64 units are dead.", ""
+    )
     return (dead, *inherited, cause)
 
 
@@ -145,7 +151,9 @@ def static_only() -> Report:
 def transformer() -> Report:
     """LayerNorm and RMSNorm, with an outlier channel, an overflow in half precision, and one group of one element."""
     layers = [_group_layer(index) for index in range(6)]
-    layers[4] = replace(layers[4], groups=replace(layers[4].groups, abs_max=913.4, half_overflow=True, outlier_ratio=211.0))
+    layers[4] = replace(
+        layers[4], groups=replace(layers[4].groups, abs_max=913.4, half_overflow=True, outlier_ratio=211.0)
+    )
     head = NormLayer("head.norm", "group_norm", "module", 32, 1e-5, gamma=np.ones(32), groups=32)
     single = GroupMetrics(1, 0.0, 0.0, 3.2, np.ones(32), 0, 1.0, False, True)
     gelus = tuple(ActivationMetrics(f"blocks.{i}.mlp.act", "gelu", 0.08 + 0.02 * i, 0.4, 256, 0) for i in range(3))
@@ -169,7 +177,9 @@ def _group_layer(index: int) -> LayerMetrics:
 def on_random_data() -> Report:
     """Made-up inputs."""
     data = DataInfo("random", 64, 8, 8, True)
-    return Report(MODEL, data, resnet_layers(blocks=1, size=0.9), relus(), GRADIENT, replace(GAP, batch_size=8, samples=64))
+    return Report(
+        MODEL, data, resnet_layers(blocks=1, size=0.9), relus(), GRADIENT, replace(GAP, batch_size=8, samples=64)
+    )
 
 
 def interrupted() -> Report:
@@ -183,8 +193,18 @@ def interrupted() -> Report:
 
 def hostile() -> Report:
     """Names that would turn the terminal's colours, forge lines or reverse the text."""
-    names = ["[red]boo[/red]", "a\x1b[31mred\x1b[0m", "line\nforged: ok", "evil\u202egnp.exe", "[/]", "x" * 10_000, "\ud800"]
-    layers = tuple(LayerMetrics(replace(batch_norm(n, 4), notes=(f"note of {n}",)), 1, random_drift(1, 4, 0.1)) for n in names)
+    names = [
+        "[red]boo[/red]",
+        "a\x1b[31mred\x1b[0m",
+        "line\nforged: ok",
+        "evil\u202egnp.exe",
+        "[/]",
+        "x" * 10_000,
+        "\ud800",
+    ]
+    layers = tuple(
+        LayerMetrics(replace(batch_norm(n, 4), notes=(f"note of {n}",)), 1, random_drift(1, 4, 0.1)) for n in names
+    )
     finding = Finding("ND301", "drift", "error", "high", names[1], f"{names[1]}: bad", "do [bold]this[/bold]\x1b[2J")
     model = replace(MODEL, path="dir\x1b]0;title\x07/[link=http://x]m.pt", notes=("stripped '[/x]'\r",))
     return Report(model, replace(DATA, source="\x1b[2J.npy"), layers, findings=(finding,), notes=("note\x9b31m",))

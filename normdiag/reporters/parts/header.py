@@ -28,7 +28,7 @@ def header(report: Report, view: View) -> RenderableType:
     title = Text("normdiag inspect", style="bold")
     rows: list[tuple[str, str | Text]] = [
         ("model", Text(view.safe(model.path) if model.path else "a module in memory", style="bold")),
-        ("format", _format(model)),
+        ("format", view.safe(_format(model))),
         ("size", _size(model)),
         ("data", _data(report.data, view)),
     ]

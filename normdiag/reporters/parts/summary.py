@@ -43,7 +43,9 @@ def _findings(findings: Sequence[Finding], view: View) -> Iterator[RenderableTyp
 def _rule(findings: Sequence[Finding], view: View) -> Iterator[RenderableType]:
     first, shown = findings[0], findings if view.all_layers else findings[:PER_RULE]
     style = STYLES[first.severity]
-    heading = Text.assemble((f"{view.mark(first.severity)} {first.severity}", style), f"  {first.rule} {first.name}")
+    heading = Text.assemble(
+        (f"{view.mark(first.severity)} {first.severity}", style), view.safe(f"  {first.rule} {first.name}")
+    )
     yield Text("")
     yield prose(heading, view)
     for finding in shown:
