@@ -109,15 +109,17 @@ def test_safe_text_is_printable(text: str) -> None:
     assert len(words.safe(text, limit=20)) <= len(words.safe(text)) + 40
 
 
-@given(st.text(alphabet="ab._/é漢", max_size=80), st.integers(2, 40))
+@given(st.text(alphabet="ab._/é漢", max_size=80), st.integers(4, 40))
 def test_folding_loses_nothing_and_fits(name: str, width: int) -> None:
     lines = fold(name, width).split("\n")
-    assert "".join(lines) == name
+    assert "".join(lines).replace(" ", "") == name
     assert max(map(cell_len, lines)) <= width
 
 
 def test_folding_breaks_at_separators() -> None:
-    assert fold("backbone.layer1.0.bn1", 12) == "backbone.\nlayer1.0.bn1"
+    assert fold("backbone.layer1.0.bn1", 14) == "backbone.\n  layer1.0.bn1"
+    assert fold("encoder.point_bn1", 15) == "encoder.\n  point_bn1"
+    assert fold("very_long_name", 10) == "very_long_\n  name"
 
 
 def test_columns_are_shortened_before_they_are_dropped() -> None:
@@ -125,11 +127,12 @@ def test_columns_are_shortened_before_they_are_dropped() -> None:
     second = Column("second column", ["long cell"], "2nd", ["cell"], keep=2)
     third = Column("third", ["333"], "3rd", keep=1)
 
-    def titles(room: int) -> list[str]:
-        return [column.title for column in fit([first, second, third], room)]
+    def titles(room: int, most: int = 0) -> list[str]:
+        return [column.title for column in fit([first, second, third], room, max(room, most))]
 
     assert titles(25) == ["first", "second column", "third"]
     assert titles(24) == ["first", "second column", "3rd"]
     assert titles(22) == ["first", "2nd", "3rd"]
     assert titles(17) == ["first", "2nd"]
+    assert titles(17, most=30) == ["first", "2nd", "3rd"]  # names are folded before a column goes
     assert titles(1) == ["first"]

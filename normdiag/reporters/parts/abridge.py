@@ -10,8 +10,8 @@ from normdiag.records import Finding, Severity
 from normdiag.reporters.view import SEVERITIES, View
 from normdiag.reporters.words import count
 
-# A table up to this long is shown whole.
-ROWS = 24
+# A table up to WHOLE rows is shown whole, a longer one is cut to ROWS: there is no point in hiding two.
+WHOLE, ROWS = 30, 24
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def choose(ranks: Sequence[Severity | None], weights: Sequence[float | None], vi
     `ranks` holds the severest finding of each row and `weights` what makes a row worth seeing; NaN counts as largest.
     """
     n = len(ranks)
-    if view.all_layers or n <= ROWS:
+    if view.all_layers or n <= WHOLE:
         return Choice(list(range(n)))
 
     def importance(row: int) -> tuple[int, bool, float]:

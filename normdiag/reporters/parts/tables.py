@@ -17,9 +17,9 @@ from normdiag.records import Severity
 from normdiag.reporters.view import MARGIN, STYLES, View
 
 GAP = 2
+INDENT = 2
 # A name column narrower than this folds names into too many lines: a column of numbers is dropped instead.
 NAME_WIDTH = 22
-SEPARATORS = "./_-:"
 ASCII_HEAD = Box(str(SIMPLE_HEAD).replace("─", "-"), ascii=True)
 
 
@@ -63,7 +63,7 @@ def name_table(rows: Rows, columns: Sequence[Column], view: View) -> RenderableT
     marked = any(rows.severities)
     room = view.width - MARGIN - (1 + GAP if marked else 0)
     longest = max(map(cell_len, (*rows.names, rows.title)), default=0)
-    fitting = fit(columns, room - min(longest, NAME_WIDTH))
+    fitting = fit(columns, room - longest, room - min(longest, NAME_WIDTH))
     name_width = max(8, min(longest, room - _total(fitting)))
     table = Table(box=ASCII_HEAD if view.ascii_only else SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.padding = (0, GAP - 1, 0, 0)
@@ -80,16 +80,22 @@ def name_table(rows: Rows, columns: Sequence[Column], view: View) -> RenderableT
     return Padding(table, (0, 0, 0, MARGIN))
 
 
-def fit(columns: Sequence[Column], room: int) -> list[Column]:
-    """The columns for `room` columns of the terminal: shortened, then dropped, those that matter least first."""
+def fit(columns: Sequence[Column], room: int, most: int) -> list[Column]:
+    """The columns, those that matter least shortened to leave names whole, and dropped to leave them readable.
+
+    `room` columns of the terminal are left beside whole names, `most` beside folded ones.
+    """
     chosen = list(columns)
-    by_need = sorted(range(len(chosen)), key=lambda i: math.inf if chosen[i].keep is None else chosen[i].keep or 0)
-    for index in by_need:
+    for index in sorted(range(len(chosen)), key=lambda i: _need(chosen[i])):
         if _total(chosen) > room:
             chosen[index] = chosen[index].shortened()
-    while _total(chosen) > room and any(column.keep is not None for column in chosen):
-        chosen.remove(min((c for c in chosen if c.keep is not None), key=lambda c: c.keep or 0))
+    while _total(chosen) > most and any(column.keep is not None for column in chosen):
+        chosen.remove(min(chosen, key=_need))
     return chosen
+
+
+def _need(column: Column) -> float:
+    return math.inf if column.keep is None else column.keep
 
 
 def _total(columns: Sequence[Column]) -> int:
@@ -104,15 +110,24 @@ def _two_lines(title: str) -> int:
 
 
 def fold(name: str, width: int) -> str:
-    """A name in lines of at most `width`, broken after a separator where there is one; no character is lost."""
+    """A name in lines of at most `width`, broken after a separator where there is one; no character is lost.
+
+    Lines after the first are indented, so that they are not taken for names.
+    """
     lines: list[str] = []
-    while cell_len(name) > width:
-        end = _fitting(name, width)
-        cut = max(name.rfind(separator, 0, end) for separator in SEPARATORS) + 1
-        cut = cut if cut > width // 3 else end
+    room = width
+    while cell_len(name) > room:
+        end = _fitting(name, room)
+        cut = _break(name, "./", end, room) or _break(name, "_-:", end, room) or end
         lines.append(name[:cut])
-        name = name[cut:]
-    return "\n".join([*lines, name])
+        name, room = name[cut:], width - INDENT
+    return f"\n{' ' * INDENT}".join([*lines, name])
+
+
+def _break(name: str, separators: str, end: int, width: int) -> int:
+    """The place before `end` after the last separator; 0 where a break there leaves most of the line empty."""
+    cut = max(name.rfind(separator, 0, end) for separator in separators) + 1
+    return cut if cut > width // 3 else 0
 
 
 def _fitting(name: str, width: int) -> int:
