@@ -171,7 +171,7 @@ def _is_onnx(path: Path, size: int) -> bool:
     seen: set[int] = set()
     with path.open("rb") as file:
         for _ in range(_MAX_ONNX_FIELDS):
-            sure = _ONNX_REQUIRED <= seen
+            sure = seen >= _ONNX_REQUIRED
             if file.tell() == size:
                 return sure
             tag, value = _read_varint(file), None
@@ -180,7 +180,7 @@ def _is_onnx(path: Path, size: int) -> bool:
                 value = _read_varint(file)
             end = None if tag is None or value is None else file.tell() + (value if tag & 7 == 2 else 0)
             if end is None or end > size:
-                return _cut_off(path, sure or _ONNX_REQUIRED <= seen, size)
+                return _cut_off(path, sure or seen >= _ONNX_REQUIRED, size)
             file.seek(end)
     return False
 

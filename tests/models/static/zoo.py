@@ -58,7 +58,7 @@ def trained_net() -> Net:
         net(torch.randn(4, 3, 8, 8))
     with torch.no_grad():
         for parameter in net.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
     return net.eval()
 
 
