@@ -16,7 +16,7 @@ def fits(array: Array | None, term: Normal, rank: int | None) -> bool:
         return False
     if term.groups is not None:
         channel = 1 if term.grouped_axis == 1 else (rank or 0) - 1
-        return rank is not None and array.size % term.groups == 0 and _varying(array, rank) == [channel]
+        return rank is not None and array.size % term.groups == 0 and varying_axes(array, rank) == [channel]
     return placement(array, term.span.axes, rank) is not None
 
 
@@ -26,7 +26,7 @@ def placement(array: Array, axes: tuple[int, ...], rank: int | None) -> Placemen
         rank = array.ndim if array.ndim > max(axes) else None
         if rank is None:
             return None
-    varying = _varying(array, 0 if rank is None else rank)
+    varying = varying_axes(array, 0 if rank is None else rank)
     if not varying or (rank is not None and array.ndim > rank):
         return None
     if set(varying) <= set(axes):
@@ -35,6 +35,6 @@ def placement(array: Array, axes: tuple[int, ...], rank: int | None) -> Placemen
     return "channel" if alone and varying[0] not in axes else None
 
 
-def _varying(array: Array, rank: int) -> list[int]:
+def varying_axes(array: Array, rank: int) -> list[int]:
     """The axes along which an array is longer than 1, counted in a tensor of that rank (0: from the end)."""
     return [rank - array.ndim + i for i, size in enumerate(array.shape) if size > 1]

@@ -11,6 +11,7 @@ import numpy as np
 
 from normdiag.models.onnx.external import TensorReader
 from normdiag.models.onnx.graph import Graph, Node
+from normdiag.models.onnx.parse import subgraphs
 from normdiag.records.model import Array
 
 # No normalization layer has more parameters; a shape in a hostile file may ask for any number.
@@ -21,12 +22,16 @@ MAX_DEPTH = 12
 
 @dataclass(frozen=True, eq=False)
 class Constants:
-    """Constant tensors as seen from one graph. Arrays are read only when asked for."""
+    """Constant tensors as seen from one graph. Arrays are read only when asked for.
+
+    `fixed` names all tensors that depend on constants alone, whether or not their value can be told from here.
+    """
 
     graph: Graph
     reader: TensorReader
     initializers: Mapping[str, Any]
     inputs: frozenset[str]
+    fixed: frozenset[str]
     parent: Constants | None = None
 
     def array(self, name: str, limit: int = MAX_ELEMENTS, depth: int = MAX_DEPTH) -> Array | None:
@@ -39,7 +44,7 @@ class Constants:
         node = self.graph.producer(name)
         if node is not None:
             return self._computed(node, limit, depth - 1)
-        if self.parent is None or name in self.inputs:
+        if self.parent is None or not self._from_outside(name):
             return None
         return self.parent.array(name, limit, depth)
 
@@ -55,23 +60,14 @@ class Constants:
             return None
         return tuple(int(i) for i in value.reshape(-1))
 
-    def is_constant(self, name: str, depth: int = MAX_DEPTH) -> bool:
-        """Whether a tensor is constant, without reading it."""
-        if name in self.initializers:
+    def is_constant(self, name: str) -> bool:
+        """Whether a tensor depends on constants alone, without reading it."""
+        if name in self.fixed:
             return True
-        node = self.graph.producer(name)
-        if node is None:
-            return self.parent is not None and name not in self.inputs and self.parent.is_constant(name, depth)
-        if node.op == "Constant":
-            return True
-        return depth > 0 and node.op in FOLDS and all(self.is_constant(i, depth - 1) for i in _operands(node))
+        return self.parent is not None and self._from_outside(name) and self.parent.is_constant(name)
 
-    def shape(self, name: str) -> tuple[int, ...] | None:
-        """The shape of an initializer, without reading it."""
-        tensor = self.initializers.get(name)
-        if tensor is not None:
-            return tuple(tensor.dims)
-        return self.parent.shape(name) if self.parent is not None and self.graph.producer(name) is None else None
+    def _from_outside(self, name: str) -> bool:
+        return name not in self.inputs and self.graph.producer(name) is None
 
     def _computed(self, node: Node, limit: int, depth: int) -> Array | None:
         if node.op == "Constant" and not node.domain:
@@ -107,7 +103,15 @@ def make_constants(graph: Graph, reader: TensorReader, parent: Constants | None 
     """The constants of a graph; those that its initializers share with its inputs count as constant."""
     initializers = {tensor.name: tensor for tensor in graph.proto.initializer}
     inputs = frozenset(value.name for value in graph.proto.input) - initializers.keys()
-    return Constants(graph, reader, initializers, inputs, parent)
+    outer = Constants(graph, reader, initializers, inputs, frozenset(initializers), parent)
+    fixed = set(initializers)
+    for node in graph.nodes:
+        operands = _operands(node)
+        if node.op == "Constant" or (
+            operands and all(i in fixed or outer.is_constant(i) for i in operands) and not any(subgraphs(node.proto))
+        ):
+            fixed.update(output for output in node.outputs if output)
+    return Constants(graph, reader, initializers, inputs, frozenset(fixed), parent)
 
 
 def _numeric(value: Array) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from normdiag.models.onnx.affine import Placement, placement
+from dataclasses import replace
+
+from normdiag.models.onnx.affine import Placement, placement, varying_axes
 from normdiag.models.onnx.constants import Constants
 from normdiag.models.onnx.layout import UNKNOWN, Layouts
 from normdiag.models.onnx.program import NormSite
@@ -25,8 +27,12 @@ def normal_site(term: Normal, constants: Constants, layouts: Layouts) -> NormSit
     layout = layouts.get(term.tensor, UNKNOWN)
     gamma = constants.array(term.gamma) if term.gamma else None
     beta = constants.array(term.beta) if term.beta else None
-    where = _placement(term, gamma if gamma is not None else beta, layout.rank)
+    affine = gamma if gamma is not None else beta
+    where = _placement(term, affine, layout.rank)
     kind = _kind(term, layout.rank, where)
+    single = _single_group(term, affine, layout.rank)
+    if single is not None:
+        kind, term = "group_norm", replace(term, groups=1, grouped_axis=single)
     if kind is None:
         return None
     axes = () if kind in ("batch_norm", "group_norm") else term.span.axes
@@ -41,10 +47,10 @@ def normal_site(term: Normal, constants: Constants, layouts: Layouts) -> NormSit
         gamma=gamma,
         beta=beta,
         training=True if kind == "batch_norm" else None,
-        groups=term.groups if term.groups is not None else 1 if kind == "group_norm" else None,
+        groups=term.groups,
         normalized_rank=len(axes) if kind in ("layer_norm", "rms_norm") else None,
         class_name=_CLASS_NAMES[kind],
-        notes=_notes(kind, axes, layout.rank),
+        notes=_notes(term, kind, layout.rank, (gamma is None, beta is None)),
     )
     nodes = tuple(sorted(term.nodes))
     obstacle = BATCH_STATISTICS if kind == "batch_norm" else None
@@ -69,18 +75,25 @@ def _kind(term: Normal, rank: int | None, where: Placement | None) -> NormKind |
     if rank is None or rank < 3 or where == "axes":
         return "layer_norm"
     spatial = axes in (tuple(range(2, rank)), tuple(range(1, rank - 1)))
-    if spatial and (where == "channel" or (where is None and len(axes) > 1)):
-        return "instance_norm"
-    return "group_norm" if where == "channel" and len(axes) == rank - 1 else "layer_norm"
+    return "instance_norm" if spatial and (where == "channel" or (where is None and len(axes) > 1)) else "layer_norm"
+
+
+def _single_group(term: Normal, affine: Array | None, rank: int | None) -> int | None:
+    """The channel axis of a GroupNorm with one group: all is normalized together, but scaled for each channel."""
+    if affine is None or rank is None or rank < 3 or not term.centered or term.groups is not None:
+        return None
+    varies = varying_axes(affine, rank)
+    alone = len(varies) == 1 and varies[0] in (1, rank - 1) and term.span.axes == tuple(range(1, rank))
+    return (1 if varies[0] == 1 else -1) if alone else None
 
 
 def _channel_axis(term: Normal, kind: NormKind, rank: int | None) -> int:
     axes = term.span.axes
-    if kind == "group_norm" and term.groups is not None:
+    if kind == "group_norm":
         return term.grouped_axis
     if kind in ("layer_norm", "rms_norm"):
         return max(axes) if rank is None or max(axes) != rank - 1 else -1
-    return 1 if kind == "group_norm" or 1 not in axes else -1
+    return 1 if 1 not in axes else -1
 
 
 def _squeezed(array: Array, kind: NormKind) -> Array:
@@ -114,10 +127,12 @@ def _channels(
     return count or None
 
 
-def _notes(kind: NormKind, axes: tuple[int, ...], rank: int | None) -> tuple[str, ...]:
+def _notes(term: Normal, kind: NormKind, rank: int | None, unknown: tuple[bool, bool]) -> tuple[str, ...]:
+    axes, notes = term.span.axes, []
     if kind == "batch_norm":
-        return (BATCH_STATISTICS,)
-    last = rank is None or not axes or max(axes) in (-1, rank - 1)
-    if kind in ("layer_norm", "rms_norm") and not last:
-        return (f"normalizes over axis {', '.join(map(str, axes))}, not over the last",)
-    return ()
+        notes.append(BATCH_STATISTICS)
+    if kind in ("layer_norm", "rms_norm") and rank is not None and max(axes) not in (-1, rank - 1):
+        notes.append(f"normalizes over axis {', '.join(map(str, axes))}, not over the last")
+    if (term.gamma and unknown[0]) or (term.beta and unknown[1]):
+        notes.append("its scale or bias is computed by the graph")
+    return tuple(notes)

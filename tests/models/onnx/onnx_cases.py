@@ -1,0 +1,164 @@
+"""Small ONNX graphs from text, and what a site should compute, in float64 and without the code under test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper, parser
+
+from normdiag.models.onnx import ActivationSite, NormSite, OnnxProgram, load_onnx
+
+Array = NDArray[Any]
+RNG = np.random.default_rng(7)
+# Constants that the texts of the tests may use; only those that are used go into the model.
+CONSTANTS: dict[str, Array] = {
+    "zero": np.float32(0),
+    "half": np.float32(0.5),
+    "one": np.float32(1),
+    "two": np.float32(2),
+    "three": np.float32(3),
+    "six": np.float32(6),
+    "sqrt2": np.float32(math.sqrt(2)),
+    "rsqrt2": np.float32(math.sqrt(0.5)),
+    "sixth": np.float32(1 / 6),
+    "minus_half": np.float32(-0.5),
+    "cubic": np.float32(0.044715),
+    "gelu_scale": np.float32(math.sqrt(2 / math.pi)),
+    "quick": np.float32(1.702),
+    "eps": np.float32(1e-5),
+    "inv8": np.float32(1 / 8),
+    "eight": np.float32(8),
+    "gamma": RNG.uniform(0.5, 2, 8).astype(np.float32),
+    "beta": RNG.normal(size=8).astype(np.float32),
+    "gamma4": RNG.uniform(0.5, 2, 4).astype(np.float32),
+    "beta4": RNG.normal(size=4).astype(np.float32),
+    "mean4": RNG.normal(size=4).astype(np.float32),
+    "var4": RNG.uniform(0.5, 2, 4).astype(np.float32),
+    "gamma411": RNG.uniform(0.5, 2, (4, 1, 1)).astype(np.float32),
+    "beta411": RNG.normal(size=(4, 1, 1)).astype(np.float32),
+    "ones2": np.ones(2, np.float32),
+    "zeros2": np.zeros(2, np.float32),
+    "last": np.array([-1]),
+    "spatial": np.array([2, 3]),
+}
+
+
+def make_model(text: str, opset: int = 17, domains: tuple[str, ...] = (), **arrays: Array) -> onnx.ModelProto:
+    """A model from 'g (float[2,8] x) => (float[2,8] y) { ... }' with the constants that it names."""
+    graph = parser.parse_graph(text)
+    names = {name for node in graph.node for name in node.input} | {name for name in arrays if name in text}
+    for name, array in {**CONSTANTS, **arrays}.items():
+        if name in names:
+            graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
+    imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    return helper.make_model(graph, opset_imports=imports, ir_version=8)
+
+
+def load_text(folder: Path, text: str, opset: int = 17, domains: tuple[str, ...] = (), **arrays: Array) -> OnnxProgram:
+    """The program of such a model."""
+    return load_model(folder, make_model(text, opset, domains, **arrays))
+
+
+def load_model(folder: Path, model: onnx.ModelProto) -> OnnxProgram:
+    """The program of a model, by way of a file."""
+    path = folder / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return load_onnx(path)
+
+
+def run(program: OnnxProgram, feeds: Mapping[str, Array], tensors: set[str]) -> dict[str, Array]:
+    """The values of any tensors of the main graph."""
+    model = onnx.ModelProto()
+    model.CopyFrom(program.proto)
+    known = {value.name for value in model.graph.output}
+    for name in sorted(tensors - known - set(feeds)):
+        model.graph.output.append(onnx.ValueInfoProto(name=name))
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return {**feeds, **dict(zip(names, session.run(names, dict(feeds)), strict=True))}
+
+
+def check_sites(program: OnnxProgram, feeds: Mapping[str, Array], tolerance: float = 1e-4) -> None:
+    """Every site computes, between its input and its output, what its layer or kind says."""
+    sites = [site for site in program.sites if site.where == "graph"]
+    activations = [site for site in program.activations if site.where == "graph"]
+    wanted = {name for site in sites for name in (site.input, site.output, *site.addends)}
+    wanted |= {name for site in activations for name in (site.input, site.output)}
+    values = run(program, feeds, wanted)
+    for site in sites:
+        x = sum((values[name].astype(np.float64) for name in site.addends), np.zeros(()))
+        x = x if site.addends else values[site.input].astype(np.float64)
+        np.testing.assert_allclose(values[site.output], normalized(site, x), tolerance, tolerance, err_msg=str(site))
+    for site in activations:
+        expected = activated(site, values[site.input].astype(np.float64))
+        np.testing.assert_allclose(values[site.output], expected, tolerance, tolerance, err_msg=str(site))
+
+
+def normalized(site: NormSite, x: Array) -> Array:
+    """The output of a normalization layer in float64."""
+    layer, rank = site.layer, x.ndim
+    axis = site.channel_axis % rank
+    if layer.kind == "group_norm":
+        moved = np.moveaxis(x, axis, 1)
+        grouped = moved.reshape(len(x), layer.groups, -1)
+        y = np.moveaxis(_standardized(grouped, (2,), layer.eps, True).reshape(moved.shape), 1, axis)
+    elif layer.kind == "batch_norm" and layer.has_statistics and not layer.training:
+        y = (x - _along(layer.running_mean, (axis,), rank)) / np.sqrt(
+            _along(layer.running_var, (axis,), rank) + layer.eps
+        )
+    else:
+        axes = tuple(a for a in range(rank) if a != axis) if layer.kind == "batch_norm" else site.axes
+        y = _standardized(x, axes, layer.eps, layer.kind != "rms_norm")
+    axes = site.axes if layer.kind in ("layer_norm", "rms_norm") else (axis,)
+    gamma = 1.0 if layer.gamma is None else _along(layer.gamma, axes, rank)
+    return y * gamma + (0.0 if layer.beta is None else _along(layer.beta, axes, rank))
+
+
+def _standardized(x: Array, axes: tuple[int, ...], eps: float, centered: bool) -> Array:
+    centre = x.mean(axes, keepdims=True) if centered else 0.0
+    return (x - centre) / np.sqrt(((x - centre) ** 2).mean(axes, keepdims=True) + eps)
+
+
+def _along(parameter: Array, axes: tuple[int, ...], rank: int) -> Array:
+    shape = [1] * rank
+    for axis, size in zip(axes, parameter.shape, strict=True):
+        shape[axis] = size
+    return parameter.astype(np.float64).reshape(shape)
+
+
+def activated(site: ActivationSite, x: Array) -> Array:
+    """The output of an activation in float64."""
+    p = dict(site.parameters)
+    sigmoid = 1 / (1 + np.exp(-x))
+    softplus = np.logaddexp(0, x)
+    exponential = np.expm1(np.minimum(x, 0))
+    erf = np.vectorize(math.erf)
+    functions = {
+        "sigmoid": lambda: sigmoid,
+        "tanh": lambda: np.tanh(x),
+        "hard_sigmoid": lambda: np.clip(p["alpha"] * x + p["beta"], 0, 1),
+        "relu": lambda: np.maximum(x, 0),
+        "leaky_relu": lambda: np.where(x > 0, x, p["alpha"] * x),
+        "relu6": lambda: np.clip(x, 0, 6),
+        "clip": lambda: np.clip(x, p["min"], p["max"]),
+        "elu": lambda: np.where(x > 0, x, p["alpha"] * exponential),
+        "selu": lambda: p["gamma"] * np.where(x > 0, x, p["alpha"] * exponential),
+        "gelu": lambda: 0.5 * x * (1 + erf(x / math.sqrt(2))),
+        "gelu_tanh": lambda: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+        "silu": lambda: x / (1 + np.exp(-p.get("alpha", 1.0) * x)),
+        "hard_swish": lambda: x * np.clip(x / 6 + 0.5, 0, 1),
+        "mish": lambda: x * np.tanh(softplus),
+        "softplus": lambda: softplus,
+    }
+    return np.asarray(functions[site.kind]())
