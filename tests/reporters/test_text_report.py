@@ -84,7 +84,7 @@ def test_findings_come_before_tables_and_severest_first() -> None:
 
 
 def test_findings_of_one_rule_are_abridged_with_a_count() -> None:
-    assert "and 3 more layers, --all shows them" in plain(faulty())
+    assert "and 3 more, --all shows them" in plain(faulty())
     everything = plain(faulty(), 200, all_layers=True)
     assert everything.count("inherited from layer1.3.bn1") == 6
     assert "--all" not in everything

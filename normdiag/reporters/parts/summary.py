@@ -32,9 +32,10 @@ def _findings(findings: Sequence[Finding], view: View) -> Iterator[RenderableTyp
     """Each rule once, with its remedy under the layers that it speaks of."""
     if not findings:
         return
-    counts = [count(sum(f.severity == s for f in findings), s) for s in SEVERITIES[:2]]
-    infos = sum(f.severity == "info" for f in findings)
-    yield prose(", ".join([*counts, *([f"{infos:,} for information"] if infos else [])]), view)
+    numbers = {severity: sum(f.severity == severity for f in findings) for severity in SEVERITIES}
+    counts = [count(n, severity) for severity, n in numbers.items() if n and severity != "info"]
+    counts += [f"{numbers['info']:,} for information"] if numbers["info"] else []
+    yield prose(", ".join(counts), view)
     ranked = sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), f.rule))
     for _, group in groupby(ranked, key=lambda f: (f.severity, f.rule, f.remedy)):
         yield from _rule(list(group), view)
@@ -52,7 +53,7 @@ def _rule(findings: Sequence[Finding], view: View) -> Iterator[RenderableType]:
         doubt = "" if finding.confidence == "high" else f" ({finding.confidence} confidence)"
         yield prose(view.safe(finding.message) + doubt, view, indent=MARGIN + 2)
     if len(findings) > len(shown):
-        more = f"{view.glyphs.ellipsis} and {count(len(findings) - len(shown), 'more layer')}, --all shows them"
+        more = f"{view.glyphs.ellipsis} and {len(findings) - len(shown):,} more, --all shows them"
         yield prose(more, view, indent=MARGIN + 2, style="dim")
     if first.remedy:
         yield prose(Text.assemble((f"{view.glyphs.arrow} ", style), view.safe(first.remedy)), view, indent=MARGIN + 2)
