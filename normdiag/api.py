@@ -50,7 +50,7 @@ def inspect(
     data: Sequence[str] = (),
     data_options: DataOptions | None = None,
     load_options: LoadOptions | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     attribute: bool = False,
     threshold: float = SATURATION_THRESHOLD,
     progress: Progress | None = None,
@@ -103,7 +103,7 @@ def _source(model: Model, batches: Iterable[Any] | None, data: Sequence[str], op
     return _Given(batches, options) if batches is not None else None
 
 
-def _runner(model: Model, device: str, threshold: float) -> Runner:
+def _runner(model: Model, device: str | None, threshold: float) -> Runner:
     if model.info.backend == "onnx":
         from normdiag.observe.onnx import OnnxRunner
 
