@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.models.static.staticfile import ModuleFacts, StaticFile
+from normdiag.models.static.staticfile import ModuleFacts, StaticFile, torch_kind
 from normdiag.records import NormKind, NormLayer
 
 Array = NDArray[Any]
@@ -17,14 +17,6 @@ Array = NDArray[Any]
 _GAMMA = ("weight", "gamma")
 _BETA = ("bias", "beta")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-_TORCH_CLASSES: Mapping[str, NormKind] = {
-    **{f"{lazy}BatchNorm{n}d": "batch_norm" for lazy in ("", "Lazy") for n in (1, 2, 3)},
-    **{f"{lazy}InstanceNorm{n}d": "instance_norm" for lazy in ("", "Lazy") for n in (1, 2, 3)},
-    "SyncBatchNorm": "batch_norm",
-    "LayerNorm": "layer_norm",
-    "GroupNorm": "group_norm",
-    "RMSNorm": "rms_norm",
-}
 # Parts of class names outside of torch. A ...LayerNorm without bias may be an RMSNorm (T5's), so it does not count.
 _NAME_PARTS: tuple[tuple[str, NormKind], ...] = (
     ("RMSNorm", "rms_norm"),
@@ -54,7 +46,7 @@ def norm_layers(static: StaticFile) -> tuple[NormLayer, ...]:
 def _own(path: str, groups: Mapping[str, dict[str, Array]], static: StaticFile) -> Mapping[str, Array]:
     """The tensors of the layer at `path` by role: those that its operator takes, else those of the usual names."""
     facts, usual = static.modules.get(path), groups.get(path, {})
-    if facts is None or facts.parameters is None or _is_torch_module(facts):
+    if facts is None or facts.parameters is None or torch_kind(facts.class_name):
         return usual
     own = {role: static.tensors[name] for role, name in facts.parameters.items()}
     return own | {name: array for name, array in usual.items() if name == "num_batches_tracked"}
@@ -112,11 +104,9 @@ def _kind_of_module(own: Mapping[str, Array], facts: ModuleFacts | None) -> Norm
     """By class or operator; a class that is not torch's counts by its name where its tensors agree."""
     if facts is None or facts.class_name is None:
         return facts.kind if facts else None
+    if kind := torch_kind(facts.class_name) or facts.kind:
+        return kind
     name = facts.class_name.rpartition(".")[2]
-    if facts.class_name.startswith("torch.") and name in _TORCH_CLASSES:
-        return _TORCH_CLASSES[name]
-    if facts.kind:
-        return facts.kind
     if _has_statistics(own):
         return "instance_norm" if "InstanceNorm" in name else "batch_norm"
     named = next((kind for part, kind in _NAME_PARTS if part in name), None)
@@ -124,7 +114,7 @@ def _kind_of_module(own: Mapping[str, Array], facts: ModuleFacts | None) -> Norm
 
 
 def _is_torch_module(facts: ModuleFacts) -> bool:
-    """Whether torch defines the class: its parameters have the usual names, and PReLU's weight is no gamma."""
+    """Whether torch defines the class: then nothing is guessed from its tensors, and PReLU's weight is no gamma."""
     return (facts.class_name or "").startswith(("torch.nn.", "torch.ao."))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,18 +11,19 @@ from normdiag.models.static.modules import ModuleTree, is_script, join, walk_mod
 from normdiag.models.static.pickled_numpy import tensor_of
 from normdiag.models.static.script_code import ClassText, NormCall, constant_facts, read_classes
 from normdiag.models.static.source import Source
-from normdiag.models.static.staticfile import ModuleFacts, merged
+from normdiag.models.static.staticfile import ModuleFacts, merged, torch_kind
 from normdiag.models.static.torchfile import zip_object
 from normdiag.models.static.zipped import Archive, open_archive
 
 _CODE = "code/"
+_CONSTANTS = "CONSTANTS."
 
 
 def script_tree(source: Source) -> ModuleTree:
     """The modules of a TorchScript archive. Raises InputError or MalformedError where it is damaged.
 
     Where a class calls several normalizations itself, each gets an entry of its own below the module, by operator.
-    The weights of a frozen module are its constants: CONSTANTS.c0 and so on.
+    The weights of a frozen module are its constants: they are taken, as CONSTANTS.c0 and so on, where a norm uses one.
     """
     archive = open_archive(source)
     if "data.pkl" not in archive:
@@ -32,7 +33,7 @@ def script_tree(source: Source) -> ModuleTree:
         raise MalformedError("a TorchScript archive that holds no module")
     classes = _read_code(archive)
     tree = walk_module(root)
-    if not tree.tensors:
+    if any(name.startswith(_CONSTANTS) for text in classes.values() for call in text.calls for name in _names(call)):
         tree.tensors.update(_constants(archive))
     modules: dict[str, ModuleFacts] = {}
     for path, facts in tree.modules.items():
@@ -50,11 +51,15 @@ def _read_code(archive: Archive) -> dict[str, ClassText]:
     return classes
 
 
+def _names(call: NormCall) -> Collection[str]:
+    return call.tensors.values()
+
+
 def _constants(archive: Archive) -> dict[str, TensorRef]:
     if "constants.pkl" not in archive:
         return {}
     found = zip_object(archive, "constants.pkl", "constants")
-    named = {f"CONSTANTS.c{at}": tensor_of(each) for at, each in enumerate(found if isinstance(found, tuple) else ())}
+    named = {f"{_CONSTANTS}c{at}": tensor_of(each) for at, each in enumerate(found if isinstance(found, tuple) else ())}
     return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
@@ -62,7 +67,7 @@ def _facts(path: str, facts: ModuleFacts, text: ClassText | None, tensors: Mappi
     if text is None:
         return {path: facts}
     facts = merged(constant_facts(text), facts)
-    if len(text.calls) == 1 or (text.calls and (facts.class_name or "").startswith("torch.nn.")):
+    if len(text.calls) == 1 or (text.calls and torch_kind(facts.class_name)):
         return {path: _with_call(path, facts, text.calls[0], tensors)}
     several = {
         join(path, f"{call.facts.kind}_{at}"): _with_call(path, ModuleFacts(training=facts.training), call, tensors)
@@ -72,6 +77,6 @@ def _facts(path: str, facts: ModuleFacts, text: ClassText | None, tensors: Mappi
 
 
 def _with_call(path: str, facts: ModuleFacts, call: NormCall, tensors: Mapping[str, Any]) -> ModuleFacts:
-    names = {role: name if name.startswith("CONSTANTS.") else join(path, name) for role, name in call.tensors.items()}
+    names = {role: name if name.startswith(_CONSTANTS) else join(path, name) for role, name in call.tensors.items()}
     parameters = {role: name for role, name in names.items() if name in tensors}
     return replace(merged(call.facts, facts), parameters=parameters)

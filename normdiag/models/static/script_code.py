@@ -29,6 +29,7 @@ _CALL = re.compile(rf"(?:torch\.({_OPERATOR})|\b(_\d+))\(")
 _CONSTANT = re.compile(r"CONSTANTS\.c\d+")
 _MAX_LINE = 100_000
 _CALLS_PER_LINE = 8
+_CALLS_PER_CLASS = 1_000
 
 # Positions of arguments, the same in torch.* and in torch.nn.functional.* but for the order of the tensors.
 _TENSORS = {"batch_norm": 1, "instance_norm": 1, "layer_norm": 2, "group_norm": 2, "rms_norm": 2}
@@ -45,7 +46,7 @@ class NormCall:
     tensors: Mapping[str, str]
 
 
-@dataclass(eq=False)
+@dataclass
 class ClassText:
     """What was read of one class."""
 
@@ -76,7 +77,9 @@ def _read_line(current: ClassText, line: str) -> None:
     elif (found := _ATTRIBUTE.fullmatch(line)) and found[2] != "forward":
         current.attributes[found[1]] = found[2] or found[3]
     else:
-        current.calls.extend(_calls(current, line))
+        # Both branches of an `if` may hold the same call.
+        found_calls = _calls(current, line) if len(current.calls) < _CALLS_PER_CLASS else ()
+        current.calls.extend(call for call in found_calls if call not in current.calls)
 
 
 def _calls(current: ClassText, line: str) -> Iterator[NormCall]:

@@ -35,6 +35,22 @@ class ModuleFacts:
     parameters: Mapping[str, str] | None = None
 
 
+_TORCH_CLASSES: Mapping[str, NormKind] = {
+    **{f"{lazy}BatchNorm{n}d": "batch_norm" for lazy in ("", "Lazy") for n in (1, 2, 3)},
+    **{f"{lazy}InstanceNorm{n}d": "instance_norm" for lazy in ("", "Lazy") for n in (1, 2, 3)},
+    "SyncBatchNorm": "batch_norm",
+    "LayerNorm": "layer_norm",
+    "GroupNorm": "group_norm",
+    "RMSNorm": "rms_norm",
+}
+
+
+def torch_kind(class_name: str | None) -> NormKind | None:
+    """The kind of a normalization class of torch's own, given its dotted name; None for any other class."""
+    module, _, name = (class_name or "").rpartition(".")
+    return _TORCH_CLASSES.get(name) if module.startswith("torch.nn.") else None
+
+
 def merged(first: ModuleFacts, second: ModuleFacts) -> ModuleFacts:
     """What `first` knows, and what only `second` knows."""
     known = {each.name: getattr(first, each.name) for each in fields(ModuleFacts)}
