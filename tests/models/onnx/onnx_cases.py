@@ -84,6 +84,7 @@ def run(program: OnnxProgram, feeds: Mapping[str, Array], tensors: set[str]) -> 
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(program.folder))
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return {**feeds, **dict(zip(names, session.run(names, dict(feeds)), strict=True))}
@@ -140,7 +141,7 @@ def _along(parameter: Array, axes: tuple[int, ...], rank: int) -> Array:
 def activated(site: ActivationSite, x: Array) -> Array:
     """The output of an activation in float64."""
     p = dict(site.parameters)
-    sigmoid = 1 / (1 + np.exp(-x))
+    sigmoid = 0.5 * (1 + np.tanh(x / 2))
     softplus = np.logaddexp(0, x)
     exponential = np.expm1(np.minimum(x, 0))
     erf = np.vectorize(math.erf)
@@ -156,7 +157,7 @@ def activated(site: ActivationSite, x: Array) -> Array:
         "selu": lambda: p["gamma"] * np.where(x > 0, x, p["alpha"] * exponential),
         "gelu": lambda: 0.5 * x * (1 + erf(x / math.sqrt(2))),
         "gelu_tanh": lambda: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
-        "silu": lambda: x / (1 + np.exp(-p.get("alpha", 1.0) * x)),
+        "silu": lambda: x * 0.5 * (1 + np.tanh(p.get("alpha", 1.0) * x / 2)),
         "hard_swish": lambda: x * np.clip(x / 6 + 0.5, 0, 1),
         "mish": lambda: x * np.tanh(softplus),
         "softplus": lambda: softplus,

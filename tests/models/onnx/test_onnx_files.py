@@ -1,0 +1,238 @@
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import helper
+
+from normdiag.errors import InputError
+from normdiag.models.onnx import load_onnx
+from tests.models.onnx.onnx_cases import CONSTANTS, make_model
+from tests.models.onnx.test_onnx_operators import BATCH_NORM, function_model, image, nested
+
+SMALL = make_model(
+    image(f"a = {BATCH_NORM}  b = Relu(a)  y = InstanceNormalization(b, gamma4, beta4)")
+).SerializeToString()
+
+
+def write(folder: Path, content: bytes) -> Path:
+    path = folder / "model.onnx"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0" * 64,
+        b"version https://git-lfs.github.com/spec/v1\n",
+        b"<html></html>",
+        b"{}",
+        b"PK\3\4" + b"\0" * 60,
+        b"\x80\2]q\0.",
+    ],
+)
+def test_other_files(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"model\.onnx"):
+        load_onnx(write(tmp_path, content))
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / "no.onnx", tmp_path):
+        with pytest.raises(InputError, match="cannot be read"):
+            load_onnx(path)
+
+
+@pytest.mark.parametrize("percent", range(0, 100, 5))
+def test_truncated(percent: int, tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        load_onnx(write(tmp_path, SMALL[: len(SMALL) * percent // 100]))
+
+
+def test_more_than_protobuf_can_hold(tmp_path: Path) -> None:
+    path = write(tmp_path, SMALL)
+    with path.open("r+b") as file:
+        file.truncate(2**31)
+    with pytest.raises(InputError, match="2 GiB"):
+        load_onnx(path)
+
+
+def test_no_graph(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no ONNX graph"):
+        load_onnx(write(tmp_path, onnx.ModelProto(ir_version=8).SerializeToString()))
+
+
+def test_no_operator_set(tmp_path: Path) -> None:
+    model = onnx.ModelProto.FromString(SMALL)
+    del model.opset_import[:]
+    with pytest.raises(InputError, match="operator set"):
+        load_onnx(write(tmp_path, model.SerializeToString()))
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="UTF-8"):
+        load_onnx(write(tmp_path, SMALL.replace(b"gamma4", b"gamm\xff4")))
+
+
+@pytest.mark.parametrize("dims", [[5], [-4], [2**62, 2**62], [1 << 40]])
+def test_a_tensor_that_lies_about_its_shape(dims: list[int], tmp_path: Path) -> None:
+    model = onnx.ModelProto.FromString(SMALL)
+    tensor = next(t for t in model.graph.initializer if t.name == "gamma4")
+    del tensor.dims[:]
+    tensor.dims.extend(dims)
+    try:
+        assert load_onnx(write(tmp_path, model.SerializeToString())).notes
+    except InputError as error:
+        assert "gamma4" in str(error)
+
+
+MODELS = [SMALL, function_model().SerializeToString(), nested(2).SerializeToString()]
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_bytes_give_a_result_or_one_line(data: st.DataObject, tmp_path: Path) -> None:
+    content = bytearray(data.draw(st.sampled_from(MODELS)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        load_onnx(write(tmp_path, bytes(content)))
+    except InputError as error:
+        assert "\n" not in str(error)
+
+
+def external(folder: Path, location: str, offset: str | None = None, length: str | None = None) -> Path:
+    """A model whose gamma4 lies outside; beside it, a file with the right values after 64 bytes of something else."""
+    model = onnx.ModelProto.FromString(SMALL)
+    tensor = next(t for t in model.graph.initializer if t.name == "gamma4")
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", offset), ("length", length)):
+        if value is not None:
+            tensor.external_data.add(key=key, value=value)
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    content = b"\1" * 64 + CONSTANTS["gamma4"].tobytes()
+    (home / "weights.bin").write_bytes(content)
+    (folder / "outside.bin").write_bytes(content)
+    return write(home, model.SerializeToString())
+
+
+@pytest.mark.parametrize(("offset", "length"), [("64", "16"), ("64", None)])
+def test_external_data(offset: str, length: str | None, tmp_path: Path) -> None:
+    program = load_onnx(external(tmp_path, "weights.bin", offset, length))
+    np.testing.assert_array_equal(program.sites[0].layer.gamma, CONSTANTS["gamma4"])
+    assert program.folder == tmp_path / "home"
+
+
+def test_external_data_in_a_subfolder(tmp_path: Path) -> None:
+    path = external(tmp_path, "sub/../sub/weights.bin", "64")
+    (path.parent / "sub").mkdir()
+    (path.parent / "weights.bin").rename(path.parent / "sub" / "weights.bin")
+    np.testing.assert_array_equal(load_onnx(path).sites[0].layer.gamma, CONSTANTS["gamma4"])
+
+
+@pytest.mark.parametrize(
+    "location", ["../outside.bin", "", ".", "a/../../outside.bin", "/etc/passwd", "/dev/zero", "nul\0byte"]
+)
+def test_external_data_outside_the_folder(location: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gamma4.*not a file inside"):
+        load_onnx(external(tmp_path, location))
+
+
+def test_external_data_through_a_link_that_leads_outside(tmp_path: Path) -> None:
+    path = external(tmp_path, "link.bin", "64")
+    (path.parent / "link.bin").symlink_to(tmp_path / "outside.bin")
+    with pytest.raises(InputError, match="not a file inside"):
+        load_onnx(path)
+
+
+def test_external_data_through_a_linked_folder(tmp_path: Path) -> None:
+    path = external(tmp_path, "link/outside.bin", "64")
+    (path.parent / "link").symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(InputError, match="not a file inside"):
+        load_onnx(path)
+
+
+def test_external_data_through_a_link_in_a_circle(tmp_path: Path) -> None:
+    path = external(tmp_path, "a.bin")
+    (path.parent / "a.bin").symlink_to("b.bin")
+    (path.parent / "b.bin").symlink_to("a.bin")
+    with pytest.raises(InputError, match="gamma4"):
+        load_onnx(path)
+
+
+def test_external_data_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.bin.*gamma4.*missing"):
+        load_onnx(external(tmp_path, "gone.bin"))
+
+
+def test_external_data_that_is_no_regular_file(tmp_path: Path) -> None:
+    path = external(tmp_path, "pipe")
+    os.mkfifo(path.parent / "pipe")
+    with pytest.raises(InputError, match="not a regular file"):
+        load_onnx(path)
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "message"),
+    [
+        ("64", "17", "too short"),
+        ("65", "16", "too short"),
+        ("81", None, "too short"),
+        ("64", "15", "needs 16 bytes"),
+        ("70", None, "needs 16 bytes"),
+        ("-1", "16", "offset"),
+        ("64", "x", "length"),
+        ("9" * 30, "16", "offset"),
+    ],
+)
+def test_external_data_of_the_wrong_length(offset: str, length: str | None, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"gamma4.*{message}|{message}.*gamma4"):
+        load_onnx(external(tmp_path, "weights.bin", offset, length))
+
+
+def test_tensors_that_are_not_read_are_checked_too(tmp_path: Path) -> None:
+    """Weights that no norm needs must not be missing either: the model could not run."""
+    path = external(tmp_path, "weights.bin", "64")
+    model = onnx.load(path, load_external_data=False)
+    tensor = helper.make_tensor("big", onnx.TensorProto.FLOAT, [4], [1, 2, 3, 4])
+    tensor.ClearField("float_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="gone.bin")
+    model.graph.initializer.append(tensor)
+    with pytest.raises(InputError, match=r"big.*missing"):
+        load_onnx(write(path.parent, model.SerializeToString()))
+
+
+def test_reads_only_what_norms_need_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    """4 GiB of weights in a sparse file, read under a limit of 1 GiB of heap, without torch and onnxruntime."""
+    path = external(tmp_path, "weights.bin", "64")
+    model = onnx.load(path, load_external_data=False)
+    big = model.graph.initializer.add(name="big", data_type=1, dims=[2**30], data_location=onnx.TensorProto.EXTERNAL)
+    big.external_data.add(key="location", value="big.bin")
+    with (path.parent / "big.bin").open("wb") as file:
+        file.truncate(2**32)
+    write(path.parent, model.SerializeToString())
+    script = textwrap.dedent("""
+        import resource, sys
+        from pathlib import Path
+        resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30))
+        from normdiag.models.onnx import load_onnx
+        program = load_onnx(Path(sys.argv[1]))
+        assert len(program.sites) == 2, program
+        assert program.parameters == 2**30 + 16, program.parameters
+        heavy = {"torch", "onnxruntime", "onnx_ir", "onnxscript", "scipy", "PIL"} & set(sys.modules)
+        assert not heavy, heavy
+    """)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
