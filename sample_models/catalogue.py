@@ -30,7 +30,7 @@ class Sample:
     norm: str | None = None
     preprocess: str = "unit"
     trust: bool = False
-    batch: int = 64
+    batch: int = 32
 
     @property
     def command(self) -> str:
@@ -44,7 +44,7 @@ class Sample:
             words.append(f"--preprocess {self.preprocess}")
         if self.trust:
             words.append("--trust")
-        if self.batch != 64:
+        if self.batch != 32:
             words.append(f"--batch-size {self.batch}")
         return " ".join(words)
 
