@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from io import StringIO
-
-from rich.console import Console, RenderableType
 
 from normdiag.records import Report
+from normdiag.reporters.layout import Line, paint
 from normdiag.reporters.parts.activations import activations
 from normdiag.reporters.parts.channels import channels as channel_table
 from normdiag.reporters.parts.gap import gap
@@ -36,26 +34,12 @@ def render_text(
     Nothing from the file reaches the terminal as a control sequence or as markup.
     """
     view = View(max(width, NARROWEST), all_layers, channels, ASCII if ascii_only else UNICODE)
-    out = StringIO()
-    console = Console(
-        file=out,
-        width=view.width,
-        force_terminal=color,
-        color_system="standard" if color else None,
-        no_color=not color,
-        markup=False,
-        highlight=False,
-        emoji=False,
-        legacy_windows=False,
-    )
-    for part in _parts(report, view):
-        console.print(part)
-    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
+    return paint(_parts(report, view), color=color)
 
 
-def _parts(report: Report, view: View) -> Iterator[RenderableType]:
-    yield header(report, view)
-    yield summary(report, view)
+def _parts(report: Report, view: View) -> Iterator[Line]:
+    yield from header(report, view)
+    yield from summary(report, view)
     if report.layers:
         yield from norms(report, view)
     yield from channel_table(report, view)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.cells import cell_len
 
 from normdiag.errors import UsageError
 from normdiag.records import DataInfo, Finding, LayerMetrics, ModelInfo, Report
+from normdiag.reporters.layout import cells
 from normdiag.reporters.text import render_text
 from tests.reporters.reports import (
     REPORTS,
@@ -40,7 +40,7 @@ def plain(report: Report, width: int = 80, **options: object) -> str:
 @pytest.mark.parametrize("name", [*REPORTS, "hostile"])
 def test_lines_fit(name: str, width: int) -> None:
     report = hostile() if name == "hostile" else REPORTS[name]()
-    assert max(map(cell_len, plain(report, width).splitlines())) <= width
+    assert max(map(cells, plain(report, width).splitlines())) <= width
 
 
 @pytest.mark.parametrize("name", REPORTS)

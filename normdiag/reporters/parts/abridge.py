@@ -52,9 +52,7 @@ def choose(ranks: Sequence[Severity | None], weights: Sequence[float | None], vi
 
 
 def left_out(choice: Choice, noun: str, view: View) -> str:
-    """'… 37 more layers, --all shows them', or nothing."""
-    if not choice.hidden:
-        return ""
+    """'… 37 more layers, --all shows them'."""
     more = count(choice.hidden, noun).replace(" ", " more ", 1)
     findings = f" ({choice.hidden_findings:,} with findings)" if choice.hidden_findings else ""
     return f"{view.glyphs.ellipsis} {more}{findings}, --all shows {'it' if choice.hidden == 1 else 'them'}"

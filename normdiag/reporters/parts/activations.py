@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from rich.console import RenderableType
-
 from normdiag.records import ActivationMetrics, GradientProduct, Report
+from normdiag.reporters.layout import Line
 from normdiag.reporters.parts.abridge import choose, left_out, severities
 from normdiag.reporters.parts.header import RANDOM
-from normdiag.reporters.parts.tables import Column, Rows, name_table, prose, section
+from normdiag.reporters.parts.prose import heading, prose
+from normdiag.reporters.parts.tables import Column, Rows, name_table
 from normdiag.reporters.view import View
 from normdiag.reporters.words import count, number, percent
 
@@ -22,7 +22,7 @@ LEGEND = (
 )
 
 
-def activations(report: Report, view: View) -> Iterator[RenderableType]:
+def activations(report: Report, view: View) -> Iterator[Line]:
     """The table of activations with the gradient line below; nothing where none was seen."""
     if not report.activations:
         return
@@ -32,12 +32,13 @@ def activations(report: Report, view: View) -> Iterator[RenderableType]:
     shown = [report.activations[index] for index in choice.shown]
     names = [view.name(a.name) for a in shown]
     rows = Rows(count(len(ranks), "activation"), names, [worst.get(a.name) for a in shown])
-    more = left_out(choice, "activation", view)
-    tail = [prose(line, view, style="dim") for line in [more] if line]
-    if report.gradient:
-        tail.append(prose(_gradient(report.gradient), view))
     title = "Activations" + (f" on {RANDOM}" if report.data and report.data.random else "")
-    yield section(title, name_table(rows, _columns(shown), view), *tail, legend=LEGEND, view=view)
+    yield from heading(title, view, LEGEND)
+    yield from name_table(rows, _columns(shown), view)
+    if choice.hidden:
+        yield from prose(left_out(choice, "activation", view), view, style="dim")
+    if report.gradient:
+        yield from prose(_gradient(report.gradient), view)
 
 
 def _columns(shown: Sequence[ActivationMetrics]) -> list[Column]:

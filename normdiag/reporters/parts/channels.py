@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.console import RenderableType
-
 from normdiag.records import Report
 from normdiag.reporters.detail import ChannelDetail, channel_detail, find_layer
+from normdiag.reporters.layout import Line
 from normdiag.reporters.parts.header import RANDOM
-from normdiag.reporters.parts.tables import Column, Rows, name_table, prose, section
+from normdiag.reporters.parts.prose import heading, prose
+from normdiag.reporters.parts.tables import Column, Rows, name_table
 from normdiag.reporters.view import View, kind_words
 from normdiag.reporters.words import aligned_errors, count, fixed, number
 
@@ -23,7 +23,7 @@ LEGENDS = {
 }
 
 
-def channels(report: Report, view: View) -> Iterator[RenderableType]:
+def channels(report: Report, view: View) -> Iterator[Line]:
     """The channels of the layer that the view asks for. Raises UsageError where there is no such layer."""
     if view.channels is None:
         return
@@ -31,17 +31,18 @@ def channels(report: Report, view: View) -> Iterator[RenderableType]:
     detail = channel_detail(metrics)
     title = f"Channels of {view.name(metrics.layer.name)} ({kind_words(metrics.layer)})"
     if detail is None:
-        yield section(title, prose("Nothing is known of them.", view), view=view)
+        yield from heading(title, view, "Nothing is known of them.")
         return
     measured = metrics.drift is not None or metrics.groups is not None
     on = f" on {RANDOM}" if measured and report.data and report.data.random else ""
     shown = detail.order if view.all_layers else detail.order[:CHANNELS]
     rows = Rows("channel", [f"{index}" for index in shown], [None] * len(shown))
+    yield from heading(title + on, view, LEGENDS[detail.ranked_by])
+    yield from name_table(rows, _columns(detail, shown, view), view)
     hidden = len(detail.order) - len(shown)
-    more = f"{view.glyphs.ellipsis} {count(hidden, 'channel').replace(' ', ' more ', 1)}, --all shows them"
-    tail = [prose(more, view, style="dim")] if hidden else []
-    table = name_table(rows, _columns(detail, shown, view), view)
-    yield section(title + on, table, *tail, legend=LEGENDS[detail.ranked_by], view=view)
+    if hidden:
+        more = f"{view.glyphs.ellipsis} {count(hidden, 'channel').replace(' ', ' more ', 1)}, --all shows them"
+        yield from prose(more, view, style="dim")
 
 
 def _columns(detail: ChannelDetail, shown: tuple[int, ...], view: View) -> list[Column]:

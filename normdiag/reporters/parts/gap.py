@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import RenderableType
-from rich.text import Text
-
 from normdiag.records import Attribution, Gap, Report
+from normdiag.reporters.layout import BLANK, Line, Span
 from normdiag.reporters.parts.header import RANDOM
-from normdiag.reporters.parts.tables import Column, Rows, name_table, pairs, prose, section
+from normdiag.reporters.parts.prose import heading, pairs, prose
+from normdiag.reporters.parts.tables import Column, Rows, name_table
 from normdiag.reporters.view import View
 from normdiag.reporters.words import count, number, percent
 
 ATTRIBUTED = 10
 
 
-def gap(report: Report, view: View) -> Iterator[RenderableType]:
+def gap(report: Report, view: View) -> Iterator[Line]:
     """How much the outputs differ, why, and, where asked for, through which layers."""
     seen = report.gap
     if seen is None:
@@ -24,12 +23,14 @@ def gap(report: Report, view: View) -> Iterator[RenderableType]:
     on = f" on {RANDOM}" if report.data and report.data.random else ""
     title = f"Gap between batch statistics and stored statistics{on}"
     where = f"Output {view.name(seen.output)}, {count(seen.samples, 'sample')} in batches of {seen.batch_size:,}."
-    attribution = [] if seen.attribution is None else list(_attribution(seen.attribution, view))
-    yield section(title, pairs(_measures(seen), view), *attribution, legend=where, view=view)
+    yield from heading(title, view, where)
+    yield from pairs(_measures(seen), view)
+    if seen.attribution is not None:
+        yield from _attribution(seen.attribution, view)
 
 
-def _measures(seen: Gap) -> list[tuple[str, str | Text]]:
-    rows: list[tuple[str, str | Text]] = [("relative RMS difference", percent(seen.relative_rms))]
+def _measures(seen: Gap) -> list[tuple[str, str | Span]]:
+    rows: list[tuple[str, str | Span]] = [("relative RMS difference", percent(seen.relative_rms))]
     if seen.top1_disagreement is not None:
         rows.append(("top-1 disagreement", percent(seen.top1_disagreement)))
     if seen.js_divergence is not None:
@@ -40,12 +41,12 @@ def _measures(seen: Gap) -> list[tuple[str, str | Text]]:
     return rows
 
 
-def _attribution(ranked: Sequence[Attribution], view: View) -> Iterator[RenderableType]:
-    yield Text("")
-    yield prose("What goes of the gap when the data's statistics replace the stored ones in one layer:", view)
+def _attribution(ranked: Sequence[Attribution], view: View) -> Iterator[Line]:
+    yield BLANK
+    yield from prose("What goes of the gap when the data's statistics replace the stored ones in one layer:", view)
     shown = ranked if view.all_layers else ranked[:ATTRIBUTED]
     rows = Rows("layer", [view.name(a.layer) for a in shown], [None] * len(shown))
-    yield name_table(rows, [Column("gap removed", [percent(a.removed) for a in shown], "removed")], view)
+    yield from name_table(rows, [Column("gap removed", [percent(a.removed) for a in shown], "removed")], view)
     if len(ranked) > len(shown):
         more = f"{view.glyphs.ellipsis} {count(len(ranked) - len(shown), 'more layer')}, --all shows them"
-        yield prose(more, view, style="dim")
+        yield from prose(more, view, style="dim")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rich.console import Group, RenderableType
-from rich.text import Text
+from collections.abc import Iterator
 
 from normdiag.records import DataInfo, ModelInfo, Report
-from normdiag.reporters.parts.tables import pairs
+from normdiag.reporters.layout import Line, Span
+from normdiag.reporters.parts.prose import pairs
 from normdiag.reporters.view import View
 from normdiag.reporters.words import count, size_in_bytes
 
@@ -22,19 +22,19 @@ FORMATS = {
 RANDOM = "random data"
 
 
-def header(report: Report, view: View) -> RenderableType:
+def header(report: Report, view: View) -> Iterator[Line]:
     """File, format, size, parameters and data; and whether the run was cut short."""
     model = report.model
-    title = Text("normdiag inspect", style="bold")
-    rows: list[tuple[str, str | Text]] = [
-        ("model", Text(view.safe(model.path) if model.path else "a module in memory", style="bold")),
+    rows: list[tuple[str, str | Span]] = [
+        ("model", Span(view.safe(model.path) if model.path else "a module in memory", "bold")),
         ("format", view.safe(_format(model))),
         ("size", _size(model)),
         ("data", _data(report.data, view)),
     ]
     if report.interrupted:
-        rows.append(("stopped", Text(_interrupted(report), style="bold yellow")))
-    return Group(title, pairs([row for row in rows if row[1]], view))
+        rows.append(("stopped", Span(_interrupted(report), "bold yellow")))
+    yield (Span("normdiag inspect", "bold"),)
+    yield from pairs([row for row in rows if row[1]], view)
 
 
 def _format(model: ModelInfo) -> str:
@@ -48,14 +48,14 @@ def _size(model: ModelInfo) -> str:
     return ", ".join(filter(None, (size, parameters)))
 
 
-def _data(data: DataInfo | None, view: View) -> str | Text:
+def _data(data: DataInfo | None, view: View) -> str | Span:
     if data is None:
         return "none: only what the file says is shown"
     amount = f"{count(data.samples, 'sample')} in {count(data.batches, 'batch')} of {data.batch_size:,}"
     preprocess = f"preprocess {view.safe(data.preprocess)}" if data.preprocess else None
     if not data.random:
         return ", ".join(filter(None, (view.safe(data.source), amount, preprocess)))
-    return Text(f"{RANDOM.upper()}, {amount}: made up, so that no number below describes real inputs", "bold yellow")
+    return Span(f"{RANDOM.upper()}, {amount}: made up, so that no number below describes real inputs", "bold yellow")
 
 
 def _interrupted(report: Report) -> str:

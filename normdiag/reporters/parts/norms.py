@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import RenderableType
 
 from normdiag.records import Drift, LayerMetrics, Report
+from normdiag.reporters.layout import Line
 from normdiag.reporters.parts.abridge import choose, left_out, severities
 from normdiag.reporters.parts.header import RANDOM
-from normdiag.reporters.parts.tables import Column, Rows, name_table, prose, section
+from normdiag.reporters.parts.prose import heading, prose
+from normdiag.reporters.parts.tables import Column, Rows, name_table
 from normdiag.reporters.view import KIND_WORDS, View
 from normdiag.reporters.words import aligned_errors, count, fixed, number
 
@@ -19,7 +20,7 @@ Layers = Sequence[LayerMetrics]
 Weight = Callable[[LayerMetrics], float | None]
 
 
-def norms(report: Report, view: View) -> Iterator[RenderableType]:
+def norms(report: Report, view: View) -> Iterator[Line]:
     """One table for layers with drift, one for those that normalize by groups, one for those only read."""
     if not any(m.drift or m.groups for m in report.layers):
         yield from _static(report, report.layers, view)
@@ -30,7 +31,7 @@ def norms(report: Report, view: View) -> Iterator[RenderableType]:
     yield from _static(report, [m for m in report.layers if not m.drift and not m.groups], view)
 
 
-def _drifts(report: Report, layers: Layers, on: str, view: View) -> Iterator[RenderableType]:
+def _drifts(report: Report, layers: Layers, on: str, view: View) -> Iterator[Line]:
     missing, plus_minus = view.glyphs.missing, view.glyphs.plus_minus
 
     def columns(shown: Layers) -> list[Column]:
@@ -57,7 +58,7 @@ def _drifts(report: Report, layers: Layers, on: str, view: View) -> Iterator[Ren
     yield from _table(report, layers, columns, _corrected, title, legend, view)
 
 
-def _groups(report: Report, layers: Layers, on: str, view: View) -> Iterator[RenderableType]:
+def _groups(report: Report, layers: Layers, on: str, view: View) -> Iterator[Line]:
     def columns(shown: Layers) -> list[Column]:
         groups = [m.groups for m in shown if m.groups]
         flags = [_flags(m) for m in shown]
@@ -82,7 +83,7 @@ def _groups(report: Report, layers: Layers, on: str, view: View) -> Iterator[Ren
     yield from _table(report, layers, columns, _nearness, title, legend, view)
 
 
-def _static(report: Report, layers: Layers, view: View) -> Iterator[RenderableType]:
+def _static(report: Report, layers: Layers, view: View) -> Iterator[Line]:
     def columns(shown: Layers) -> list[Column]:
         facts = [m.layer for m in shown]
         stated = [fact.has_statistics or fact.momentum is not None for fact in facts]
@@ -111,7 +112,7 @@ def _table(
     title: str,
     legend: str,
     view: View,
-) -> Iterator[RenderableType]:
+) -> Iterator[Line]:
     """A section with the layers worth showing, in network order, and a line on those left out."""
     if not layers:
         return
@@ -120,9 +121,10 @@ def _table(
     shown = [layers[index] for index in choice.shown]
     names = [view.name(m.layer.name) for m in shown]
     rows = Rows(count(len(layers), "layer"), names, [worst.get(m.layer.name) for m in shown])
-    more = left_out(choice, "layer", view)
-    tail = [prose(more, view, style="dim")] if more else []
-    yield section(title, name_table(rows, columns(shown), view), *tail, legend=legend, view=view)
+    yield from heading(title, view, legend)
+    yield from name_table(rows, columns(shown), view)
+    if choice.hidden:
+        yield from prose(left_out(choice, "layer", view), view, style="dim")
 
 
 def _identity(shown: Layers) -> list[Column]:

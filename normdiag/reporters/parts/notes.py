@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.console import RenderableType
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
-
 from normdiag.records import Report
-from normdiag.reporters.parts.tables import section
-from normdiag.reporters.view import MARGIN, View
+from normdiag.reporters.layout import Line, Span
+from normdiag.reporters.parts.prose import heading, labelled
+from normdiag.reporters.view import View
 from normdiag.reporters.words import listed
 
 
-def notes(report: Report, view: View) -> Iterator[RenderableType]:
+def notes(report: Report, view: View) -> Iterator[Line]:
     """The report's notes, the file's, and those of layers, each said once."""
     lines = [*map(view.safe, report.notes), *map(view.safe, report.model.notes), *_of_layers(report, view)]
     if not lines:
         return
-    table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_column(width=1)
-    table.add_column(overflow="fold")
-    for line in dict.fromkeys(lines):
-        table.add_row(view.glyphs.dot if not view.ascii_only else "-", Text(line))
-    yield section("Notes", Padding(table, (0, max(view.width - view.prose, 0), 0, MARGIN)), view=view)
+    bullet = Span("-" if view.ascii_only else view.glyphs.dot)
+    yield from heading("Notes", view)
+    yield from labelled([(bullet, Span(line)) for line in dict.fromkeys(lines)], view, gap=1)
 
 
 def _of_layers(report: Report, view: View) -> Iterator[str]:

@@ -6,13 +6,11 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from statistics import median
 
-from rich.console import RenderableType
-from rich.text import Text
-
 from normdiag.records import ActivationMetrics, Finding, Gap, LayerMetrics, Report
+from normdiag.reporters.layout import BLANK, Line, Span
 from normdiag.reporters.parts.activations import HALF_LINEAR
 from normdiag.reporters.parts.header import RANDOM
-from normdiag.reporters.parts.tables import prose, section
+from normdiag.reporters.parts.prose import heading, prose
 from normdiag.reporters.view import KIND_WORDS, MARGIN, SEVERITIES, STYLES, View
 from normdiag.reporters.words import count, fixed, listed, number, percent, with_error
 
@@ -20,43 +18,45 @@ from normdiag.reporters.words import count, fixed, listed, number, percent, with
 PER_RULE = 3
 
 
-def summary(report: Report, view: View) -> RenderableType:
+def summary(report: Report, view: View) -> Iterator[Line]:
     """Findings, severest first, and the facts in a line each."""
-    title = "Summary" + (f" ({RANDOM})" if report.data and report.data.random else "")
-    findings = list(_findings(report.findings, view)) or [prose(Text("No findings.", style="green"), view)]
-    facts = [prose(fact, view) for fact in _facts(report, view)]
-    return section(title, *findings, Text(""), *facts, view=view)
+    yield from heading("Summary" + (f" ({RANDOM})" if report.data and report.data.random else ""), view)
+    if report.findings:
+        yield from _findings(report.findings, view)
+    else:
+        yield from prose("No findings.", view, style="green")
+    yield BLANK
+    for fact in _facts(report, view):
+        yield from prose(fact, view)
 
 
-def _findings(findings: Sequence[Finding], view: View) -> Iterator[RenderableType]:
+def _findings(findings: Sequence[Finding], view: View) -> Iterator[Line]:
     """Each rule once, with its remedy under the layers that it speaks of."""
-    if not findings:
-        return
     numbers = {severity: sum(f.severity == severity for f in findings) for severity in SEVERITIES}
     counts = [count(n, severity) for severity, n in numbers.items() if n and severity != "info"]
     counts += [f"{numbers['info']:,} for information"] if numbers["info"] else []
-    yield prose(", ".join(counts), view)
+    yield from prose(", ".join(counts), view)
     ranked = sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), f.rule))
     for _, group in groupby(ranked, key=lambda f: (f.severity, f.rule, f.remedy)):
         yield from _rule(list(group), view)
 
 
-def _rule(findings: Sequence[Finding], view: View) -> Iterator[RenderableType]:
+def _rule(findings: Sequence[Finding], view: View) -> Iterator[Line]:
     first, shown = findings[0], findings if view.all_layers else findings[:PER_RULE]
     style = STYLES[first.severity]
-    heading = Text.assemble(
-        (f"{view.mark(first.severity)} {first.severity}", style), view.safe(f"  {first.rule} {first.name}")
-    )
-    yield Text("")
-    yield prose(heading, view)
+    title = Span(f"{view.mark(first.severity)} {first.severity}", style)
+    inner = MARGIN + 2
+    yield BLANK
+    yield from prose([title, Span(view.safe(f"  {first.rule} {first.name}"))], view)
     for finding in shown:
         doubt = "" if finding.confidence == "high" else f" ({finding.confidence} confidence)"
-        yield prose(view.safe(finding.message) + doubt, view, indent=MARGIN + 2)
+        yield from prose(view.safe(finding.message) + doubt, view, indent=inner)
     if len(findings) > len(shown):
         more = f"{view.glyphs.ellipsis} and {len(findings) - len(shown):,} more, --all shows them"
-        yield prose(more, view, indent=MARGIN + 2, style="dim")
+        yield from prose(more, view, indent=inner, style="dim")
     if first.remedy:
-        yield prose(Text.assemble((f"{view.glyphs.arrow} ", style), view.safe(first.remedy)), view, indent=MARGIN + 2)
+        arrow = Span(f"{view.glyphs.arrow} ", style)
+        yield from prose([arrow, Span(view.safe(first.remedy))], view, indent=inner)
 
 
 def _facts(report: Report, view: View) -> Iterator[str]:
