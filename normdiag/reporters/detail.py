@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,8 @@ def find_layer(report: Report, name: str) -> LayerMetrics:
     for metrics in report.layers:
         if name in (metrics.layer.name, safe(metrics.layer.name)):
             return metrics
+    from difflib import get_close_matches
+
     names = [safe(metrics.layer.name) for metrics in report.layers]
     near = get_close_matches(name, names, n=3, cutoff=0.4) or [n for n in names if name in n][:3] or names[:3]
     hint = f"; nearest: {', '.join(near)}" if near else "; the model has none"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from statistics import median
+
+import numpy as np
 
 from normdiag.records import ActivationMetrics, Finding, Gap, LayerMetrics, Report
 from normdiag.reporters.layout import BLANK, Line, Span
@@ -86,7 +87,7 @@ def _drift(layers: Sequence[LayerMetrics], view: View) -> Iterator[str]:
     if known:
         name, largest = max(known, key=lambda item: item[1].corrected)
         worst = with_error(largest.corrected, largest.se, view.glyphs.plus_minus)
-        middle = fixed(median(drift.corrected for _, drift in known))
+        middle = fixed(float(np.median([drift.corrected for _, drift in known])))
         yield f"Drift: median {middle}, largest {worst} at {view.name(name)}, in stored standard deviations."
 
 
