@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,11 +50,15 @@ def load(path: Path, options: LoadOptions | None = None) -> Model:
     if options.arch_args and not options.arch:
         raise UsageError("--arch-arg needs --arch: it holds the arguments of the factory that --arch names")
     fmt = sniff(path)
-    if fmt == "onnx":
-        return _load_onnx(path, options)
-    if options.trust:
-        return _load_trusted(path, fmt)
-    return _load_static(path, fmt, options)
+    with ThreadPoolExecutor(1) as pool:  # a hundred megabytes take as long to hash as to parse
+        digest = pool.submit(_sha256, path)
+        if fmt == "onnx":
+            model = _load_onnx(path, options)
+        elif options.trust:
+            model = _load_trusted(path, fmt)
+        else:
+            model = _load_static(path, fmt, options)
+        return replace(model, info=replace(model.info, sha256=digest.result()))
 
 
 def from_module(module: nn.Module) -> Model:
@@ -124,7 +129,7 @@ def _file_info(
     parameters: int | None,
     notes: tuple[str, ...],
 ) -> ModelInfo:
-    return ModelInfo(str(path), fmt, backend, _sha256(path), path.stat().st_size, parameters, notes)
+    return ModelInfo(str(path), fmt, backend, None, path.stat().st_size, parameters, notes)
 
 
 def _sha256(path: Path) -> str:
