@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from normdiag.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -52,3 +56,35 @@ def test_every_dependency_has_a_tested_version() -> None:
     pinned = dict(re.findall(r"^([\w-]+)==([\w.]+)", (ROOT / "constraints.txt").read_text(), re.M))
     assert {re.sub(r"[-_.]+", "-", name).lower() for name in wanted} <= pinned.keys()
     assert pinned["torch"] == "2.13.0"
+
+
+def masked(text: str) -> list[str]:
+    """The text without its numbers, whose last digits depend on the processor, and without layout that follows them."""
+    lines = re.sub(r"[-<>]?\d[\d,]*(\.\d+)?(e-?\d+)?", "#", text).splitlines()
+    return [" ".join(re.sub("─+", "─", line).split()) for line in lines]
+
+
+def test_the_readme_shows_what_its_command_prints() -> None:
+    arguments = block_after("inspect-command").split("normdiag ")[-1].split()
+    environment = {**os.environ, "COLUMNS": "90", "NO_COLOR": "1"}
+    printed = subprocess.run(
+        [sys.executable, "-m", "normdiag", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
+    )
+    assert masked(printed.stdout.strip()) == masked(block_after("inspect-output"))
+
+
+def test_every_rule_is_in_the_readme() -> None:
+    listed = re.findall(r"^\| (ND\d+) \|", (ROOT / "README.md").read_text(), re.M)
+    assert listed == [rule.id for rule in RULES]
+
+
+def test_links_between_the_pages_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
