@@ -14,7 +14,7 @@ from normdiag.models.static.inert import Global, MalformedError, OpaqueKey, Reco
 from normdiag.models.static.rebuild import construct
 
 # A checkpoint of a thousand layers with its optimizer takes some 200 000 opcodes.
-MAX_OPCODES = 5_000_000
+MAX_OPCODES = 2_500_000
 # Larger integers can be made to collide in a dictionary: hash(n) is n modulo 2^61 - 1.
 _MAX_KEY = 2**61 - 2
 
@@ -43,7 +43,10 @@ def run(file: Readable, persistent_load: PersistentLoad, call: Call = construct)
                 return machine.pop()
             if count > MAX_OPCODES:
                 raise MalformedError(f"a pickle of more than {MAX_OPCODES} opcodes")
-            _step(machine, opcode.name, arg)
+            handler = _HANDLERS.get(opcode.name)
+            if handler is None:
+                raise MalformedError(f"pickle opcode {opcode.name} is not supported")
+            handler(machine, arg)
     # What opcodes without operands, with wrong operands or cut in the middle come down to.
     except (IndexError, KeyError, TypeError, AttributeError, AssertionError, ValueError, OverflowError) as error:
         if isinstance(error, MalformedError):
@@ -76,36 +79,6 @@ class _Machine:
         items = self.stack
         self.stack = self.below.pop()
         return items
-
-
-def _step(machine: _Machine, name: str, arg: Any) -> None:
-    if name in _PUSH_ARGUMENT:
-        machine.stack.append(arg)
-    elif name in _PUSH_CONSTANT:
-        machine.stack.append(_PUSH_CONSTANT[name]())
-    elif name in _WITH_ARGUMENT:
-        _WITH_ARGUMENT[name](machine, arg)
-    elif name in _WITHOUT_ARGUMENT:
-        _WITHOUT_ARGUMENT[name](machine)
-    elif name not in _IGNORED:
-        raise MalformedError(f"pickle opcode {name} is not supported")
-
-
-_PUSH_INTEGER = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4")
-_PUSH_FLOAT = ("FLOAT", "BINFLOAT")
-_PUSH_TEXT = ("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
-_PUSH_BYTES = ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8")
-_PUSH_ARGUMENT = frozenset((*_PUSH_INTEGER, *_PUSH_FLOAT, *_PUSH_TEXT, *_PUSH_BYTES))
-_PUSH_CONSTANT: Mapping[str, Callable[[], Any]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_TUPLE": tuple,
-    "EMPTY_LIST": list,
-    "EMPTY_DICT": dict,
-    "EMPTY_SET": list,
-}
-_IGNORED = frozenset(["PROTO", "FRAME", "READONLY_BUFFER"])
 
 
 def _get(machine: _Machine, index: int) -> None:
@@ -258,43 +231,56 @@ def _persistent(machine: _Machine) -> None:
     machine.stack.append(machine.persistent_load(machine.pop()))
 
 
-_WITH_ARGUMENT: Mapping[str, Callable[[_Machine, Any], None]] = {
-    "GET": _get,
-    "BINGET": _get,
-    "LONG_BINGET": _get,
-    "PUT": _put,
-    "BINPUT": _put,
-    "LONG_BINPUT": _put,
+Handler = Callable[[_Machine, Any], None]
+
+
+def _pushes(make: Callable[[], Any]) -> Handler:
+    return lambda machine, _arg: machine.stack.append(make())
+
+
+def _no_argument(handle: Callable[[_Machine], None]) -> Handler:
+    return lambda machine, _arg: handle(machine)
+
+
+_INTEGERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4")
+_FLOATS = ("FLOAT", "BINFLOAT")
+_TEXTS = ("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
+_BYTES = ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8")
+_HANDLERS: Mapping[str, Handler] = {
+    **dict.fromkeys((*_INTEGERS, *_FLOATS, *_TEXTS, *_BYTES), lambda machine, arg: machine.stack.append(arg)),
+    **dict.fromkeys(("PROTO", "FRAME", "READONLY_BUFFER"), lambda _machine, _arg: None),
+    **dict.fromkeys(("EXT1", "EXT2", "EXT4"), _extension),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _get),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _put),
+    **dict.fromkeys(("LIST", "FROZENSET"), _no_argument(_list)),
+    **dict.fromkeys(("APPENDS", "ADDITEMS"), _no_argument(_append_marked)),
+    **dict.fromkeys(("REDUCE", "NEWOBJ"), _no_argument(_call)),
+    "NONE": _pushes(lambda: None),
+    "NEWTRUE": _pushes(lambda: True),
+    "NEWFALSE": _pushes(lambda: False),
+    "EMPTY_TUPLE": _pushes(tuple),
+    "EMPTY_LIST": _pushes(list),
+    "EMPTY_DICT": _pushes(dict),
+    "EMPTY_SET": _pushes(list),
     "GLOBAL": _global,
     "INST": _instance,
-    "EXT1": _extension,
-    "EXT2": _extension,
-    "EXT4": _extension,
     "PERSID": lambda machine, arg: machine.stack.append(machine.persistent_load(arg)),
-}
-_WITHOUT_ARGUMENT: Mapping[str, Callable[[_Machine], None]] = {
-    "MEMOIZE": _memoize,
-    "STACK_GLOBAL": _stack_global,
-    "MARK": _mark,
-    "POP": _pop,
-    "POP_MARK": lambda machine: machine.pop_mark().clear(),
-    "DUP": lambda machine: machine.stack.append(machine.stack[-1]),
-    "TUPLE": _tuple,
-    "TUPLE1": lambda machine: _short_tuple(machine, 1),
-    "TUPLE2": lambda machine: _short_tuple(machine, 2),
-    "TUPLE3": lambda machine: _short_tuple(machine, 3),
-    "LIST": _list,
-    "FROZENSET": _list,
-    "DICT": _dict,
-    "SETITEM": _set_item,
-    "SETITEMS": _set_marked_items,
-    "APPEND": _append,
-    "APPENDS": _append_marked,
-    "ADDITEMS": _append_marked,
-    "REDUCE": _call,
-    "NEWOBJ": _call,
-    "NEWOBJ_EX": _call_with_keywords,
-    "OBJ": _object,
-    "BUILD": _build,
-    "BINPERSID": _persistent,
+    "MEMOIZE": _no_argument(_memoize),
+    "STACK_GLOBAL": _no_argument(_stack_global),
+    "MARK": _no_argument(_mark),
+    "POP": _no_argument(_pop),
+    "POP_MARK": _no_argument(lambda machine: machine.pop_mark().clear()),
+    "DUP": _no_argument(lambda machine: machine.stack.append(machine.stack[-1])),
+    "TUPLE": _no_argument(_tuple),
+    "TUPLE1": _no_argument(lambda machine: _short_tuple(machine, 1)),
+    "TUPLE2": _no_argument(lambda machine: _short_tuple(machine, 2)),
+    "TUPLE3": _no_argument(lambda machine: _short_tuple(machine, 3)),
+    "DICT": _no_argument(_dict),
+    "SETITEM": _no_argument(_set_item),
+    "SETITEMS": _no_argument(_set_marked_items),
+    "APPEND": _no_argument(_append),
+    "NEWOBJ_EX": _no_argument(_call_with_keywords),
+    "OBJ": _no_argument(_object),
+    "BUILD": _no_argument(_build),
+    "BINPERSID": _no_argument(_persistent),
 }
