@@ -52,7 +52,7 @@ def sniff(path: Path) -> Format:
     head, size = _read_head(path)
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"):
         return _sniff_zip(path)
-    if head.startswith(LEGACY_MAGIC):
+    if _is_legacy(head):
         return "torch-legacy"
     if LEGACY_MAGIC.startswith(head):
         raise InputError(f"{path}: only {size} bytes: the file is truncated")
@@ -136,6 +136,13 @@ def _zip_stranger(names: Sequence[str]) -> str:
     if "model.json" in names:
         return "is a TorchScript archive from before torch 1.2: load and save it again with a newer torch"
     return "is a zip archive, but of nothing that torch writes"
+
+
+def _is_legacy(head: bytes) -> bool:
+    """The magic number, pickled by protocol 2 as a rule; protocols 4 and 5 put a frame of nine bytes before it."""
+    start = 11 if head[2:3] == b"\x95" else 2
+    magic = LEGACY_MAGIC[2:]
+    return head[0] == 0x80 and head[start : start + len(magic)] == magic
 
 
 def _is_safetensors(head: bytes) -> bool:

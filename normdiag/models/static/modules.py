@@ -79,9 +79,9 @@ def walk_module(root: Record) -> ModuleTree:
 def facts_of(module: Record) -> ModuleFacts:
     """What a module's attributes say; only values of the right type count."""
     state = state_of(module)
-    name = module.cls.path
+    name = module.cls.path if module.cls.module else None  # without a module: a class that the pickle itself makes
     return ModuleFacts(
-        class_name=plain_class(name) if is_script(module) else name,
+        class_name=plain_class(name) if name and is_script(module) else name,
         eps=next((eps for eps in (_number(state.get(each)) for each in _EPS) if eps is not None), None),
         momentum=_number(state.get("momentum")),
         training=_flag(state.get("training")),

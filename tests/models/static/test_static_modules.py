@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -232,8 +233,6 @@ def test_key_means_nothing_for_a_program(files):
 
 
 def test_what_aotinductor_compiled_is_refused_with_advice(tmp_path):
-    import zipfile
-
     path = tmp_path / "file.pt2"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("net/archive_format", "pt2")
@@ -261,6 +260,21 @@ def test_bfloat16_and_shared_weights_in_torch_export(tmp_path):
         array = static.tensors[name]
         assert str(array.dtype) == "bfloat16"
         np.testing.assert_array_equal(array.astype(np.float32), net.get_parameter(name).detach().float().numpy())
+
+
+def test_the_archives_of_older_torch_export(files, net, tmp_path):
+    """Before torch 2.8: no top folder, the program in one JSON file and the weights in a torch.save file."""
+    with zipfile.ZipFile(files / "export.pt2") as archive:
+        program = next(archive.read(name) for name in archive.namelist() if name.endswith("models/model.json"))
+    torch.save(net.state_dict(), tmp_path / "weights")
+    with zipfile.ZipFile(tmp_path / "old.pt2", "w") as archive:
+        archive.writestr("version", "8.0")
+        archive.writestr("serialized_exported_program.json", program)
+        archive.writestr("serialized_state_dict.pt", (tmp_path / "weights").read_bytes())
+    layers = {layer.name: layer for layer in norm_layers(read(tmp_path / "old.pt2"))}
+    assert {name: facts(layer) for name, layer in layers.items()} == EXPECTED
+    for path, layer in layers.items():
+        assert_tensors(layer, net.get_submodule(path))
 
 
 def test_the_zoo_runs():

@@ -162,6 +162,14 @@ def test_bare_pickles_of_numpy_and_of_torch(tmp_path, protocol):
     assert_same(read(path).tensors, tensors)
 
 
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_every_pickle_protocol_of_torch_save(tmp_path, protocol):
+    state = torch.nn.BatchNorm1d(3).state_dict()
+    for name, options in (("zip", {}), ("legacy", {"_use_new_zipfile_serialization": False})):
+        torch.save({"state_dict": state}, tmp_path / name, pickle_protocol=protocol, **options)
+        assert_same(read(tmp_path / name).tensors, state)
+
+
 def test_numpy_arrays_inside_a_checkpoint(tmp_path):
     path = tmp_path / "file.pt"
     torch.save({"weight": np.arange(6.0).reshape(2, 3), "bias": torch.ones(2)}, path)
