@@ -55,7 +55,7 @@ def load(path: Path, options: LoadOptions | None = None) -> Model:
         if fmt == "onnx":
             model = _load_onnx(path, options)
         elif options.trust:
-            model = _load_trusted(path, fmt)
+            model = _load_trusted(path, fmt, options.key)
         else:
             model = _load_static(path, fmt, options)
         return replace(model, info=replace(model.info, sha256=digest.result()))
@@ -80,10 +80,10 @@ def _load_onnx(path: Path, options: LoadOptions) -> Model:
     return Model(info, layers, program.inputs, program)
 
 
-def _load_trusted(path: Path, fmt: Format) -> Model:
+def _load_trusted(path: Path, fmt: Format, key: str | None) -> Model:
     from normdiag.models.pytorch import load_trusted
 
-    module = load_trusted(path, fmt)
+    module = load_trusted(path, fmt, key)
     parameters = sum(each.numel() for each in module.parameters())
     return _model_of(module, _file_info(path, fmt, "pytorch", parameters, ()))
 

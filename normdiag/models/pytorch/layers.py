@@ -1,0 +1,156 @@
+"""Which modules of a PyTorch model are normalization layers, and what they say of themselves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.parameter import is_lazy
+
+from normdiag.models.pytorch.arrays import Array, to_numpy
+from normdiag.records import NormKind, NormLayer
+
+_TYPES: tuple[tuple[type[nn.Module], NormKind], ...] = (
+    (_BatchNorm, "batch_norm"),
+    (_InstanceNorm, "instance_norm"),
+    (nn.LayerNorm, "layer_norm"),
+    (nn.GroupNorm, "group_norm"),
+    (nn.RMSNorm, "rms_norm"),
+)
+_EPS_NAMES = ("eps", "variance_epsilon", "epsilon")
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The model inside DataParallel, DistributedDataParallel and torch.compile, which only put a prefix on its names."""
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while True:
+        inner = module.module if isinstance(module, parallel) else getattr(module, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
+
+
+def named_modules(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every module once, with its path below the unwrapped model."""
+    for path, child in unwrap(module).named_modules():
+        yield ".".join(part for part in path.split(".") if part != "_orig_mod"), child
+
+
+def module_layers(module: nn.Module) -> tuple[NormLayer, ...]:
+    """The normalization modules in module order: those of torch, subclasses, and look-alikes of any library."""
+    found = ((path, child, norm_kind(child)) for path, child in named_modules(module))
+    return tuple(_layer(path or class_name(child), child, kind) for path, child, kind in found if kind)
+
+
+def norm_kind(module: nn.Module) -> NormKind | None:
+    """The kind of a normalization module, or None. Look-alikes are known by running statistics or by class name."""
+    for kind_type, kind in _TYPES:
+        if isinstance(module, kind_type):
+            return kind
+    name = class_name(module)
+    scripted = {kind_type.__name__: kind for kind_type, kind in _TYPES[2:]}.get(name)
+    if scripted is not None:
+        return scripted
+    mean, var = tensor(module, "running_mean"), tensor(module, "running_var")
+    if mean is not None and var is not None and mean.dim() == 1 and mean.shape == var.shape:
+        return "instance_norm" if "InstanceNorm" in name else "batch_norm"
+    return _kind_by_name(name, module)
+
+
+def class_name(module: nn.Module) -> str:
+    """The module's class; for TorchScript that of the module it was made from."""
+    return str(getattr(module, "original_name", type(module).__name__))
+
+
+def tensor(module: nn.Module, name: str) -> Tensor | None:
+    """An attribute that is an initialised tensor, read as the forward reads it (parametrizations are applied)."""
+    value = getattr(module, name, None)
+    return value.detach() if isinstance(value, Tensor) and not is_lazy(value) else None
+
+
+def eps_of(module: nn.Module) -> float | None:
+    """eps under any of its usual names; None where the module does not say it."""
+    values = (getattr(module, name, None) for name in _EPS_NAMES)
+    return next((float(value) for value in values if _is_number(value)), None)
+
+
+def _kind_by_name(name: str, module: nn.Module) -> NormKind | None:
+    if name.startswith(("BatchNorm", "SyncBatchNorm")) and name[-2:] in ("1d", "2d", "3d", "rm"):
+        return "batch_norm"  # scripted, without running statistics
+    if name.startswith("InstanceNorm"):
+        return "instance_norm"
+    weight = tensor(module, "weight")
+    if weight is None or weight.dim() != 1 or eps_of(module) is None:
+        return None
+    if "RMSNorm" in name:
+        return "rms_norm"
+    if "LayerNorm" in name:  # T5LayerNorm subtracts no mean and has no bias: an RMSNorm in all but name
+        return "layer_norm" if hasattr(module, "bias") or not hasattr(module, "variance_epsilon") else "rms_norm"
+    return None
+
+
+def _layer(path: str, module: nn.Module, kind: NormKind) -> NormLayer:
+    gamma, beta = _array(module, "weight"), _array(module, "bias")
+    momentum, tracked = getattr(module, "momentum", None), tensor(module, "num_batches_tracked")
+    eps = eps_of(module)
+    if eps is None and isinstance(module, nn.RMSNorm) and gamma is not None:
+        eps = float(torch.finfo(module.weight.dtype).eps)  # what torch.rms_norm takes for eps=None
+    return NormLayer(
+        name=path,
+        kind=kind,
+        origin="module",
+        channels=_channels(module, gamma),
+        eps=eps,
+        momentum=float(momentum) if _is_number(momentum) else None,
+        gamma=gamma,
+        beta=beta,
+        running_mean=_array(module, "running_mean"),
+        running_var=_array(module, "running_var"),
+        num_batches_tracked=int(tracked) if tracked is not None and tracked.numel() == 1 else None,
+        training=bool(module.training),
+        groups=getattr(module, "num_groups", None) if kind == "group_norm" else None,
+        normalized_rank=_normalized_rank(module, gamma) if kind in ("layer_norm", "rms_norm") else None,
+        class_name=class_name(module),
+        notes=_notes(module),
+    )
+
+
+def _channels(module: nn.Module, gamma: Array | None) -> int | None:
+    shape = getattr(module, "normalized_shape", None)
+    if shape is not None:
+        return math.prod(shape)
+    counts = (getattr(module, name, None) for name in ("num_features", "num_channels"))
+    declared = next((int(count) for count in counts if isinstance(count, int) and count > 0), None)
+    if declared is not None:
+        return declared
+    mean = tensor(module, "running_mean")
+    known = gamma if gamma is not None else mean
+    return math.prod(known.shape) if known is not None else None
+
+
+def _normalized_rank(module: nn.Module, gamma: Array | None) -> int | None:
+    shape = getattr(module, "normalized_shape", None)
+    if shape is not None:
+        return len(shape)
+    return gamma.ndim if gamma is not None else None
+
+
+def _notes(module: nn.Module) -> tuple[str, ...]:
+    values = list(module._parameters.values()) + list(module._buffers.values()) if hasattr(module, "_buffers") else []
+    if any(is_lazy(value) for value in values if value is not None):
+        return ("not initialised yet: a lazy module learns its number of channels on its first batch",)
+    return ()
+
+
+def _array(module: nn.Module, name: str) -> Array | None:
+    value = tensor(module, name)
+    return None if value is None or value.is_meta else to_numpy(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
