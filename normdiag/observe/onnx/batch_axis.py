@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from normdiag.errors import InputError
 from normdiag.observe.onnx.edit import PREFIX, constant_array, drop_input_defaults
 from normdiag.observe.onnx.feed import GraphInput, graph_inputs
-from normdiag.observe.onnx.session import Session
+from normdiag.observe.onnx.session import Session, Setting
 
 Array = NDArray[Any]
 SYMBOL = "normdiag_batch"
@@ -32,13 +31,13 @@ class Freed:
     notes: tuple[str, ...] = ()
 
 
-def free_batch(proto: Any, folder: Path, where: str) -> Freed:
+def free_batch(proto: Any, setting: Setting) -> Freed:
     """The model with a free batch dimension, if its inputs agree on a fixed one and the freed model passes a check.
 
     The check runs two seeded random batches one by one through the model and at once through the candidate. `proto`
     is left as it is.
     """
-    inputs = graph_inputs(proto, where)
+    inputs = graph_inputs(proto, setting.where)
     sizes = {each.shape[0] if each.shape else None for each in inputs}
     if None in sizes or not sizes:
         return Freed(proto)
@@ -47,7 +46,7 @@ def free_batch(proto: Any, folder: Path, where: str) -> Freed:
         return Freed(proto, size, (f"the model runs only as declared: {_declared(inputs)}",))
     assert size is not None
     candidate = with_free_batch(proto, size)
-    if _agree(proto, candidate, inputs, folder, where):
+    if _agree(proto, candidate, inputs, setting):
         return Freed(candidate)
     lost = "; a batch of one has no batch statistics, so no own drift and no gap" if size == 1 else ""
     return Freed(proto, size, (f"the model's batch size is fixed at {size} and cannot be made free{lost}",))
@@ -108,16 +107,16 @@ def _integer_constants(graph: Any) -> Mapping[str, list[int]]:
     }
 
 
-def _agree(proto: Any, candidate: Any, inputs: Sequence[GraphInput], folder: Path, where: str) -> bool:
+def _agree(proto: Any, candidate: Any, inputs: Sequence[GraphInput], setting: Setting) -> bool:
     """Whether two batches run at once through the candidate give what they give one by one."""
     names = [output.name for output in proto.graph.output]
     rng = np.random.default_rng(0)
     parts = [{each.name: _random(each, rng) for each in inputs} for _ in range(2)]
     whole = {each.name: np.concatenate([part[each.name] for part in parts]) for each in inputs}
     try:
-        original = Session(proto, folder, where, optimize=False)
+        original = Session(proto, setting, optimize=False)
         one_by_one = [original.run(names, part) for part in parts]
-        at_once = Session(candidate, folder, where, optimize=False).run(names, whole)
+        at_once = Session(candidate, setting, optimize=False).run(names, whole)
     except InputError:
         return False
     return all(_same(at_once[name], [part[name] for part in one_by_one]) for name in names)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -16,7 +15,8 @@ from normdiag.observe.onnx.batch_axis import free_batch
 from normdiag.observe.onnx.feed import graph_inputs, make_feed
 from normdiag.observe.onnx.overridable import overridable_graph, statistics_feed
 from normdiag.observe.onnx.plan import Plan, WatchedGraph, batch_graph, deployed_graph, make_plan, watched_tensors
-from normdiag.observe.onnx.session import Session, Values, tensor_types
+from normdiag.observe.onnx.session import Session, Setting, Values, tensor_types
+from normdiag.observe.onnx.weights import split_weights
 from normdiag.observe.protocol import Statistics
 from normdiag.records import Batch, ChannelSums, Evidence, LayerEvidence, Model, NormLayer, OutputSums
 
@@ -32,12 +32,14 @@ class OnnxRunner:
         Raises InputError where onnxruntime cannot run the model.
         """
         program: OnnxProgram = model.program
-        self._folder, self._where = program.folder, model.info.path or "the model"
-        freed = free_batch(program.proto, self._folder, self._where)
+        skeleton = split_weights(program.proto)
+        self._where = model.info.path or "the model"
+        self._setting = Setting(program.folder, self._where, skeleton.weights)
+        freed = free_batch(skeleton.proto, self._setting)
         self._proto, self._fixed_batch = freed.proto, freed.fixed_batch
         self._inputs = graph_inputs(self._proto, self._where)
         self._outputs = tuple(output.name for output in self._proto.graph.output)
-        types = tensor_types(self._proto, watched_tensors(program), self._folder, self._where)
+        types = tensor_types(self._proto, watched_tensors(program), self._setting)
         self._plan = make_plan(program, types, threshold)
         self._layers = tuple(site.layer for site in program.sites)
         self._notes = (*freed.notes, *self._plan.notes)
@@ -86,7 +88,7 @@ class OnnxRunner:
 
     @cached_property
     def _overridable(self) -> Session:
-        return Session(overridable_graph(self._proto, self._plan), self._folder, self._where)
+        return Session(overridable_graph(self._proto, self._plan), self._setting)
 
     def _batch_pass(
         self, feed: Values, deployed: Values
@@ -98,7 +100,7 @@ class OnnxRunner:
         )
 
     def _watched(self, build: Build) -> WatchedPass:
-        return WatchedPass(self._proto, self._plan, build, self._outputs, self._folder, self._where)
+        return WatchedPass(self._proto, self._plan, build, self._outputs, self._setting)
 
 
 class WatchedPass:
@@ -107,12 +109,10 @@ class WatchedPass:
     Where the data shows that unshifted sums lose digits in a layer, the graph is made anew with a shift there.
     """
 
-    def __init__(
-        self, proto: Any, plan: Plan, build: Build, outputs: tuple[str, ...], folder: Path, where: str
-    ) -> None:
+    def __init__(self, proto: Any, plan: Plan, build: Build, outputs: tuple[str, ...], setting: Setting) -> None:
         """`build` makes the graph; `outputs` are the model's own, fetched beside what is watched."""
         self._proto, self._plan, self._build = proto, plan, build
-        self._outputs, self._folder, self._where = outputs, folder, where
+        self._outputs, self._setting = outputs, setting
         self._shifted = plan.shifted()
         self._ready: tuple[WatchedGraph, Session] | None = None
 
@@ -129,5 +129,5 @@ class WatchedPass:
 
     def _prepared(self) -> tuple[WatchedGraph, Session]:
         graph = self._build(self._proto, self._plan, self._shifted)
-        self._ready = graph, Session(graph.proto, self._folder, self._where)
+        self._ready = graph, Session(graph.proto, self._setting)
         return self._ready

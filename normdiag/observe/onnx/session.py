@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from normdiag.errors import InputError
+from normdiag.observe.onnx.ort import import_onnxruntime
+from normdiag.observe.onnx.weights import tensors_read
 
 Array = NDArray[Any]
 Values = Mapping[str, Array]
@@ -27,31 +29,39 @@ class TensorType:
     rank: int | None
 
 
-class Session:
-    """A model ready to run on the CPU. `where` begins every error message."""
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What all sessions of a model share: the folder of its external data, the weights that were taken out of the graph
+    (onnxruntime.OrtValue by name), and how error messages begin.
+    """
 
-    def __init__(self, proto: Any, folder: Path, where: str, *, optimize: bool = True) -> None:
+    folder: Path
+    where: str
+    weights: Mapping[str, Any]
+
+
+class Session:
+    """A model ready to run on the CPU."""
+
+    def __init__(self, proto: Any, setting: Setting, *, optimize: bool = True) -> None:
         """Raises InputError where onnxruntime refuses the model."""
-        ort = _onnxruntime()
-        options = ort.SessionOptions()
-        options.log_severity_level = _FATAL
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
-        if not optimize:
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self.where = where
+        self._where = setting.where
         try:
-            self._session = ort.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
+            options = _options(setting, optimize, tensors_read(proto.graph))
+            self._session = import_onnxruntime().InferenceSession(
+                proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # onnxruntime's exceptions have no common base
-            raise InputError(f"{where}: onnxruntime cannot run this model: {one_line(error)}") from None
+            raise InputError(f"{self._where}: onnxruntime cannot run this model: {one_line(error)}") from None
 
     def run(self, names: Sequence[str], feed: Values) -> dict[str, Array]:
         """The named outputs. Raises InputError where the run fails."""
-        options = _onnxruntime().RunOptions()
+        options = import_onnxruntime().RunOptions()
         options.log_severity_level = _FATAL
         try:
             return dict(zip(names, self._session.run(list(names), dict(feed), options), strict=True))
         except Exception as error:
-            raise InputError(f"{self.where}: onnxruntime failed on this data: {one_line(error)}") from None
+            raise InputError(f"{self._where}: onnxruntime failed on this data: {one_line(error)}") from None
 
     def types(self) -> dict[str, TensorType]:
         """What is known of every input and output of the graph."""
@@ -65,15 +75,39 @@ def one_line(error: BaseException) -> str:
     return _BOILERPLATE.sub("", text)[:300].strip()
 
 
-def _onnxruntime() -> Any:
-    # Without this, onnxruntime writes a device id into the user's home folder.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
+def _options(setting: Setting, optimize: bool, read: set[str]) -> Any:
+    ort = import_onnxruntime()
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL
+    # In file order: what is watched is summed as soon as it is there. The default order keeps it all until the end.
+    options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+    # A pattern is one more block as large as all tensors together, beside the arena of the first run.
+    options.enable_mem_pattern = False
+    folder = str(setting.folder.resolve())
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    if _shared_arena():
+        options.add_session_config_entry("session.use_env_allocators", "1")
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    weights = {name: value for name, value in setting.weights.items() if name in read}  # it refuses superfluous ones
+    if weights:
+        options.add_external_initializers(list(weights), list(weights.values()))
+    return options
 
-    return onnxruntime
+
+@cache
+def _shared_arena() -> bool:
+    """One arena for all sessions of this process: passes run in turn, and the next reuses what the last one freed."""
+    ort = import_onnxruntime()
+    try:
+        memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+        ort.create_and_register_allocator(memory, None)
+    except Exception:  # whoever embeds us has registered one already, which does as well
+        return False
+    return True
 
 
-def tensor_types(proto: Any, names: Sequence[str], folder: Path, where: str) -> dict[str, TensorType]:
+def tensor_types(proto: Any, names: Sequence[str], setting: Setting) -> dict[str, TensorType]:
     """Types and ranks of tensors anywhere in the main graph, inferred by onnxruntime itself without running anything.
 
     Raises InputError where onnxruntime cannot run the model at all: an unknown operator, types that do not fit.
@@ -84,4 +118,4 @@ def tensor_types(proto: Any, names: Sequence[str], folder: Path, where: str) -> 
     probe.CopyFrom(proto)
     present = {value.name for value in (*probe.graph.input, *probe.graph.output)}
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names) if name not in present)
-    return Session(probe, folder, where, optimize=False).types()
+    return Session(probe, setting, optimize=False).types()

@@ -1,0 +1,73 @@
+"""Weights apart from the graph, so that every session reads the same copy and graphs are cheap to edit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from normdiag.models.onnx.parse import subgraphs
+from normdiag.observe.onnx.ort import import_onnxruntime
+
+# Smaller tensors stay in the graph: shapes and other constants that its edits look at.
+_LEAST_ELEMENTS = 1024
+# float, uint8, int8, int32, int64, half, double: what numpy holds without help.
+_PLAIN_TYPES = frozenset({1, 2, 3, 6, 7, 10, 11})
+_PLACEHOLDER = "normdiag-in-memory"  # where the graph says these weights are; never opened, onnxruntime asks us first
+
+
+@dataclass(frozen=True, eq=False)
+class Skeleton:
+    """An onnx.ModelProto without its large weights, and these as onnxruntime.OrtValue by name."""
+
+    proto: Any
+    weights: Mapping[str, Any]
+
+
+def split_weights(model: Any) -> Skeleton:
+    """Take the large weights that lie inside the file out of a copy of a model; external data stay where they are."""
+    import onnx
+    from onnx import numpy_helper
+
+    ort_value = import_onnxruntime().OrtValue
+    proto = onnx.ModelProto()
+    _copy_fields(model, proto, but="graph")
+    _copy_fields(model.graph, proto.graph, but="initializer")
+    weights = {}
+    read = tensors_read(model.graph)
+    for tensor in model.graph.initializer:
+        kept = proto.graph.initializer.add()
+        if tensor.name not in read or not _is_large(tensor):
+            kept.CopyFrom(tensor)
+            continue
+        kept.name, kept.data_type, kept.data_location = tensor.name, tensor.data_type, tensor.EXTERNAL
+        kept.dims.extend(tensor.dims)
+        kept.external_data.add(key="location", value=_PLACEHOLDER)
+        weights[tensor.name] = ort_value.ortvalue_from_numpy(numpy_helper.to_array(tensor))
+    return Skeleton(proto, weights)
+
+
+def tensors_read(graph: Any) -> set[str]:
+    """The names of all tensors that nodes of a graph and of its subgraphs read, and of the graph's outputs."""
+    names = {each.name for each in graph.output}
+    for node in graph.node:
+        names.update(node.input)
+        for body in subgraphs(node):
+            names |= tensors_read(body)
+    return names
+
+
+def _is_large(tensor: Any) -> bool:
+    inside = tensor.data_location == tensor.DEFAULT and tensor.data_type in _PLAIN_TYPES
+    return inside and math.prod(tensor.dims) >= _LEAST_ELEMENTS
+
+
+def _copy_fields(source: Any, target: Any, but: str) -> None:
+    for field, value in source.ListFields():
+        if field.name == but:
+            continue
+        if hasattr(value, "MergeFrom"):  # repeated fields and messages
+            getattr(target, field.name).MergeFrom(value)
+        else:
+            setattr(target, field.name, value)
