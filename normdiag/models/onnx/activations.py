@@ -18,6 +18,8 @@ from normdiag.models.onnx.program import ActivationSite
 
 # Exporters write 'no bound' as the largest float.
 NO_BOUND = 1e37
+# The longest known form has 9; a chain of products with numbers may go on for ever.
+MAX_NODES = 64
 BIAS_INSIDE = "its bias is added inside the operator"
 MICROSOFT = "com.microsoft"
 
@@ -75,7 +77,7 @@ def find_activations(graph: Graph, constants: Constants, layouts: Layouts) -> Ma
         if rule is None or not node.input(0) or not node.outputs or not node.outputs[0]:
             continue
         expression = rule(finder, node)
-        if expression is not None:
+        if expression is not None and len(expression.nodes) < MAX_NODES:
             expression = replace(expression, nodes=expression.nodes | {node.index})
             finder.expressions[node.outputs[0]] = expression
             _compose(finder, node, expression)

@@ -16,8 +16,11 @@ from normdiag.records.model import Array
 
 # No normalization layer has more parameters; a shape in a hostile file may ask for any number.
 MAX_ELEMENTS = 2**26
+# Tensors that are computed from constants on the way to a parameter are small, however large a file says they are.
+MAX_FOLDED = 2**22
 # Exporters put one or two reshapes between a parameter and its layer.
 MAX_DEPTH = 12
+MAX_STEPS = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,19 +37,21 @@ class Constants:
     fixed: frozenset[str]
     parent: Constants | None = None
 
-    def array(self, name: str, limit: int = MAX_ELEMENTS, depth: int = MAX_DEPTH) -> Array | None:
+    def array(self, name: str, limit: int = MAX_ELEMENTS) -> Array | None:
         """The value of a tensor, or None where it is not constant or has more than `limit` elements."""
-        if not name or depth == 0:
-            return None
+        return self._value(name, limit, MAX_DEPTH, {})
+
+    def _value(self, name: str, limit: int, depth: int, known: dict[str, Array | None]) -> Array | None:
+        """`known` are the values computed on the way, so that no tensor is computed twice."""
         tensor = self.initializers.get(name)
         if tensor is not None:
             return self.reader.array(tensor) if math.prod(tensor.dims) <= limit else None
         node = self.graph.producer(name)
-        if node is not None:
-            return self._computed(node, limit, depth - 1)
-        if self.parent is None or not self._from_outside(name):
-            return None
-        return self.parent.array(name, limit, depth)
+        if node is None:
+            return self.parent.array(name, limit) if self.parent is not None and self._from_outside(name) else None
+        if name not in known:
+            known[name] = self._computed(node, limit, depth - 1, known) if depth and name in self.fixed else None
+        return known[name]
 
     def scalar(self, name: str) -> float | None:
         """The value of a constant floating-point or integer tensor of one element."""
@@ -69,18 +74,19 @@ class Constants:
     def _from_outside(self, name: str) -> bool:
         return name not in self.inputs and self.graph.producer(name) is None
 
-    def _computed(self, node: Node, limit: int, depth: int) -> Array | None:
+    def _computed(self, node: Node, limit: int, depth: int, known: dict[str, Array | None]) -> Array | None:
         if node.op == "Constant" and not node.domain:
             return self._literal(node, limit)
         fold = FOLDS.get(node.op) if not node.domain else None
-        if fold is None:
+        spent = sum(value.size for value in known.values() if value is not None)
+        if fold is None or spent > MAX_FOLDED or len(known) > MAX_STEPS:
             return None
-        values = [self.array(name, max(limit, 64), depth) for name in _operands(node)]
+        values = [self._value(name, max(limit, 64), depth, known) for name in _operands(node)]
         if not values or any(value is None for value in values):
             return None
         try:
             result = fold(node, [value for value in values if value is not None])
-        except (ValueError, TypeError, IndexError, KeyError, ArithmeticError):
+        except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError):
             return None
         return result if result is not None and result.size <= limit else None
 
@@ -154,7 +160,7 @@ def _squeeze(node: Node, values: list[Array]) -> Array:
 
 
 def _bounded(shape: tuple[int, ...]) -> tuple[int, ...]:
-    if any(dim < 0 for dim in shape) or math.prod(shape) > MAX_ELEMENTS:
+    if any(dim < 0 for dim in shape) or math.prod(shape) > MAX_FOLDED:
         raise ValueError("too large")
     return shape
 
@@ -184,9 +190,9 @@ def _concat(node: Node, values: list[Array]) -> Array:
 
 
 def _range(_: Node, values: list[Array]) -> Array:
-    start, stop, step = (value.reshape(-1)[0] for value in values)
+    start, stop, step = (float(value.reshape(-1)[0]) for value in values)
     _bounded((max(math.ceil((stop - start) / step), 0),))
-    return np.arange(start, stop, step)
+    return np.arange(start, stop, step).astype(values[0].dtype)
 
 
 def _arithmetic(node: Node, values: list[Array]) -> Array:

@@ -73,6 +73,7 @@ class Graph:
     nodes: tuple[Node, ...]
     producers: Mapping[str, Node]
     consumers: Mapping[str, int]
+    roots: Mapping[str, str]
     parent: Graph | None = None
     opset: int = 0
 
@@ -86,12 +87,7 @@ class Graph:
 
     def root(self, tensor: str) -> str:
         """The tensor whose values `tensor` hands on, through Identity, Cast and Dropout."""
-        for _ in range(len(self.nodes) + 1):
-            node = self.producers.get(tensor)
-            if node is None or node.op not in PASSING or node.domain or not node.input(0) or tensor != node.outputs[0]:
-                break
-            tensor = node.inputs[0]
-        return tensor
+        return self.roots.get(tensor, tensor)
 
 
 def make_graph(proto: Any, opset: int, parent: Graph | None = None) -> Graph:
@@ -101,7 +97,11 @@ def make_graph(proto: Any, opset: int, parent: Graph | None = None) -> Graph:
     consumers: dict[str, int] = {}
     for name in _uses(proto):
         consumers[name] = consumers.get(name, 0) + 1
-    return Graph(proto, nodes, producers, consumers, parent, opset)
+    roots: dict[str, str] = {}
+    for node in nodes:
+        if node.op in PASSING and not node.domain and node.input(0) and node.outputs:
+            roots[node.outputs[0]] = roots.get(node.inputs[0], node.inputs[0])
+    return Graph(proto, nodes, producers, consumers, roots, parent, opset)
 
 
 def _node(index: int, proto: Any) -> Node:

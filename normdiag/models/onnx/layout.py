@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,21 +20,27 @@ class Layout:
     shape: tuple[int | None, ...] | None = None
 
 
-Layouts = dict[str, Layout]
+Layouts = MutableMapping[str, Layout]
 UNKNOWN = Layout()
 
 
-def find_layouts(graph: Graph, constants: Constants, outer: Mapping[str, Layout] | None = None) -> Layouts:
+def find_layouts(graph: Graph, constants: Constants, outer: Layouts | None = None) -> Layouts:
     """The layout of the tensors of a graph: ranks from its declarations, feature axes from the operators."""
-    layouts: Layouts = {**(outer or {}), **_declared(graph)}
+    layouts: Layouts = ChainMap({}, outer) if outer else {}
+    layouts.update(_declared(graph))
+    shapes: set[str] = set()
     for node in graph.nodes:
         if not node.outputs or not node.outputs[0]:
             continue
-        rule = _RULES.get(node.op)
-        found = rule(node, layouts, constants) if rule is not None else UNKNOWN
-        known = layouts.get(node.outputs[0], UNKNOWN)
-        rank = known.rank if known.rank is not None else found.rank
-        layouts[node.outputs[0]] = Layout(rank, found.axis, known.shape)
+        if node.op == "Shape" or (node.op in _LENGTHS and not shapes.isdisjoint(node.inputs)):
+            shapes.add(node.outputs[0])
+            length = _LENGTHS[node.op](node, layouts, constants)
+            layouts[node.outputs[0]] = UNKNOWN if length is None else Layout(1, None, (length,))
+        else:
+            rule, known = _RULES.get(node.op), layouts.get(node.outputs[0], UNKNOWN)
+            found = rule(node, layouts, constants) if rule is not None else UNKNOWN
+            rank = known.rank if known.rank is not None else found.rank
+            layouts[node.outputs[0]] = Layout(rank, found.axis, known.shape)
     return layouts
 
 
@@ -52,8 +59,8 @@ def dimensions(value_info: Any) -> tuple[int | None, ...] | None:
     return tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim)
 
 
-def _declared(graph: Graph) -> Layouts:
-    declared: Layouts = {}
+def _declared(graph: Graph) -> Mapping[str, Layout]:
+    declared: dict[str, Layout] = {}
     for value in (*graph.proto.value_info, *graph.proto.input, *graph.proto.output):
         shape = dimensions(value)
         if shape is not None:
@@ -106,27 +113,26 @@ def _reshaped(node: Node, layouts: Layouts, constants: Constants) -> Layout:
     return Layout(rank, 1 if rank == 2 else -1 if last else None)
 
 
-def vector_length(name: str, layouts: Mapping[str, Layout], constants: Constants) -> int | None:
+def vector_length(name: str, layouts: Layouts, constants: Constants) -> int | None:
     """The number of elements of a shape tensor, constant or put together from parts of other shapes."""
+    shape = layouts.get(name, UNKNOWN).shape
+    if shape is not None and len(shape) == 1:
+        return shape[0]
     known = constants.integers(name)
-    node = constants.graph.producer(name)
-    if known is not None or node is None:
-        return None if known is None else len(known)
-    measure = _LENGTHS.get(node.op)
-    return measure(node, layouts, constants) if measure is not None else None
+    return None if known is None else len(known)
 
 
-def _cut_length(node: Node, _: Mapping[str, Layout], constants: Constants) -> int | None:
+def _cut_length(node: Node, _: Layouts, constants: Constants) -> int | None:
     start, end = constants.integers(node.input(1)), constants.integers(node.input(2))
     return end[0] - start[0] if start and end and 0 <= start[0] <= end[0] < 100 else None
 
 
-def _joined_length(node: Node, layouts: Mapping[str, Layout], constants: Constants) -> int | None:
+def _joined_length(node: Node, layouts: Layouts, constants: Constants) -> int | None:
     lengths = [vector_length(part, layouts, constants) for part in node.inputs]
     return None if None in lengths else sum(length for length in lengths if length is not None)
 
 
-_LENGTHS: Mapping[str, Callable[[Node, Mapping[str, Layout], Constants], int | None]] = {
+_LENGTHS: Mapping[str, Callable[[Node, Layouts, Constants], int | None]] = {
     "Cast": lambda node, layouts, constants: vector_length(node.input(0), layouts, constants),
     "Shape": lambda node, layouts, _: layouts.get(node.input(0), UNKNOWN).rank,
     "Slice": _cut_length,

@@ -17,6 +17,9 @@ from normdiag.models.onnx.layout import UNKNOWN, Layouts
 from normdiag.models.onnx.regroup import regroup
 from normdiag.models.onnx.terms import Centered, Moment, Normal, Product, Span, Squared, Term
 
+# The longest known form has 24; a chain of casts may go on for ever.
+MAX_NODES = 64
+
 
 @dataclass(frozen=True, eq=False)
 class Algebra:
@@ -46,9 +49,8 @@ def find_normals(graph: Graph, constants: Constants, layouts: Layouts) -> tuple[
         if rule is None or node.domain or not node.inputs or not node.outputs or constants.is_constant(node.outputs[0]):
             continue
         term = rule(algebra, node)
-        if term is not None:
-            term = replace(term, nodes=term.nodes | {node.index})
-            algebra.terms[node.outputs[0]] = term
+        if term is not None and len(term.nodes) < MAX_NODES:
+            algebra.terms[node.outputs[0]] = replace(term, nodes=term.nodes | {node.index})
     longest: dict[int, Normal] = {}
     for term in algebra.terms.values():
         if isinstance(term, Normal) and not term.closed:
@@ -198,7 +200,7 @@ def _div(algebra: Algebra, node: Node) -> Term | None:
 
 def _averaged(algebra: Algebra, term: Moment, factor: float | None) -> Term | None:
     """A sum times 1/n is a mean where n is the number of elements, as far as that is known."""
-    if factor is None or not 0.0 < factor <= 1.0:
+    if factor is None or not 1e-12 < factor <= 1.0:
         return None
     count = 1.0 / factor
     shape = algebra.layouts.get(term.tensor, UNKNOWN).shape

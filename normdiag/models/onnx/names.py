@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from normdiag.models.onnx.graph import Node
 
+# Modules are not nested deeper; a hostile name may pretend to be.
+MAX_DEPTH = 64
+MAX_NAME = 10_000
 SCOPES = "pkg.torch.onnx.name_scopes"
 # torch.onnx numbers its nodes like this where it knows no better name: 'Conv_12', 'node_Add_3', 'n4_2'.
 _NUMBERED = re.compile(r"(?:node_)?[A-Z]\w*_\d+|n\d+(?:_\d+)?|[A-Za-z]+__\d+|\d*")
@@ -43,7 +46,7 @@ def make_namer(nodes: Iterable[Node]) -> Namer:
     inner: set[str] = set()
     for path in {module_path(node) for node in nodes}:
         parts = (path or "").split(".")
-        inner.update(".".join(parts[:i]) for i in range(1, len(parts)))
+        inner.update(".".join(parts[:i]) for i in range(1, min(len(parts), MAX_DEPTH)))
     return Namer(frozenset(inner))
 
 
@@ -52,7 +55,7 @@ def module_path(node: Node) -> str | None:
     scopes = _scopes(node)
     if scopes:
         return scopes[-2] if len(scopes) > 1 else ""
-    if node.name.startswith("/"):
+    if node.name.startswith("/") and len(node.name) < MAX_NAME:
         return _join(node.name.split("/")[1:-1])
     return None
 
@@ -99,8 +102,10 @@ def unique(names: Iterable[str]) -> list[str]:
 def _scopes(node: Node) -> list[str]:
     """The module paths from the root to the call, as torch.onnx writes them: "['', 'layer1', 'layer1.0', 'conv2d']"."""
     text = next((p.value for p in node.proto.metadata_props if p.key == SCOPES), "")
-    if not isinstance(text, str) or not text.startswith("[") or len(text) > 10_000:
+    if not isinstance(text, str) or not text.startswith("['") or len(text) > MAX_NAME:
         return []
+    if "\\" not in text and '"' not in text:
+        return text[2:].removesuffix("']").split("', '")
     try:
         scopes = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -12,6 +12,7 @@ from normdiag.errors import InputError
 MAX_BYTES = 2**31 - 1
 # Calls of functions that call functions grow exponentially; real models stay far below this.
 MAX_INLINED_NODES = 1_000_000
+MAX_CALL_DEPTH = 100
 
 
 def parse_model(path: Path) -> Any:
@@ -101,6 +102,8 @@ def _check_expansion(model: Any, path: Path) -> None:
             key = (node.domain, node.op_type)
             if key in above:
                 raise InputError(f"{path}: its local function {node.op_type!r} calls itself")
+            if len(above) > MAX_CALL_DEPTH:
+                raise InputError(f"{path}: its local functions call each other more than {MAX_CALL_DEPTH} deep")
             if key in functions and key not in sizes:
                 sizes[key] = size(functions[key].node, above | {key})
             total += sizes.get(key, 1)

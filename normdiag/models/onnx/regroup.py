@@ -15,7 +15,7 @@ def regroup(term: Normal, back: Node, graph: Graph, constants: Constants, layout
     forth = graph.producer(term.tensor)
     if term.stage or forth is None or forth.op != "Reshape" or forth.domain:
         return None
-    source = forth.inputs[0]
+    source = forth.input(0)
     before, after = layouts.get(source, UNKNOWN).rank, vector_length(back.input(1), layouts, constants)
     if None in (before, after) and not _shape_of(back.input(1), source, graph):
         return None
@@ -54,4 +54,4 @@ def _groups(term: Normal, forth: Node, axis: int, constants: Constants, layouts:
 
 def _shape_of(tensor: str, source: str, graph: Graph) -> bool:
     node = graph.producer(graph.root(tensor))
-    return node is not None and node.op == "Shape" and graph.root(node.inputs[0]) == graph.root(source)
+    return node is not None and node.op == "Shape" and graph.root(node.input(0)) == graph.root(source)

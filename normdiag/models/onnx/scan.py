@@ -9,7 +9,7 @@ from normdiag.models.onnx.activations import find_activations
 from normdiag.models.onnx.constants import Constants, make_constants
 from normdiag.models.onnx.decomposed import normal_site
 from normdiag.models.onnx.graph import Graph, Node, make_graph
-from normdiag.models.onnx.layout import Layout, find_layouts
+from normdiag.models.onnx.layout import Layouts, find_layouts
 from normdiag.models.onnx.moments import find_normals
 from normdiag.models.onnx.names import Namer, make_namer, shared_folder
 from normdiag.models.onnx.operators import Scope, operator_site
@@ -21,7 +21,7 @@ IN_SUBGRAPH = "it lies in the body of an If, Loop or Scan, whose tensors cannot 
 Found = NormSite | ActivationSite | str
 
 
-def scan(graph: Graph, constants: Constants, outer: Mapping[str, Layout] | None = None) -> Iterator[Found]:
+def scan(graph: Graph, constants: Constants, outer: Layouts | None = None) -> Iterator[Found]:
     """Normalization sites, activation sites and notes, those of a subgraph where the node that holds it stands.
 
     Names are not unique yet.
@@ -55,7 +55,7 @@ def _operator(node: Node, scope: Scope, namer: Namer) -> Iterator[Found]:
         yield replace(site, layer=replace(site.layer, name=name))
 
 
-def _scan_body(graph: Graph, constants: Constants, outer: Mapping[str, Layout]) -> Iterator[Found]:
+def _scan_body(graph: Graph, constants: Constants, outer: Layouts) -> Iterator[Found]:
     for found in scan(graph, make_constants(graph, constants.reader, constants), outer):
         if isinstance(found, str) or found.where == "subgraph":
             yield found

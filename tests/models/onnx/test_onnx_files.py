@@ -1,7 +1,9 @@
+import itertools
 import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +108,65 @@ def test_damaged_bytes_give_a_result_or_one_line(data: st.DataObject, tmp_path: 
         load_onnx(write(tmp_path, bytes(content)))
     except InputError as error:
         assert "\n" not in str(error)
+
+
+def chain(length: int, op: str, *extra: str) -> list[onnx.NodeProto]:
+    names = ["x", *(f"t{i}" for i in range(length - 1)), "y"]
+    return [helper.make_node(op, [a, *extra], [b]) for a, b in itertools.pairwise(names)]
+
+
+def doubling(op: str) -> list[onnx.NodeProto]:
+    """Each tensor is read twice by the next: 2^60 paths."""
+    names = ["half", *(f"t{i}" for i in range(60))]
+    nodes = [
+        helper.make_node(op, [a, a], [b], **({"axis": 0} if op == "Concat" else {}))
+        for a, b in itertools.pairwise(names)
+    ]
+    return [*nodes, helper.make_node("Mul", ["x", "t59"], ["y"]), helper.make_node("Clip", ["x", "t59", "t9"], ["z"])]
+
+
+HOSTILE = {
+    "identities": chain(20_000, "Identity"),
+    "products": chain(20_000, "Mul", "half"),
+    "powers": chain(2_000, "Mul", "x"),
+    "casts of a mean": [helper.make_node("ReduceMean", ["x"], ["x"], axes=[1]), *chain(20_000, "Identity")],
+    "doubled sums": doubling("Add"),
+    "doubled lists": doubling("Concat"),
+    "doubled shapes": [helper.make_node("Shape", ["x"], ["half"]), *doubling("Concat")],
+    "a deep name": [helper.make_node("Relu", ["x"], ["y"], name="/a" * 100_000) for _ in range(100)],
+    "a large fill": [
+        helper.make_node("ConstantOfShape", ["huge"], ["f"]),
+        *(helper.make_node("BatchNormalization", ["x", "f", "f", "f", "f"], ["y"]) for _ in range(500)),
+    ],
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_graphs_end_soon(case: str, tmp_path: Path) -> None:
+    model = make_model("g (float[2,8] x) => (float[2,8] y) { y = Mul(x, half) }", 13, huge=np.array([2**20, 2**20]))
+    model.graph.initializer.add(name="huge", data_type=7, dims=[2], int64_data=[2**20, 2**20])
+    del model.graph.node[:]
+    model.graph.node.extend(HOSTILE[case])
+    started = time.monotonic()
+    load_onnx(write(tmp_path, model.SerializeToString()))
+    assert time.monotonic() - started < 20
+
+
+def test_functions_that_call_each_other_too_deep(tmp_path: Path) -> None:
+    model = make_model("g (float[2] x) => (float[2] y) { y = Identity(x) }")
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("here", 1)]
+    for level in range(3000):
+        node = (
+            helper.make_node(f"F{level + 1}", ["a"], ["b"], domain="here")
+            if level < 2999
+            else helper.make_node("Relu", ["a"], ["b"])
+        )
+        model.functions.append(helper.make_function("here", f"F{level}", ["a"], ["b"], [node], imports))
+    model.graph.node[0].CopyFrom(helper.make_node("F0", ["x"], ["y"], domain="here"))
+    model.opset_import.append(helper.make_opsetid("here", 1))
+    with pytest.raises(InputError, match="deep"):
+        load_onnx(write(tmp_path, model.SerializeToString()))
 
 
 def external(folder: Path, location: str, offset: str | None = None, length: str | None = None) -> Path:
