@@ -53,8 +53,15 @@ def normal_site(term: Normal, constants: Constants, layouts: Layouts) -> NormSit
         notes=_notes(term, kind, layout.rank, (gamma is None, beta is None)),
     )
     nodes = tuple(sorted(term.nodes))
+    source = _available(term.tensor, nodes[0], constants)
     obstacle = BATCH_STATISTICS if kind == "batch_norm" else None
-    return NormSite(layer, term.tensor, term.output, nodes, "graph", axes, channel_axis, layout.rank, (), obstacle)
+    return NormSite(layer, source, term.output, nodes, "graph", axes, channel_axis, layout.rank, (), obstacle)
+
+
+def _available(tensor: str, first: int, constants: Constants) -> str:
+    """The tensor itself, or its root where a cast between the layer's own nodes makes it too late to be watched."""
+    node = constants.graph.producer(tensor)
+    return tensor if node is None or node.index < first else constants.graph.root(tensor)
 
 
 def _placement(term: Normal, array: Array | None, rank: int | None) -> Placement | None:

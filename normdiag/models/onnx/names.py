@@ -27,18 +27,19 @@ class Namer:
 
     inner: frozenset[str]
 
-    def name(self, node: Node, parameters: Iterable[str], fallback: str, folder: str = "") -> str:
-        """The name of what `node` belongs to: module path, prefix of its parameters, node name or `fallback`.
+    def name(self, node: Node, parameters: Iterable[str], kind: str, folder: str = "") -> str:
+        """The name of what `node` belongs to: module path, prefix of its parameters, node name or kind.
 
-        `folder` is preferred to the node name where the layer is made of several nodes.
+        A functional call in a module is called 'path.kind', as for PyTorch models. `folder` is preferred to the node
+        name where the layer is made of several nodes.
         """
         path = module_path(node)
         if path is not None:
-            return path if path and path not in self.inner else f"{path}.{call_name(node, fallback)}".lstrip(".")
+            return path if path and path not in self.inner else f"{path}.{kind}".lstrip(".")
         prefix = next((p for p in map(parameter_prefix, parameters) if p), None)
         if prefix is not None and (not node.name or _NUMBERED.fullmatch(node.name)):
             return prefix
-        return folder or node.name or prefix or f"{fallback}_{node.index}"
+        return folder or node.name or prefix or f"{kind}_{node.index}"
 
 
 def make_namer(nodes: Iterable[Node]) -> Namer:
@@ -60,14 +61,6 @@ def module_path(node: Node) -> str | None:
     return None
 
 
-def call_name(node: Node, fallback: str) -> str:
-    """What a functional call is called in its module: 'silu' or 'relu_1'."""
-    scopes = _scopes(node)
-    if scopes:
-        return scopes[-1]
-    return node.name.rsplit("/", 1)[-1] or fallback
-
-
 def parameter_prefix(name: str) -> str | None:
     """'layer1.0.bn1' from 'layer1.0.bn1.weight'."""
     match = _PARAMETER.fullmatch(name)
@@ -85,7 +78,7 @@ def shared_folder(names: Iterable[str]) -> str:
 
 
 def unique(names: Iterable[str]) -> list[str]:
-    """The same names with '#2', '#3' ... added where one comes again."""
+    """The same names with '_2', '_3' ... added where one comes again, as for PyTorch models."""
     seen: set[str] = set()
     result = []
     counts: dict[str, int] = {}
@@ -93,7 +86,7 @@ def unique(names: Iterable[str]) -> list[str]:
         candidate = name
         while candidate in seen:
             counts[name] = counts.get(name, 1) + 1
-            candidate = f"{name}#{counts[name]}"
+            candidate = f"{name}_{counts[name]}"
         seen.add(candidate)
         result.append(candidate)
     return result

@@ -119,6 +119,8 @@ RMS_NORMS = {
     "n = Div(f, r)  c = Cast<to=1>(n)  y = Mul(gamma, c)",
     "mixed casts": "f = Cast<to=1>(x)  p = Pow(f, two)  v = ReduceMean<axes=[-1]>(p)  e = Add(v, eps)  r = Sqrt(e) "
     "q = Reciprocal(r)  n = Mul(x, q)  y = Mul(gamma, n)",
+    "a late cast": "p = Pow(x, two)  v = ReduceMean<axes=[-1]>(p)  e = Add(v, eps)  r = Sqrt(e)  f = Cast<to=1>(x) "
+    "n = Div(f, r)  y = Mul(gamma, n)",
     "gamma less one": f"{RMS} q = Reciprocal(r)  n = Mul(x, q)  k = Add(gamma, one)  y = Mul(n, k)",
 }
 
@@ -129,6 +131,8 @@ def test_rms_norm(form: str, tmp_path: Path) -> None:
     (site,) = program.sites
     assert (site.layer.kind, site.layer.eps, site.layer.channels, site.output) == ("rms_norm", 1e-5, 8, "y")
     assert site.layer.beta is None
+    producer = next((i for i, node in enumerate(program.proto.graph.node) if site.input in node.output), -1)
+    assert producer < min(site.nodes), "its input exists before its first node runs"
     check_sites(program, {"x": X})
 
 
