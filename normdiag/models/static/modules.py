@@ -11,7 +11,7 @@ from normdiag.models.static.pickled_numpy import scalar_of, tensor_of
 from normdiag.models.static.staticfile import ModuleFacts
 
 # A file may share one submodule among many parents, so that its paths multiply without end.
-MAX_ENTRIES = 200_000
+MAX_ENTRIES = 100_000
 MAX_DEPTH = 100
 MAX_PATH = 2_000
 # torch, transformers, and what others call it.
