@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,7 @@ _EPS_NAMES = ("eps", "variance_epsilon", "epsilon")
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """The model inside DataParallel, DistributedDataParallel and torch.compile, which only put a prefix on its names."""
+    """The model inside DataParallel, DistributedDataParallel and torch.compile, which only prefix its names."""
     parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     while True:
         inner = module.module if isinstance(module, parallel) else getattr(module, "_orig_mod", None)
@@ -75,8 +74,8 @@ def tensor(module: nn.Module, name: str) -> Tensor | None:
 
 def eps_of(module: nn.Module) -> float | None:
     """eps under any of its usual names; None where the module does not say it."""
-    values = (getattr(module, name, None) for name in _EPS_NAMES)
-    return next((float(value) for value in values if _is_number(value)), None)
+    numbers = (_number(module, name) for name in _EPS_NAMES)
+    return next((number for number in numbers if number is not None), None)
 
 
 def _kind_by_name(name: str, module: nn.Module) -> NormKind | None:
@@ -96,7 +95,7 @@ def _kind_by_name(name: str, module: nn.Module) -> NormKind | None:
 
 def _layer(path: str, module: nn.Module, kind: NormKind) -> NormLayer:
     gamma, beta = _array(module, "weight"), _array(module, "bias")
-    momentum, tracked = getattr(module, "momentum", None), tensor(module, "num_batches_tracked")
+    tracked = tensor(module, "num_batches_tracked")
     eps = eps_of(module)
     if eps is None and isinstance(module, nn.RMSNorm) and gamma is not None:
         eps = float(torch.finfo(module.weight.dtype).eps)  # what torch.rms_norm takes for eps=None
@@ -106,7 +105,7 @@ def _layer(path: str, module: nn.Module, kind: NormKind) -> NormLayer:
         origin="module",
         channels=_channels(module, gamma),
         eps=eps,
-        momentum=float(momentum) if _is_number(momentum) else None,
+        momentum=_number(module, "momentum"),
         gamma=gamma,
         beta=beta,
         running_mean=_array(module, "running_mean"),
@@ -123,13 +122,11 @@ def _layer(path: str, module: nn.Module, kind: NormKind) -> NormLayer:
 def _channels(module: nn.Module, gamma: Array | None) -> int | None:
     shape = getattr(module, "normalized_shape", None)
     if shape is not None:
-        return math.prod(shape)
-    counts = (getattr(module, name, None) for name in ("num_features", "num_channels"))
-    declared = next((int(count) for count in counts if isinstance(count, int) and count > 0), None)
-    if declared is not None:
-        return declared
-    mean = tensor(module, "running_mean")
-    known = gamma if gamma is not None else mean
+        return int(math.prod(shape))
+    declared = _number(module, "num_features") or _number(module, "num_channels")
+    if declared:
+        return int(declared)
+    known = gamma if gamma is not None else tensor(module, "running_mean")
     return math.prod(known.shape) if known is not None else None
 
 
@@ -141,8 +138,7 @@ def _normalized_rank(module: nn.Module, gamma: Array | None) -> int | None:
 
 
 def _notes(module: nn.Module) -> tuple[str, ...]:
-    values = list(module._parameters.values()) + list(module._buffers.values()) if hasattr(module, "_buffers") else []
-    if any(is_lazy(value) for value in values if value is not None):
+    if any(is_lazy(value) for value in (*module.parameters(recurse=False), *module.buffers(recurse=False))):
         return ("not initialised yet: a lazy module learns its number of channels on its first batch",)
     return ()
 
@@ -152,5 +148,6 @@ def _array(module: nn.Module, name: str) -> Array | None:
     return None if value is None or value.is_meta else to_numpy(value)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _number(module: nn.Module, name: str) -> float | None:
+    value = getattr(module, name, None)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

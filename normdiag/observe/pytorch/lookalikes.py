@@ -1,0 +1,47 @@
+"""Normalization modules that compute by themselves: seen by their input and output, in place of a call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from normdiag.models.pytorch.arrays import to_numpy
+from normdiag.models.pytorch.layers import eps_of, tensor
+from normdiag.observe.protocol import Statistics
+from normdiag.observe.pytorch.norms import NormCall
+from normdiag.records import NormKind
+
+
+def lookalike_call(module: nn.Module, kind: NormKind, x: Tensor) -> NormCall | None:
+    """What a norm module of this kind does to x, as the call that it stands for; None where it cannot be told."""
+    weight, bias, eps = tensor(module, "weight"), tensor(module, "bias"), eps_of(module) or 0.0
+    if kind in ("batch_norm", "instance_norm"):
+        mean, var = tensor(module, "running_mean"), tensor(module, "running_var")
+        return NormCall(kind, x, weight, bias, eps, mean, var)
+    if kind == "group_norm":
+        groups = getattr(module, "num_groups", None)
+        return NormCall(kind, x, weight, bias, eps, groups=int(groups)) if groups else None
+    if weight is None:
+        return None
+    shape = tuple(weight.shape)
+    first = weight.dim() == 1 and _channels_first(module, x, shape[0])
+    return NormCall(kind, x.movedim(1, -1) if first else x, weight, bias, eps, normalized_shape=shape)
+
+
+def output_under(call: NormCall, output: Any, replaced: Tensor) -> Any:
+    """`replaced`, where the module's own `output` shows that it is the plain affine map that BatchNorm stands for."""
+    if not isinstance(output, Tensor) or call.running_mean is None or call.running_var is None:
+        return None
+    stored = Statistics(to_numpy(call.running_mean), to_numpy(call.running_var))
+    same = torch.allclose(call.with_statistics(stored).to(output.dtype), output, rtol=1e-2, atol=1e-3)
+    return replaced.to(output.dtype) if same else None
+
+
+def _channels_first(module: nn.Module, x: Tensor, features: int) -> bool:
+    """Whether a LayerNorm over one axis takes axis 1: where it says so, or where the last axis does not fit."""
+    declared = getattr(module, "data_format", None)
+    if declared is not None:
+        return bool(declared == "channels_first")
+    return x.dim() > 2 and x.shape[-1] != features and x.shape[1] == features

@@ -1,0 +1,113 @@
+"""What is done at each normalization and activation: pass E as deployed, pass B on batch statistics, or a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import Tensor
+
+from normdiag.models.pytorch.arrays import Array, to_numpy
+from normdiag.observe.activations import Activation
+from normdiag.observe.protocol import Statistics
+from normdiag.observe.pytorch.activations import activation_sums
+from normdiag.observe.pytorch.groups import group_sums
+from normdiag.observe.pytorch.norms import NormCall
+from normdiag.observe.pytorch.reductions import channel_table
+from normdiag.records import ActivationSums, ChannelSums, LayerEvidence, NormLayer
+
+
+class Listener(Protocol):
+    """Sees every well-formed call before it runs. `norm` may return the output to use in place of the call's own."""
+
+    def norm(self, name: str, call: NormCall) -> Tensor | None:
+        """A normalization is about to run."""
+
+    def activation(self, name: str, activation: Activation, x: Tensor, axis: int) -> None:
+        """An activation is about to run on x, with its units on `axis`."""
+
+
+class DeployedPass:
+    """Pass E: everything runs as in eval mode, and is summed up."""
+
+    def __init__(self, threshold: float) -> None:
+        """`threshold` on |f'| / max|f'| bounds the saturated tails."""
+        self._threshold = threshold
+        self.layers: dict[str, LayerEvidence] = {}
+        self.activations: dict[str, ActivationSums] = {}
+        self.found: dict[str, NormLayer] = {}
+
+    def norm(self, name: str, call: NormCall) -> None:
+        """Sums about the running mean, or of the groups where there is none."""
+        if name not in self.found:
+            self.found[name] = call.layer(name)
+        self._add(name, _deployed_evidence(call))
+
+    def activation(self, name: str, activation: Activation, x: Tensor, axis: int) -> None:
+        """Saturation and derivatives."""
+        sums = activation_sums(activation, x, axis, self._threshold)
+        self.activations[name] = self.activations[name] + sums if name in self.activations else sums
+
+    def _add(self, name: str, evidence: LayerEvidence) -> None:
+        self.layers[name] = self.layers[name] + evidence if name in self.layers else evidence
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether a BatchNorm with running statistics ran, so that there is something for pass B to replace."""
+        return any(
+            layer.kind == "batch_norm" and layer.has_statistics and self.layers[name].deployed is not None
+            for name, layer in self.found.items()
+        )
+
+
+class BatchPass:
+    """Pass B: every BatchNorm uses the statistics of the batch, taken from the very sums that are kept."""
+
+    def __init__(self) -> None:
+        """Nothing seen yet."""
+        self.layers: dict[str, LayerEvidence] = {}
+
+    def norm(self, name: str, call: NormCall) -> Tensor | None:
+        """The output under batch statistics for a BatchNorm; sums for all that have running statistics."""
+        if not call.has_statistics:
+            return None
+        table = channel_table(call.input)
+        evidence = LayerEvidence(own=table.sums(_mean(call)))
+        self.layers[name] = self.layers[name] + evidence if name in self.layers else evidence
+        return call.with_statistics(Statistics(*table.moments())) if call.kind == "batch_norm" else None
+
+    def activation(self, name: str, activation: Activation, x: Tensor, axis: int) -> None:
+        """Only counted as deployed."""
+
+
+class TrialPass:
+    """As deployed, but for the layers whose statistics are replaced."""
+
+    def __init__(self, statistics: Mapping[str, Statistics]) -> None:
+        """`statistics` by layer name."""
+        self._statistics = statistics
+
+    def norm(self, name: str, call: NormCall) -> Tensor | None:
+        """The output under the given statistics."""
+        chosen = self._statistics.get(name)
+        return None if chosen is None or call.kind != "batch_norm" else call.with_statistics(chosen)
+
+    def activation(self, name: str, activation: Activation, x: Tensor, axis: int) -> None:
+        """Not counted."""
+
+
+def _deployed_evidence(call: NormCall) -> LayerEvidence:
+    if call.has_statistics and not (call.kind == "instance_norm" and call.batch_statistics):
+        return LayerEvidence(calls=1, deployed=_sums(call))
+    if call.kind == "batch_norm":
+        return LayerEvidence(calls=1)
+    return LayerEvidence(calls=1, groups=group_sums(call))
+
+
+def _sums(call: NormCall) -> ChannelSums:
+    return channel_table(call.input).sums(_mean(call))
+
+
+def _mean(call: NormCall) -> Array:
+    assert call.running_mean is not None
+    return to_numpy(call.running_mean)

@@ -1,0 +1,188 @@
+"""Sums over positions, per sample and channel, at the speed of memory and to the digits that a drift needs.
+
+A tensor (N, C, positions...) is read as it lies in memory: planar (N, C, P), or inner (N, P, C) when channels come
+last. Both are walked in tiles that fit the second-level cache, so that what is computed on the way (squares,
+derivatives) never reaches main memory. Sums within a tile are float32 (float64 for float64 data), over tiles float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from normdiag.observe.sums import SHIFT_RATIO, channel_sums
+from normdiag.records import ChannelSums
+
+Floats = NDArray[np.float64]
+TILE = 1 << 20  # bytes
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A tensor as (N, P, C) if `inner`, else as (N, C, P)."""
+
+    data: Tensor
+    inner: bool
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return int(self.data.shape[2 if self.inner else 1])
+
+    @property
+    def positions(self) -> int:
+        """P."""
+        return int(self.data.shape[1 if self.inner else 2])
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Per sample and channel, (N, C) in float64: the sums of (x - shift) and (x - shift)^2 over P positions."""
+
+    total: Floats
+    square: Floats
+    positions: int
+    shift: Floats
+
+    def sums(self, mean: NDArray[Any]) -> ChannelSums:
+        """The five sums about `mean` (C,)."""
+        return channel_sums(self.total, self.square, self.positions, np.asarray(mean, np.float64) - self.shift)
+
+    def sample_moments(self) -> tuple[Floats, Floats]:
+        """Mean and variance of every sample and channel, (N, C) each."""
+        average = self.total / self.positions
+        return average + self.shift, np.maximum(self.square / self.positions - average * average, 0.0)
+
+    def moments(self) -> tuple[Floats, Floats]:
+        """Mean and (biased) variance of every channel over the batch, (C,) each."""
+        average = self.total.mean(0) / self.positions
+        var = self.square.mean(0) / self.positions - average * average
+        return average + self.shift, np.maximum(var, 0.0)
+
+
+def channel_table(x: Tensor) -> Table:
+    """The sums of a tensor (N, C, positions...) of any layout and floating dtype.
+
+    Channels whose mean is large beside their spread are summed again with the mean subtracted first: raw sums would
+    lose the digits that the variance is made of.
+    """
+    view = channel_view(x, 1)
+    total, square = _sums(view)
+    shift = np.zeros(total.shape[1])
+    raw = Table(total, square, view.positions, shift)
+    mean, var = raw.moments()
+    worst = np.flatnonzero(mean * mean > SHIFT_RATIO * var)
+    if len(worst):
+        shift[worst] = np.float32(mean[worst])
+        total[:, worst], square[:, worst] = _shifted_sums(view, worst, shift[worst])
+    return raw
+
+
+def channel_view(x: Tensor, axis: int) -> View:
+    """A tensor with its channels on `axis` (1, or the last) as a View; a copy only where the layout is neither."""
+    if x.dim() < 2:
+        x, axis = x.reshape(-1, 1), 1
+    if axis != 1 or x.dim() == 2:
+        return View(x.reshape(1, -1, x.shape[-1]), inner=True) if axis != 1 else View(x.unsqueeze(2), inner=False)
+    if x.stride(1) == 1 and x.shape[1] > 1:
+        return View(x.movedim(1, -1).flatten(1, -2), inner=True)
+    return View(x.flatten(2), inner=False)
+
+
+def tiles(view: View) -> Iterator[tuple[slice, Tensor]]:
+    """Pieces of at most TILE bytes in computing precision, each with the samples that it covers."""
+    data, axis = view.data, 1 if view.inner else 2
+    per_position = view.channels * data.element_size()
+    rows = max(1, TILE // max(per_position, 1))
+    step = max(1, rows // max(view.positions, 1))
+    for start in range(0, data.shape[0], step):
+        block = data[start : start + step]
+        for piece in torch.split(block, rows, axis) if rows < view.positions else (block,):
+            yield slice(start, start + step), computable(piece)
+
+
+def computable(x: Tensor) -> Tensor:
+    """Half precision and integers as float32; float32 and float64 as they are."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def over_positions(tile: Tensor, inner: bool) -> Tensor:
+    """The sum (n, C) of a tile. For inner tiles a product with ones: the fastest strided sum there is on a CPU."""
+    if not inner:
+        return tile.sum(2)
+    return torch.bmm(tile.new_ones(tile.shape[0], 1, tile.shape[1]), tile)[:, 0]
+
+
+class Scratch:
+    """One buffer for the intermediate values of tiles, grown to the largest and used again."""
+
+    def __init__(self) -> None:
+        """No memory yet."""
+        self._buffer: Tensor | None = None
+
+    def like(self, tile: Tensor) -> Tensor:
+        """An uninitialised dense tensor of the tile's shape and dtype; the next call hands out the same memory."""
+        if self._buffer is None or self._buffer.numel() < tile.numel():
+            self._buffer = tile.new_empty(tile.numel())
+        return self._buffer[: tile.numel()].view(tile.shape)
+
+
+def _sums(view: View) -> tuple[Floats, Floats]:
+    shape = (view.data.shape[0], view.channels)
+    total = view.data.new_zeros(shape, dtype=torch.float64)
+    square = torch.zeros_like(total)
+    scratch = Scratch()
+    for samples, tile in tiles(view):
+        total[samples] += over_positions(tile, view.inner)
+        square[samples] += _squares(tile, view.inner, scratch)
+    return total.cpu().numpy(), square.cpu().numpy()
+
+
+def _squares(tile: Tensor, inner: bool, scratch: Scratch) -> Tensor:
+    if inner:
+        return over_positions(torch.mul(tile, tile, out=scratch.like(tile)), inner)
+    norm: Tensor = torch.linalg.vector_norm(tile, dim=2)
+    return norm.double().square_()
+
+
+def _shifted_sums(view: View, channels: NDArray[np.intp], shift: Floats) -> tuple[Floats, Floats]:
+    """_sums of (x - shift) for some channels, a few samples at a time."""
+    axis = 2 if view.inner else 1
+    index = torch.from_numpy(channels).to(view.data.device)
+    step = max(1, 8 * TILE // max(1, 4 * len(channels) * view.positions))
+    parts = []
+    for block in torch.split(view.data, step):
+        chosen = computable(block.index_select(axis, index))
+        by = torch.from_numpy(shift).to(chosen.device, chosen.dtype)
+        parts.append(_sums(View(chosen.sub_(by if view.inner else by[:, None]), view.inner)))
+    return np.concatenate([total for total, _ in parts]), np.concatenate([square for _, square in parts])
+
+
+def row_moments(rows: Tensor) -> tuple[Floats, Floats]:
+    """Mean and variance of each row of (M, K), float64 (M,); where the mean dwarfs the spread, computed in float64."""
+    total, norm = rows.sum(1), torch.linalg.vector_norm(rows, dim=1)
+    size = rows.shape[1]
+    mean = total.double() / size
+    var = (norm.double().square() / size - mean * mean).clamp_(min=0.0)
+    worst = (mean * mean > SHIFT_RATIO * var).nonzero()[:, 0]
+    for part in worst.split(max(1, TILE // max(1, 8 * size))) if len(worst) else ():
+        exact = rows[part].double()
+        mean[part] = exact.mean(1)
+        var[part] = exact.var(1, unbiased=False)
+    return mean.cpu().numpy(), var.cpu().numpy()
+
+
+def abs_max(x: Tensor) -> float:
+    """The largest |x|; NaN if there is one."""
+    if not x.numel():
+        return 0.0
+    low, high = torch.aminmax(x)
+    values = float(-low), float(high)
+    return math.nan if math.isnan(sum(values)) and any(map(math.isnan, values)) else max(values)

@@ -1,0 +1,184 @@
+"""TorchRunner: one batch through a live module, twice, with its normalization layers and activations watched."""
+
+from __future__ import annotations
+
+import copy
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from normdiag.errors import InputError, UsageError
+from normdiag.models.pytorch.arrays import Array
+from normdiag.models.pytorch.layers import module_layers, named_modules, unwrap
+from normdiag.observe.activations import SATURATION_THRESHOLD
+from normdiag.observe.gap import compare_outputs
+from normdiag.observe.protocol import Statistics
+from normdiag.observe.pytorch.guard import untouched
+from normdiag.observe.pytorch.memory import memory_kept
+from normdiag.observe.pytorch.passes import BatchPass, DeployedPass, Listener, TrialPass
+from normdiag.observe.pytorch.values import as_inputs, model_dtype, named_outputs
+from normdiag.observe.pytorch.watcher import LayoutError, Watcher
+from normdiag.records import Batch, Evidence, LayerEvidence, Model, NormLayer
+
+NOT_RUN = "did not run on this data"
+
+
+class TorchRunner:
+    """Runs a Model whose program is a torch.nn.Module. Satisfies `normdiag.observe.protocol.Runner`.
+
+    Each forward runs in eval mode without gradients; afterwards the module is bit-identical to before, flags, buffers
+    and hooks included. `device` is None for where the module is, or 'cpu', 'cuda', 'cuda:1', 'mps'; elsewhere than
+    where the module is, a copy runs. `threshold` on |f'| / max|f'| bounds the saturated tails. Raises UsageError for a
+    device that is not there, InputError for a module that cannot be run at all.
+    """
+
+    fixed_batch: int | None = None
+
+    def __init__(self, model: Model, device: str | None = None, *, threshold: float = SATURATION_THRESHOLD) -> None:
+        """Prepare to watch `model.program`, which is not run yet."""
+        module = unwrap(model.program)
+        if any(is_lazy(value) for value in (*module.parameters(), *module.buffers())):
+            raise InputError("the model has lazy modules that are not initialised: run it once on a batch first")
+        self._device = _device_of(module) if device is None else _available(device)
+        self._module = _on_device(module, self._device)
+        self._threshold = threshold
+        self._watcher = Watcher(self._module)
+        self._static = {layer.name: layer for layer in module_layers(self._module)}
+        self._found: dict[str, NormLayer] = {}
+        self._dtype = model_dtype(self._module)
+        # On a CPU convolutions and sums are faster with channels last; a model that minds is run as it was written.
+        self._contiguous = self._device.type != "cpu"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be watched."""
+        return ()
+
+    def layers(self) -> tuple[NormLayer, ...]:
+        """Layers in the order in which they first ran, functional ones too; then, with a note, those that did not."""
+        ran = [_completed(self._static.get(name), layer) for name, layer in self._found.items()]
+        idle = [layer for name, layer in self._static.items() if name not in self._found]
+        if self._found:
+            idle = [replace(layer, notes=(*layer.notes, NOT_RUN)) for layer in idle]
+        return (*ran, *idle)
+
+    def observe(self, batch: Batch) -> Evidence:
+        """Pass E, and pass B where there are two samples and a BatchNorm with running statistics."""
+        deployed, reference = self._run(batch, lambda: DeployedPass(self._threshold))
+        for name, layer in deployed.found.items():
+            self._found.setdefault(name, layer)
+        evidence = Evidence(
+            samples=batch.size,
+            batches=1,
+            batch_size=batch.size,
+            layers=deployed.layers,
+            activations=deployed.activations,
+        )
+        if batch.size < 2 or not deployed.has_batch_norm:
+            return evidence
+        own, changed = self._run(batch, BatchPass)
+        return replace(
+            evidence,
+            gap_samples=batch.size,
+            layers=_with_own(deployed.layers, own.layers),
+            outputs=compare_outputs(reference, changed),
+        )
+
+    def outputs(
+        self,
+        batch: Batch,
+        *,
+        batch_statistics: bool = False,
+        statistics: Mapping[str, Statistics] | None = None,
+    ) -> Mapping[str, Array]:
+        """Outputs by name, on batch statistics in every BatchNorm, or on given ones in the named BatchNorm layers."""
+        if batch_statistics:
+            return self._run(batch, BatchPass)[1]
+        return self._run(batch, lambda: TrialPass(statistics or {}))[1]
+
+    def _run(self, batch: Batch, listener: Any) -> tuple[Any, dict[str, Array]]:
+        """A fresh listener after one forward, and the outputs."""
+        if not self._contiguous:
+            try:
+                return self._forward(batch, listener(), torch.channels_last)
+            except (RuntimeError, LayoutError):  # .view() of what is not contiguous, or a fault of the data: told next
+                pass
+        result = self._forward(batch, listener(), torch.contiguous_format)
+        self._contiguous = True
+        return result
+
+    def _forward(
+        self, batch: Batch, listener: Listener, memory_format: torch.memory_format
+    ) -> tuple[Listener, dict[str, Array]]:
+        args, kwargs = as_inputs(batch, self._dtype, self._device, memory_format)
+        by_stride = memory_format == torch.contiguous_format
+        with memory_kept(), untouched(self._module):
+            try:
+                with self._watcher.watching(listener, by_stride=by_stride):
+                    output = self._module(*args, **kwargs)
+            except Exception as error:
+                if not by_stride and isinstance(error, (RuntimeError, LayoutError)):
+                    raise
+                raise InputError(self._explained(error, batch)) from error
+            return listener, named_outputs(output)
+
+    def _explained(self, error: Exception, batch: Batch) -> str:
+        shapes = ", ".join(f"{array.dtype} {tuple(array.shape)}" for array in batch.arrays)
+        where = self._failed_in(error)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return f"the model failed on data of {shapes}{where}: {reason[:400]}"
+
+    def _failed_in(self, error: BaseException) -> str:
+        paths = {id(module): path for path, module in named_modules(self._module)}
+        for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+            owner = frame.f_locals.get("self")
+            if id(owner) in paths:
+                return f" in {paths[id(owner)] or type(owner).__name__}"
+        return ""
+
+
+def _completed(static: NormLayer | None, seen: NormLayer) -> NormLayer:
+    """What the module says, filled in with what its call said where the module does not know (TorchScript)."""
+    if static is None:
+        return seen
+    missing = {
+        name: getattr(seen, name)
+        for name in ("eps", "momentum", "channels", "groups", "normalized_rank")
+        if getattr(static, name) is None
+    }
+    return replace(static, **missing)
+
+
+def _with_own(layers: Mapping[str, LayerEvidence], own: Mapping[str, LayerEvidence]) -> dict[str, LayerEvidence]:
+    both = {name: evidence + own.get(name, LayerEvidence()) for name, evidence in layers.items()}
+    return both | {name: evidence for name, evidence in own.items() if name not in both}
+
+
+def _device_of(module: nn.Module) -> torch.device:
+    return next((value.device for value in (*module.parameters(), *module.buffers())), torch.device("cpu"))
+
+
+def _available(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"--device {name} is not a device; use cpu, cuda, cuda:N or mps") from error
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (device.index or 0) >= counts.get(device.type, 0):
+        raise UsageError(f"--device {name} is not available here; use --device cpu")
+    return device
+
+
+def _on_device(module: nn.Module, device: torch.device) -> nn.Module:
+    values = (*module.parameters(), *module.buffers())
+    if all(value.device.type == device.type and device.index in (None, value.device.index) for value in values):
+        return module
+    try:
+        return copy.deepcopy(module).to(device)
+    except Exception as error:
+        raise InputError(f"the model cannot be copied to {device}: {error}") from error
