@@ -276,8 +276,10 @@ def test_nd401_is_silent_for_the_last_activation_and_for_rectifiers() -> None:
     assert not found("ND401", report(bn(), activations=rows))
 
 
-def test_nd402_fires_from_a_tenth_and_a_dead_layer_is_an_error() -> None:
-    assert found("ND402", report(bn(), activations=(relu(2),)))[0].severity == "warning"
+def test_nd402_grades_a_tenth_half_and_all() -> None:
+    assert found("ND402", report(bn(), activations=(relu(2),)))[0].severity == "info"
+    assert found("ND402", report(bn(), activations=(relu(9),)))[0].severity == "info"
+    assert found("ND402", report(bn(), activations=(relu(10),)))[0].severity == "warning"
     assert found("ND402", report(bn(), activations=(relu(20),)))[0].severity == "error"
 
 
