@@ -25,7 +25,7 @@ _NAME_PARTS: tuple[tuple[str, NormKind], ...] = (
     ("LayerNorm", "layer_norm"),
 )
 _OR_INSTANCE = "an InstanceNorm with running statistics would look the same"
-_UNDECIDABLE = "weights alone do not tell LayerNorm from GroupNorm"
+_UNDECIDABLE = "weights alone do not tell LayerNorm, GroupNorm and affine InstanceNorm apart"
 _BY_NAME = "taken for an RMSNorm by its name; a LayerNorm without bias would look the same"
 _DEFAULT_EPS = "eps is not set: torch uses the machine epsilon of the input's dtype"
 
