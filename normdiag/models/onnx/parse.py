@@ -13,6 +13,8 @@ MAX_BYTES = 2**31 - 1
 # Calls of functions that call functions grow exponentially; real models stay far below this.
 MAX_INLINED_NODES = 1_000_000
 MAX_CALL_DEPTH = 100
+# onnx.AttributeProto.GRAPH and GRAPHS; 0 where an old exporter has left the type out.
+GRAPH_TYPES = frozenset({0, 5, 10})
 
 
 def parse_model(path: Path) -> Any:
@@ -68,9 +70,10 @@ def check_names(graph: Any, path: Path) -> None:
 def subgraphs(node: Any) -> Iterator[Any]:
     """The onnx.GraphProto bodies of an If, Loop, Scan or similar node."""
     for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
+        if attribute.type in GRAPH_TYPES:
+            if attribute.HasField("g"):
+                yield attribute.g
+            yield from attribute.graphs
 
 
 def walk_nodes(nodes: Any) -> Iterator[Any]:
