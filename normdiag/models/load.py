@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 BLOCK = 1 << 20
-RUN_HINT = (
-    "to run it, give the code that builds the model (--arch net.py:Net) or, if you trust whoever made the file, --trust"
-)
+ARCH_HINT = "give the code that builds the model with --arch net.py:Net"
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def _load_static(path: Path, fmt: Format, options: LoadOptions) -> Model:
         raise InputError(f"{path}: holds no tensors, so there is no layer to look at")
     info = _file_info(path, fmt, "weights", count_parameters(static.tensors), static.notes)
     if options.arch is None:
-        return Model(info, norm_layers(static), why_not_run=_why_not_run(static))
+        return Model(info, norm_layers(static), why_not_run=_why_not_run(static, fmt))
     from normdiag.models.pytorch import build_arch, load_weights
 
     module = build_arch(options.arch, options.arch_args)
@@ -109,11 +107,15 @@ def count_parameters(tensors: Mapping[str, Any]) -> int:
     return sum(int(tensor.size) for name, tensor in tensors.items() if not name.endswith(STATISTICS))
 
 
-def _why_not_run(static: StaticFile) -> str:
-    what = (
-        "a whole pickled module, which only runs code from the file" if static.whole_module else "weights without code"
+def _why_not_run(static: StaticFile, fmt: Format) -> str:
+    """Why nothing of a PyTorch file was run, and which option runs it."""
+    if not static.whole_module:
+        return f"the file holds weights without code; to run it, {ARCH_HINT}"
+    what = {"torchscript": "a TorchScript program", "torch-export": "a torch.export program"}.get(
+        fmt, "a pickled module"
     )
-    return f"the file holds {what}; {RUN_HINT}"
+    trust = "if you trust whoever made the file, let torch load it with --trust"
+    return f"the file is {what}, and loading that can run any code that its maker put in; {ARCH_HINT} or, {trust}"
 
 
 def _model_of(module: nn.Module, info: ModelInfo) -> Model:

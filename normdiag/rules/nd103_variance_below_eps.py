@@ -44,8 +44,8 @@ def variance_below_eps(report: Report, limits: Mapping[str, float]) -> Iterator[
         assumed = "" if layer.eps is not None else " (eps is not in the file)"
         yield Draft(
             layer=layer.name,
-            message=f"{layer.name}: {below} of {var.size} channels have a running variance below {eps:g}{assumed}, "
-            f"{dead} of them so far below that they pass on their bias alone",
+            message=f"{layer.name}: {below} of {var.size} channels with a running variance below {eps:g}{assumed}"
+            + (f", {dead} so far below that they pass on their bias alone" if dead else ""),
             remedy="Prune these channels, or find out why the layer in front of them went silent.",
             evidence={"below_eps": below, "dead": dead, "channels": var.size, "eps": eps, "min": float(var.min())},
             severity="error" if dead == var.size else "warning" if dead else "info",

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.data import DataOptions, open_data
+from normdiag.data import DataOptions
+from normdiag.data.source import open_data
 from normdiag.records import Batch, InputSpec
 
 

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normdiag.data import DataOptions, open_data
+from normdiag.data import DataOptions
+from normdiag.data.source import open_data
 from normdiag.errors import InputError
 from normdiag.records import InputSpec
 from tests.data.helpers import floats, pixels, read, whole

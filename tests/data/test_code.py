@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normdiag.data import DataOptions, as_batches, open_data
+from normdiag.data import DataOptions
+from normdiag.data.items import as_batches
+from normdiag.data.source import open_data
 from normdiag.errors import InputError
 from normdiag.records import InputSpec
 from tests.data.helpers import floats, read, whole

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from normdiag.data import DataOptions, open_data
+from normdiag.data import DataOptions
+from normdiag.data.source import open_data
 from normdiag.errors import InputError, UsageError
 from normdiag.records import InputSpec
 from tests.data.helpers import pixels, read

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from normdiag.data import DataOptions, open_data
+from normdiag.data import DataOptions
+from normdiag.data.source import open_data
 from normdiag.data.specs import parse_spec
 from normdiag.errors import InputError, NormdiagError, UsageError
 from normdiag.records import InputSpec
@@ -207,7 +208,7 @@ def test_options_that_do_not_fit_are_refused(two: tuple[str, str]) -> None:
 
 def test_no_framework_is_imported(two: tuple[str, str]) -> None:
     code = (
-        "import sys; from normdiag.data import open_data; "
+        "import sys; from normdiag.data.source import open_data; "
         f"print(sum(b.size for b in open_data([{two[0]!r}]))); "
         "print({'torch', 'onnx', 'onnxruntime', 'PIL'} & set(sys.modules))"
     )

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from normdiag.data import DataOptions, open_data
+from normdiag.data import DataOptions
 from normdiag.data.preprocess import prepare, recognise_layout
 from normdiag.data.recipe import PRESETS, parse_recipe
+from normdiag.data.source import open_data
 from normdiag.errors import InputError, UsageError
 from normdiag.records import InputSpec
 from tests.data.helpers import floats, pixels, read, whole

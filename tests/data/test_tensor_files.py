@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from normdiag.data import DataOptions, open_data
+from normdiag.data import DataOptions
+from normdiag.data.source import open_data
 from normdiag.errors import InputError
 from normdiag.records import InputSpec
 from tests.data.helpers import floats, pixels, read, whole
@@ -86,7 +87,7 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path, save: Callable[..., 
     """The peak resident memory of a whole process, mapped pages included, and without torch."""
     save(torch.zeros(1000, 20_000), tmp_path / "x")  # 80 MB
     code = (
-        "import sys; from normdiag.data import DataOptions, open_data; "
+        "import sys; from normdiag.data import DataOptions; from normdiag.data.source import open_data; "
         "n = sum(b.size for b in open_data([sys.argv[1]], DataOptions(max_samples=int(sys.argv[2])))); "
         "status = dict(line.split(':') for line in open('/proc/self/status')); "
         "print(n, status['VmHWM'].split()[0], 'torch' in sys.modules)"

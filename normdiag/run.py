@@ -1,0 +1,160 @@
+"""Running data through a loaded model, up to a report without findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from normdiag.data import DataOptions, SourceInfo
+from normdiag.data.items import as_batches
+from normdiag.data.source import DataSource, open_data
+from normdiag.errors import InputError
+from normdiag.metrics import (
+    gradient_product,
+    measure_activations,
+    measure_gap,
+    measure_layers,
+    observed_statistics,
+    rank_attribution,
+)
+from normdiag.observe import passes
+from normdiag.observe.protocol import Runner, Statistics
+from normdiag.records import (
+    Batch,
+    ChannelSums,
+    DataInfo,
+    Evidence,
+    Gap,
+    LayerMetrics,
+    Model,
+    NormLayer,
+    Report,
+)
+
+Progress = Callable[[int, "int | None"], None]
+ATTRIBUTION_SAMPLES = 256
+FEW_SAMPLES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Batches that a Python caller passed, as a source."""
+
+    batches: Any
+    options: DataOptions
+
+    @property
+    def info(self) -> SourceInfo:
+        """That nothing is known of it beforehand."""
+        return SourceInfo("python")
+
+    def __iter__(self) -> Iterator[Batch]:
+        return as_batches(self.batches, max_samples=self.options.max_samples, batch_size=self.options.batch_size)
+
+
+Source = DataSource | Given
+
+
+def open_source(model: Model, batches: Iterable[Any] | None, data: Sequence[str], options: DataOptions) -> Source:
+    """The caller's batches or, without any, what the data specifications name."""
+    return Given(batches, options) if batches is not None else open_data(data, options, model.inputs)
+
+
+def open_runner(model: Model, device: str | None, threshold: float) -> Runner:
+    """The backend that runs the model; it is imported only here."""
+    if model.info.backend == "onnx":
+        from normdiag.observe.onnx import OnnxRunner
+
+        return OnnxRunner(model, threshold=threshold)
+    from normdiag.observe.pytorch import TorchRunner
+
+    return TorchRunner(model, device=device, threshold=threshold)
+
+
+def measured_report(model: Model, runner: Runner, source: Source, attribute: bool, progress: Progress | None) -> Report:
+    """Run all of the data and report, without findings. Raises InputError for data that does not fit the model."""
+    total = source.info.total
+    seen = passes.observe(runner, source, (lambda samples: progress(samples, total)) if progress else None)
+    if seen.evidence.samples == 0 and not seen.interrupted:
+        raise InputError(_nothing_ran(runner, source))
+    report = _report(model, runner, source, seen)
+    if not attribute or report.gap is None or seen.interrupted:
+        return report
+    return _with_attribution(report, runner, source, seen.evidence)
+
+
+def _nothing_ran(runner: Runner, source: Source) -> str:
+    if runner.fixed_batch is not None and runner.fixed_batch > 1:
+        return (
+            f"{source.info.source}: the model runs only {runner.fixed_batch} samples at a time; give at least as many"
+        )
+    return f"{source.info.source}: holds no samples"
+
+
+def _report(model: Model, runner: Runner, source: Source, seen: passes.Observation) -> Report:
+    evidence = seen.evidence
+    layers = measure_layers(runner.layers(), evidence)
+    activations = measure_activations(evidence.activations)
+    gap = measure_gap(evidence, layers)
+    return Report(
+        model=model.info,
+        data=_data_info(source, evidence),
+        layers=layers,
+        activations=activations,
+        gradient=gradient_product(activations),
+        gap=gap,
+        notes=(*source.info.notes, *runner.notes, *_missing(layers, evidence, gap)),
+        interrupted=seen.interrupted,
+    )
+
+
+def _data_info(source: Source, evidence: Evidence) -> DataInfo:
+    info = source.info
+    return DataInfo(info.source, evidence.samples, evidence.batch_size, evidence.batches, info.random, info.preprocess)
+
+
+def _missing(layers: Sequence[LayerMetrics], evidence: Evidence, gap: Gap | None) -> Iterator[str]:
+    """What the run could not measure, and why."""
+    if not any(each.layer.kind == "batch_norm" and each.layer.has_statistics for each in layers):
+        yield "no batch-vs-eval gap: the model has no BatchNorm with running statistics"
+    elif gap is None:
+        yield "no batch-vs-eval gap and no own drift: batch statistics need batches of at least 2 samples"
+    unseen = [each.layer.name for each in layers if each.calls == 0]
+    if unseen and evidence.samples:
+        names = ", ".join(unseen[:3]) + (f" and {len(unseen) - 3} more" if len(unseen) > 3 else "")
+        yield f"{len(unseen)} normalization layers did not run on this data: {names}"
+    if 0 < evidence.samples < FEW_SAMPLES:
+        yield f"{evidence.samples} samples only: error bars are wide, and below {FEW_SAMPLES} not to be relied on"
+
+
+def _with_attribution(report: Report, runner: Runner, source: Source, evidence: Evidence) -> Report:
+    """The report with the layers ranked by how much of the gap their own statistics take away."""
+    if isinstance(source, Given) and iter(source.batches) is source.batches:
+        note = "no attribution: it goes over the data a second time; pass a list or a DataLoader, not a generator"
+        return replace(report, notes=(*report.notes, note))
+    own = {
+        each.layer.name: _own_statistics(each.layer, evidence.layers[each.layer.name].own)
+        for each in report.layers
+        if each.own is not None
+    }
+    before, after = passes.attribute(runner, _first(source, ATTRIBUTION_SAMPLES), own)
+    assert report.gap is not None  # the caller has asked for it
+    ranked = rank_attribution(before, after, report.gap.output)
+    note = f"attribution: measured on the first {min(ATTRIBUTION_SAMPLES, evidence.samples)} samples"
+    return replace(report, gap=replace(report.gap, attribution=ranked), notes=(*report.notes, note))
+
+
+def _own_statistics(layer: NormLayer, sums: ChannelSums | None) -> Statistics:
+    assert sums is not None and layer.running_mean is not None  # own drift was computed from them
+    return Statistics(*observed_statistics(sums, layer.running_mean))
+
+
+def _first(batches: Iterable[Batch], samples: int) -> Iterator[Batch]:
+    """The first batches, until they hold that many samples."""
+    seen = 0
+    for batch in batches:
+        yield batch
+        seen += batch.size
+        if seen >= samples:
+            return
