@@ -271,8 +271,14 @@ def test_nd401_fires_on_a_hidden_saturated_unit_bounded_on_both_sides(kind: str)
     assert "80 %" in finding.message
 
 
+def test_nd401_grades_by_how_much_is_saturated() -> None:
+    for fraction, severity in ((0.19, None), (0.21, "info"), (0.39, "info"), (0.41, "warning")):
+        rows = (activation("sigmoid", fraction), activation("sigmoid", name="last"))
+        assert [f.severity for f in found("ND401", report(bn(), activations=rows))] == [severity] * bool(severity)
+
+
 def test_nd401_is_silent_for_the_last_activation_and_for_rectifiers() -> None:
-    rows = (activation("relu", 0.9), activation("sigmoid", 0.4), activation("sigmoid", 0.95))
+    rows = (activation("relu", 0.9), activation("sigmoid", 0.2), activation("sigmoid", 0.95))
     assert not found("ND401", report(bn(), activations=rows))
 
 
