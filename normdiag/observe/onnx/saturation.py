@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.models.onnx import ActivationSite
-from normdiag.observe.activations import Activation, Tails, tails
+from normdiag.observe.activations import SELU_ALPHA, SELU_SCALE, Activation, Tails, tails
 from normdiag.observe.onnx.channels import wide
 from normdiag.observe.onnx.derivatives import DERIVATIVES, Expression
 from normdiag.observe.onnx.edit import DOUBLE, FLOAT, GraphEdit
@@ -66,6 +66,8 @@ def obstacle(site: ActivationSite, kind: TensorType) -> str | None:
         return "the rank of its input is unknown"
     if site.kind == "hard_sigmoid" and site.parameters.get("beta", 0.5) != 0.5:
         return "its beta is not 0.5"
+    if site.kind == "selu" and not all(math.isclose(*pair, rel_tol=1e-4) for pair in _selu_constants(site)):
+        return "it is a SELU with constants of its own"
     return None
 
 
@@ -78,6 +80,8 @@ def watch_activation(edit: GraphEdit, site: ActivationSite, kind: TensorType, th
     source = site.output if site.kind in _CLIPPING else site.input
     x, rank, axis = _shaped(edit, source, kind, site)
     value = Expression(edit, x, element)
+    if site.kind == "silu" and function.alpha != 1.0:
+        value = value * function.alpha  # f(x) = x sigmoid(a x) = silu(a x)/a, so f'(x) = silu'(a x)
     mask = _mask(value, bounds)
     count = None if mask is None else edit.output(_over_positions(edit, edit.cast(mask, element), rank, axis))
     square = None
@@ -88,6 +92,11 @@ def watch_activation(edit: GraphEdit, site: ActivationSite, kind: TensorType, th
     shape = edit.output(edit.node("Shape", x))
     flat_slope = function.alpha if site.kind == "hard_sigmoid" else 1.0
     return ActivationWatch(site, axis, shape, count, square, bounds.closed, flat_slope)
+
+
+def _selu_constants(site: ActivationSite) -> tuple[tuple[float, float], tuple[float, float]]:
+    given = site.parameters
+    return (given.get("alpha", SELU_ALPHA), SELU_ALPHA), (given.get("gamma", SELU_SCALE), SELU_SCALE)
 
 
 def _function(site: ActivationSite) -> Activation:

@@ -1,0 +1,169 @@
+"""Counts and derivatives of activations against the formulas of normdiag.observe.activations on whole tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from normdiag.observe.activations import SATURATION_THRESHOLD, Activation, derivative, tails
+from normdiag.records import Batch
+from tests.observe.onnx.graphs import runner, write
+
+X = np.random.default_rng(0).normal(0, 4, (5, 4, 9, 11)).astype(np.float32)
+X[0, 0, 0, :11] = [-6, -4, -3, -2, -0.0, 0, 1, 2, 3, 4, 6]  # the corners and edges themselves
+
+NAMED: list[tuple[str, Activation, dict[str, Any]]] = [
+    ("Relu", Activation("relu"), {}),
+    ("Sigmoid", Activation("sigmoid"), {}),
+    ("Tanh", Activation("tanh"), {}),
+    ("LeakyRelu", Activation("leaky_relu", 0.01), {"alpha": 0.01}),
+    ("LeakyRelu", Activation("leaky_relu", 0.2), {"alpha": 0.2}),
+    ("Elu", Activation("elu", 1.0), {}),
+    ("Elu", Activation("elu", 0.5), {"alpha": 0.5}),
+    ("Selu", Activation("selu"), {}),
+    ("HardSigmoid", Activation("hard_sigmoid", 0.2), {}),
+    ("HardSigmoid", Activation("hard_sigmoid", 0.125), {"alpha": 0.125}),
+    ("Softplus", Activation("softplus"), {}),
+]
+NEWER: list[tuple[str, Activation, dict[str, Any]]] = [
+    ("HardSwish", Activation("hard_swish"), {}),
+    ("Mish", Activation("mish"), {}),
+    ("Gelu", Activation("gelu"), {}),
+    ("Gelu", Activation("gelu_tanh"), {"approximate": "tanh"}),
+]
+
+
+def saturated(activation: Activation, x: np.ndarray, threshold: float = SATURATION_THRESHOLD) -> np.ndarray:
+    bounds = tails(activation, threshold)
+    lower, upper = np.float32(bounds.lower), np.float32(bounds.upper)
+    return (x <= lower) | (x >= upper) if bounds.closed else (x < lower) | (x > upper)
+
+
+def observe(path: Path, x: np.ndarray, **options: float) -> Any:
+    (sums,) = runner(path, **options).observe(Batch((x,))).activations.values()
+    return sums
+
+
+def check(path: Path, activation: Activation, x: np.ndarray = X, axis: int = 1, rtol: float = 2e-6) -> None:
+    sums = observe(path, x)
+    others = tuple(a for a in range(x.ndim) if a != axis % x.ndim)
+    assert sums.kind == activation.kind
+    assert sums.elements == x.size // x.shape[axis]
+    np.testing.assert_array_equal(sums.saturated, saturated(activation, x).sum(others))
+    assert sums.derivative_square == pytest.approx((derivative(activation, x) ** 2).sum(), rel=rtol)
+
+
+def one(folder: Path, op: str, attributes: dict[str, Any], opset: int, dtype: str = "float32") -> Path:
+    nodes = [helper.make_node(op, ["x"], ["y"], name="f", **attributes)]
+    return write(folder, nodes, {"x": ["n", 4, 9, 11]}, ["y"], {}, opset=opset, dtype=dtype)
+
+
+@pytest.mark.parametrize("opset", [7, 13, 22])
+@pytest.mark.parametrize(("op", "activation", "attributes"), NAMED, ids=str)
+def test_old_operators(op: str, activation: Activation, attributes: dict[str, Any], opset: int, tmp_path: Path) -> None:
+    check(one(tmp_path, op, attributes, opset), activation)
+
+
+@pytest.mark.parametrize(("op", "activation", "attributes"), NEWER, ids=str)
+def test_newer_operators(op: str, activation: Activation, attributes: dict[str, Any], tmp_path: Path) -> None:
+    check(one(tmp_path, op, attributes, 20), activation)
+
+
+@pytest.mark.parametrize("opset", [7, 17])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 6.0), (-1.0, 1.0), (0.0, 20.0)])
+def test_clip_of_both_forms(low: float, high: float, opset: int, tmp_path: Path) -> None:
+    kind = "relu6" if (low, high) == (0.0, 6.0) else "clip"
+    weights = {} if opset < 11 else {"low": np.float32(low), "high": np.float32(high)}
+    attributes = {"min": low, "max": high} if opset < 11 else {}
+    nodes = [helper.make_node("Clip", ["x", *weights], ["y"], **attributes)]
+    path = write(tmp_path, nodes, {"x": ["n", 4, 9, 11]}, ["y"], weights, opset=opset)
+    check(path, Activation(kind, low=low, high=high))
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.702])
+def test_silu_of_two_nodes(alpha: float, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Mul", ["x", "alpha"], ["ax"]),
+        helper.make_node("Sigmoid", ["ax"], ["s"]),
+        helper.make_node("Mul", ["x", "s"], ["y"]),
+    ]
+    nodes = nodes if alpha != 1.0 else [helper.make_node("Sigmoid", ["x"], ["s"]), nodes[2]]
+    weights = {"alpha": np.float32(alpha)} if alpha != 1.0 else {}
+    path = write(tmp_path, nodes, {"x": ["n", 4, 9, 11]}, ["y"], weights)
+    sums = observe(path, X)
+    scaled = (X * np.float32(alpha)).astype(np.float32)
+    np.testing.assert_array_equal(sums.saturated, saturated(Activation("silu"), scaled).sum((0, 2, 3)))
+    expected = (derivative(Activation("silu"), scaled) ** 2).sum()
+    assert sums.derivative_square == pytest.approx(expected, rel=2e-6)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float64", 1e-12), ("float16", 2e-3)])
+@pytest.mark.parametrize(
+    ("op", "activation"),
+    [("Relu", Activation("relu")), ("Sigmoid", Activation("sigmoid")), ("Tanh", Activation("tanh"))],
+)
+def test_other_types(op: str, activation: Activation, dtype: str, rtol: float, tmp_path: Path) -> None:
+    check(one(tmp_path, op, {}, 17, dtype), activation, X.astype(dtype), rtol=rtol)
+
+
+def test_units_of_a_linear_layer_are_the_last_axis(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, weight = rng.normal(size=(3, 7, 5)).astype(np.float32), rng.normal(size=(5, 6)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("Relu", ["a"], ["y"])]
+    path = write(tmp_path, nodes, {"x": ["n", "t", 5]}, ["y"], {"w": weight})
+    sums = observe(path, x)
+    np.testing.assert_array_equal(sums.saturated, (x @ weight <= 0).sum((0, 1)))
+    assert sums.elements == 21
+
+
+def test_units_of_a_table_are_its_columns(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, weight = rng.normal(size=(9, 5)).astype(np.float32), rng.normal(size=(5, 6)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("Tanh", ["a"], ["y"])]
+    sums = observe(write(tmp_path, nodes, {"x": ["n", 5]}, ["y"], {"w": weight}), x)
+    np.testing.assert_array_equal(sums.saturated, (np.abs(x @ weight) > 2).sum(0))
+    assert sums.elements == 9
+
+
+def test_the_threshold_moves_the_tails(tmp_path: Path) -> None:
+    sums = observe(one(tmp_path, "Tanh", {}, 17), X, threshold=0.5)
+    np.testing.assert_array_equal(sums.saturated, saturated(Activation("tanh"), X, 0.5).sum((0, 2, 3)))
+
+
+def test_an_input_with_several_readers(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"], name="relu"),
+        helper.make_node("Sigmoid", ["x"], ["b"], name="sigmoid"),
+        helper.make_node("Add", ["a", "b"], ["c"]),
+        helper.make_node("Add", ["c", "x"], ["y"]),
+    ]
+    path = write(tmp_path, nodes, {"x": ["n", 4, 9, 11]}, ["y", "a"], {})
+    found = runner(path).observe(Batch((X,))).activations
+    np.testing.assert_array_equal(found["relu"].saturated, (X <= 0).sum((0, 2, 3)))
+    np.testing.assert_array_equal(found["sigmoid"].saturated, (np.abs(X) > 4).sum((0, 2, 3)))
+
+
+def test_counts_are_exact_where_float32_stops_counting(tmp_path: Path) -> None:
+    x = np.ones((1, 1, 4097, 4097), np.float32)
+    path = write(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], {"x": ["n", 1, "h", "w"]}, ["y"], {})
+    x[0, 0, 0, :3] = -1
+    assert observe(path, x).saturated.tolist() == [3]
+
+
+def test_a_selu_with_other_constants_is_not_taken_for_one(tmp_path: Path) -> None:
+    run = runner(one(tmp_path, "Selu", {"alpha": 2.0, "gamma": 1.5}, 17))
+    assert not run.observe(Batch((X,))).activations
+    assert any("SELU" in note for note in run.notes)
+
+
+def test_a_rank_that_nobody_states(tmp_path: Path) -> None:
+    path = one(tmp_path, "Relu", {}, 17)
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    onnx.save(model, path)
+    check(path, Activation("relu"))
