@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from normdiag.observe.activations import SELU_ALPHA, SELU_SCALE, Activation, Tails, tails
-from normdiag.observe.pytorch.reductions import Scratch, channel_view, over_positions, tiles
+from normdiag.observe.pytorch.reductions import Scratch, Tiling, channel_view, computable, computing_dtype, tilings
 from normdiag.records import ActivationSums
 
 aten = torch.ops.aten
@@ -109,28 +109,47 @@ def parse_activation(
     return activation, x
 
 
-def activation_sums(activation: Activation, x: Tensor, axis: int, threshold: float) -> ActivationSums:
-    """Saturation (`threshold` on |f'| / max|f'|) and squared derivatives; units lie on `axis`, 1 or the last."""
+def is_inplace(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether an activation call writes over its input."""
+    named = str(getattr(function, "__name__", "")).endswith("_")
+    return named or kwargs.get("inplace") is True or any(value is True for value in args[1:])
+
+
+def activation_sums(
+    activation: Activation, x: Tensor, axis: int, threshold: float, run: Callable[[Tensor], object] | None = None
+) -> tuple[ActivationSums, bool]:
+    """Saturation (`threshold` on |f'| / max|f'|) and squared derivatives; units lie on `axis`, 1 or the last.
+
+    `run` is the activation itself, to write over x: done tile by tile, it costs no reading of its own. The flag says
+    whether that was possible.
+    """
     view = channel_view(x, axis)
-    low, high = _open_interval(
-        tails(activation, threshold), torch.float64 if x.dtype == torch.float64 else torch.float32
-    )
-    flat = activation.kind in _LINEAR_PIECES
-    active = x.new_zeros(view.channels, dtype=torch.float64)
-    square, scratch, one = 0.0, Scratch(), None
-    for _, tile in tiles(view):
-        one = tile.new_ones(1) if one is None else one
-        inside = aten.hardtanh_backward.grad_input(
-            one.expand(tile.shape), tile, low, high, grad_input=scratch.like(tile)
-        )
-        active += over_positions(inside, view.inner).sum(0)
-        if not flat:
-            square += _derivative_square(activation, tile, one, scratch)
+    run = run if view.data.data_ptr() == x.data_ptr() and computable(x) is x else None
+    low, high = _open_interval(tails(activation, threshold), computing_dtype(x))
+    counts, square = zip(*(_tiled(activation, tiling, low, high, run) for tiling in tilings(view)), strict=True)
+    active = sum(counts[1:], counts[0]).sum(0).cpu().numpy()
     elements = x.numel() // view.channels
-    saturated = elements - active.cpu().numpy().round().astype(np.int64)
-    if flat:
-        square = _LINEAR_PIECES[activation.kind](activation) ** 2 * float(active.sum())
-    return ActivationSums(activation.kind, elements, saturated, square)
+    saturated = elements - active.round().astype(np.int64)
+    slope = _LINEAR_PIECES.get(activation.kind)
+    total = sum(square) if slope is None else slope(activation) ** 2 * float(active.sum())
+    return ActivationSums(activation.kind, elements, saturated, total), run is not None
+
+
+def _tiled(
+    activation: Activation, tiling: Tiling, low: float, high: float, run: Callable[[Tensor], object] | None
+) -> tuple[Tensor, float]:
+    """How many values lie between the tails, (N, C) in float64; the sum of squared derivatives where one is needed."""
+    inside, square, scratch = tiling.sums(), 0.0, Scratch()
+    one = inside.new_ones(1)
+    for where, tile in tiling:
+        ones, buffer = one.expand(tile.shape), scratch.like(tile)
+        torch.sum(aten.hardtanh_backward.grad_input(ones, tile, low, high, grad_input=buffer), 1, out=inside[where])
+        if activation.kind not in _LINEAR_PIECES:
+            slope = _DERIVATIVES[activation.kind](activation, tile, ones, buffer)
+            square += float(torch.linalg.vector_norm(slope)) ** 2
+        if run is not None:
+            run(tile)
+    return tiling.table(inside), square
 
 
 # Kinds whose derivative is one constant inside the tails and 0 in them.
@@ -149,11 +168,6 @@ def _open_interval(edges: Tails, dtype: torch.dtype) -> tuple[float, float]:
     if not edges.closed:
         low, high = np.nextafter(low, kind(-np.inf)), np.nextafter(high, kind(np.inf))
     return float(low), float(high)
-
-
-def _derivative_square(activation: Activation, tile: Tensor, one: Tensor, scratch: Scratch) -> float:
-    slope = _DERIVATIVES[activation.kind](activation, tile, one.expand(tile.shape), scratch.like(tile))
-    return float(torch.linalg.vector_norm(slope)) ** 2
 
 
 def _sigmoid_derivative(x: Tensor, scale: float, out: Tensor) -> Tensor:

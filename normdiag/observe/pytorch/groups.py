@@ -10,15 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from normdiag.observe.pytorch.norms import NormCall
-from normdiag.observe.pytorch.reductions import (
-    Scratch,
-    View,
-    abs_max,
-    channel_table,
-    over_positions,
-    row_moments,
-    tiles,
-)
+from normdiag.observe.pytorch.reductions import TILE, Scratch, abs_max, channel_table, computable, row_moments
 from normdiag.records import GroupSums
 
 
@@ -33,15 +25,16 @@ def group_sums(call: NormCall) -> GroupSums | None:
 
 def feature_groups(x: Tensor, features: int, *, centred: bool) -> GroupSums:
     """Groups of `features` trailing elements; their variance, or mean square if not `centred`."""
-    view = View(x.reshape(1, -1, features), inner=True)
+    rows = x.reshape(-1, features)
     squares = x.new_zeros(features, dtype=torch.float64)
     spreads: list[NDArray[np.float64]] = []
     largest, scratch = 0.0, Scratch()
-    for _, tile in tiles(view):
-        mean, var = row_moments(tile[0])
+    for part in torch.split(rows, max(1, TILE // (4 * features))):
+        tile = computable(part)
+        mean, var = row_moments(tile)
         spreads.append(var if centred else var + mean * mean)
-        squares += over_positions(torch.mul(tile, tile, out=scratch.like(tile)), inner=True)[0]
-        largest = _larger(largest, abs_max(tile))
+        squares += torch.mul(tile, tile, out=scratch.like(tile)).sum(0)
+        largest = float(np.maximum(largest, abs_max(tile)))  # which keeps NaN, unlike max()
     return GroupSums.of(
         np.concatenate(spreads),
         squares.cpu().numpy(),
@@ -64,7 +57,3 @@ def channel_groups(x: Tensor, groups: int) -> GroupSums:
         channel_count=samples * table.positions,
         abs_max=abs_max(x),
     )
-
-
-def _larger(a: float, b: float) -> float:
-    return float(np.maximum(a, b))  # keeps NaN, unlike max()

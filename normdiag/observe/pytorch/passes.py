@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from torch import Tensor
@@ -16,6 +16,8 @@ from normdiag.observe.pytorch.norms import NormCall
 from normdiag.observe.pytorch.reductions import channel_table
 from normdiag.records import ActivationSums, ChannelSums, LayerEvidence, NormLayer
 
+Run = Callable[[Tensor], object]
+
 
 class Listener(Protocol):
     """Sees every well-formed call before it runs. `norm` may return the output to use in place of the call's own."""
@@ -23,8 +25,12 @@ class Listener(Protocol):
     def norm(self, name: str, call: NormCall) -> Tensor | None:
         """A normalization is about to run."""
 
-    def activation(self, name: str, activation: Activation, x: Tensor, axis: int) -> None:
-        """An activation is about to run on x, with its units on `axis`."""
+    def activation(self, name: str, activation: Activation, x: Tensor, axis: int, run: Run | None) -> bool:
+        """An activation is about to run on x, with its units on `axis`. True if it was run, by `run` on all of x."""
+
+
+def _not_counted(*_: object) -> bool:
+    return False
 
 
 class DeployedPass:
@@ -43,10 +49,11 @@ class DeployedPass:
             self.found[name] = call.layer(name)
         self._add(name, _deployed_evidence(call))
 
-    def activation(self, name: str, activation: Activation, x: Tensor, axis: int) -> None:
+    def activation(self, name: str, activation: Activation, x: Tensor, axis: int, run: Run | None) -> bool:
         """Saturation and derivatives."""
-        sums = activation_sums(activation, x, axis, self._threshold)
+        sums, done = activation_sums(activation, x, axis, self._threshold, run)
         self.activations[name] = self.activations[name] + sums if name in self.activations else sums
+        return done
 
     def _add(self, name: str, evidence: LayerEvidence) -> None:
         self.layers[name] = self.layers[name] + evidence if name in self.layers else evidence
@@ -76,8 +83,7 @@ class BatchPass:
         self.layers[name] = self.layers[name] + evidence if name in self.layers else evidence
         return call.with_statistics(Statistics(*table.moments())) if call.kind == "batch_norm" else None
 
-    def activation(self, name: str, activation: Activation, x: Tensor, axis: int) -> None:
-        """Only counted as deployed."""
+    activation = staticmethod(_not_counted)
 
 
 class TrialPass:
@@ -92,8 +98,7 @@ class TrialPass:
         chosen = self._statistics.get(name)
         return None if chosen is None or call.kind != "batch_norm" else call.with_statistics(chosen)
 
-    def activation(self, name: str, activation: Activation, x: Tensor, axis: int) -> None:
-        """Not counted."""
+    activation = staticmethod(_not_counted)
 
 
 def _deployed_evidence(call: NormCall) -> LayerEvidence:

@@ -43,6 +43,37 @@ class View:
 
 
 @dataclass(frozen=True, eq=False)
+class Tiling:
+    """A View with its positions cut into `pieces` of p: rows (N * pieces, p, C), or (N * C * pieces, p) if planar.
+
+    A tile is `step` rows. Sums over p are put together by `table`.
+    """
+
+    rows: Tensor
+    samples: int
+    channels: int
+    pieces: int
+    step: int
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
+        """Every tile in computing precision, with the rows that it covers."""
+        for start in range(0, len(self.rows), self.step):
+            where = slice(start, start + self.step)
+            yield where, computable(self.rows[where])
+
+    def sums(self) -> Tensor:
+        """Room for one sum per row and channel: (rows, C), or (rows,) if planar."""
+        shape = (len(self.rows), *self.rows.shape[2:])
+        return self.rows.new_empty(shape, dtype=computing_dtype(self.rows))
+
+    def table(self, sums: Tensor) -> Tensor:
+        """The sums as (N, C) in float64."""
+        if sums.dim() == 2:
+            return sums.view(self.samples, self.pieces, self.channels).sum(1, dtype=torch.float64)
+        return sums.view(self.samples, self.channels, self.pieces).sum(2, dtype=torch.float64)
+
+
+@dataclass(frozen=True, eq=False)
 class Table:
     """Per sample and channel, (N, C) in float64: the sums of (x - shift) and (x - shift)^2 over P positions."""
 
@@ -96,28 +127,36 @@ def channel_view(x: Tensor, axis: int) -> View:
     return View(x.flatten(2), inner=False)
 
 
-def tiles(view: View) -> Iterator[tuple[slice, Tensor]]:
-    """Pieces of at most TILE bytes in computing precision, each with the samples that it covers."""
-    data, axis = view.data, 1 if view.inner else 2
-    per_position = view.channels * data.element_size()
-    rows = max(1, TILE // max(per_position, 1))
-    step = max(1, rows // max(view.positions, 1))
-    for start in range(0, data.shape[0], step):
-        block = data[start : start + step]
-        for piece in torch.split(block, rows, axis) if rows < view.positions else (block,):
-            yield slice(start, start + step), computable(piece)
+def tilings(view: View) -> Iterator[Tiling]:
+    """The whole of a view: one tiling, or two where its positions do not divide into pieces."""
+    size = torch.empty(0, dtype=computing_dtype(view.data)).element_size()
+    # Planar rows are short as they are; they are cut only to keep long float32 sums exact.
+    row = view.positions * size * (view.channels if view.inner else 1)
+    wanted = max(1, -(-row // TILE))
+    pieces = next((k for k in range(wanted, 4 * wanted) if view.positions % k == 0), wanted)
+    whole = view.positions - view.positions % pieces
+    yield _tiling(view, 0, whole, pieces)
+    if whole < view.positions:
+        yield _tiling(view, whole, view.positions, 1)
+
+
+def _tiling(view: View, start: int, stop: int, pieces: int) -> Tiling:
+    axis, piece = 1 if view.inner else 2, (stop - start) // pieces
+    part = view.data if stop - start == view.positions else view.data.narrow(axis, start, stop - start)
+    shape = (-1, piece, view.channels) if view.inner else (-1, piece)
+    rows = part.reshape(shape)
+    size = computing_dtype(rows).itemsize * piece * (view.channels if view.inner else 1)
+    return Tiling(rows, view.data.shape[0], view.channels, pieces, max(1, TILE // max(1, size)))
+
+
+def computing_dtype(x: Tensor) -> torch.dtype:
+    """float64 for float64, float32 for everything else."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 def computable(x: Tensor) -> Tensor:
-    """Half precision and integers as float32; float32 and float64 as they are."""
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()
-
-
-def over_positions(tile: Tensor, inner: bool) -> Tensor:
-    """The sum (n, C) of a tile. For inner tiles a product with ones: the fastest strided sum there is on a CPU."""
-    if not inner:
-        return tile.sum(2)
-    return torch.bmm(tile.new_ones(tile.shape[0], 1, tile.shape[1]), tile)[:, 0]
+    """x in computing precision; itself where it already is."""
+    return x.to(computing_dtype(x))
 
 
 class Scratch:
@@ -135,21 +174,24 @@ class Scratch:
 
 
 def _sums(view: View) -> tuple[Floats, Floats]:
-    shape = (view.data.shape[0], view.channels)
-    total = view.data.new_zeros(shape, dtype=torch.float64)
-    square = torch.zeros_like(total)
+    """The sums of x and x^2, (N, C) each."""
     scratch = Scratch()
-    for samples, tile in tiles(view):
-        total[samples] += over_positions(tile, view.inner)
-        square[samples] += _squares(tile, view.inner, scratch)
+    parts = [_sums_of(tiling, scratch) for tiling in tilings(view)]
+    total, square = (sum(each[1:], each[0]) for each in zip(*parts, strict=True))
     return total.cpu().numpy(), square.cpu().numpy()
 
 
-def _squares(tile: Tensor, inner: bool, scratch: Scratch) -> Tensor:
-    if inner:
-        return over_positions(torch.mul(tile, tile, out=scratch.like(tile)), inner)
-    norm: Tensor = torch.linalg.vector_norm(tile, dim=2)
-    return norm.double().square_()
+def _sums_of(tiling: Tiling, scratch: Scratch) -> tuple[Tensor, Tensor]:
+    total, square = tiling.sums(), tiling.sums()
+    if tiling.rows.dim() == 3:
+        for where, tile in tiling:
+            torch.sum(tile, 1, out=total[where])
+            torch.sum(torch.mul(tile, tile, out=scratch.like(tile)), 1, out=square[where])
+        return tiling.table(total), tiling.table(square)
+    for where, tile in tiling:  # contiguous positions: the norm is as fast as the sum
+        torch.sum(tile, 1, out=total[where])
+        torch.linalg.vector_norm(tile, dim=1, out=square[where])
+    return tiling.table(total), tiling.table(square.double().square_())
 
 
 def _shifted_sums(view: View, channels: NDArray[np.intp], shift: Floats) -> tuple[Floats, Floats]:

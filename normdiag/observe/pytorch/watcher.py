@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from normdiag.models.pytorch.layers import class_name, named_modules, norm_kind
-from normdiag.observe.pytorch.activations import ACTIVATION_FUNCTIONS, ACTIVATION_MODULES, parse_activation
+from normdiag.observe.pytorch.activations import ACTIVATION_FUNCTIONS, ACTIVATION_MODULES, is_inplace, parse_activation
 from normdiag.observe.pytorch.lookalikes import lookalike_call, output_under
 from normdiag.observe.pytorch.modes import seeing
 from normdiag.observe.pytorch.norms import NATIVE_NORMS, NORM_FUNCTIONS, NormCall
@@ -89,7 +90,7 @@ class Watcher:
     def _call(self, listener: Listener, key: Any, function: Function, args: Arguments, kwargs: Keywords) -> Any:
         output = None
         if key in ACTIVATION_FUNCTIONS:
-            self._activation(listener, key, args, kwargs)
+            output = self._activation(listener, key, function, args, kwargs)
         elif parser := NORM_FUNCTIONS.get(key) or NATIVE_NORMS.get(key):
             output = self._norm(listener, parser, args, kwargs)
         if key in _CHANNELS_FIRST or key in _CHANNELS_LAST:
@@ -116,17 +117,23 @@ class Watcher:
         frame.normalized |= owner == frame.path
         return owner or class_name(frame.module) if frame.module is not None else owner
 
-    def _activation(self, listener: Listener, key: Any, args: Arguments, kwargs: Keywords) -> None:
+    def _activation(
+        self, listener: Listener, key: Any, function: Function, args: Arguments, kwargs: Keywords
+    ) -> Tensor | None:
+        """The output, where the listener has run the activation itself, in place."""
         parsed = parse_activation(ACTIVATION_FUNCTIONS[key], args, kwargs)
         if parsed is None:
-            return
+            return None
         frame = self._scope.frame
         activation, x = parsed
         if isinstance(frame.module, ACTIVATION_MODULES):
             name = self._scope.caller.numbered(frame.path or class_name(frame.module))
         else:
             name = frame.functional(activation.kind)
-        listener.activation(name, activation, x, self._unit_axis(x))
+        run = None
+        if args and is_inplace(key, args, kwargs):
+            run = functools.partial(_on_tile, function, args[1:], kwargs)
+        return x if listener.activation(name, activation, x, self._unit_axis(x), run) else None
 
     def _unit_axis(self, x: Tensor) -> int:
         if x.dim() <= 2:
@@ -143,3 +150,7 @@ class Watcher:
             return None
         replaced = listener.norm(frame.path or class_name(frame.module), call)
         return None if replaced is None else output_under(call, output, replaced)
+
+
+def _on_tile(function: Function, rest: Arguments, kwargs: Keywords, tile: Tensor) -> None:
+    function(tile, *rest, **kwargs)
