@@ -105,9 +105,10 @@ def peak_memory(kind: str, path: Path, batch: int, image: int) -> float:
 
 def memory_probe(kind: str, path: Path, batch: int, image: int) -> float:
     """Run in this process, and return by how many MB the peak grew over the interpreter with its libraries."""
-    import normdiag.observe.onnx  # noqa: F401
     import onnx  # noqa: F401
     import onnxruntime  # noqa: F401
+
+    import normdiag.observe.onnx  # noqa: F401
 
     before = _peak()
     run = (plain_run if kind == "plain" else observed_run)(path, _images(batch, image))

@@ -65,7 +65,8 @@ def with_free_batch(proto: Any, size: int) -> Any:
     for each in graph.input:
         each.type.tensor_type.shape.dim[0].dim_param = SYMBOL
     for each in graph.output:
-        each.type.tensor_type.ClearField("shape")
+        if each.type.tensor_type.HasField("shape"):  # clearing what is not there would declare a type of none
+            each.type.tensor_type.ClearField("shape")
     del graph.value_info[:]
     _free_reshapes(graph, size)
     return freed
