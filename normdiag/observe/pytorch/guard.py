@@ -21,8 +21,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
     Buffers that a forward writes to or replaces are put back.
     """
     devices = sorted({value.device.index or 0 for value in model.parameters() if value.device.type == "cuda"})
-    flags = [(module, module.training) for module in model.modules()]
-    buffers = [(module, dict(module._buffers)) for module in model.modules()]
+    flags = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
+    buffers = [(module, _buffers(module)) for module in model.modules()]
     values = [(value, value._version, value.detach().clone()) for value in model.buffers()]
     with torch.no_grad(), torch.random.fork_rng(devices), _eager():
         torch.manual_seed(SEED)
@@ -46,9 +46,17 @@ def _restore(buffers: list[tuple[nn.Module, dict[str, Any]]], values: list[tuple
         if value._version != version:
             value.copy_(copy)
     for module, before in buffers:
-        now = module._buffers
-        if any(now.get(name) is not value for name, value in before.items()):
-            now.update(before)
+        now = _buffers(module)
+        for name in now.keys() - before.keys():
+            delattr(module, name)
+        for name, value in before.items():
+            if name not in now or now[name] is not value:
+                setattr(module, name, value)
+
+
+def _buffers(module: nn.Module) -> dict[str, Any]:
+    scripted = isinstance(module, torch.jit.ScriptModule)  # whose _buffers leave out what is None
+    return dict(module.named_buffers(recurse=False)) if scripted else dict(module._buffers)
 
 
 def _eager() -> Any:

@@ -26,6 +26,7 @@ from normdiag.observe.pytorch.watcher import LayoutError, Watcher
 from normdiag.records import Batch, Evidence, LayerEvidence, Model, NormLayer
 
 NOT_RUN = "did not run on this data"
+NOT_SEEN = "was not seen to run: TorchScript may have merged it into other operators"
 
 
 class TorchRunner:
@@ -64,7 +65,8 @@ class TorchRunner:
         ran = [_completed(self._static.get(name), layer) for name, layer in self._found.items()]
         idle = [layer for name, layer in self._static.items() if name not in self._found]
         if self._found:
-            idle = [replace(layer, notes=(*layer.notes, NOT_RUN)) for layer in idle]
+            note = NOT_SEEN if self._watcher.scripted else NOT_RUN
+            idle = [replace(layer, notes=(*layer.notes, note)) for layer in idle]
         return (*ran, *idle)
 
     def observe(self, batch: Batch) -> Evidence:
@@ -119,7 +121,7 @@ class TorchRunner:
         by_stride = memory_format == torch.contiguous_format
         with memory_kept(), untouched(self._module):
             try:
-                with self._watcher.watching(listener, by_stride=by_stride):
+                with self._watcher.watching(listener, batch.size, by_stride=by_stride):
                     output = self._module(*args, **kwargs)
             except Exception as error:
                 if not by_stride and isinstance(error, (RuntimeError, LayoutError)):
@@ -146,6 +148,10 @@ def _completed(static: NormLayer | None, seen: NormLayer) -> NormLayer:
     """What the module says, filled in with what its call said where the module does not know (TorchScript)."""
     if static is None:
         return seen
+    if (
+        static.class_name == "Module"
+    ):  # of a torch.export program: it holds the parameters and knows nothing of their use
+        return replace(seen, origin="module", num_batches_tracked=static.num_batches_tracked)
     missing = {
         name: getattr(seen, name)
         for name in ("eps", "momentum", "channels", "groups", "normalized_rank")

@@ -18,6 +18,7 @@ from normdiag.observe.pytorch.modes import seeing
 from normdiag.observe.pytorch.norms import NATIVE_NORMS, NORM_FUNCTIONS, NormCall
 from normdiag.observe.pytorch.passes import Listener
 from normdiag.observe.pytorch.scope import Frame, Scope
+from normdiag.observe.pytorch.scripted import Disguises
 
 aten = torch.ops.aten
 Function = Callable[..., Any]
@@ -57,14 +58,18 @@ class Watcher:
         """Take the names of a model's modules as they are now."""
         self._scope = Scope(model)
         self._norms = {path: kind for path, module in named_modules(model) if (kind := norm_kind(module))}
-        self._scripted = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
+        self.scripted = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
         self._busy = False
         self._features_last: bool | None = None
+        self._disguises = Disguises(1)
 
     @contextmanager
-    def watching(self, listener: Listener, *, by_stride: bool) -> Iterator[None]:
-        """Report to `listener` all that runs inside. LayoutError is raised for strides by hand, unless `by_stride`."""
-        self._busy, self._features_last = False, None
+    def watching(self, listener: Listener, samples: int, *, by_stride: bool) -> Iterator[None]:
+        """Report to `listener` all that runs inside, on a batch of that many samples.
+
+        LayoutError is raised for strides by hand, unless `by_stride`.
+        """
+        self._busy, self._features_last, self._disguises = False, None, Disguises(samples)
 
         def handle(key: Any, function: Function, args: Arguments, kwargs: Keywords) -> Any:
             if self._busy:
@@ -84,7 +89,7 @@ class Watcher:
             finally:
                 self._busy = False
 
-        with self._scope.followed(leave), seeing(handle, scripted=self._scripted):
+        with self._scope.followed(leave), seeing(handle, scripted=self.scripted):
             yield
 
     def _call(self, listener: Listener, key: Any, function: Function, args: Arguments, kwargs: Keywords) -> Any:
@@ -96,17 +101,22 @@ class Watcher:
         if key in _CHANNELS_FIRST or key in _CHANNELS_LAST:
             self._features_last = key in _CHANNELS_LAST
         if output is None:
-            return function(*args, **kwargs)
+            output = function(*args, **kwargs)
+            self._disguises.note(key, args, output)
+            return output
         return (output, output.new_empty(0), output.new_empty(0)) if key in NATIVE_NORMS else output
 
     def _norm(self, listener: Listener, parse: Callable[..., NormCall], args: Arguments, kw: Keywords) -> Tensor | None:
         """The output to use in place of the function's, or None."""
         try:
-            call = parse(*args, **kw)
+            plain = parse(*args, **kw)
+            call = self._disguises.undone(plain)
             known = call.well_formed
         except (TypeError, AttributeError):  # wrong arguments: the function itself says so best
             return None
         output = listener.norm(self._norm_name(call), call) if known else None
+        if call is not plain:
+            return None
         return call.without_update() if output is None and call.updates else output
 
     def _norm_name(self, call: NormCall) -> str:
