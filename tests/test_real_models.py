@@ -11,6 +11,7 @@ import pytest
 
 import normdiag
 from normdiag import DataOptions, Report
+from normdiag.errors import UsageError
 from normdiag.metrics import measure_drift
 from normdiag.records import ChannelSums
 from tests.nets.resnet20 import batch_norm_tables, load_resnet20, prepare
@@ -69,7 +70,6 @@ def test_a_batch_norm_with_computed_parameters_is_named_and_not_analysed(real: R
         ("ultraface/version-slim-320_simplified.onnx", DataOptions(batch_size=2, max_samples=2)),
         ("magika/standard_v3_3.onnx", DataOptions(batch_size=4, max_samples=8)),
         ("magika/dense_v4_top_20230910.onnx", DataOptions(batch_size=4, max_samples=8)),
-        ("gtcrn/stream_onnx_models_gtcrn_simple.onnx", DataOptions(batch_size=1, max_samples=2)),
         ("basic_pitch/nmp.onnx", DataOptions(batch_size=2, max_samples=4)),
     ],
 )
@@ -79,6 +79,11 @@ def test_every_onnx_file_runs_on_random_data_and_says_so(file: str, options: Dat
     assert report.data.random
     assert report.data.samples == options.max_samples
     assert not [finding for finding in report.findings if finding.rule.startswith(("ND3", "ND4"))]
+
+
+def test_a_streaming_model_whose_inputs_share_no_sample_axis_is_told_so(real: Real) -> None:
+    with pytest.raises(UsageError, match="first axes"):
+        normdiag.inspect(real("gtcrn/stream_onnx_models_gtcrn_simple.onnx"), data=["random"])
 
 
 @pytest.fixture(scope="module")
