@@ -23,7 +23,7 @@ def drift(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
     that drift only because of one before are counted, not named. Where own drift could not be measured, the first is
     named.
 
-    How to fix it: if the first layer is named, check the preprocessing before anything else. If a later one, its
+    How to fix it: if the first layer alone is named, check the preprocessing before anything else. If a later one, its
     statistics do not belong to its weights: averaged weights, a wrong checkpoint, fine-tuning with frozen statistics.
     Recalibrate on training data, and measure the accuracy before and after.
 
@@ -39,10 +39,11 @@ def drift(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
     causes = causes or drifting[:1]
     for index, each in enumerate(causes):
         inherited = len(drifting) - len(causes) if index == 0 else 0
-        yield _draft(each, inherited, first=each is measured[0], surely=surely)
+        alone_at_the_input = each is measured[0] and len(causes) == 1
+        yield _draft(each, inherited, preprocessing=alone_at_the_input, surely=surely)
 
 
-def _draft(metrics: LayerMetrics, inherited: int, *, first: bool, surely: bool) -> Draft:
+def _draft(metrics: LayerMetrics, inherited: int, *, preprocessing: bool, surely: bool) -> Draft:
     value = metrics.drift
     assert value is not None  # only layers with a measured drift come here
     name = metrics.layer.name
@@ -52,7 +53,7 @@ def _draft(metrics: LayerMetrics, inherited: int, *, first: bool, surely: bool) 
         message=f"{name}: stored statistics are off by {value.corrected:.3g} ± {value.se:.2g} "
         f"standard deviations{others}",
         remedy="Check that the input is prepared as in training (scale, mean, std, channel order)."
-        if first
+        if preprocessing
         else "Recalibrate the statistics on training data; check that the buffers belong to these weights.",
         evidence={
             "drift": value.rms,

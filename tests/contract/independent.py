@@ -1,4 +1,4 @@
-"""The same numbers by another road: whole activations in float64, statistics by numpy, no sums and no hooks of normdiag."""
+"""The same numbers by another road: whole activations in float64, statistics by numpy, nothing of normdiag."""
 
 from __future__ import annotations
 

@@ -128,7 +128,11 @@ def test_pytorch_and_onnx_agree(name: str, samples: Path) -> None:
     torch_report, onnx_report = (report_of(backend, name, samples) for backend in BACKENDS)
     assert len(torch_report.layers) == len(onnx_report.layers)
     for a, b in zip(torch_report.layers, onnx_report.layers, strict=True):
-        assert (a.layer.kind, a.layer.channels, a.layer.eps) == (b.layer.kind, b.layer.channels, pytest.approx(b.layer.eps))
+        assert (a.layer.kind, a.layer.channels, a.layer.eps) == (
+            b.layer.kind,
+            b.layer.channels,
+            pytest.approx(b.layer.eps),
+        )
         assert a.calls == b.calls
         assert (a.drift is None) == (b.drift is None)
         for x, y in ((a.drift, b.drift), (a.own, b.own)):
@@ -159,9 +163,7 @@ def test_any_split_into_batches_gives_the_same_drift_as_deployed(backend: str, s
     data = [str(samples / "digits.npz")]
     load = LoadOptions(arch=f"{samples / 'net.py'}:DigitsCNN") if backend == "pytorch" else None
     suffix = "pt" if backend == "pytorch" else "onnx"
-    other = normdiag.inspect(
-        samples / f"digits_cnn.{suffix}", data=data, data_options=other_options, load_options=load
-    )
+    other = normdiag.inspect(samples / f"digits_cnn.{suffix}", data=data, data_options=other_options, load_options=load)
     for a, b in zip(whole.layers, other.layers, strict=True):
         assert a.drift is not None
         assert b.drift is not None

@@ -195,7 +195,9 @@ def test_nd301_points_to_the_preprocessing_where_the_first_layer_is_off() -> Non
 
 
 def test_nd301_names_every_cause() -> None:
-    assert [f.layer for f in found("ND301", report(row("a", 1.0, 1.0), row("b", 1.0, 1.0)))] == ["a", "b"]
+    findings = found("ND301", report(row("a", 1.0, 1.0), row("b", 1.0, 1.0)))
+    assert [finding.layer for finding in findings] == ["a", "b"]
+    assert all("Recalibrate" in finding.remedy for finding in findings), "no input pipeline spoils two layers' own"
 
 
 def test_nd301_names_the_first_where_own_drift_is_unknown_or_small() -> None:
