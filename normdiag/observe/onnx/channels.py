@@ -43,7 +43,7 @@ class ChannelWatch:
 
     def lost_digits(self, values: Values) -> bool:
         """Whether the data's mean was so large beside its variance that unshifted sums lost digits."""
-        if self.shift is not None:
+        if self.shift is not None or values[self.mean].dtype == np.float64:
             return False
         mean = values[self.mean].astype(np.float64).mean(0)
         variance = values[self.square].astype(np.float64).mean(0) - mean * mean

@@ -121,7 +121,7 @@ class WatchedPass:
         while True:
             graph, session = self._ready or self._prepared()
             values = session.run((*self._outputs, *graph.outputs), feed)
-            lost = {watch.site.layer.name for watch in graph.channels if watch.lost_digits(values)}
+            lost = {watch.site.layer.name for watch in graph.channels if watch.lost_digits(values)} - self._shifted
             if not lost:
                 return graph, values
             self._shifted |= lost

@@ -261,3 +261,11 @@ def test_a_norm_in_a_branch_is_said_not_to_be_watched(tmp_path: Path) -> None:
     run = runner(path)
     assert "bn" not in run.observe(Batch((data(),))).layers
     assert any("not watched" in note and "bn" in note for note in run.notes)
+
+
+@pytest.mark.parametrize("rank", [2, 3, 4])
+def test_a_mean_far_from_zero_at_every_rank(rank: int, tmp_path: Path) -> None:
+    x = (data(rank) + 500).astype(np.float32)
+    layer = runner(two_norms(tmp_path, rank)).observe(Batch((x,))).layers["bn1"]
+    assert_sums(layer.deployed, x, norm_weights(4, "bn1")["bn1.mean"], 1e-6)
+    assert_sums(layer.own, x, norm_weights(4, "bn1")["bn1.mean"], 1e-6)
