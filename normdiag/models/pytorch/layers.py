@@ -95,7 +95,7 @@ def _kind_by_name(name: str, module: nn.Module) -> NormKind | None:
 
 def _layer(path: str, module: nn.Module, kind: NormKind) -> NormLayer:
     gamma, beta = _array(module, "weight"), _array(module, "bias")
-    tracked = tensor(module, "num_batches_tracked")
+    tracked = _array(module, "num_batches_tracked")
     eps = eps_of(module)
     if eps is None and isinstance(module, nn.RMSNorm) and gamma is not None:
         eps = float(torch.finfo(module.weight.dtype).eps)  # what torch.rms_norm takes for eps=None
@@ -110,7 +110,7 @@ def _layer(path: str, module: nn.Module, kind: NormKind) -> NormLayer:
         beta=beta,
         running_mean=_array(module, "running_mean"),
         running_var=_array(module, "running_var"),
-        num_batches_tracked=int(tracked) if tracked is not None and tracked.numel() == 1 else None,
+        num_batches_tracked=int(tracked) if tracked is not None and tracked.size == 1 else None,
         training=bool(module.training),
         groups=getattr(module, "num_groups", None) if kind == "group_norm" else None,
         normalized_rank=_normalized_rank(module, gamma) if kind in ("layer_norm", "rms_norm") else None,

@@ -124,9 +124,10 @@ def activation_sums(
     whether that was possible.
     """
     view = channel_view(x, axis)
-    run = run if view.data.data_ptr() == x.data_ptr() and computable(x) is x else None
+    parts = list(tilings(view))
+    run = run if computable(x) is x and all(_same_memory(part.rows, x) for part in parts) else None
     low, high = _open_interval(tails(activation, threshold), computing_dtype(x))
-    counts, square = zip(*(_tiled(activation, tiling, low, high, run) for tiling in tilings(view)), strict=True)
+    counts, square = zip(*(_tiled(activation, tiling, low, high, run) for tiling in parts), strict=True)
     active = sum(counts[1:], counts[0]).sum(0).cpu().numpy()
     elements = x.numel() // view.channels
     saturated = elements - active.round().astype(np.int64)
@@ -150,6 +151,10 @@ def _tiled(
         if run is not None:
             run(tile)
     return tiling.table(inside), square
+
+
+def _same_memory(a: Tensor, b: Tensor) -> bool:
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
 
 # Kinds whose derivative is one constant inside the tails and 0 in them.
