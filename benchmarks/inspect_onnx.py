@@ -1,6 +1,6 @@
 """Cost of observing an ONNX model: one observe() against two plain, optimized onnxruntime runs on the same batch.
 
-    python benchmarks/inspect_onnx.py [--batch 16] [--rounds 7] [--image 224] [net ...]
+    python -m benchmarks.inspect_onnx [--batch 16] [--rounds 7] [--image 224] [net ...]
 
 Both are timed in one process, in turn. The ratio is the median over the rounds of observe / (two plain runs). Peak
 memory is that of a fresh process for each, above what it held before its first run.
@@ -44,7 +44,8 @@ class Cost:
 def export(name: str, path: Path, image: int) -> None:
     """Write a net of nets.py as ONNX with a free batch dimension and its BatchNorm layers still there."""
     import torch
-    from nets import NETS, calibrated
+
+    from benchmarks.nets import NETS, calibrated
 
     torch.manual_seed(0)
     net = calibrated(NETS[name]()) if name != "vit_b" else NETS[name]().eval()
@@ -98,7 +99,18 @@ def compare(name: str, path: Path, batch: int, image: int, rounds: int) -> Cost:
 
 def peak_memory(kind: str, path: Path, batch: int, image: int) -> float:
     """Peak resident memory in MB of a fresh process that runs a few batches."""
-    command = [sys.executable, __file__, "--memory", kind, "--batch", str(batch), "--image", str(image), str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.inspect_onnx",
+        "--memory",
+        kind,
+        "--batch",
+        str(batch),
+        "--image",
+        str(image),
+        str(path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
