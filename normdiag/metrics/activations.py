@@ -38,4 +38,5 @@ def _measure(name: str, sums: ActivationSums) -> ActivationMetrics:
         mean_squared_derivative=sums.derivative_square / values,
         units=units,
         dead_units=int(np.count_nonzero(sums.saturated == sums.elements)) if sums.elements else 0,
+        final=sums.final,
     )

@@ -96,13 +96,15 @@ class GroupSums:
 class ActivationSums:
     """One activation: `saturated` (U,) counts, per unit, the values outside the responsive range, of `elements` each.
 
-    `derivative_square` is the sum of f'(x)^2 over all U * elements values. A unit is a channel or feature.
+    `derivative_square` is the sum of f'(x)^2 over all U * elements values. A unit is a channel or feature. `final`
+    marks an activation whose output is the model's.
     """
 
     kind: str
     elements: int
     saturated: Counts
     derivative_square: float
+    final: bool = False
 
     def __add__(self, other: ActivationSums) -> ActivationSums:
         a, b = (self, other) if len(self.saturated) == len(other.saturated) else (self.pooled(), other.pooled())
@@ -111,12 +113,13 @@ class ActivationSums:
             a.elements + b.elements,
             a.saturated + b.saturated,
             a.derivative_square + b.derivative_square,
+            a.final or b.final,
         )
 
     def pooled(self) -> ActivationSums:
         """All units as one: the only common ground of batches whose number of units differs."""
         total = self.saturated.sum(keepdims=True)
-        return ActivationSums(self.kind, self.elements * len(self.saturated), total, self.derivative_square)
+        return ActivationSums(self.kind, self.elements * len(self.saturated), total, self.derivative_square, self.final)
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class LayerMetrics:
 class ActivationMetrics:
     """One activation. For ReLU-like kinds the saturated fraction is the inactive one: half is normal.
 
-    `dead_units` counts the units that were saturated on every value seen.
+    `dead_units` counts the units that were saturated on every value seen. `final`: its output is the model's.
     """
 
     name: str
@@ -105,6 +105,7 @@ class ActivationMetrics:
     mean_squared_derivative: float
     units: int
     dead_units: int
+    final: bool = False
 
 
 @dataclass(frozen=True)

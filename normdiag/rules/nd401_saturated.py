@@ -21,8 +21,8 @@ def saturated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
     outgrown its weights' initial scale. Normalizing the input of the nonlinearity is the remedy that BatchNorm was
     made for.
 
-    What keeps it silent: the last activation of the network, which should be sure of itself; ReLU and its kin, where
-    half inactive is normal; random data.
+    What keeps it silent: an activation whose output is the model's own, which should be sure of itself; ReLU and its
+    kin, where half inactive is normal; random data.
 
     Why these limits: in the net of the BatchNorm paper's section 4.1 the last hidden layer is 48 % saturated where
     training stalls, 20 to 26 % where it has recovered, and at most 3 % with BatchNorm. So 40 % (limit `fraction`) is
@@ -34,8 +34,8 @@ def saturated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
     """
     if report.data is None or report.data.random:
         return
-    for each in report.activations[:-1]:
-        if each.kind in BOUNDED and each.saturated_fraction > limits["noted"]:
+    for each in report.activations:
+        if each.kind in BOUNDED and not each.final and each.saturated_fraction > limits["noted"]:
             yield Draft(
                 layer=each.name,
                 message=f"{each.name}: {100 * each.saturated_fraction:.0f} % of the {each.kind}'s values are saturated",

@@ -267,7 +267,7 @@ def relu(dead: int, name: str = "relu") -> ActivationMetrics:
 
 @pytest.mark.parametrize("kind", ["sigmoid", "tanh", "hard_sigmoid"])
 def test_nd401_fires_on_a_hidden_saturated_unit_bounded_on_both_sides(kind: str) -> None:
-    rows = (activation(kind, 0.8), activation("sigmoid", name="last"))
+    rows = (activation("relu", 0.9), activation(kind, 0.8))
     (finding,) = found("ND401", report(bn(), activations=rows))
     assert finding.layer == "act"
     assert "80 %" in finding.message
@@ -279,8 +279,8 @@ def test_nd401_grades_by_how_much_is_saturated() -> None:
         assert [f.severity for f in found("ND401", report(bn(), activations=rows))] == [severity] * bool(severity)
 
 
-def test_nd401_is_silent_for_the_last_activation_and_for_rectifiers() -> None:
-    rows = (activation("relu", 0.9), activation("sigmoid", 0.2), activation("sigmoid", 0.95))
+def test_nd401_is_silent_for_the_model_s_output_and_for_rectifiers() -> None:
+    rows = (activation("relu", 0.9), activation("sigmoid", 0.2), replace(activation("sigmoid", 0.95), final=True))
     assert not found("ND401", report(bn(), activations=rows))
 
 

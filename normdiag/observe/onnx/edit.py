@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 PREFIX = "normdiag/"
 # Operator sets from which on a reduction takes its axes as an input instead of an attribute.
 _AXES_INPUT = {"ReduceSum": 13}
+# Operators that keep the values of their first input.
+_SAME_VALUES = frozenset({"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
 _AXES_INPUT_OTHERS = 18
 _OVERRIDABLE_IR = 4  # since this version of the format an initializer that is an input too is only a default
 FLOAT, DOUBLE, BOOL, INT64 = 1, 11, 9, 7  # onnx.TensorProto.DataType
@@ -35,6 +37,14 @@ class GraphEdit:
         self._outputs = {output.name for output in proto.graph.output}
         self._count = 0
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+
+    def ends_in_output(self, name: str) -> bool:
+        """Whether a tensor of the original model is an output of it, perhaps after a change of shape or type."""
+        reached = {name}
+        for node in self.model.graph.node:
+            if node.op_type in _SAME_VALUES and node.input[0] in reached:
+                reached.update(node.output)
+        return not reached.isdisjoint(self._outputs)
 
     def node(self, op: str, *inputs: str, **attributes: Any) -> str:
         """Add a node with one output; returns the output's name."""

@@ -35,6 +35,7 @@ class ActivationWatch:
     derivative_square: str | None
     closed: bool
     slope: float
+    final: bool
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -51,7 +52,7 @@ class ActivationWatch:
             square = self.slope**2 * (elements * units - int(saturated.sum()))
         else:
             square = float(values[self.derivative_square].sum(dtype=np.float64))
-        return ActivationSums(self.site.kind, elements, saturated, square)
+        return ActivationSums(self.site.kind, elements, saturated, square, self.final)
 
     def _saturated(self, values: Values, units: int, elements: int) -> NDArray[np.int64]:
         if self.count is None:
@@ -91,7 +92,9 @@ def watch_activation(edit: GraphEdit, site: ActivationSite, kind: TensorType, th
         square = edit.output(_over_positions(edit, (slope * slope).name, rank, axis))
     shape = edit.output(edit.node("Shape", x))
     flat_slope = function.alpha if site.kind == "hard_sigmoid" else 1.0
-    return ActivationWatch(site, axis, shape, count, square, bounds.closed, flat_slope)
+    return ActivationWatch(
+        site, axis, shape, count, square, bounds.closed, flat_slope, edit.ends_in_output(site.output)
+    )
 
 
 def _selu_constants(site: ActivationSite) -> tuple[tuple[float, float], tuple[float, float]]:

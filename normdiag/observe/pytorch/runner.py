@@ -21,9 +21,9 @@ from normdiag.observe.protocol import Statistics
 from normdiag.observe.pytorch.guard import untouched
 from normdiag.observe.pytorch.memory import memory_kept
 from normdiag.observe.pytorch.passes import BatchPass, DeployedPass, Listener, TrialPass
-from normdiag.observe.pytorch.values import as_inputs, model_dtype, named_outputs
+from normdiag.observe.pytorch.values import as_inputs, model_dtype, named_outputs, tensors
 from normdiag.observe.pytorch.watcher import LayoutError, Watcher
-from normdiag.records import Batch, Evidence, LayerEvidence, Model, NormLayer
+from normdiag.records import ActivationSums, Batch, Evidence, LayerEvidence, Model, NormLayer
 
 NOT_RUN = "did not run on this data"
 NOT_SEEN = "was not seen to run: TorchScript may have merged it into other operators"
@@ -51,6 +51,7 @@ class TorchRunner:
         self._watcher = Watcher(self._module)
         self._static = {layer.name: layer for layer in module_layers(self._module)}
         self._found: dict[str, NormLayer] = {}
+        self._final: str | None = None
         self._dtype = model_dtype(self._module)
         # On a CPU convolutions and sums are faster with channels last; a model that minds is run as it was written.
         self._contiguous = self._device.type != "cpu"
@@ -79,7 +80,7 @@ class TorchRunner:
             batches=1,
             batch_size=batch.size,
             layers=deployed.layers,
-            activations=deployed.activations,
+            activations=_marked(deployed.activations, self._final),
         )
         if batch.size < 2 or not deployed.has_batch_norm:
             return evidence
@@ -127,6 +128,7 @@ class TorchRunner:
                 if not by_stride and isinstance(error, (RuntimeError, LayoutError)):
                     raise
                 raise InputError(self._explained(error, batch)) from error
+            self._final = self._watcher.final_activation(tensor for _, tensor in tensors(output))
             return listener, named_outputs(output)
 
     def _explained(self, error: Exception, batch: Batch) -> str:
@@ -158,6 +160,11 @@ def _completed(static: NormLayer | None, seen: NormLayer) -> NormLayer:
         if getattr(static, name) is None
     }
     return replace(static, **missing)
+
+
+def _marked(activations: Mapping[str, ActivationSums], final: str | None) -> dict[str, ActivationSums]:
+    """The activations, with the one whose output is the model's marked as such."""
+    return {name: replace(sums, final=name == final) for name, sums in activations.items()}
 
 
 def _with_own(layers: Mapping[str, LayerEvidence], own: Mapping[str, LayerEvidence]) -> dict[str, LayerEvidence]:

@@ -50,16 +50,17 @@ def _as_input(array: Array, dtype: torch.dtype, device: torch.device, memory_for
 
 def named_outputs(output: Any) -> dict[str, Array]:
     """Every tensor in a forward's return value, by keys, field names and positions joined with dots."""
-    return {name or "output": to_numpy(value) for name, value in _tensors(output, "", 0)}
+    return {name or "output": to_numpy(value) for name, value in tensors(output)}
 
 
-def _tensors(value: Any, name: str, depth: int) -> Iterator[tuple[str, Tensor]]:
+def tensors(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """The plain tensors in a forward's return value, and where they are in it."""
     if isinstance(value, Tensor):
         if not (value.is_sparse or value.is_quantized or value.is_complex() or value.is_meta):
             yield name, value
     elif depth < 8:  # deep enough for any model's output, and an end to one that contains itself
         for key, child in _children(value, name):
-            yield from _tensors(child, key, depth + 1)
+            yield from tensors(child, key, depth + 1)
 
 
 def _children(value: Any, name: str) -> Iterator[tuple[str, Any]]:

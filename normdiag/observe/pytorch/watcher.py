@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,8 +61,17 @@ class Watcher:
         self._norms = {path: kind for path, module in named_modules(model) if (kind := norm_kind(module))}
         self.scripted = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
         self._busy = False
+        self._last: tuple[str, Callable[[], Tensor | None]] = "", _nothing
         self._features_last: bool | None = None
         self._disguises = Disguises(1)
+
+    def final_activation(self, outputs: Iterable[Tensor]) -> str | None:
+        """The activation that ran last, if what it returned is one of the outputs of that forward."""
+        name, reference = self._last
+        result = reference()
+        if result is None:
+            return None
+        return name if any(output.data_ptr() == result.data_ptr() for output in outputs) else None
 
     @contextmanager
     def watching(self, listener: Listener, samples: int, *, by_stride: bool) -> Iterator[None]:
@@ -70,6 +80,7 @@ class Watcher:
         LayoutError is raised for strides by hand, unless `by_stride`.
         """
         self._busy, self._features_last, self._disguises = False, None, Disguises(samples)
+        self._last = "", _nothing
 
         def handle(key: Any, function: Function, args: Arguments, kwargs: Keywords) -> Any:
             if self._busy:
@@ -103,6 +114,8 @@ class Watcher:
         if output is None:
             output = function(*args, **kwargs)
             self._disguises.note(key, args, output)
+            if key in ACTIVATION_FUNCTIONS and isinstance(output, Tensor):
+                self._last = self._last[0], weakref.ref(output)
             return output
         return (output, output.new_empty(0), output.new_empty(0)) if key in NATIVE_NORMS else output
 
@@ -143,6 +156,7 @@ class Watcher:
         run = None
         if args and is_inplace(key, args, kwargs):
             run = functools.partial(_on_tile, function, args[1:], kwargs)
+        self._last = name, weakref.ref(x)
         return x if listener.activation(name, activation, x, self._unit_axis(x), run) else None
 
     def _unit_axis(self, x: Tensor) -> int:
@@ -160,6 +174,10 @@ class Watcher:
             return None
         replaced = listener.norm(frame.path or class_name(frame.module), call)
         return None if replaced is None else output_under(call, output, replaced)
+
+
+def _nothing() -> None:
+    """Like a reference to a tensor that is gone."""
 
 
 def _on_tile(function: Function, rest: Arguments, kwargs: Keywords, tile: Tensor) -> None:
