@@ -115,9 +115,9 @@ def _agree(proto: Any, candidate: Any, inputs: Sequence[GraphInput], setting: Se
     parts = [{each.name: _random(each, rng) for each in inputs} for _ in range(2)]
     whole = {each.name: np.concatenate([part[each.name] for part in parts]) for each in inputs}
     try:
+        at_once = Session(candidate, setting, optimize=False).run(names, whole)  # first: it is what may fail
         original = Session(proto, setting, optimize=False)
         one_by_one = [original.run(names, part) for part in parts]
-        at_once = Session(candidate, setting, optimize=False).run(names, whole)
     except InputError:
         return False
     return all(_same(at_once[name], [part[name] for part in one_by_one]) for name in names)
