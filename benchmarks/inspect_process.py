@@ -39,7 +39,7 @@ def write_models(onnx_file: Path, torch_file: Path) -> None:
     from benchmarks.inspect_onnx import export
     from benchmarks.nets import NETS
 
-    export("resnet50", onnx_file, 224)
+    export("resnet50", onnx_file, batch=16, image=224)
     weights = NETS["resnet50"]().state_dict()
     kept = {name: value for name, value in weights.items() if not name.startswith("layer4")}
     torch.save(kept | {"fill.weight": torch.randn(1000, 2975)}, torch_file)
