@@ -19,7 +19,7 @@ def memory_kept() -> Iterator[None]:
     """Inside, with glibc, tensors of up to 1 GB come from the heap, and so from memory that was freed just before.
 
     Otherwise every activation above 32 MB is mapped anew and paid for page by page when it is first written: on a CPU
-    that costs more than the normalization that writes it.
+    that costs more than the normalization that writes it. At the end, what is free goes back to the system.
     """
     libc = _glibc()
     if libc is None:
@@ -30,6 +30,7 @@ def memory_kept() -> Iterator[None]:
         yield
     finally:
         _set_thresholds(libc, _USUAL)
+        libc.malloc_trim(0)
 
 
 def _glibc() -> ctypes.CDLL | None:

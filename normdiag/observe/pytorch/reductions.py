@@ -21,7 +21,7 @@ from normdiag.observe.sums import SHIFT_RATIO, channel_sums
 from normdiag.records import ChannelSums
 
 Floats = NDArray[np.float64]
-TILE = 1 << 20  # bytes
+TILE = 4 << 20  # bytes
 LONGEST = 1 << 14  # positions in one float32 norm, whose error grows with them: 5e-7 here
 
 
