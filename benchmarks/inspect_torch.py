@@ -1,8 +1,10 @@
-"""What watching a PyTorch model costs: `python -m benchmarks.inspect_torch [--repeats 7] [net ...]`.
+"""What watching a PyTorch model costs: `python -m benchmarks.inspect_torch [--repeats 7] [--one-thread] [net ...]`.
 
 Time: one observe() (both passes, all sums, the gap) against the floor of one batch-statistics forward plus one eval
 forward of the bare model as a user would run it (NCHW), interleaved in one process; the median of the ratios. A model
 without BatchNorm has no pass B, so that its floor, two eval forwards, is twice what it needs.
+With --one-thread it is processor time of one thread, which other work on the machine hardly disturbs; with several
+threads, waiting for each other on busy cores is most of what the clock shows, of the floor as of the observation.
 Memory: peak of resident memory of a process that observes, against that of one that runs the floor.
 """
 
@@ -51,16 +53,16 @@ def measured(name: str) -> tuple[Callable[[], None], Callable[[], object]]:
     return lambda: floor(net, x), lambda: runner.observe(batch)
 
 
-def seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def seconds(run: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    start = clock()
     run()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def time_ratio(name: str, repeats: int) -> tuple[float, float]:
+def time_ratio(name: str, repeats: int, clock: Callable[[], float]) -> tuple[float, float]:
     """Median seconds of the floor, and the median ratio."""
     bare, observed = measured(name)
-    pairs = [(seconds(bare), seconds(observed)) for _ in range(repeats + 1)][1:]
+    pairs = [(seconds(bare, clock), seconds(observed, clock)) for _ in range(repeats + 1)][1:]
     return median(a for a, _ in pairs), median(b / a for a, b in pairs)
 
 
@@ -82,15 +84,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("nets", nargs="*", default=list(NETS))
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--one-thread", action="store_true")
     parser.add_argument("--peak", choices=("floor", "observe"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak:
         run_for_peak(options.nets[0], options.peak, options.repeats)
         return
+    if options.one_thread:
+        torch.set_num_threads(1)
+    clock = time.thread_time if options.one_thread else time.perf_counter
     print("| net | floor, s | time ratio | peak of floor, MiB | peak ratio | peak ratio, 4 batches |")
     print("|---|---|---|---|---|---|")
     for name in options.nets:
-        bare, ratio = time_ratio(name, options.repeats)
+        bare, ratio = time_ratio(name, options.repeats, clock)
         base, once, often = peak(name, "floor", 1), peak(name, "observe", 1), peak(name, "observe", 4)
         print(
             f"| {name} | {bare:.2f} | {ratio:.2f} | {base:.0f} | {once / base:.2f} | {often / base:.2f} |", flush=True

@@ -14,18 +14,18 @@ SEED = 0
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
+def untouched(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Inside: every module in eval mode, no gradients, seeded random numbers. After: all of it as before.
 
     Training flags are set one by one, not by model.eval(), which models override with side effects of their own.
     Buffers that a forward writes to or replaces are put back.
     """
-    devices = sorted({value.device.index or 0 for value in model.parameters() if value.device.type == "cuda"})
-    flags = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
-    buffers = [(module, _buffers(module)) for module in model.modules()]
-    values = [(value, value._version, value.detach().clone()) for value in model.buffers()]
-    with torch.no_grad(), torch.random.fork_rng(devices), _eager():
-        torch.manual_seed(SEED)
+    modules = list(model.modules())
+    flags = [(module, module.training) for module in modules if hasattr(module, "training")]
+    buffers = [(module, held) for module in modules if (held := _buffers(module))]
+    tensors = {id(value): value for _, held in buffers for value in held.values() if value is not None}
+    values = [(value, value._version, value.detach().clone()) for value in tensors.values()]
+    with torch.no_grad(), _seeded(device), _eager():
         try:
             for module, _ in flags:
                 _set_training(module, False)
@@ -34,6 +34,21 @@ def untouched(model: nn.Module) -> Iterator[None]:
             for module, flag in flags:
                 _set_training(module, flag)
             _restore(buffers, values)
+
+
+@contextmanager
+def _seeded(device: torch.device) -> Iterator[None]:
+    """The same random numbers in every run, on the CPU and the GPU in use; and then as if none had been drawn."""
+    gpus = [torch.cuda.default_generators[device.index or 0]] if device.type == "cuda" else []
+    generators = [torch.default_generator, *gpus]
+    states = [generator.get_state() for generator in generators]
+    for generator in generators:
+        generator.manual_seed(SEED)
+    try:
+        yield
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
 
 
 def _set_training(module: nn.Module, flag: bool) -> None:

@@ -58,13 +58,13 @@ class Tiling:
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
         """Every tile in computing precision, with the rows that it covers."""
-        for start in range(0, len(self.rows), self.step):
+        for start in range(0, self.rows.shape[0], self.step):
             where = slice(start, start + self.step)
             yield where, computable(self.rows[where])
 
     def sums(self) -> Tensor:
         """Room for one sum per row and channel: (rows, C), or (rows,) if planar."""
-        shape = (len(self.rows), *self.rows.shape[2:])
+        shape = (self.rows.shape[0], *self.rows.shape[2:])
         return self.rows.new_empty(shape, dtype=computing_dtype(self.rows))
 
     def table(self, sums: Tensor) -> Tensor:
@@ -94,9 +94,10 @@ class Table:
 
     def moments(self) -> tuple[Floats, Floats]:
         """Mean and (biased) variance of every channel over the batch, (C,) each."""
-        average = self.total.mean(0) / self.positions
+        count = self.positions * self.total.shape[0]
+        average = self.total.sum(0) / count
         with np.errstate(invalid="ignore"):  # infinities in the data
-            var = self.square.mean(0) / self.positions - average * average
+            var = self.square.sum(0) / count - average * average
         return average + self.shift, np.maximum(var, 0.0)
 
 
@@ -131,7 +132,7 @@ def channel_view(x: Tensor, axis: int) -> View:
 
 def tilings(view: View) -> Iterator[Tiling]:
     """The whole of a view: one tiling, or two where its positions do not divide into pieces."""
-    size = torch.empty(0, dtype=computing_dtype(view.data)).element_size()
+    size = computing_dtype(view.data).itemsize
     longest = max(1, TILE // max(1, size * view.channels)) if view.inner else LONGEST
     wanted = max(1, -(-view.positions // longest))
     pieces = next((k for k in range(wanted, 4 * wanted) if view.positions % k == 0), wanted)

@@ -121,7 +121,7 @@ class TorchRunner:
     ) -> tuple[Listener, dict[str, Array]]:
         args, kwargs = as_inputs(batch, self._dtype, self._device, memory_format)
         by_stride = memory_format == torch.contiguous_format
-        with untouched(self._module):
+        with untouched(self._module, self._device):
             try:
                 with self._watcher.watching(listener, batch.size, by_stride=by_stride):
                     output = self._module(*args, **kwargs)

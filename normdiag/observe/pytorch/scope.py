@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,12 +25,11 @@ class Frame:
     path: str
     version: int = 0
     normalized: bool = False
-    calls: Counter[str] = field(default_factory=Counter)
+    calls: dict[str, int] = field(default_factory=dict)
 
     def numbered(self, name: str) -> str:
         """The name itself for the first call from this forward, then `name_2` and so on."""
-        self.calls[name] += 1
-        count = self.calls[name]
+        count = self.calls[name] = self.calls.get(name, 0) + 1
         return name if count == 1 else f"{name}_{count}"
 
     def functional(self, kind: str) -> str:

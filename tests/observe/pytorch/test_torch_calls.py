@@ -222,6 +222,16 @@ def test_a_frozen_batch_norm_is_treated_like_the_others() -> None:
     np.testing.assert_allclose(changed.std((0, 2, 3)), np.full(4, 1.2), rtol=1e-3)
 
 
+def test_a_look_alike_that_does_more_is_counted_but_not_replaced() -> None:
+    class WithActivation(FrozenBatchNorm2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).exp()
+
+    evidence = observe(nn.Sequential(WithActivation(4)), images(5, 4, 6, 6))
+    assert evidence.layers["0"].own is not None
+    assert evidence.outputs["output"].difference_square == 0
+
+
 def test_look_alikes_of_layer_and_rms_norm() -> None:
     net = nn.Sequential(LayerNorm2d(4), nn.Flatten(2), LlamaRMSNorm(9))
     x = images(2, 4, 3, 3)
