@@ -49,11 +49,14 @@ def inspect(
     if not 0.0 < threshold < 1.0:
         raise UsageError(f"the saturation threshold must lie between 0 and 1, not at {threshold:g}")
     loaded = load(Path(model), load_options) if isinstance(model, str | Path) else from_module(model)
-    if loaded.program is None or (batches is None and not data):
-        return with_findings(_static_report(loaded, has_data=batches is not None or bool(data)))
+    has_data = batches is not None or bool(data)
+    if not has_data:
+        return with_findings(_static_report(loaded, has_data=False))
     from normdiag.run import measured_report, open_runner, open_source  # what a static report does without
 
     source = open_source(loaded, batches, data, data_options or DataOptions())
+    if loaded.program is None:
+        return with_findings(_static_report(loaded, has_data=True))
     runner = open_runner(loaded, device, threshold)
     return with_findings(measured_report(loaded, runner, source, attribute, progress))
 
@@ -61,6 +64,10 @@ def inspect(
 def _static_report(model: Model, *, has_data: bool) -> Report:
     """What the file alone says. Data beside weights that cannot be run is said to be unused."""
     notes = [NO_DATA] if not has_data else []
+    in_training = [layer.name for layer in model.layers if layer.training and model.info.backend == "onnx"]
+    if in_training:
+        names = ", ".join(in_training[:3]) + (f" and {len(in_training) - 3} more" if len(in_training) > 3 else "")
+        notes.append(f"exported in training mode: {names}; the output depends on what else is in the batch")
     if model.why_not_run is not None:
         notes.append(("the data was not used: " if has_data else "nothing was run: ") + model.why_not_run)
     return Report(model.info, None, tuple(LayerMetrics(layer) for layer in model.layers), notes=tuple(notes))

@@ -9,7 +9,7 @@ from typing import Any
 from normdiag.data import DataOptions, SourceInfo
 from normdiag.data.items import as_batches
 from normdiag.data.source import DataSource, open_data
-from normdiag.errors import InputError
+from normdiag.errors import InputError, UsageError
 from normdiag.metrics import (
     gradient_product,
     measure_activations,
@@ -64,6 +64,8 @@ def open_source(model: Model, batches: Iterable[Any] | None, data: Sequence[str]
 def open_runner(model: Model, device: str | None, threshold: float) -> Runner:
     """The backend that runs the model; it is imported only here."""
     if model.info.backend == "onnx":
+        if device not in (None, "cpu"):
+            raise UsageError(f"--device {device}: ONNX models run on the CPU here")
         from normdiag.observe.onnx import OnnxRunner
 
         return OnnxRunner(model, threshold=threshold)
@@ -118,6 +120,8 @@ def _missing(layers: Sequence[LayerMetrics], evidence: Evidence, gap: Gap | None
     """What the run could not measure, and why."""
     if not any(each.layer.kind == "batch_norm" and each.layer.has_statistics for each in layers):
         yield "no batch-vs-eval gap: the model has no BatchNorm with running statistics"
+    elif gap is None and evidence.batch_size >= 2:
+        yield "no batch-vs-eval gap: no BatchNorm of this model normalizes with its running statistics"
     elif gap is None:
         yield "no batch-vs-eval gap and no own drift: batch statistics need batches of at least 2 samples"
     unseen = [each.layer.name for each in layers if each.calls == 0]

@@ -15,6 +15,7 @@ from normdiag.cli.output import (
     check_target,
     is_ascii_only,
     print_out,
+    stdout_to_stderr,
     terminal_width,
     wants_color,
     write_file,
@@ -54,6 +55,8 @@ def inspect(
     quiet: opt.Quiet = False,
 ) -> None:
     """Parse, measure, print."""
+    if not model:
+        raise UsageError("the path of the model is empty")
     if json and format_ is opt.Format.text:
         raise UsageError("--json and --format text contradict each other")
     target = output if output is not None and str(output) != "-" else None
@@ -77,7 +80,7 @@ def inspect(
     threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}
     from normdiag import api
 
-    with progress_bar(quiet=quiet) as progress:
+    with stdout_to_stderr(), progress_bar(quiet=quiet) as progress:
         report = api.inspect(
             Path(model),
             data=tuple(data or ()),

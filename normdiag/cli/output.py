@@ -6,8 +6,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from glob import glob
 from pathlib import Path
 
@@ -47,6 +47,20 @@ def print_out(text: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         silence_stdout()
+
+
+@contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Inside, whatever the user's code prints, at whatever level, goes to stderr: stdout is for the report alone."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def silence_stdout() -> None:

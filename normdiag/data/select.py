@@ -41,6 +41,8 @@ def choose_inputs(
     wanted: Sequence[str] = (),
 ) -> dict[str, str | None]:
     """The same for a batch by input name, in which everything but the labels is an input if the model names none."""
+    if wanted and not any(name in arrays for name in wanted):
+        return _refuse(label, arrays, wanted)
     if wanted or not arrays:
         return choose(label, arrays, wanted)
     inputs = [name for name in arrays if name.lower() not in LABELS] or list(arrays)

@@ -61,6 +61,10 @@ def load(path: Path, options: LoadOptions | None = None) -> Model:
 
 def from_module(module: nn.Module) -> Model:
     """A live torch.nn.Module as it stands; it is watched, never changed."""
+    from torch.nn.parameter import is_lazy
+
+    if any(is_lazy(value) for value in (*module.parameters(), *module.buffers())):
+        raise InputError("the model has lazy modules that are not initialised: run it once on a batch first")
     info = ModelInfo(None, "module", "pytorch", None, None, sum(each.numel() for each in module.parameters()))
     return _model_of(module, info)
 

@@ -24,10 +24,11 @@ def channel_sums(total: Array, square: Array, positions: int, mean: Array) -> Ch
     m = total/P - mean; q = square/P - 2 mean total/P + mean^2 (floored at m^2, which rounding alone can undercut).
     """
     mu = np.asarray(mean, np.float64)
-    average = np.asarray(total, np.float64) / positions
-    m = average - mu
-    q = np.asarray(square, np.float64) / positions - mu * (2.0 * average - mu)
-    return ChannelSums.of(m, np.maximum(q, m * m))
+    with np.errstate(all="ignore"):  # NaN and infinity in the activations are what a rule reports
+        average = np.asarray(total, np.float64) / positions
+        m = average - mu
+        q = np.asarray(square, np.float64) / positions - mu * (2.0 * average - mu)
+        return ChannelSums.of(m, np.maximum(q, m * m))
 
 
 def needs_shift(mean: Array, var: Array) -> bool:

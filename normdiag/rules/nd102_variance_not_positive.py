@@ -30,10 +30,11 @@ def variance_not_positive(report: Report, limits: Mapping[str, float]) -> Iterat
         var = np.asarray(layer.running_var, np.float64)
         negative, zero = int((var < 0).sum()), int((var == 0).sum())
         if negative or zero:
-            what = f"{negative} negative" if negative else f"{zero} zero"
+            counts = {"negative": negative, "zero": zero}
+            what = " and ".join(f"{count} {sign}" for sign, count in counts.items() if count)
             yield Draft(
                 layer=layer.name,
-                message=f"{layer.name}: {what} running variances in {var.size} channels",
+                message=f"{layer.name}: running_var of {var.size} channels: {what}",
                 remedy="Load the right buffers, or recalibrate the statistics on training data.",
                 evidence={"negative": negative, "zero": zero, "channels": var.size, "min": float(np.nanmin(var))},
                 severity="error" if negative or zero == var.size else "warning",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from normdiag.records import Gap, Report
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import Draft, is_measured, rule
 
 
 @rule("ND302", "batch-eval-gap", "warning", disagreement=0.1, relative_rms=0.5)
@@ -27,7 +27,7 @@ def gap(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
     Silent on random data. Source: Singh and Shrivastava 2019 (EvalNorm), section 3.
     """
     value = report.gap
-    if report.data is None or report.data.random or value is None:
+    if value is None or not is_measured(report):
         return
     share = math.sqrt(value.explained_drift) if value.explained_drift is not None else 0.0
     disagreement = _lower_disagreement(value) * share

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from normdiag.records import Report
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import Draft, is_measured, rule
 
 BOUNDED = frozenset(("sigmoid", "tanh", "hard_sigmoid"))
 
@@ -32,7 +32,7 @@ def saturated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
 
     Source: Glorot and Bengio 2010, section 3; Ioffe and Szegedy 2015, section 4.1.
     """
-    if report.data is None or report.data.random:
+    if not is_measured(report):
         return
     for each in report.activations:
         if each.kind in BOUNDED and not each.final and each.saturated_fraction > limits["noted"]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from normdiag.records import ActivationMetrics, Report, Severity
 from normdiag.rules.nd401_saturated import BOUNDED
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import Draft, is_measured, rule
 
 
 @rule("ND402", "dead-units", "warning", fraction=0.5, noted=0.1, samples=64)
@@ -25,7 +25,7 @@ def dead_units(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
 
     Silent on random data. Source: Lu et al. 2019 (Dying ReLU and initialization), section 3.
     """
-    if report.data is None or report.data.random or report.data.samples < limits["samples"]:
+    if not is_measured(report) or report.data is None or report.data.samples < limits["samples"]:
         return
     for each in report.activations:
         if each.kind in BOUNDED or each.dead_units == 0 or each.dead_units < limits["noted"] * each.units:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -53,6 +54,15 @@ class Rule:
             remedy=draft.remedy,
             evidence=draft.evidence,
         )
+
+
+def is_measured(report: Report) -> bool:
+    """Whether real data was run and came through as finite numbers; NaN further on says nothing but where it began."""
+    if report.data is None or report.data.random:
+        return False
+    drifts = [each.drift.rms for each in report.layers if each.drift is not None]
+    gaps = [] if report.gap is None else [report.gap.relative_rms]
+    return all(math.isfinite(value) for value in (*drifts, *gaps))
 
 
 def rule(id: str, name: str, severity: Severity, **limits: float) -> Callable[[Check], Rule]:

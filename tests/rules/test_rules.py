@@ -94,13 +94,30 @@ def test_nd101_reads_half_precision() -> None:
     assert not found("ND101", report(bn(gamma=np.array([65504, 1], np.float16), beta=None)))
 
 
+def test_nd101_names_the_first_layer_whose_input_is_broken_and_nothing_else_follows() -> None:
+    broken = replace(drift(0.1), d=np.full(4, np.nan), rms=math.nan)
+    rows = [row("a", 0.1, 0.1), LayerMetrics(bn("b"), 1, broken), LayerMetrics(bn("c"), 1, broken)]
+    bad = report(
+        *rows, activations=(relu(20),), gap=gap(relative_rms=math.nan, top1_disagreement=0.9, explained_drift=1.0)
+    )
+    (finding,) = with_findings(bad).findings
+    assert (finding.rule, finding.layer) == ("ND101", "b")
+
+
+def test_nd101_does_not_blame_the_input_for_the_layer_s_own_statistics() -> None:
+    broken = replace(drift(0.1), d=np.array([np.nan, 0.1, 0.1, 0.1]), rms=math.nan)
+    own = LayerMetrics(bn(running_var=np.array([-1.0, 1, 1, 1])), 1, broken)
+    after = LayerMetrics(bn("after"), 1, replace(drift(0.1), d=np.full(4, np.nan), rms=math.nan))
+    assert [finding.rule for finding in with_findings(report(own, after)).findings] == ["ND102"]
+
+
 # ND102
 
 
 def test_nd102_negative_variance_is_an_error() -> None:
     (finding,) = found("ND102", report(bn(running_var=np.array([1.0, -1e-3, 1.0, 0.0]))))
     assert finding.severity == "error"
-    assert "1 negative" in finding.message
+    assert "1 negative and 1 zero" in finding.message
 
 
 def test_nd102_some_zeros_warn_and_a_layer_of_zeros_is_an_error() -> None:

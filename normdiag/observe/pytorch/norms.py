@@ -16,6 +16,7 @@ from normdiag.observe.protocol import Statistics
 from normdiag.records import NormKind, NormLayer
 
 Parameter = Tensor | None
+ON_BATCH = "normalizes with the statistics of each batch, as its code asks for; the stored ones are not used"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,7 @@ class NormCall:
             running_mean=_array(self.running_mean),
             running_var=_array(self.running_var),
             groups=self.groups,
+            notes=(ON_BATCH,) if self.batch_statistics and self.running_var is not None else (),
             normalized_rank=None if shape is None else len(shape),
         )
 
