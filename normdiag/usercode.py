@@ -15,6 +15,8 @@ from typing import Any
 
 from normdiag.errors import InputError, NormdiagError, UsageError
 
+PACKAGE = Path(__file__).resolve().parent
+
 
 def load_object(target: str, option: str) -> Any:
     """What `target` names. The current folder, or the file's, is importable from then on, as under `python file.py`.
@@ -43,16 +45,21 @@ def user_code(what: str, failure: str) -> Iterator[None]:
     except NormdiagError:
         raise
     except (Exception, SystemExit) as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
         reason = " ".join(str(error).split())[:300]
-        where = f"{Path(place.filename).name}, line {place.lineno}"
-        raise InputError(f"{what} {failure}: {type(error).__name__}: {reason} ({where})") from error
+        raise InputError(f"{what} {failure}: {type(error).__name__}: {reason}{_place(error)}") from error
 
 
 def make_importable(folder: Path) -> None:
     """Put the folder on sys.path for good, as `python file.py` does: code imports lazily while it runs."""
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+
+
+def _place(error: BaseException) -> str:
+    """Where in the user's own code it was raised, in brackets; empty where that is in none of it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [each for each in frames if not each.filename.startswith("<") and PACKAGE not in Path(each.filename).parents]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
 
 
 def _load_module(name: str) -> ModuleType:

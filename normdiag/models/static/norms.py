@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from normdiag.errors import InputError
 from normdiag.models.static.staticfile import ModuleFacts, StaticFile, torch_kind
 from normdiag.records import NormKind, NormLayer
 
@@ -68,6 +69,7 @@ def _layer(path: str, own: Mapping[str, Array], facts: ModuleFacts | None) -> No
     facts = facts or ModuleFacts()
     gamma, beta = _first(own, _GAMMA), _first(own, _BETA)
     mean, var = own.get("running_mean"), own.get("running_var")
+    _check_lengths(path, {"weight": gamma, "bias": beta, "running_mean": mean, "running_var": var})
     shape = next((each.shape for each in (gamma, mean, beta) if each is not None), facts.normalized_shape)
     class_name = facts.class_name.rpartition(".")[2] if facts.class_name else None
     ranked = kind in ("layer_norm", "rms_norm")
@@ -138,7 +140,15 @@ def _kind_of_name(name: str) -> tuple[NormKind | None, tuple[str, ...]]:
 
 def _has_statistics(own: Mapping[str, Array]) -> bool:
     mean, var = own.get("running_mean"), own.get("running_var")
-    return mean is not None and var is not None and mean.ndim == 1 and mean.shape == var.shape
+    return mean is not None and var is not None and mean.ndim == 1
+
+
+def _check_lengths(path: str, tensors: Mapping[str, Array | None]) -> None:
+    """Raise InputError where a layer with running statistics has tensors of different lengths."""
+    shapes = {name: each.shape for name, each in tensors.items() if each is not None}
+    if "running_mean" in shapes and "running_var" in shapes and len(set(shapes.values())) > 1:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise InputError(f"{path or 'the norm layer'}: its tensors do not fit together ({listed}): the file is damaged")
 
 
 def _first(own: Mapping[str, Array], names: tuple[str, ...]) -> Array | None:

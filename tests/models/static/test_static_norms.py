@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from normdiag.errors import InputError
 from normdiag.models.static import ModuleFacts, StaticFile, norm_layers
 from tests.models.static.zoo import read
 
@@ -92,9 +93,19 @@ shapes = st.sampled_from([(), (0,), (1,), (3,), (3, 4), (2, 3, 4)])
 @given(st.dictionaries(st.tuples(st.sampled_from(["", "a", "a.norm"]), parts), shapes, max_size=10))
 def test_no_set_of_shapes_breaks_it_and_no_eps_is_made_up(found):
     static = StaticFile({f"{path}.{part}".strip("."): np.ones(shape) for (path, part), shape in found.items()})
-    for layer in norm_layers(static):
+    try:
+        layers = norm_layers(static)
+    except InputError as error:
+        assert "do not fit together" in str(error)
+        return
+    for layer in layers:
         assert layer.eps is None
         assert layer.momentum is None
+
+
+def test_statistics_of_different_lengths_are_a_damaged_file():
+    with pytest.raises(InputError, match=r"bn: .*running_var \(7,\)"):
+        layers_of(bn__weight=8, bn__running_mean=8, bn__running_var=7)
 
 
 REAL = [
