@@ -22,7 +22,7 @@ from normdiag.records import ChannelSums
 
 Floats = NDArray[np.float64]
 # Bytes. Smaller tiles stay closer to the processor, but cost more waiting of its threads for each other.
-TILE = 8 << 20
+TILE = 4 << 20
 LONGEST = 1 << 14  # positions in one float32 norm, whose error grows with them: 5e-7 here
 
 

@@ -70,7 +70,6 @@ class TorchRunner:
             idle = [replace(layer, notes=(*layer.notes, note)) for layer in idle]
         return (*ran, *idle)
 
-    @memory_kept()
     def observe(self, batch: Batch) -> Evidence:
         """Pass E, and pass B where there are two samples and a BatchNorm with running statistics."""
         deployed, reference = self._run(batch, lambda: DeployedPass(self._threshold))
@@ -121,7 +120,7 @@ class TorchRunner:
     ) -> tuple[Listener, dict[str, Array]]:
         args, kwargs = as_inputs(batch, self._dtype, self._device, memory_format)
         by_stride = memory_format == torch.contiguous_format
-        with untouched(self._module, self._device):
+        with memory_kept(), untouched(self._module, self._device):
             try:
                 with self._watcher.watching(listener, batch.size, by_stride=by_stride):
                     output = self._module(*args, **kwargs)
