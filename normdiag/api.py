@@ -12,6 +12,7 @@ from normdiag.models import LoadOptions, from_module, load
 from normdiag.observe.activations import SATURATION_THRESHOLD
 from normdiag.records import LayerMetrics, Model, Report
 from normdiag.rules import with_findings
+from normdiag.wording import abridged
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,8 +67,9 @@ def _static_report(model: Model, *, has_data: bool) -> Report:
     notes = [NO_DATA] if not has_data else []
     in_training = [layer.name for layer in model.layers if layer.training and model.info.backend == "onnx"]
     if in_training:
-        names = ", ".join(in_training[:3]) + (f" and {len(in_training) - 3} more" if len(in_training) > 3 else "")
-        notes.append(f"exported in training mode: {names}; the output depends on what else is in the batch")
+        notes.append(
+            f"exported in training mode: {abridged(in_training)}; the output depends on what else is in the batch"
+        )
     if model.why_not_run is not None:
         notes.append(("the data was not used: " if has_data else "nothing was run: ") + model.why_not_run)
     return Report(model.info, None, tuple(LayerMetrics(layer) for layer in model.layers), notes=tuple(notes))

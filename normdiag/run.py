@@ -31,6 +31,7 @@ from normdiag.records import (
     NormLayer,
     Report,
 )
+from normdiag.wording import abridged
 
 Progress = Callable[[int, "int | None"], None]
 ATTRIBUTION_SAMPLES = 256
@@ -126,8 +127,7 @@ def _missing(layers: Sequence[LayerMetrics], evidence: Evidence, gap: Gap | None
         yield "no batch-vs-eval gap and no own drift: batch statistics need batches of at least 2 samples"
     unseen = [each.layer.name for each in layers if each.calls == 0]
     if unseen and evidence.samples:
-        names = ", ".join(unseen[:3]) + (f" and {len(unseen) - 3} more" if len(unseen) > 3 else "")
-        yield f"{len(unseen)} normalization layers did not run on this data: {names}"
+        yield f"{len(unseen)} normalization layers did not run on this data: {abridged(unseen)}"
     if 0 < evidence.samples < FEW_SAMPLES:
         yield f"{evidence.samples} samples only: error bars are wide, and below {FEW_SAMPLES} not to be relied on"
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from normdiag.data.feed import LABELS
 from normdiag.errors import InputError
+from normdiag.wording import abridged
 
 # Names that the one array beside others is known by, where the model does not name its inputs.
 _DATA = ("x", "images", "image", "data", "inputs", "input", "features")
@@ -59,6 +60,5 @@ def _single(arrays: Mapping[str, str]) -> list[str]:
 
 def _refuse(label: str, arrays: Mapping[str, str], wanted: Sequence[str]) -> dict[str, str | None]:
     listed = [f"{name or 'unnamed'} {facts}" for name, facts in arrays.items()]
-    shown = ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")
     needed = f"wanted: {', '.join(wanted)}" if wanted else "name the one to use 'x'"
-    raise InputError(f"{label} holds {shown or 'no arrays'}; {needed}")
+    raise InputError(f"{label} holds {abridged(listed, 8) or 'no arrays'}; {needed}")

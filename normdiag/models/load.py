@@ -61,12 +61,14 @@ def load(path: Path, options: LoadOptions | None = None) -> Model:
 
 def from_module(module: nn.Module) -> Model:
     """A live torch.nn.Module as it stands; it is watched, never changed."""
-    from torch.nn.parameter import is_lazy
+    return _model_of(module, ModelInfo(None, "module", "pytorch", None, None, _module_parameters(module)))
 
-    if any(is_lazy(value) for value in (*module.parameters(), *module.buffers())):
-        raise InputError("the model has lazy modules that are not initialised: run it once on a batch first")
-    info = ModelInfo(None, "module", "pytorch", None, None, sum(each.numel() for each in module.parameters()))
-    return _model_of(module, info)
+
+def _module_parameters(module: nn.Module) -> int:
+    from normdiag.models.pytorch import require_initialised
+
+    require_initialised(module)
+    return sum(each.numel() for each in module.parameters())
 
 
 def _load_onnx(path: Path, options: LoadOptions) -> Model:
@@ -86,8 +88,7 @@ def _load_trusted(path: Path, fmt: Format, key: str | None) -> Model:
     from normdiag.models.pytorch import load_trusted
 
     module = load_trusted(path, fmt, key)
-    parameters = sum(each.numel() for each in module.parameters())
-    return _model_of(module, _file_info(path, fmt, "pytorch", parameters, ()))
+    return _model_of(module, _file_info(path, fmt, "pytorch", _module_parameters(module), ()))
 
 
 def _load_static(path: Path, fmt: Format, options: LoadOptions) -> Model:
@@ -103,7 +104,7 @@ def _load_static(path: Path, fmt: Format, options: LoadOptions) -> Model:
 
     module = build_arch(options.arch, options.arch_args)
     load_weights(module, static)
-    return _model_of(module, _file_info(path, fmt, "pytorch", info.parameters, static.notes))
+    return _model_of(module, replace(info, backend="pytorch"))
 
 
 def count_parameters(tensors: Mapping[str, Any]) -> int:

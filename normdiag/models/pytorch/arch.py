@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 from normdiag.errors import InputError, UsageError
 from normdiag.models.pytorch.arrays import to_tensor
 from normdiag.usercode import load_object, user_code
+from normdiag.wording import abridged
 
 if TYPE_CHECKING:
     from normdiag.models.static import StaticFile
@@ -72,13 +73,8 @@ def _mismatches(wanted: Mapping[str, Tensor], given: Mapping[str, Any]) -> list[
         if name in given and not _fits(value, given[name])
     ]
     groups = {"missing in the file": missing, "unexpected": unexpected, "of another shape": misshapen}
-    return [f"{len(names)} {what}: {_abridged(names)}" for what, names in groups.items() if names]
+    return [f"{len(names)} {what}: {abridged(names, LISTED)}" for what, names in groups.items() if names]
 
 
 def _fits(value: Tensor, array: Any) -> bool:
     return is_lazy(value) or tuple(value.shape) == tuple(array.shape)
-
-
-def _abridged(names: Collection[str]) -> str:
-    shown = ", ".join(list(names)[:LISTED])
-    return shown + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import is_lazy
 
+from normdiag.errors import InputError
 from normdiag.models.pytorch.arrays import Array, to_numpy
 from normdiag.records import NormKind, NormLayer
 
@@ -59,6 +60,12 @@ def norm_kind(module: nn.Module) -> NormKind | None:
     if mean is not None and var is not None and mean.dim() == 1 and mean.shape == var.shape:
         return "instance_norm" if "InstanceNorm" in name else "batch_norm"
     return _kind_by_name(name, module)
+
+
+def require_initialised(module: nn.Module) -> None:
+    """Raise InputError for a model with lazy modules that have seen no data: they have no parameters to speak of."""
+    if any(is_lazy(value) for value in (*module.parameters(), *module.buffers())):
+        raise InputError("the model has lazy modules that are not initialised: run it once on a batch first")
 
 
 def class_name(module: nn.Module) -> str:

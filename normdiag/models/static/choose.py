@@ -11,6 +11,7 @@ from normdiag.errors import InputError
 from normdiag.models.static.inert import Record, is_unread_tensor, shown
 from normdiag.models.static.modules import ModuleTree, is_module, state_of, walk_module
 from normdiag.models.static.pickled_numpy import tensor_of
+from normdiag.wording import abridged
 
 # Names of the model in a checkpoint, the likeliest first; any other name comes after these.
 PREFERRED = (
@@ -74,8 +75,7 @@ def _notes(best: Candidate, others: list[str]) -> tuple[str, ...]:
     taken = f"took the tensors under '{shown(best.path)}'" if best.path else "took the tensors at the top of the file"
     if not others:
         return (taken,) if best.path else ()
-    more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
-    return (f"{taken}; the file also holds {', '.join(others[:_LISTED])}{more}: choose with --key",)
+    return (f"{taken}; the file also holds {abridged(others, _LISTED)}: choose with --key",)
 
 
 def _why_none(root: Any) -> str:

@@ -14,6 +14,7 @@ from normdiag.errors import InputError
 from normdiag.observe.onnx.edit import PREFIX, constant_array, drop_input_defaults
 from normdiag.observe.onnx.feed import GraphInput, graph_inputs
 from normdiag.observe.onnx.session import Session, Setting
+from normdiag.wording import abridged
 
 Array = NDArray[Any]
 SYMBOL = "normdiag_batch"
@@ -144,5 +145,4 @@ def _same(at_once: Array, one_by_one: Sequence[Array]) -> bool:
 
 
 def _declared(inputs: Sequence[GraphInput]) -> str:
-    shapes = ", ".join(f"{each.name} {each.shape}" for each in inputs[:3])
-    return shapes + (f" and {len(inputs) - 3} more" if len(inputs) > 3 else "")
+    return abridged([f"{each.name} {each.shape}" for each in inputs])

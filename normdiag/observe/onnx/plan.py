@@ -19,10 +19,10 @@ from normdiag.observe.onnx.edit import GraphEdit
 from normdiag.observe.onnx.groups import GroupWatch, watch_groups
 from normdiag.observe.onnx.saturation import ActivationWatch, watch_activation
 from normdiag.observe.onnx.session import TensorType
+from normdiag.wording import abridged
 
 UNKNOWN = TensorType("", None)
 _REAL = frozenset({"tensor(float)", "tensor(double)", "tensor(float16)", "tensor(bfloat16)"})
-_LISTED = 3  # names in a note before it is cut short
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +138,7 @@ def _not_watched(what: str, left_out: Sequence[tuple[str, str | None]]) -> list[
     notes = []
     for why in dict.fromkeys(why for _, why in left_out):
         names = [name for name, each in left_out if each == why]
-        notes.append(f"{_count(len(names), what)} not watched: {why} ({_some(names)})")
+        notes.append(f"{_count(len(names), what)} not watched: {why} ({abridged(names)})")
     return notes
 
 
@@ -148,14 +148,9 @@ def _training_notes(sites: tuple[NormSite, ...]) -> list[str]:
         return []
     return [
         f"{_count(len(names), 'BatchNorm layer')} in training mode: the model uses the statistics of each batch, not "
-        f"the stored ones ({_some(names)})"
+        f"the stored ones ({abridged(names)})"
     ]
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" + ("s" if number > 1 else "")
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more

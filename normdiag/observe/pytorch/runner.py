@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from normdiag.errors import InputError, UsageError
 from normdiag.models.pytorch.arrays import Array
-from normdiag.models.pytorch.layers import module_layers, named_modules, unwrap
+from normdiag.models.pytorch.layers import module_layers, named_modules, require_initialised, unwrap
 from normdiag.observe.activations import SATURATION_THRESHOLD
 from normdiag.observe.gap import compare_outputs
 from normdiag.observe.protocol import Statistics
@@ -43,8 +42,7 @@ class TorchRunner:
     def __init__(self, model: Model, device: str | None = None, *, threshold: float = SATURATION_THRESHOLD) -> None:
         """Prepare to watch `model.program`, which is not run yet."""
         module = unwrap(model.program)
-        if any(is_lazy(value) for value in (*module.parameters(), *module.buffers())):
-            raise InputError("the model has lazy modules that are not initialised: run it once on a batch first")
+        require_initialised(module)
         self._device = _device_of(module) if device is None else _available(device)
         self._module = _on_device(module, self._device)
         self._threshold = threshold
