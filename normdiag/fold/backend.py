@@ -1,0 +1,89 @@
+"""What folding asks of a backend: a graph to plan on, a way to apply the plan, a way to run both, a way to write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from normdiag.records import Batch, FoldPlan, InputSpec, ModelInfo, OpGraph
+from normdiag.records.model import Array
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a folded norm's values can be compared: tensor `before` of the original, `after` of the folded model."""
+
+    layer: str
+    before: str
+    after: str
+
+
+class Evaluator(Protocol):
+    """A model that runs without any runtime optimization."""
+
+    def run(self, batch: Batch) -> Mapping[str, Array]:
+        """Every floating-point output of the graph, and the tensors that were asked for, by name.
+
+        Raises InputError where the model cannot run on this batch.
+        """
+        ...
+
+
+class Folded(Protocol):
+    """A folded model, in memory or on its way to a file."""
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """One point for each step of the plan, where its values still exist in both models."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes that its parameters take."""
+        ...
+
+    def evaluator(self, tensors: Sequence[str] = ()) -> Evaluator:
+        """The folded model ready to run in its own dtypes."""
+        ...
+
+    def write(self, target: Path) -> tuple[str, ...]:
+        """Write it, whole or not at all, and return notes for the user (other files written, how to load)."""
+        ...
+
+
+class Foldable(Protocol):
+    """A model that can be folded. It is never changed."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Where it came from."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """What must be fed."""
+        ...
+
+    @property
+    def graph(self) -> OpGraph:
+        """What the planner reads."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes that its parameters take."""
+        ...
+
+    def evaluator(self, tensors: Sequence[str] = ()) -> Evaluator:
+        """The original ready to run in its own dtypes; `tensors` are returned beside the outputs."""
+        ...
+
+    def exact(self) -> Evaluator | str:
+        """The original in float64, or why that cannot run."""
+        ...
+
+    def fold(self, plan: FoldPlan) -> Folded:
+        """Apply a plan to a copy."""
+        ...

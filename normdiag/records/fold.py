@@ -1,0 +1,170 @@
+"""What folding plans, does and proves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from normdiag.records.model import Array, ModelInfo, NormKind
+from normdiag.records.report import Finding
+
+Direction = Literal["before", "after", "norm"]
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """y = scale * x + shift, float64, both of the rank of a tensor and of size 1 along the axes where they do not vary."""
+
+    scale: Array
+    shift: Array
+
+
+@dataclass(frozen=True, eq=False)
+class LayerEdit:
+    """What one layer takes up: `inner` is applied to its input, `outer` to its output, in the axes of those tensors."""
+
+    inner: Affine | None = None
+    outer: Affine | None = None
+
+
+@dataclass(frozen=True)
+class FoldStep:
+    """One norm that goes. `into` names the layers that take it up, `through` what lies between.
+
+    `direction`: into the layers 'before' it or 'after' it, or into another 'norm'. `whole`: the norm disappears; else
+    only its gamma and beta go (LayerNorm, RMSNorm). `shift_stays`: it becomes a single Add, since the padding after
+    it stands in the way of its shift.
+    """
+
+    norm: str
+    kind: NormKind | Literal["scale_shift"]
+    direction: Direction
+    into: tuple[str, ...]
+    through: tuple[str, ...] = ()
+    channels: int | None = None
+    whole: bool = True
+    shift_stays: bool = False
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A norm that stays, and why. `at` names the op, tensor or parameter in the way."""
+
+    norm: str
+    kind: NormKind | Literal["scale_shift"]
+    reason: str
+    at: str | None = None
+
+
+@dataclass(frozen=True)
+class Copied:
+    """A parameter that got a copy of its own because `shared_with` reads it too."""
+
+    parameter: str
+    layer: str
+    shared_with: tuple[str, ...]
+    bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class FoldPlan:
+    """Which norms go where, which stay and why.
+
+    `edits` are by index into `OpGraph.ops`; `removed` the indexes of the ops that disappear; `stripped` of the norms
+    that lose gamma and beta only; `shifts` of the ops that become an Add of what is given, in the rank of the data.
+    `norms` counts all normalization layers that were asked for. `exporter` names norms that the exporter had folded
+    before us.
+    """
+
+    steps: tuple[FoldStep, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    edits: Mapping[int, LayerEdit] = field(default_factory=dict)
+    removed: tuple[int, ...] = ()
+    stripped: tuple[int, ...] = ()
+    shifts: Mapping[int, Array] = field(default_factory=dict)
+    copies: tuple[Copied, ...] = ()
+    norms: int = 0
+    exporter: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class NewParameters:
+    """The values of an edited layer in the dtypes in which they are stored; `bias` None where it has and needs none.
+
+    For a Conv or Linear `weight` and the effective `bias` (beta of a Gemm is 1 from now on), for a Norm gamma and
+    beta, for a ScaleShift scale and shift, for a Constant the value in `weight`.
+    """
+
+    weight: Array
+    bias: Array | None = None
+
+
+@dataclass(frozen=True)
+class PointError:
+    """The difference at one folded point: `relative` is max|folded - original| over max|original| of that tensor."""
+
+    layer: str
+    tensor: str
+    relative: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Original against folded, over all runs. Errors are max|difference| over max|original|, of the worst output.
+
+    `bound` is what rounding can explain (docs/folding.md); `float64_error` the folded model in its own dtype against
+    the original in float64, `original_float64_error` the same of the original: None with `float64_note` where that
+    cannot run. `runs` counts the inputs, `magnitudes` and `batch_sizes` what they spanned. `points` are worst first.
+    """
+
+    passed: bool
+    error: float
+    bound: float
+    output: str
+    dtype: str
+    depth: int
+    runs: int
+    samples: int
+    source: str
+    float64_error: float | None = None
+    original_float64_error: float | None = None
+    float64_note: str | None = None
+    points: tuple[PointError, ...] = ()
+    batch_sizes: tuple[int, ...] = ()
+    magnitudes: tuple[float, ...] = ()
+    latency_before: float | None = None
+    latency_after: float | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class RangeSpread:
+    """Per-channel weight ranges of one layer, before and after folding.
+
+    `spread` is the largest over the smallest nonzero max|w| of its output channels. `coarse` counts channels to which
+    one INT8 scale for the whole tensor leaves at most one level: max|w_c| < 1.5 * max|w| / 127.
+    """
+
+    layer: str
+    channels: int
+    spread_before: float
+    spread_after: float
+    coarse_before: int
+    coarse_after: int
+
+
+@dataclass(frozen=True, eq=False)
+class FoldReport:
+    """Everything that `fold` has to say. `written` is the file, None where nothing was written."""
+
+    model: ModelInfo
+    plan: FoldPlan
+    verification: Verification | None = None
+    ranges: tuple[RangeSpread, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    size_before: int | None = None
+    size_after: int | None = None
+    written: str | None = None
+    how_to_load: str | None = None
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,253 @@
+"""The computation of a model without its framework: what folding, graph rules and analysis without data read.
+
+Tensors are named; `OpGraph.sizes` holds their dimensions. An `Op` is one operation, or several nodes of the file that
+are one in effect (MatMul + Add, a decomposed norm). What it does to its data stands in its `detail`; parameters are
+read only when asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from normdiag.records.model import Array, NormLayer
+
+OpKind = Literal[
+    "conv",
+    "conv_transpose",
+    "linear",
+    "norm",
+    "scale_shift",
+    "activation",
+    "add",
+    "concat",
+    "split",
+    "pool",
+    "resize",
+    "pad",
+    "reshape",
+    "transpose",
+    "dropout",
+    "identity",
+    "constant",
+    "other",
+]
+
+
+@dataclass(frozen=True)
+class Size:
+    """One dimension: `factor` times the free dimensions named in `symbols` (sorted; equal names, equal sizes).
+
+    A dimension of which nothing is known has a symbol of its own, so that it equals nothing but itself.
+    """
+
+    factor: int = 1
+    symbols: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> int | None:
+        """The number, where no free dimension is in it."""
+        return None if self.symbols else self.factor
+
+
+Sizes = tuple[Size, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Parameter:
+    """A constant tensor as an op reads it (after transposes and casts on the way, where these are constant too).
+
+    `name` is its name in the model, `dtype` the numpy (or ml_dtypes) name of what is stored. `read()` returns the
+    values in that dtype and `shape`; it may map a file. `shared_with` names the other ops that read the same stored
+    tensor. `obstacle` says why it must not be rewritten, as 'is quantized', 'is a graph input', 'is computed by the
+    graph'.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], Array]
+    shared_with: tuple[str, ...] = ()
+    obstacle: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Conv:
+    """A convolution of (N, in, *positions). `weight` is (out, in / groups, *kernel); transposed: (in, out / groups, *kernel).
+
+    `bias` is (out,) or None. `padded`: zeros may be put around the input (auto_pad SAME counts), so that a constant in
+    front does not stay constant at the border.
+    """
+
+    weight: Parameter
+    bias: Parameter | None = None
+    groups: int = 1
+    transposed: bool = False
+    padded: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """A product with a constant matrix: Linear, Gemm, MatMul with the constant on either side, MatMul + Add.
+
+    `out_axis` and `in_axis` are the axes of `weight` (negative) that run along the channels of the output and of the
+    input. `channel_axis` is where both lie in the data: -1, or -2 where the constant stands on the left. The op is
+    alpha * product + beta * bias. `bias` is broadcast to the output; it may be a scalar, or vary along other axes.
+    """
+
+    weight: Parameter
+    bias: Parameter | None = None
+    out_axis: int = -1
+    in_axis: int = -2
+    channel_axis: int = -1
+    alpha: float = 1.0
+    beta: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """A normalization. One that is foldable (`obstacle` None) is y = scale * x + shift along `axis`, float64 (C,).
+
+    `layer` is the same record that `inspect` reports. `axis` is the axis of the channels in its input, or for layer and
+    RMS norm the last one (their gamma then has the normalized shape). `gamma` and `beta` are its affine parameters as
+    stored, None where it has none. `scale` and `shift` are set for a BatchNorm (or InstanceNorm) that uses
+    running statistics; `obstacle` says why such a one is not a fixed affine map (training mode, no statistics, unknown
+    eps, negative variance, ...). For layers that normalize with the data's own moments they stay None.
+    """
+
+    layer: NormLayer
+    axis: int = 1
+    gamma: Parameter | None = None
+    beta: Parameter | None = None
+    scale: Array | None = None
+    shift: Array | None = None
+    obstacle: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ScaleShift:
+    """Elementwise y = scale * x + shift with constants (per channel): plain Mul, Div, Add, Sub, or a chain of them.
+
+    float64, of the rank of the data with size 1 where they do not vary. `norm` is set where the chain is a decomposed
+    BatchNorm: it scales and shifts. `obstacle` as for a Parameter, of any constant in the chain.
+    """
+
+    scale: Array
+    shift: Array
+    norm: NormLayer | None = None
+    obstacle: str | None = None
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Hands its first input on unchanged: identity, dropout in eval mode, a cast that loses nothing.
+
+    `keep` is the share that a dropout keeps while training, for the rules.
+    """
+
+    keep: float | None = None
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """Reads the elements in the same order under other sizes (`OpGraph.sizes` of input and output): flatten, squeeze, ..."""
+
+
+@dataclass(frozen=True)
+class Transpose:
+    """Output axis i is input axis perm[i]."""
+
+    perm: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Mixes positions along `axes`: pool, resize, pad, slices of positions, means over positions. Other axes are independent.
+
+    `scale`: which per-channel factors commute with it ('any', or 'non_negative' for a maximum). `shift`: whether a
+    per-channel constant commutes (weights that sum to 1 everywhere: no counted zero padding, no padding with a
+    constant). `removed`: the axes do not appear in the output (a mean without keepdims).
+    """
+
+    axes: tuple[int, ...]
+    scale: Literal["any", "non_negative"] = "any"
+    shift: bool = True
+    removed: bool = False
+
+
+@dataclass(frozen=True)
+class Concat:
+    """Joins its inputs along `axis`."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """Cuts its input along `axis`; the outputs follow each other without gap and cover all of it."""
+
+    axis: int
+    parts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Add:
+    """The sum of its inputs, broadcast; each is multiplied by its entry of `signs` (1 or -1)."""
+
+    signs: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A constant among the data: a branch of an Add or Concat. Its Op has no input."""
+
+    value: Parameter
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """Something that no affine map goes through; `why` completes 'it comes from X, ...': 'a nonlinearity'."""
+
+    why: str
+
+
+Detail = (
+    Conv | Linear | Norm | ScaleShift | Pass | Reshape | Transpose | Window | Concat | Split | Add | Constant | Opaque
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One operation. `name` is what users know it by (module path or node name), `operator` what the file calls its kind.
+
+    `inputs` are the data tensors that it reads, in order, without parameters; `outputs` what it writes ("" where left
+    out). `nodes` are the indexes of the nodes that it is made of in its backend's graph, ascending.
+    """
+
+    name: str
+    kind: OpKind
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    detail: Detail
+    nodes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class OpGraph:
+    """Ops in an order in which they can run.
+
+    `outputs` are the names of the graph's outputs. `sizes` has a tuple of Size for every tensor whose rank is known,
+    `dtypes` the numpy name of its element type where known. `pinned` names further tensors that must keep their values,
+    with the reason: those that a subgraph reads, for one. `unreached` are norms that lie where no edit is made (a
+    subgraph, a local function), with the reason.
+    """
+
+    ops: tuple[Op, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    sizes: Mapping[str, Sizes] = field(default_factory=dict)
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    pinned: Mapping[str, str] = field(default_factory=dict)
+    unreached: tuple[tuple[NormLayer, str], ...] = ()
