@@ -37,9 +37,7 @@ def _obstacle(layer: NormLayer) -> str | None:
         values = getattr(layer, name)
         if values is not None and not np.isfinite(np.asarray(values, np.float64)).all():
             return f"its {name} holds values that are not finite"
-    var = np.asarray(layer.running_var, np.float64)
-    if (var < 0).any():
+    if (np.asarray(layer.running_var, np.float64) < 0).any():
         return "its running variance is negative in some channels"
-    if (var + layer.eps <= 0).any():
-        return "its running variance and eps are both zero in some channels"
-    return None
+    zero = (np.asarray(layer.running_var, np.float64) + layer.eps <= 0).any()
+    return "its running variance and eps are both zero in some channels" if zero else None

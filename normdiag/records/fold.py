@@ -14,7 +14,7 @@ Direction = Literal["before", "after", "norm"]
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """y = scale * x + shift, float64, both of the rank of a tensor and of size 1 along the axes where they do not vary."""
+    """y = scale * x + shift, float64, both of the rank of a tensor, of size 1 along the axes where they do not vary."""
 
     scale: Array
     shift: Array

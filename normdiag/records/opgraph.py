@@ -74,7 +74,7 @@ class Parameter:
 
 @dataclass(frozen=True, eq=False)
 class Conv:
-    """A convolution of (N, in, *positions). `weight` is (out, in / groups, *kernel); transposed: (in, out / groups, *kernel).
+    """A convolution; `weight` is (out, in / groups, *kernel), where transposed (in, out / groups, *kernel).
 
     `bias` is (out,) or None. `padded`: zeros may be put around the input (auto_pad SAME counts), so that a constant in
     front does not stay constant at the border.
@@ -151,7 +151,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class Reshape:
-    """Reads the elements in the same order under other sizes (`OpGraph.sizes` of input and output): flatten, squeeze, ..."""
+    """Reads the elements in the same order under other sizes (`OpGraph.sizes` has both): flatten, squeeze, ..."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class Transpose:
 
 @dataclass(frozen=True)
 class Window:
-    """Mixes positions along `axes`: pool, resize, pad, slices of positions, means over positions. Other axes are independent.
+    """Mixes positions along `axes`: pool, resize, pad, slice, mean over positions. Other axes are independent.
 
     `scale`: which per-channel factors commute with it ('any', or 'non_negative' for a maximum). `shift`: whether a
     per-channel constant commutes (weights that sum to 1 everywhere: no counted zero padding, no padding with a
@@ -219,7 +219,7 @@ Detail = (
 
 @dataclass(frozen=True, eq=False)
 class Op:
-    """One operation. `name` is what users know it by (module path or node name), `operator` what the file calls its kind.
+    """One operation. `name` is what users know it by (module path or node name), `operator` the file's word for it.
 
     `inputs` are the data tensors that it reads, in order, without parameters; `outputs` what it writes ("" where left
     out). `nodes` are the indexes of the nodes that it is made of in its backend's graph, ascending.
