@@ -18,7 +18,6 @@ from normdiag.records.fold import (
     LayerEdit,
     NewParameters,
     PointError,
-    RangeSpread,
     Refusal,
     Verification,
 )
@@ -55,6 +54,7 @@ from normdiag.records.report import (
     GradientProduct,
     GroupMetrics,
     LayerMetrics,
+    RangeSpread,
     Report,
     Severity,
 )

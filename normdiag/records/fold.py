@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from normdiag.records.model import Array, ModelInfo, NormKind
-from normdiag.records.report import Finding
+from normdiag.records.report import Finding, RangeSpread
 
 Direction = Literal["before", "after", "norm"]
 
@@ -136,22 +136,6 @@ class Verification:
     latency_before: float | None = None
     latency_after: float | None = None
     note: str | None = None
-
-
-@dataclass(frozen=True)
-class RangeSpread:
-    """Per-channel weight ranges of one layer, before and after folding.
-
-    `spread` is the largest over the smallest nonzero max|w| of its output channels. `coarse` counts channels to which
-    one INT8 scale for the whole tensor leaves at most one level: max|w_c| < 1.5 * max|w| / 127.
-    """
-
-    layer: str
-    channels: int
-    spread_before: float
-    spread_after: float
-    coarse_before: int
-    coarse_after: int
 
 
 @dataclass(frozen=True, eq=False)

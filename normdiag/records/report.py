@@ -176,9 +176,28 @@ class Finding:
     evidence: Mapping[str, float | int | str | None] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class RangeSpread:
+    """Per-channel weight ranges of one layer, before and after folding.
+
+    `spread` is the largest over the smallest nonzero max|w| of its output channels. `coarse` counts channels to which
+    one INT8 scale for the whole tensor leaves at most one level: max|w_c| < 1.5 * max|w| / 127.
+    """
+
+    layer: str
+    channels: int
+    spread_before: float
+    spread_after: float
+    coarse_before: int
+    coarse_after: int
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Everything that `inspect` found. `notes` say what could not be measured and why."""
+    """Everything that `inspect` found. `notes` say what could not be measured and why.
+
+    `ranges` are the weight ranges that folding would leave, where that was planned.
+    """
 
     model: ModelInfo
     data: DataInfo | None
@@ -186,6 +205,7 @@ class Report:
     activations: tuple[ActivationMetrics, ...] = ()
     gradient: GradientProduct | None = None
     gap: Gap | None = None
+    ranges: tuple[RangeSpread, ...] = ()
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     interrupted: bool = False

@@ -28,29 +28,32 @@ def to_json(report: Report, *, channels: str | None = None) -> dict[str, Any]:
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "normdiag_version": __version__,
-        "model": _model(report.model),
+        "model": model_dict(report.model),
         "data": None if report.data is None else asdict(report.data),
         "interrupted": report.interrupted,
         "layers": [_layer(metrics) for metrics in report.layers],
         "activations": [asdict(activation) for activation in report.activations],
         "gradient": None if report.gradient is None else asdict(report.gradient),
         "gap": None if report.gap is None else _gap(report.gap),
-        "findings": [_finding(finding) for finding in report.findings],
+        "findings": [finding_dict(finding) for finding in report.findings],
     }
     if channels is not None:
         document["channels_detail"] = _channels(find_layer(report, channels))
-    lost: list[dict[str, str | None]] = []
-    clean: dict[str, Any] = _finite(document, "", lost)
-    clean["notes"] = [{"path": None, "message": note} for note in report.notes] + lost
-    return clean
+    return finite(document, report.notes)
 
 
 def dump_json(report: Report, *, channels: str | None = None) -> str:
     """`to_json` as text: valid by RFC 8259, ASCII only, ending in a newline."""
-    return json.dumps(to_json(report, channels=channels), indent=2, allow_nan=False) + "\n"
+    return dump(to_json(report, channels=channels))
 
 
-def _model(model: ModelInfo) -> dict[str, Any]:
+def dump(document: Mapping[str, Any]) -> str:
+    """A document of finite numbers as text: valid by RFC 8259, ASCII only, ending in a newline."""
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def model_dict(model: ModelInfo) -> dict[str, Any]:
+    """Where a model came from."""
     return asdict(model) | {"notes": list(model.notes)}
 
 
@@ -113,7 +116,8 @@ def _gap(gap: Gap) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def finding_dict(finding: Finding) -> dict[str, Any]:
+    """A finding with its evidence."""
     return {f.name: getattr(finding, f.name) for f in fields(finding)} | {"evidence": dict(finding.evidence)}
 
 
@@ -133,6 +137,14 @@ def _range(values: NDArray[Any] | None) -> dict[str, Any] | None:
     finite = wide[np.isfinite(wide)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (None, None)
     return {"min": low, "max": high, "non_finite": int(wide.size - finite.size)}
+
+
+def finite(document: Mapping[str, Any], notes: Sequence[str]) -> dict[str, Any]:
+    """The document with None for every number that is not finite, and `notes` that hold the given ones and those."""
+    lost: list[dict[str, str | None]] = []
+    clean: dict[str, Any] = _finite(document, "", lost)
+    clean["notes"] = [{"path": None, "message": note} for note in notes] + lost
+    return clean
 
 
 def _finite(value: Any, path: str, lost: list[dict[str, str | None]]) -> Any:

@@ -9,6 +9,7 @@ from normdiag.rules.nd101_non_finite import non_finite
 from normdiag.rules.nd102_variance_not_positive import variance_not_positive
 from normdiag.rules.nd103_variance_below_eps import variance_below_eps
 from normdiag.rules.nd104_never_updated import never_updated
+from normdiag.rules.nd208_int8_range_spread import int8_range_spread
 from normdiag.rules.nd301_drift import drift
 from normdiag.rules.nd302_gap import gap
 from normdiag.rules.nd401_saturated import saturated
@@ -20,6 +21,7 @@ RULES: tuple[Rule, ...] = (
     variance_not_positive,
     variance_below_eps,
     never_updated,
+    int8_range_spread,
     drift,
     gap,
     saturated,

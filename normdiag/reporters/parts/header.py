@@ -24,17 +24,20 @@ RANDOM = "random data"
 
 def header(report: Report, view: View) -> Iterator[Line]:
     """File, format, size, parameters and data; and whether the run was cut short."""
-    model = report.model
-    rows: list[tuple[str, str | Span]] = [
-        ("model", Span(view.safe(model.path) if model.path else "a module in memory", "bold")),
-        ("format", view.safe(_format(model))),
-        ("size", _size(model)),
-        ("data", _data(report.data, view)),
-    ]
+    rows = [*model_rows(report.model, view), ("data", _data(report.data, view))]
     if report.interrupted:
         rows.append(("stopped", Span(_interrupted(report), "bold yellow")))
     yield (Span("normdiag inspect", "bold"),)
     yield from pairs([row for row in rows if row[1]], view)
+
+
+def model_rows(model: ModelInfo, view: View) -> list[tuple[str, str | Span]]:
+    """Path, format and size, as rows for `pairs`."""
+    return [
+        ("model", Span(view.safe(model.path) if model.path else "a module in memory", "bold")),
+        ("format", view.safe(_format(model))),
+        ("size", _size(model)),
+    ]
 
 
 def _format(model: ModelInfo) -> str:

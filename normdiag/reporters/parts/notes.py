@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from normdiag.records import Report
 from normdiag.reporters.layout import Line, Span
@@ -13,11 +13,16 @@ from normdiag.reporters.words import listed
 
 def notes(report: Report, view: View) -> Iterator[Line]:
     """The report's notes, the file's, and those of layers, each said once."""
-    lines = [*map(view.safe, report.notes), *map(view.safe, report.model.notes), *_of_layers(report, view)]
+    safe = [*map(view.safe, report.notes), *map(view.safe, report.model.notes), *_of_layers(report, view)]
+    yield from bullets("Notes", safe, view)
+
+
+def bullets(title: str, lines: Sequence[str], view: View) -> Iterator[Line]:
+    """A heading and a list of safe lines, each said once; nothing where there are none."""
     if not lines:
         return
     bullet = Span("-" if view.ascii_only else view.glyphs.dot)
-    yield from heading("Notes", view)
+    yield from heading(title, view)
     yield from labelled([(bullet, Span(line)) for line in dict.fromkeys(lines)], view, gap=1)
 
 

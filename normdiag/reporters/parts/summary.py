@@ -23,7 +23,7 @@ def summary(report: Report, view: View) -> Iterator[Line]:
     """Findings, severest first, and the facts in a line each."""
     yield from heading("Summary" + (f" ({RANDOM})" if report.data and report.data.random else ""), view)
     if report.findings:
-        yield from _findings(report.findings, view)
+        yield from findings(report.findings, view)
     else:
         yield from prose("No findings.", view, style="green")
     yield BLANK
@@ -31,13 +31,13 @@ def summary(report: Report, view: View) -> Iterator[Line]:
         yield from prose(fact, view)
 
 
-def _findings(findings: Sequence[Finding], view: View) -> Iterator[Line]:
+def findings(found: Sequence[Finding], view: View) -> Iterator[Line]:
     """Each rule once, with its remedy under the layers that it speaks of."""
-    numbers = {severity: sum(f.severity == severity for f in findings) for severity in SEVERITIES}
+    numbers = {severity: sum(f.severity == severity for f in found) for severity in SEVERITIES}
     counts = [count(n, severity) for severity, n in numbers.items() if n and severity != "info"]
     counts += [f"{numbers['info']:,} for information"] if numbers["info"] else []
     yield from prose(", ".join(counts), view)
-    ranked = sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), f.rule))
+    ranked = sorted(found, key=lambda f: (SEVERITIES.index(f.severity), f.rule))
     for _, group in groupby(ranked, key=lambda f: (f.severity, f.rule, f.remedy)):
         yield from _rule(list(group), view)
 

@@ -1,0 +1,1 @@
+"""What `fold` did, for people and for machines."""
