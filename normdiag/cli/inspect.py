@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from normdiag.cli import options as opt
+from normdiag.cli.given import data_options, load_options
 from normdiag.cli.output import (
     DEFAULT_WIDTH,
     check_target,
@@ -62,23 +62,19 @@ def inspect(
     target = output if output is not None and str(output) != "-" else None
     if target is not None:
         check_target(target, filter(None, (model, arch, *(data or ()))))
-    # Imported here, so that --help and wrong usage do not wait for them.
-    from normdiag.data import DataOptions
-    from normdiag.models import LoadOptions
-
-    reading = LoadOptions(key=key, arch=arch, arch_args=tuple(arch_arg or ()), trust=trust)
-    feeding = DataOptions(
+    reading = load_options(key, arch, arch_arg, trust)
+    feeding = data_options(
         preprocess=preprocess,
         batch_size=batch_size,
         max_samples=max_samples,
         seed=seed,
-        resize=_size("--resize", resize),
-        crop=_size("--crop", crop),
+        resize=resize,
+        crop=crop,
         grayscale=grayscale,
-        input_shapes=tuple(input_shape or ()),
+        input_shape=input_shape,
     )
     threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}
-    from normdiag import api
+    from normdiag import api  # here, so that --help and wrong usage do not wait for it
 
     with stdout_to_stderr(), progress_bar(quiet=quiet) as progress:
         report = api.inspect(
@@ -95,16 +91,6 @@ def inspect(
     text = _as_json(report, channels) if as_json else _as_text(report, target, color, all_layers, channels)
     _deliver(report, text, target, quiet)
     raise typer.Exit(exit_code(report))
-
-
-def _size(option: str, text: str | None) -> int | tuple[int, int] | None:
-    """'256' or '256x224' (height x width)."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text, re.ASCII)
-    if match is None:
-        raise UsageError(f"{option} {text}: give one size, as 256, or height and width, as 256x224")
-    return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
 
 
 def _as_json(report: Report, channels: str | None) -> str:

@@ -1,0 +1,56 @@
+"""What the options of a command say, as the records that the API takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from normdiag.errors import UsageError
+
+if TYPE_CHECKING:
+    from normdiag.data import DataOptions
+    from normdiag.models import LoadOptions
+
+
+def load_options(key: str | None, arch: str | None, arch_arg: Sequence[str] | None, trust: bool) -> LoadOptions:
+    """How to read the model."""
+    from normdiag.models import LoadOptions
+
+    return LoadOptions(key=key, arch=arch, arch_args=tuple(arch_arg or ()), trust=trust)
+
+
+def data_options(
+    *,
+    preprocess: str | None,
+    batch_size: int,
+    max_samples: int | None,
+    seed: int,
+    resize: str | None,
+    crop: str | None,
+    grayscale: bool | None,
+    input_shape: Sequence[str] | None,
+) -> DataOptions:
+    """How to read the data. Raises UsageError for sizes that are none."""
+    from normdiag.data import DataOptions
+
+    return DataOptions(
+        preprocess=preprocess,
+        batch_size=batch_size,
+        max_samples=max_samples,
+        seed=seed,
+        resize=_size("--resize", resize),
+        crop=_size("--crop", crop),
+        grayscale=grayscale,
+        input_shapes=tuple(input_shape or ()),
+    )
+
+
+def _size(option: str, text: str | None) -> int | tuple[int, int] | None:
+    """'256' or '256x224' (height x width)."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text, re.ASCII)
+    if match is None:
+        raise UsageError(f"{option} {text}: give one size, as 256, or height and width, as 256x224")
+    return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
