@@ -205,7 +205,7 @@ class Report:
     activations: tuple[ActivationMetrics, ...] = ()
     gradient: GradientProduct | None = None
     gap: Gap | None = None
-    ranges: tuple[RangeSpread, ...] = ()
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     interrupted: bool = False
+    ranges: tuple[RangeSpread, ...] = ()
