@@ -10,8 +10,7 @@ from normdiag.rules.rule import Draft, rule
 
 @rule("ND208", "int8-range-spread", "warning", coarse_share=0.05)
 def int8_range_spread(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
-    """With BatchNorm folded, the weights of some output channels are so much smaller than others that per-tensor INT8
-    quantization leaves them at most one level.
+    """With BatchNorm folded, per-tensor INT8 quantization leaves the weights of some output channels at most one level.
 
     Why it matters: folding multiplies each channel by gamma / sqrt(var + eps), which spreads the ranges of the
     channels. One scale for the whole tensor is set by the largest; a channel whose largest weight is below 1.5 steps

@@ -19,6 +19,7 @@ from normdiag.records import (
     LayerMetrics,
     ModelInfo,
     NormLayer,
+    RangeSpread,
     Report,
 )
 from normdiag.rules import RULES, with_findings
@@ -272,6 +273,22 @@ def test_nd302_is_silent_while_the_proportion_is_uncertain_or_the_data_random() 
 
 
 # ND401, ND402
+
+
+def spread(channels: int, before: int, after: int) -> RangeSpread:
+    return RangeSpread("conv1", channels, 4.0, 900.0, before, after)
+
+
+def test_nd208_fires_where_folding_makes_channels_coarse() -> None:
+    (finding,) = found("ND208", report(bn(), ranges=(spread(100, 1, 6),)))
+    assert (finding.layer, finding.severity) == ("conv1", "warning")
+    assert "6 of 100 channels" in finding.message
+    assert finding.evidence["coarse_before"] == 1
+
+
+def test_nd208_is_silent_for_few_channels_and_for_those_that_were_coarse_before() -> None:
+    for quiet in (spread(100, 0, 4), spread(100, 40, 44), spread(100, 9, 3), spread(1, 0, 1)):
+        assert not found("ND208", report(bn(), ranges=(quiet,)))
 
 
 def activation(kind: str, saturated: float = 0.0, dead: int = 0, name: str = "act") -> ActivationMetrics:
