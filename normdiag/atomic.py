@@ -1,0 +1,77 @@
+"""Files that appear whole or not at all: written under a temporary name in the same folder, synced, then renamed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[IO[bytes]]:
+    """A file to write to, which takes the place of `target` when the block ends well; else nothing has changed.
+
+    At any moment, also when the process is killed, `target` is the old file or the whole new one. A link is followed;
+    a pipe or device is written to as it is; an existing file keeps its permissions.
+    """
+    target = target.resolve()
+    if target.exists() and not target.is_file():
+        with target.open("wb") as stream:
+            yield stream
+        return
+    with temporary(target) as path:
+        with path.open("wb") as stream:
+            yield stream
+            sync(stream)
+        path.replace(target)
+        sync_folder(target.parent)
+
+
+@contextmanager
+def temporary(target: Path) -> Iterator[Path]:
+    """An empty file beside `target`, with the permissions that `target` has or would have; gone when the block ends."""
+    mode = target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask()
+    handle, name = tempfile.mkstemp(prefix=f".{target.name[:50]}.", dir=target.parent)
+    os.close(handle)
+    path = Path(name)
+    try:
+        path.chmod(mode)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def publish(path: Path, names: Iterable[Path]) -> Path:
+    """Give a finished file the first of `names` that is free, and return it; no existing file is ever replaced."""
+    for name in names:
+        with suppress(FileExistsError):
+            name.open("xb").close()  # the name is ours from here on, also among several processes
+            path.replace(name)
+            sync_folder(name.parent)
+            return name
+    raise FileExistsError(f"no free name for {path}")
+
+
+def sync(stream: IO[bytes]) -> None:
+    """Wait until what was written is on the disk."""
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system can do that."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
