@@ -1,4 +1,14 @@
-"""What can go wrong for a reason that the user can act on."""
+"""What can go wrong for a reason that the user can act on, and how any failure is said in one line."""
+
+from __future__ import annotations
+
+import os
+
+REPORT_HERE = "please report it, with the output of the same command under NORMDIAG_DEBUG=1"
+EXHAUSTED: tuple[tuple[type[BaseException], str], ...] = (
+    (MemoryError, "out of memory; a smaller --batch-size needs less"),
+    (RecursionError, "the model or the data is nested too deeply to be read"),
+)
 
 
 class NormdiagError(Exception):
@@ -11,3 +21,21 @@ class InputError(NormdiagError):
 
 class UsageError(NormdiagError):
     """The options contradict each other or ask for something that does not exist."""
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, for a user: our own errors as they are, and everything else by its kind."""
+    if isinstance(error, NormdiagError):
+        return str(error)
+    for kind, message in EXHAUSTED:
+        if isinstance(error, kind):
+            return message
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
+    return f"internal error: {type(error).__name__}: {error}; {REPORT_HERE}"
+
+
+def debugging() -> bool:
+    """Whether NORMDIAG_DEBUG asks for tracebacks instead of one line."""
+    return os.environ.get("NORMDIAG_DEBUG", "") not in ("", "0")

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def abridged(names: Sequence[str], most: int = 3) -> str:
     """The names with commas between them; beyond `most`, how many more there are: 'a, b, c and 4 more'."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """What a misspelt word probably meant, to be put behind a message: "; did you mean 'select'?", or nothing."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, list(known), 1)
+    return f"; did you mean {found[0]!r}?" if found else ""

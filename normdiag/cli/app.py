@@ -6,7 +6,6 @@ Exit codes: 0 nothing wrong; 1 findings of severity error; 2 wrong usage, bad in
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -16,15 +15,9 @@ import typer
 from normdiag.cli.inspect import inspect
 from normdiag.cli.output import silence_stdout
 from normdiag.cli.status import INTERRUPTED, UNUSABLE
-from normdiag.errors import NormdiagError
+from normdiag.errors import debugging, one_line
 
 BROKEN_PIPE = 141
-REPORT_HERE = "please report it, with the output of the same command under NORMDIAG_DEBUG=1"
-EXHAUSTED = {
-    MemoryError: "out of memory; a smaller --batch-size needs less",
-    RecursionError: "the model or the data is nested too deeply to be read",
-}
-
 app = typer.Typer(
     name="normdiag",
     help="What the normalization layers of a trained model are really doing.",
@@ -81,7 +74,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BaseException as error:
-        if _debugging():
+        if debugging():
             raise
         return _fail(explain(error), UNUSABLE)
     return code if isinstance(code, int) else 0
@@ -89,19 +82,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def explain(error: BaseException) -> str:
     """One line for the user on what went wrong; empty where it has been said."""
-    if isinstance(error, NormdiagError):
-        return str(error)
     if hasattr(error, "format_message"):  # typer's usage errors; without a message it has already shown the help
         command = getattr(getattr(error, "ctx", None), "command_path", "normdiag")
         message = error.format_message().rstrip(".")
         return f"{message} ({command} --help shows what there is)" if message else ""
-    for kind, message in EXHAUSTED.items():
-        if isinstance(error, kind):
-            return message
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or error}"
-    return f"internal error: {type(error).__name__}: {error}; {REPORT_HERE}"
+    return one_line(error)
 
 
 def _fail(message: str, code: int) -> int:
@@ -114,7 +99,3 @@ def _fail(message: str, code: int) -> int:
     line = safe(f"normdiag: {message}", limit=4000)
     print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
     return code
-
-
-def _debugging() -> bool:
-    return os.environ.get("NORMDIAG_DEBUG", "") not in ("", "0")

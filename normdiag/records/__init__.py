@@ -1,6 +1,7 @@
 """The frozen records that pass between the stages, importable from here. Nothing in them knows a framework."""
 
 from normdiag.records.batch import Batch, InputSpec
+from normdiag.records.check import CheckedModel, CheckReport, FailOn, KnownFinding, reaches
 from normdiag.records.evidence import (
     ActivationSums,
     ChannelSums,
@@ -57,6 +58,7 @@ from normdiag.records.report import (
     RangeSpread,
     Report,
     Severity,
+    Target,
 )
 
 __all__ = [
@@ -67,6 +69,8 @@ __all__ = [
     "Attribution",
     "Batch",
     "ChannelSums",
+    "CheckReport",
+    "CheckedModel",
     "Concat",
     "Constant",
     "Conv",
@@ -75,6 +79,7 @@ __all__ = [
     "Detail",
     "Drift",
     "Evidence",
+    "FailOn",
     "Finding",
     "FoldPlan",
     "FoldReport",
@@ -84,6 +89,7 @@ __all__ = [
     "GroupMetrics",
     "GroupSums",
     "InputSpec",
+    "KnownFinding",
     "LayerEdit",
     "LayerEvidence",
     "LayerMetrics",
@@ -111,7 +117,9 @@ __all__ = [
     "Size",
     "Sizes",
     "Split",
+    "Target",
     "Transpose",
     "Verification",
     "Window",
+    "reaches",
 ]

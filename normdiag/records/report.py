@@ -13,6 +13,7 @@ from normdiag.records.model import ModelInfo, NormLayer
 
 Floats = NDArray[np.float64]
 Severity = Literal["error", "warning", "info"]
+Target = Literal["fp32", "fp16", "bf16", "int8"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +197,8 @@ class RangeSpread:
 class Report:
     """Everything that `inspect` found. `notes` say what could not be measured and why.
 
-    `ranges` are the weight ranges that folding would leave, where that was planned.
+    `ranges` are the weight ranges that folding would leave, where that was planned. `target` is the number format that
+    the model is declared to run in, where the user says so.
     """
 
     model: ModelInfo
@@ -209,3 +211,4 @@ class Report:
     notes: tuple[str, ...] = ()
     interrupted: bool = False
     ranges: tuple[RangeSpread, ...] = ()
+    target: Target | None = None

@@ -1,0 +1,97 @@
+"""What `check` concludes over many models: which findings are new, which were known, and whether the gate holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from normdiag.records.report import Finding, Report, Severity
+
+FailOn = Literal["error", "warning", "info", "never"]
+RANKS: dict[str, int] = {"error": 0, "warning": 1, "info": 2}
+
+
+def reaches(severity: Severity, fail_on: FailOn) -> bool:
+    """Whether a finding of this severity makes the gate fail."""
+    return fail_on != "never" and RANKS[severity] <= RANKS[fail_on]
+
+
+@dataclass(frozen=True)
+class KnownFinding:
+    """A line of a baseline. `model` is a path relative to the baseline's folder, with forward slashes."""
+
+    model: str
+    rule: str
+    layer: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedModel:
+    """One model: its report, whose findings are those that count, or the one line that says why it could not be read.
+
+    `path` is relative to the current folder where it lies in it, with forward slashes. `rules` are the ids of the
+    rules that ran on it. `known` are the (rule, layer) pairs that the baseline lists for it.
+    """
+
+    path: str
+    report: Report | None = None
+    error: str | None = None
+    seconds: float = 0.0
+    rules: tuple[str, ...] = ()
+    known: frozenset[tuple[str, str | None]] = field(default_factory=frozenset)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings, known ones too."""
+        return () if self.report is None else self.report.findings
+
+    def is_known(self, finding: Finding) -> bool:
+        """Whether the baseline lists it."""
+        return (finding.rule, finding.layer) in self.known
+
+    @property
+    def new(self) -> tuple[Finding, ...]:
+        """The findings that the baseline does not list."""
+        return tuple(each for each in self.findings if not self.is_known(each))
+
+    def count(self, severity: Severity) -> int:
+        """New findings of this severity."""
+        return sum(each.severity == severity for each in self.new)
+
+
+@dataclass(frozen=True, eq=False)
+class CheckReport:
+    """Everything that `check` found.
+
+    `rules` are the ids of all rules chosen. `baseline` is the path of the baseline that was read, `stale` its lines
+    that no longer hold.
+    """
+
+    models: tuple[CheckedModel, ...]
+    rules: tuple[str, ...]
+    fail_on: FailOn = "error"
+    baseline: str | None = None
+    stale: tuple[KnownFinding, ...] = ()
+
+    @property
+    def unreadable(self) -> tuple[CheckedModel, ...]:
+        """The models that could not be checked."""
+        return tuple(model for model in self.models if model.error is not None)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the run."""
+        return any(model.report is not None and model.report.interrupted for model in self.models)
+
+    def failing(self) -> Iterator[tuple[CheckedModel, Finding]]:
+        """The new findings that make the gate fail."""
+        for model in self.models:
+            for finding in model.new:
+                if reaches(finding.severity, self.fail_on):
+                    yield model, finding
+
+    @property
+    def passed(self) -> bool:
+        """Whether every model could be checked and none has a new finding at or above `fail_on`."""
+        return not self.unreadable and not self.interrupted and not any(True for _ in self.failing())
