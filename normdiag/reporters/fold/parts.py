@@ -8,7 +8,7 @@ from normdiag.records import Copied, FoldReport, FoldStep, RangeSpread, Verifica
 from normdiag.reporters.layout import BLANK, Line, Span
 from normdiag.reporters.parts.abridge import choose, left_out, severities
 from normdiag.reporters.parts.header import model_rows
-from normdiag.reporters.parts.prose import heading, labelled, pairs, prose
+from normdiag.reporters.parts.prose import heading, pairs, prose
 from normdiag.reporters.parts.summary import findings
 from normdiag.reporters.parts.tables import Column, Rows, name_table
 from normdiag.reporters.view import KIND_WORDS, View
@@ -100,7 +100,7 @@ def folded(report: FoldReport, view: View) -> Iterator[Line]:
     yield from heading("Folded", view)
     columns = [
         Column("kind", [KINDS[step.kind] for step in shown], keep=1, right=False),
-        Column("into", [_into(step, view) for step in shown], right=False),
+        Column("into", [_into(step, view) for step in shown], keep=2, right=False),
     ]
     if any(step.through for step in shown):
         columns.append(
@@ -113,14 +113,10 @@ def folded(report: FoldReport, view: View) -> Iterator[Line]:
 
 
 def _into(step: FoldStep, view: View) -> str:
-    where = {"before": "", "after": "after: ", "norm": "norm: "}[step.direction]
+    where = {"before": "", "after": " behind it", "norm": ", a norm"}[step.direction]
     rest = "" if step.whole else " (gamma and beta)"
-    return (
-        where
-        + listed(map(view.name, step.into), 2)
-        + rest
-        + (", its shift stays as an Add" if step.shift_stays else "")
-    )
+    shift = ", its shift stays as an Add" if step.shift_stays else ""
+    return listed(map(view.name, step.into), 2) + where + rest + shift
 
 
 def stays(report: FoldReport, view: View) -> Iterator[Line]:
@@ -131,7 +127,8 @@ def stays(report: FoldReport, view: View) -> Iterator[Line]:
     yield from heading("Stays", view)
     choice = choose([None] * len(refusals), [None] * len(refusals), view)
     shown = [refusals[index] for index in choice.shown]
-    yield from labelled([(Span(view.name(r.norm)), Span(view.safe(r.reason))) for r in shown], view, gap=2)
+    for refusal in shown:
+        yield from prose([Span(view.name(refusal.norm), "bold"), Span(f": {view.safe(refusal.reason)}")], view)
     if choice.hidden:
         yield from prose(left_out(choice, "norm", view), view, style="dim")
 
