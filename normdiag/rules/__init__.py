@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from normdiag.records import Finding, Report
@@ -32,7 +33,7 @@ ORDER = ("error", "warning", "info")
 __all__ = ["RULES", "Rule", "with_findings"]
 
 
-def with_findings(report: Report) -> Report:
-    """The report with what all rules find in it, errors first."""
-    found: list[Finding] = [finding for rule in RULES for finding in rule.findings(report)]
+def with_findings(report: Report, rules: Iterable[Rule] = RULES) -> Report:
+    """The report with what the rules find in it, errors first."""
+    found: list[Finding] = [finding for rule in rules for finding in rule.findings(report)]
     return replace(report, findings=tuple(sorted(found, key=lambda finding: ORDER.index(finding.severity))))

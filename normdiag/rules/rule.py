@@ -39,6 +39,16 @@ class Rule:
     check: Check
     doc: str
 
+    @property
+    def needs_data(self) -> bool:
+        """Whether it speaks of what the model does on data: the series ND3xx and ND4xx."""
+        return self.id[2:3] in ("3", "4")
+
+    @property
+    def headline(self) -> str:
+        """The first sentence of the documentation: what the finding says."""
+        return " ".join(self.doc.partition("\n\n")[0].split())
+
     def findings(self, report: Report) -> tuple[Finding, ...]:
         """What the rule has to say of a report, whose own findings it does not read."""
         return tuple(self._finding(draft) for draft in self.check(report, self.limits))
