@@ -80,8 +80,8 @@ class Foldable(Protocol):
         """The original ready to run in its own dtypes; `tensors` are returned beside the outputs."""
         ...
 
-    def exact(self) -> Evaluator | str:
-        """The original in float64, or why that cannot run."""
+    def exact(self, tensors: Sequence[str] = ()) -> Evaluator | str:
+        """The original in float64, or why that cannot run; `tensors` are returned beside the outputs."""
         ...
 
     def fold(self, plan: FoldPlan) -> Folded:
