@@ -1,6 +1,7 @@
 """What the normalization layers of a trained model are really doing.
 
-`normdiag.inspect(model_or_path, batches)` is what `normdiag inspect` calls.
+`normdiag.inspect(model_or_path, batches)` is what `normdiag inspect` calls, and `normdiag.check(paths)` what
+`normdiag check` calls.
 """
 
 from __future__ import annotations
@@ -9,15 +10,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from normdiag.api import inspect
+    from normdiag.checking import Checking, check
+    from normdiag.config import Config
     from normdiag.data import DataOptions
     from normdiag.models import LoadOptions
-    from normdiag.records import Report
+    from normdiag.records import CheckReport, Report
 
 __version__ = "0.1.0"
-__all__ = ["DataOptions", "LoadOptions", "Report", "__version__", "inspect"]
+__all__ = [
+    "CheckReport",
+    "Checking",
+    "Config",
+    "DataOptions",
+    "LoadOptions",
+    "Report",
+    "__version__",
+    "check",
+    "inspect",
+]
 
 _HOMES = {
     "inspect": "normdiag.api",
+    "check": "normdiag.checking",
+    "Checking": "normdiag.checking",
+    "CheckReport": "normdiag.records",
+    "Config": "normdiag.config",
     "DataOptions": "normdiag.data",
     "LoadOptions": "normdiag.models",
     "Report": "normdiag.records",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,8 @@ from normdiag.data import DataOptions
 from normdiag.errors import UsageError
 from normdiag.models import LoadOptions, from_module, load
 from normdiag.observe.activations import SATURATION_THRESHOLD
-from normdiag.records import LayerMetrics, Model, Report
-from normdiag.rules import with_findings
+from normdiag.records import LayerMetrics, Model, Report, Target
+from normdiag.rules import RULES, Rule, with_findings
 from normdiag.wording import abridged
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def inspect(
     attribute: bool = False,
     threshold: float = SATURATION_THRESHOLD,
     progress: Progress | None = None,
+    rules: Sequence[Rule] = RULES,
+    target: Target | None = None,
 ) -> Report:
     """Diagnose every normalization layer of a model on the data given.
 
@@ -40,7 +43,8 @@ def inspect(
     by input name); `data` are the command line's data specifications instead. Without either, only what the file
     itself says is reported. `attribute` ranks the layers by what each adds to the gap. `threshold` in (0, 1) on
     |f'|/max|f'| is where an activation counts as saturated. `progress(samples, total)` is called after each batch;
-    total is None where unknown.
+    total is None where unknown. `rules` are those that look for findings, `target` the number format that the model is
+    to run in, where some rules look more closely.
 
     Ctrl-C ends the run and reports on what was seen so far. Raises InputError for a model or data that cannot be
     used, UsageError for arguments that contradict each other.
@@ -52,14 +56,15 @@ def inspect(
     loaded = load(Path(model), load_options) if isinstance(model, str | Path) else from_module(model)
     has_data = batches is not None or bool(data)
     if not has_data:
-        return with_findings(_static_report(loaded, has_data=False))
+        return with_findings(replace(_static_report(loaded, has_data=False), target=target), rules)
     from normdiag.run import measured_report, open_runner, open_source  # what a static report does without
 
     source = open_source(loaded, batches, data, data_options or DataOptions())
     if loaded.program is None:
-        return with_findings(_static_report(loaded, has_data=True))
+        return with_findings(replace(_static_report(loaded, has_data=True), target=target), rules)
     runner = open_runner(loaded, device, threshold)
-    return with_findings(measured_report(loaded, runner, source, attribute, progress))
+    report = measured_report(loaded, runner, source, attribute, progress)
+    return with_findings(replace(report, target=target), rules)
 
 
 def _static_report(model: Model, *, has_data: bool) -> Report:

@@ -1,0 +1,105 @@
+"""The effective configuration, and how one source of it is laid over another: default, then file, then flags."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
+
+from normdiag.config.data import DataSettings
+from normdiag.records import FailOn, Finding, Target
+from normdiag.rules import RULES, Rule
+from normdiag.rules.choose import choose, find, matching, with_limits
+
+Ignores = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one source says: a file or the flags. None, or nothing in it, for what it leaves as it was."""
+
+    select: tuple[str, ...] | None = None
+    extend_select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] | None = None
+    fail_on: FailOn | None = None
+    target: Target | None = None
+    per_file_ignores: Ignores = field(default_factory=dict)
+    per_layer_ignores: Ignores = field(default_factory=dict)
+    limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    models: Mapping[str, DataSettings] = field(default_factory=dict)
+    data: DataSettings = field(default_factory=DataSettings)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What holds after all sources.
+
+    `per_file_ignores` and `models` are keyed by globs of model paths relative to `folder` (or of file names),
+    `per_layer_ignores` by globs of layer names; `*` also fits slashes. `limits` are by rule id. `data` holds for every
+    model and goes before `models`, whose first fitting pattern counts. `source` is the file that was read.
+    """
+
+    select: tuple[str, ...] = ("ND",)
+    ignore: tuple[str, ...] = ()
+    fail_on: FailOn = "error"
+    target: Target | None = None
+    per_file_ignores: Ignores = field(default_factory=dict)
+    per_layer_ignores: Ignores = field(default_factory=dict)
+    limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    models: Mapping[str, DataSettings] = field(default_factory=dict)
+    data: DataSettings = field(default_factory=DataSettings)
+    folder: Path = field(default_factory=Path)
+    source: str | None = None
+
+    def rules(self, known: Sequence[Rule] = RULES) -> tuple[Rule, ...]:
+        """The chosen rules with their limits. Raises UsageError for a word or a limit that no rule has."""
+        limits = {find(word, known).id: with_limits(find(word, known), own) for word, own in self.limits.items()}
+        return tuple(limits.get(rule.id, rule) for rule in choose(self.select, self.ignore, known))
+
+    def rules_for(self, path: str, known: Sequence[Rule] = RULES) -> tuple[Rule, ...]:
+        """The chosen rules less those ignored for this model file."""
+        words = [w for glob, ignored in self.per_file_ignores.items() if self._fits(path, glob) for w in ignored]
+        dropped = {rule.id for word in words for rule in matching(word, known)}
+        return tuple(rule for rule in self.rules(known) if rule.id not in dropped)
+
+    def keeps(self, finding: Finding, known: Sequence[Rule] = RULES) -> bool:
+        """Whether the finding is not ignored for its settings."""
+        name = finding.layer
+        if name is None:
+            return True
+        words = [w for glob, ignored in self.per_layer_ignores.items() if fnmatchcase(name, glob) for w in ignored]
+        return not any(rule.id == finding.rule for word in words for rule in matching(word, known))
+
+    def data_for(self, path: str) -> DataSettings:
+        """The data of this model file, and how to read it."""
+        fitting = (settings for glob, settings in self.models.items() if self._fits(path, glob))
+        return self.data.over(next(fitting, DataSettings()))
+
+    def _fits(self, path: str, glob: str) -> bool:
+        """Whether the glob fits the path, relative to the configuration's folder, or the name of the file."""
+        relative = PurePath(os.path.relpath(path, self.folder)).as_posix()
+        globs = (glob, glob.removeprefix("**/"))
+        return any(fnmatchcase(text, each) for text in (relative, PurePath(path).name) for each in globs)
+
+
+def merge(config: Config, settings: Settings) -> Config:
+    """The configuration with what the settings say over it.
+
+    `select` starts anew: what was ignored or added before it no longer holds. Tables are merged key by key.
+    """
+    base = config if settings.select is None else replace(config, select=settings.select, ignore=())
+    limits = {rule: {**base.limits.get(rule, {}), **own} for rule, own in settings.limits.items()}
+    return replace(
+        base,
+        select=(*base.select, *settings.extend_select),
+        ignore=base.ignore if settings.ignore is None else settings.ignore,
+        fail_on=settings.fail_on or base.fail_on,
+        target=settings.target or base.target,
+        per_file_ignores={**base.per_file_ignores, **settings.per_file_ignores},
+        per_layer_ignores={**base.per_layer_ignores, **settings.per_layer_ignores},
+        limits={**base.limits, **limits},
+        models={**base.models, **settings.models},
+        data=settings.data.over(base.data),
+    )

@@ -1,0 +1,61 @@
+"""The data of a model and how it is read, as far as a file or flags say so."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from normdiag.data import DataOptions
+from normdiag.data.options import Size
+from normdiag.data.specs import exists, parse_spec
+from normdiag.errors import InputError
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Data specifications and the members of DataOptions; None for what is not said."""
+
+    data: tuple[str, ...] | None = None
+    preprocess: str | None = None
+    batch_size: int | None = None
+    max_samples: int | None = None
+    seed: int | None = None
+    resize: Size | None = None
+    crop: Size | None = None
+    grayscale: bool | None = None
+    input_shapes: tuple[str, ...] | None = None
+
+    def over(self, other: DataSettings) -> DataSettings:
+        """What these settings say and, where they are silent, the others."""
+        return replace(other, **self.said())
+
+    def said(self) -> dict[str, Any]:
+        """The members that are said."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def options(self) -> DataOptions:
+        """How to read the data, with the defaults for what is not said. Raises UsageError for what cannot be."""
+        said = {name: value for name, value in self.said().items() if name != "data"}
+        return DataOptions(**said)
+
+
+def from_folder(spec: str, folder: Path) -> str:
+    """A data specification written in a file of `folder`, as it reads from the current folder."""
+    name, equals, target = spec.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", name) or exists(str(folder / spec)):
+        name, equals, target = "", "", spec
+    if not target or target == "random" or _is_module(target):
+        return spec
+    return f"{name}{equals}{os.path.relpath(folder / target)}"
+
+
+def _is_module(target: str) -> bool:
+    """Whether it is `package.module:name`, which is imported from wherever it is."""
+    try:
+        return parse_spec(target).kind == "code" and ".py:" not in target.lower()
+    except InputError:
+        return False

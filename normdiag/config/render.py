@@ -1,0 +1,74 @@
+"""The effective configuration as `--show-config` prints it: in the words of normdiag.toml."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from normdiag.config.config import Config
+from normdiag.config.data import DataSettings
+from normdiag.rules import RULES, Rule
+
+RENAMED = {"input_shapes": "input-shape"}
+
+
+def to_dict(config: Config, known: Sequence[Rule] = RULES) -> dict[str, Any]:
+    """The configuration with the limits of all chosen rules, as a table that `parse` reads back."""
+    models = {glob: _data(settings) for glob, settings in config.models.items()}
+    if config.data.said():
+        models = {"*": _data(config.data), **{g: _data(config.data.over(s)) for g, s in config.models.items()}}
+        models["*"] = models.pop("*")  # behind the others: the first that fits counts
+    return {
+        "select": list(config.select),
+        "ignore": list(config.ignore),
+        "fail-on": config.fail_on,
+        **({} if config.target is None else {"target": config.target}),
+        "per-file-ignores": {glob: list(words) for glob, words in config.per_file_ignores.items()},
+        "per-layer-ignores": {glob: list(words) for glob, words in config.per_layer_ignores.items()},
+        "rules": {rule.id: dict(rule.limits) for rule in config.rules(known) if rule.limits},
+        "models": models,
+    }
+
+
+def to_toml(config: Config, known: Sequence[Rule] = RULES) -> str:
+    """The same as a normdiag.toml that would have the same effect, with a comment that says where it came from."""
+    lines = [f"# {'defaults' if config.source is None else f'read from {_quoted(config.source)}'}, with flags over it"]
+    return "\n".join([*lines, *_lines(to_dict(config, known), ())]) + "\n"
+
+
+def _data(settings: DataSettings) -> dict[str, Any]:
+    return {RENAMED.get(name, name.replace("_", "-")): value for name, value in settings.said().items()}
+
+
+def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+    lines = [f"{_key(key)} = {_value(value)}" for key, value in plain.items()]
+    if path and lines:
+        lines = ["", f"[{'.'.join(map(_key, path))}]", *lines]
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            lines += _lines(value, (*path, key))
+    return lines
+
+
+def _key(key: str) -> str:
+    bare = key.isascii() and key.replace("-", "").replace("_", "").isalnum()
+    return key if bare else _quoted(key)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "inf" if value > 0 else "-inf"
+    return json.dumps(value)
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string: JSON's escapes, and DEL; what cannot be encoded is replaced."""
+    clean = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return json.dumps(clean, ensure_ascii=False).replace("\x7f", "\\u007f")
