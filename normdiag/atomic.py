@@ -26,19 +26,18 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
         with path.open("wb") as stream:
             yield stream
             sync(stream)
+        path.chmod(target.stat().st_mode & 0o7777 if target.exists() else _usual_mode())
         path.replace(target)
         sync_folder(target.parent)
 
 
 @contextmanager
 def temporary(target: Path) -> Iterator[Path]:
-    """An empty file beside `target`, with the permissions that `target` has or would have; gone when the block ends."""
-    mode = target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask()
+    """An empty file beside `target`, for this user only; gone when the block ends, unless it was renamed."""
     handle, name = tempfile.mkstemp(prefix=f".{target.name[:50]}.", dir=target.parent)
     os.close(handle)
     path = Path(name)
     try:
-        path.chmod(mode)
         yield path
     finally:
         path.unlink(missing_ok=True)
@@ -49,6 +48,7 @@ def publish(path: Path, names: Iterable[Path]) -> Path:
     for name in names:
         with suppress(FileExistsError):
             name.open("xb").close()  # the name is ours from here on, also among several processes
+            path.chmod(_usual_mode())
             path.replace(name)
             sync_folder(name.parent)
             return name
@@ -71,7 +71,7 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _umask() -> int:
+def _usual_mode() -> int:
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    return 0o666 & ~mask
