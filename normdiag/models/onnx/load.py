@@ -47,13 +47,13 @@ def load_onnx(path: Path) -> OnnxProgram:
             replace(site, name=name)
             for site, name in zip(activations, unique(site.name for site in activations), strict=True)
         ),
-        inputs=_inputs(model.graph),
+        inputs=input_specs(model.graph),
         parameters=sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type in FLOATS),
         notes=(*_notes(model), *(note for note in found if isinstance(note, str))),
     )
 
 
-def _inputs(graph: Any) -> tuple[InputSpec, ...]:
+def input_specs(graph: Any) -> tuple[InputSpec, ...]:
     """The graph inputs that a user must feed: before IR version 4 initializers are listed among them."""
     initialized = {tensor.name for tensor in graph.initializer}
     return tuple(
