@@ -26,7 +26,7 @@ def random_feed(
     `shapes` (see DataOptions.input_shapes). Raises UsageError where a size is missing, or where inputs
     declare different sizes of the first axis, which then cannot be the samples.
     """
-    specs = _complete(inputs, shapes)
+    specs = [_known(spec) for spec in with_shapes(inputs, shapes)]
     firsts = {spec.shape[0] for spec in specs if spec.shape and spec.shape[0] is not None}
     if len(firsts) > 1:
         raise UsageError(
@@ -35,10 +35,10 @@ def random_feed(
     facts = tuple(_facts(spec, samples or DEFAULT_SAMPLES) for spec in specs)
 
     def read(batch_size: int) -> Iterator[Batch]:
-        streams = _streams(len(facts), seed)
+        streams = spawn(len(facts), seed)
         for start in range(0, facts[0].shape[0], batch_size):
             count = min(batch_size, facts[0].shape[0] - start)
-            yield Batch(tuple(_draw(rng, f, (count, *f.shape[1:])) for rng, f in zip(streams, facts, strict=True)))
+            yield Batch(tuple(draw(rng, f.dtype, (count, *f.shape[1:])) for rng, f in zip(streams, facts, strict=True)))
 
     for fact in facts:
         check_batch_bytes("--data random", fact.shape, fact.dtype, 1)
@@ -54,8 +54,11 @@ def parse_input_shape(text: str) -> InputSpec:
     return InputSpec(match[1] or "", match[3] or "float32", (None, *dims))
 
 
-def _complete(inputs: Sequence[InputSpec], shapes: Sequence[str]) -> list[InputSpec]:
-    """The declared inputs with the user's shapes put in, by name or by order."""
+def with_shapes(inputs: Sequence[InputSpec], shapes: Sequence[str]) -> list[InputSpec]:
+    """The declared inputs with the user's shapes put in, by name or by order; what neither gives stays None.
+
+    Raises UsageError where a shape belongs to no input, or where there is neither a declaration nor a shape.
+    """
     given = [parse_input_shape(text) for text in shapes]
     if not inputs:
         if not given:
@@ -68,34 +71,41 @@ def _complete(inputs: Sequence[InputSpec], shapes: Sequence[str]) -> list[InputS
     if unknown or len(given) > len(inputs):
         raise UsageError(f"--input-shape {unknown or list(shapes)} does not fit the model's inputs: {', '.join(names)}")
     by_name = {spec.name or names[index]: spec for index, spec in enumerate(given)}
-    return [_fill_in(spec, by_name.get(spec.name)) for spec in inputs]
+    return [_put_in(spec, by_name.get(spec.name)) for spec in inputs]
 
 
-def _fill_in(declared: InputSpec, given: InputSpec | None) -> InputSpec:
+def _put_in(declared: InputSpec, given: InputSpec | None) -> InputSpec:
     shape = declared.shape
     if given and given.shape:
         dims = given.shape[1:]
         # Whoever gives as many sizes as the model declares has counted the sample axis in.
         shape = (shape[0], *dims[1:]) if shape and len(dims) == len(shape) else (None, *dims)
-    if shape is None or None in shape[1:]:
-        known = "unknown" if shape is None else ", ".join("?" if n is None else str(n) for n in shape)
-        raise UsageError(
-            f"--data random: input {declared.name!r} has the shape ({known}); "
-            f"give the sizes of one sample with --input-shape {declared.name}=3,224,224"
-        )
     return InputSpec(declared.name, declared.dtype, shape)
+
+
+def _known(spec: InputSpec) -> InputSpec:
+    """The same, once it is sure that every size of one sample is known."""
+    if spec.shape is None or None in spec.shape[1:]:
+        known = "unknown" if spec.shape is None else ", ".join("?" if n is None else str(n) for n in spec.shape)
+        raise UsageError(
+            f"--data random: input {spec.name!r} has the shape ({known}); "
+            f"give the sizes of one sample with --input-shape {spec.name}=3,224,224"
+        )
+    return spec
+
+
+def spawn(count: int, seed: int) -> list[np.random.Generator]:
+    """Generators that are independent of each other."""
+    return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(count)]
+
+
+def draw(rng: np.random.Generator, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Standard normal values for a floating dtype, 0 or 1 for an integer or boolean one."""
+    if dtype.kind in "biu":
+        return rng.integers(0, 2, shape, dtype=np.int8).astype(dtype)
+    return rng.standard_normal(shape, dtype=np.float32).astype(dtype, copy=False)
 
 
 def _facts(spec: InputSpec, samples: int) -> Facts:
     rest = tuple(n for n in (spec.shape or ())[1:] if n is not None)
     return Facts((samples, *rest), numpy_dtype(spec.dtype) or np.dtype(np.float32), spec.name or None)
-
-
-def _streams(count: int, seed: int) -> list[np.random.Generator]:
-    return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(count)]
-
-
-def _draw(rng: np.random.Generator, facts: Facts, shape: tuple[int, ...]) -> NDArray[Any]:
-    if facts.dtype.kind in "biu":
-        return rng.integers(0, 2, shape, dtype=np.int8).astype(facts.dtype)
-    return rng.standard_normal(shape, dtype=np.float32).astype(facts.dtype, copy=False)

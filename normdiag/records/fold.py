@@ -102,11 +102,15 @@ class NewParameters:
 
 @dataclass(frozen=True)
 class PointError:
-    """The difference at one folded point: `relative` is max|folded - original| over max|original| of that tensor."""
+    """The difference at one folded point: `relative` is max|folded - original| over max|original| of that tensor.
+
+    `bound` is what rounding can explain of it, up to this layer.
+    """
 
     layer: str
     tensor: str
     relative: float
+    bound: float | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,8 @@ class Verification:
 
     `bound` is what rounding can explain (docs/folding.md); `float64_error` the folded model in its own dtype against
     the original in float64, `original_float64_error` the same of the original: None with `float64_note` where that
-    cannot run. `runs` counts the inputs, `magnitudes` and `batch_sizes` what they spanned. `points` are worst first.
+    cannot run. `runs` counts the inputs, `magnitudes` and `batch_sizes` what they spanned. `points` are worst first,
+    by error over bound.
     """
 
     passed: bool
