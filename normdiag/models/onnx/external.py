@@ -26,7 +26,7 @@ class TensorReader:
     def check(self, tensor: Any) -> None:
         """Raise InputError unless the external data of `tensor` lie, in full, in a file inside the model's folder."""
         if tensor.data_location == tensor.EXTERNAL:
-            self._locate(tensor)
+            self.locate(tensor)
 
     def array(self, tensor: Any) -> Array:
         """The values of an onnx.TensorProto in its own dtype and shape; InputError where they do not fit together."""
@@ -44,7 +44,7 @@ class TensorReader:
     def _mapped(self, tensor: Any) -> Array:
         from onnx import helper
 
-        target, offset, length = self._locate(tensor)
+        target, offset, length = self.locate(tensor)
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
         count = math.prod(tensor.dims)
         if count * dtype.itemsize > length:
@@ -57,7 +57,7 @@ class TensorReader:
         raw = np.memmap(target, np.uint8, "r", offset, (count * dtype.itemsize,))
         return np.asarray(raw).view(dtype).reshape(tuple(tensor.dims))
 
-    def _locate(self, tensor: Any) -> tuple[Path, int, int]:
+    def locate(self, tensor: Any) -> tuple[Path, int, int]:
         """File, first byte and number of bytes of external data."""
         entries = {entry.key: entry.value for entry in tensor.external_data}
         target = self._inside(tensor.name, entries.get("location", ""))
