@@ -1,0 +1,147 @@
+"""What mixes positions and keeps channels apart: pools, means, resizing, padding, slices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from normdiag.models.pytorch.opgraph.calls import Call, axes_of, dtype_of, rank_of, shape_of, sizes_of
+from normdiag.models.pytorch.opgraph.program import Draft, Program
+from normdiag.records.opgraph import OpKind, Pass, Window
+
+Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
+_EXTREMES = ("amax", "max", "amin", "min")
+
+
+def _window(call: Call, program: Program, kind: OpKind, detail: Window | Pass) -> tuple[Draft, ...] | None:
+    """The operation on its first argument, where it returns one tensor, or only the first of several is used."""
+    output = program.single_output(call.node)
+    if output is None or not program.is_data(call.first):
+        return None
+    if dtype_of(output) != dtype_of(call.first):
+        return None
+    nodes = (call.node,) if output is call.node else (call.node, output)
+    draft = program.draft(call, kind, detail, (call.first,))
+    return (Draft(draft.anchor, draft.operator, kind, detail, draft.inputs, (output.name,), nodes),)
+
+
+def _last_axes(call: Call) -> tuple[int, ...]:
+    """The axes of an operator that has their number in its name: 2 of avg_pool2d."""
+    found = re.search(r"([123])d", call.operator)
+    count, rank = int(found.group(1)) if found else 1, rank_of(call.first)
+    return tuple(range(rank - count, rank))
+
+
+def _average_pool(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    """Padded zeros count unless count_include_pad is False. ceil_mode alone never counts what lies outside."""
+    padding = call.args.get("padding") or 0
+    padded = any(padding) if isinstance(padding, (list, tuple)) else bool(padding)
+    counted = padded and bool(call.args.get("count_include_pad", True))
+    kept = not counted and call.args.get("divisor_override") is None
+    return _window(call, program, "pool", Window(_last_axes(call), shift=kept))
+
+
+def _adaptive_average(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    return _window(call, program, "pool", Window(_last_axes(call)))
+
+
+def _max_pool(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    """torch pads with -inf, which never wins."""
+    return _window(call, program, "pool", Window(_last_axes(call), scale="non_negative"))
+
+
+def _reduction(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    """mean, sum, amax, amin over axes, or of everything."""
+    if not program.is_data(call.first) or isinstance(call.args.get("other"), Node):
+        return None
+    axes = axes_of(call.args.get("dim"), rank_of(call.first))
+    detail = Window(
+        axes,
+        scale="non_negative" if call.operator in _EXTREMES else "any",
+        shift=call.operator != "sum",
+        removed=not call.args.get("keepdim", False),
+    )
+    return _window(call, program, "pool", detail)
+
+
+def _resize(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    """Nearest or with weights that sum to 1 at every position."""
+    return _window(call, program, "resize", Window(_last_axes(call)))
+
+
+def _pad(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    amounts, rank = call.args.get("pad", call.args.get("padding")), rank_of(call.first)
+    if not isinstance(amounts, (list, tuple)) or not all(isinstance(each, int) for each in amounts):
+        return None
+    axes = tuple(sorted({rank - 1 - index // 2 for index, amount in enumerate(amounts) if amount}))
+    if not axes:
+        return _window(call, program, "identity", Pass())
+    constant = call.operator == "constant_pad_nd" or call.args.get("mode") == "constant"
+    adds = constant and any(amount > 0 for amount in amounts)
+    if adds and call.args.get("value"):
+        return None  # what it puts in would have to be scaled too
+    return _window(call, program, "pad", Window(axes, shift=not adds))
+
+
+def _slice(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    axes = axes_of(call.args["dim"], rank_of(call.first))
+    start, end, step = (call.args.get(name) for name in ("start", "end", "step"))
+    whole = start in (None, 0) and (end is None or (isinstance(end, int) and end >= 2**62)) and step in (None, 1)
+    if whole or sizes_of(call.node) == sizes_of(call.first):
+        return _window(call, program, "identity", Pass())
+    return _window(call, program, "other", Window(axes))
+
+
+def _select(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    return _window(call, program, "other", Window(axes_of(call.args["dim"], rank_of(call.first)), removed=True))
+
+
+def _flip(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    axes = axes_of(call.args.get("dims", call.args.get("dim")), rank_of(call.first))
+    return _window(call, program, "other", Window(axes))
+
+
+def _index(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    """Positions picked by constant indices, as nearest resizing and reflecting pads decompose; the rank stays."""
+    indices = call.args["indices"]
+    axes = tuple(axis for axis, each in enumerate(indices) if each is not None)
+    adjacent = bool(axes) and axes == tuple(range(axes[0], axes[-1] + 1))
+    if not adjacent or rank_of(call.node) != rank_of(call.first) or not _all_positions(indices, program):
+        return None
+    return _window(call, program, "other", Window(axes))
+
+
+def _all_positions(indices: Sequence[Any], program: Program) -> bool:
+    given = [each for each in indices if each is not None]
+    whole = all(program.is_constant(each) and dtype_of(each) in (torch.int64, torch.int32) for each in given)
+    return whole and all(shape_of(each) is not None for each in given)
+
+
+def _by_operator(names: str, handler: Handler) -> dict[str, Handler]:
+    return dict.fromkeys(names.split(), handler)
+
+
+_RESIZES = """upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d
+_upsample_nearest_exact2d _upsample_nearest_exact3d upsample_linear1d upsample_bilinear2d upsample_trilinear3d
+upsample_bicubic2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa"""
+_PADS = """pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d
+replication_pad3d _pad_circular"""
+_MAX_POOLS = """max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices
+_adaptive_max_pool1d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d"""
+HANDLERS: Mapping[str, Handler] = {
+    **_by_operator("avg_pool1d avg_pool2d avg_pool3d", _average_pool),
+    **_by_operator("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", _adaptive_average),
+    **_by_operator("_adaptive_avg_pool2d _adaptive_avg_pool3d", _adaptive_average),
+    **_by_operator(_MAX_POOLS, _max_pool),
+    **_by_operator("mean sum amax max amin min", _reduction),
+    **_by_operator(_RESIZES, _resize),
+    **_by_operator(_PADS, _pad),
+    **_by_operator("slice", _slice),
+    **_by_operator("select", _select),
+    **_by_operator("flip roll", _flip),
+    **_by_operator("index _unsafe_index", _index),
+}
