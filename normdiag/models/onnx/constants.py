@@ -159,6 +159,10 @@ def _squeeze(node: Node, values: list[Array]) -> Array:
     return np.squeeze(values[0], _axes(node, values))
 
 
+def _transpose(node: Node, values: list[Array]) -> Array:
+    return np.transpose(values[0], node.integers("perm"))
+
+
 def _bounded(shape: tuple[int, ...]) -> tuple[int, ...]:
     if any(dim < 0 for dim in shape) or math.prod(shape) > MAX_FOLDED:
         raise ValueError("too large")
@@ -205,6 +209,30 @@ def _arithmetic(node: Node, values: list[Array]) -> Array:
         return np.asarray(_OPERATIONS[node.op](left, right))
 
 
+def _unary(node: Node, values: list[Array]) -> Array:
+    """What turns a stored variance into a divisor."""
+    if values[0].dtype.kind in "iubSUO":
+        raise ValueError("not of a floating-point type")
+    with np.errstate(all="ignore"):
+        return np.asarray(_FUNCTIONS[node.op](values[0]))
+
+
+def _power(_: Node, values: list[Array]) -> Array:
+    """The exponent may be of another type than the base, which decides the type of the result."""
+    base, exponent = values
+    _bounded(np.broadcast_shapes(base.shape, exponent.shape))
+    if base.dtype.kind in "iubSUO":
+        raise ValueError("not of a floating-point type")
+    with np.errstate(all="ignore"):
+        return np.asarray(np.power(base, exponent.astype(base.dtype)))
+
+
+_FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
+    "Sqrt": np.sqrt,
+    "Reciprocal": lambda value: value.dtype.type(1) / value,
+    "Neg": np.negative,
+    "Abs": np.abs,
+}
 _OPERATIONS: Mapping[str, Callable[[Array, Array], Array]] = {
     "Add": np.add,
     "Sub": np.subtract,
@@ -218,10 +246,13 @@ FOLDS: Mapping[str, Callable[[Node, list[Array]], Array | None]] = {
     "Unsqueeze": _unsqueeze,
     "Squeeze": _squeeze,
     "Reshape": _reshape,
+    "Transpose": _transpose,
     "Expand": _expand,
     "Tile": _tile,
     "ConstantOfShape": _filled,
     "Concat": _concat,
     "Range": _range,
+    "Pow": _power,
+    **dict.fromkeys(_FUNCTIONS, _unary),
     **dict.fromkeys(_OPERATIONS, _arithmetic),
 }

@@ -1,0 +1,43 @@
+"""Words for operations that no affine map goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from normdiag.models.onnx.graph import Node
+from normdiag.models.onnx.opgraph.scope import Draft, Scope
+from normdiag.records import Opaque, OpKind
+
+NONLINEAR = "a nonlinearity"
+ACTIVATIONS = frozenset(
+    {"Relu", "LeakyRelu", "PRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Elu", "Selu", "Celu", "Gelu"}
+    | {"Swish", "Mish", "Softplus", "Softsign", "Erf", "Clip", "ThresholdedRelu", "Softmax", "LogSoftmax", "Hardmax"}
+    | {"QuickGelu", "FastGelu", "BiasGelu"}
+)
+_WORDS = (
+    (NONLINEAR, "Exp Log Sqrt Abs Reciprocal Pow Sign Floor Ceil Round Max Min Sin Cos LRN LpNormalization Mod"),
+    ("a pool that is not linear", "LpPool GlobalLpPool MaxRoiPool RoiAlign"),
+    ("a branch", "If"),
+    ("a loop", "Loop Scan"),
+    ("a recurrent layer", "LSTM GRU RNN"),
+    ("a quantized operation", "QuantizeLinear DequantizeLinear QLinearConv QLinearMatMul ConvInteger MatMulInteger"),
+    ("a move of channels between positions", "DepthToSpace SpaceToDepth"),
+    ("a lookup", "Gather GatherElements GatherND ScatterND ScatterElements"),
+)
+WHY: Mapping[str, str] = {op: why for why, ops in _WORDS for op in ops.split()}
+
+
+def opaque(scope: Scope, node: Node, why: str = "") -> Draft:
+    """An operation that nothing is known of but what it reads."""
+    kind: OpKind = "activation" if node.op in ACTIVATIONS else "other"
+    return Draft(kind, scope.data(node), Opaque(why or _why(node)))
+
+
+def _why(node: Node) -> str:
+    if node.op in ACTIVATIONS and node.domain in ("", "com.microsoft"):
+        return NONLINEAR
+    if node.domain:
+        return f"an operator of the domain {node.domain!r}"
+    if node.op in ("Mul", "Div"):
+        return "a product with a number or with another tensor"
+    return WHY.get(node.op, "an operation that is not an affine map of each channel")

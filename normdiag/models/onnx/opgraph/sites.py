@@ -1,0 +1,75 @@
+"""The normalization layers of a model under the names that `inspect` gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from normdiag.models.onnx.constants import Constants, make_constants
+from normdiag.models.onnx.graph import Graph, make_graph
+from normdiag.models.onnx.names import unique
+from normdiag.models.onnx.parse import inline_functions
+from normdiag.models.onnx.program import NormSite
+from normdiag.models.onnx.scan import scan
+from normdiag.records import NormLayer
+
+IN_SUBGRAPH = "it lies in the body of an If, Loop or Scan, where nothing is changed"
+IN_FUNCTION = "it lies in a local function, where nothing is changed"
+# More than any norm's parameters take; larger initializers only matter to those who run the model.
+MAX_BYTES = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Sites:
+    """Layers in the main graph, and those that are out of reach with the reason."""
+
+    main: tuple[NormSite, ...]
+    unreached: tuple[tuple[NormLayer, str], ...]
+
+
+def find_sites(model: Any, graph: Graph, constants: Constants) -> Sites:
+    """All layers that `inspect` reports; it looks into local functions by writing them out."""
+    found = tuple(_named(graph, constants))
+    main = tuple(site for site in found if site.where == "graph")
+    if not model.functions:
+        return Sites(main, tuple((s.layer, IN_SUBGRAPH) for s in found if s.where != "graph"))
+    whole = inline_functions(_light(model), constants.reader.path)
+    expanded = make_graph(whole.graph, graph.opset)
+    inlined = tuple(_named(expanded, make_constants(expanded, constants.reader)))
+    outputs = {site.output for site in main}
+    names = {site.output: site.layer.name for site in inlined if site.where == "graph"}
+    return Sites(
+        tuple(_renamed(site, names) for site in main),
+        tuple(_outside(site) for site in inlined if site.where != "graph" or site.output not in outputs),
+    )
+
+
+def _named(graph: Graph, constants: Constants) -> Iterator[NormSite]:
+    sites = [site for site in scan(graph, constants) if isinstance(site, NormSite)]
+    names = unique(site.layer.name for site in sites)
+    for site, name in zip(sites, names, strict=True):
+        yield replace(site, layer=replace(site.layer, name=name))
+
+
+def _renamed(site: NormSite, names: Mapping[str, str]) -> NormSite:
+    return replace(site, layer=replace(site.layer, name=names.get(site.output, site.layer.name)))
+
+
+def _outside(site: NormSite) -> tuple[NormLayer, str]:
+    return site.layer, IN_FUNCTION if site.where == "graph" else IN_SUBGRAPH
+
+
+def _light(model: Any) -> Any:
+    """The model without large initializers, so that it can be written out in memory."""
+    import onnx
+
+    light = onnx.ModelProto(ir_version=model.ir_version)
+    light.opset_import.extend(model.opset_import)
+    light.functions.extend(model.functions)
+    light.graph.name = model.graph.name
+    for field in ("node", "input", "output", "value_info"):
+        getattr(light.graph, field).extend(getattr(model.graph, field))
+    kept = (t for t in model.graph.initializer if t.data_location == t.EXTERNAL or t.ByteSize() <= MAX_BYTES)
+    light.graph.initializer.extend(kept)
+    return light

@@ -1,0 +1,164 @@
+"""Operations that mix positions and leave channels apart: pools, reductions, resize, pad, slice, gather."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from normdiag.models.onnx.graph import Node
+from normdiag.models.onnx.opgraph.attributes import Unclear, counted, counted_all, integer, integers, text
+from normdiag.models.onnx.opgraph.reshape_rules import cuts, pads, resize_scales
+from normdiag.models.onnx.opgraph.scope import Draft, Rule, Scope
+from normdiag.models.onnx.opgraph.shape_rules import reduced_axes
+from normdiag.records import Sizes, Window
+
+UNKNOWN_RANK = "of a tensor of unknown rank"
+
+
+def _rank(scope: Scope, node: Node) -> int:
+    rank = scope.book.rank(node.inputs[0])
+    if rank is None:
+        raise Unclear(UNKNOWN_RANK)
+    return rank
+
+
+def _average_pool(scope: Scope, node: Node) -> Draft:
+    kernel = integers(node, "kernel_shape")
+    if not kernel:
+        raise Unclear("without a kernel shape")
+    mode = text(node, "auto_pad", "NOTSET")
+    padded = mode.startswith("SAME") if mode != "NOTSET" else any(integers(node, "pads") or ())
+    counted_in = padded and integer(node, "count_include_pad", 0) != 0
+    # With ceil_mode the last window may reach over the border, where runtimes differ in what they divide by.
+    shift = not counted_in and not (integer(node, "ceil_mode", 0) and not _exact(scope, node, kernel))
+    return Draft("pool", (node.inputs[0],), Window(_positions(len(kernel) + 2), shift=shift))
+
+
+def _exact(scope: Scope, node: Node, kernel: tuple[int, ...]) -> bool:
+    """Whether the windows end where the input ends."""
+    sizes, count = scope.book.of(node.inputs[0]), len(kernel)
+    steps, spread = integers(node, "strides") or (1,) * count, integers(node, "dilations") or (1,) * count
+    around = integers(node, "pads") or (0,) * (2 * count)
+    if sizes is None or len(sizes) != count + 2:
+        return False
+    for i, size in enumerate(sizes[2:]):
+        left = (
+            None if size.known is None else size.known + around[i] + around[i + count] - (kernel[i] - 1) * spread[i] - 1
+        )
+        if left is None or steps[i] < 1 or left % steps[i]:
+            return False
+    return True
+
+
+def _max_pool(_: Scope, node: Node) -> Draft:
+    kernel = integers(node, "kernel_shape")
+    if not kernel:
+        raise Unclear("without a kernel shape")
+    if len(node.outputs) > 1 and node.outputs[1]:
+        raise Unclear("a maximum whose place is used too")
+    return Draft("pool", (node.inputs[0],), Window(_positions(len(kernel) + 2), "non_negative"))
+
+
+def _global_pool(scope: Scope, node: Node) -> Draft:
+    scale = "non_negative" if node.op == "GlobalMaxPool" else "any"
+    return Draft("pool", (node.inputs[0],), Window(_positions(_rank(scope, node)), scale))  # type: ignore[arg-type]
+
+
+def _positions(rank: int) -> tuple[int, ...]:
+    return tuple(range(2, rank))
+
+
+def _reduce(scope: Scope, node: Node) -> Draft:
+    axes = reduced_axes(scope.book, node)
+    if axes is None:
+        raise Unclear("over axes that are not known")
+    removed = integer(node, "keepdims", 1) == 0
+    if node.op in ("ReduceMax", "ReduceMin"):
+        window = Window(axes, "non_negative", removed=removed)
+    else:
+        window = Window(axes, shift=node.op == "ReduceMean" or not axes, removed=removed)
+    return Draft("pool", (node.inputs[0],), window)
+
+
+def _resize(scope: Scope, node: Node) -> Draft:
+    rank = _rank(scope, node)
+    mode, place = text(node, "mode", "nearest"), text(node, "coordinate_transformation_mode", "half_pixel")
+    if mode not in ("nearest", "linear", "bilinear", "cubic") or place in (
+        "tf_crop_and_resize",
+        "tf_half_pixel_for_nn",
+    ):
+        raise Unclear(f"a resize of the kind {place if mode in ('nearest', 'linear', 'cubic') else mode!r}")
+    axes = counted_all(integers(node, "axes") or tuple(range(rank)), rank)
+    scales = resize_scales(scope.book, node)
+    if scales is not None and len(scales) == len(axes):
+        mixed = tuple(axis for axis, scale in zip(axes, scales, strict=True) if scale != 1.0)
+    else:
+        mixed = _changed(axes, scope.book.of(node.inputs[0]), scope.book.of(node.outputs[0]))
+    if any(not scope.store.is_constant(name) and scope.is_float(name) for name in node.inputs[1:] if name):
+        raise Unclear("a resize by computed scales")
+    return Draft("resize", (node.inputs[0],), Window(mixed))
+
+
+def _changed(axes: tuple[int, ...], before: Sizes | None, after: Sizes | None) -> tuple[int, ...]:
+    """The axes along which a tensor does not provably keep its size."""
+    if before is None or after is None or len(before) != len(after):
+        return axes
+    return tuple(axis for axis in axes if before[axis] != after[axis])
+
+
+def _pad(scope: Scope, node: Node) -> Draft:
+    added, mode = pads(scope.book, node), text(node, "mode", "constant")
+    if added is None:
+        raise Unclear("a padding that the graph computes")
+    axes = tuple(axis for axis, each in enumerate(added) if any(each))
+    grows = any(more > 0 for each in added for more in each)
+    if mode != "constant" or not grows:
+        if mode not in ("constant", "reflect", "edge", "wrap"):
+            raise Unclear(f"a padding of the kind {mode!r}")
+        return Draft("pad", (node.inputs[0],), Window(axes))
+    if _pad_value(scope, node) != 0:
+        raise Unclear("a padding with a number other than zero")
+    return Draft("pad", (node.inputs[0],), Window(axes, shift=False))
+
+
+def _pad_value(scope: Scope, node: Node) -> float | None:
+    if scope.opset < 11:
+        attribute = node.attribute("value")
+        return 0.0 if attribute is None else float(attribute.f)
+    return scope.store.constants.scalar(node.input(2)) if node.input(2) else 0.0
+
+
+def _slice(scope: Scope, node: Node) -> Draft:
+    """Axes that are kept whole are left out."""
+    before, after = scope.book.of(node.inputs[0]), scope.book.of(node.outputs[0])
+    cut = {
+        each.axis
+        for each in cuts(scope.book, node)
+        if each.step != 1 or each.axis in _changed((each.axis,), before, after)
+    }
+    axes = tuple(sorted(cut))
+    return Draft("other", (node.inputs[0],), Window(axes))
+
+
+def _gather(scope: Scope, node: Node) -> Draft:
+    """The choice of positions, as the token that stands for all in a transformer."""
+    if scope.store.is_constant(node.inputs[0]) or not scope.store.is_constant(node.input(1)):
+        raise Unclear("a lookup")
+    index = scope.book.shape(node.input(1))
+    if index is None or len(index) > 1:
+        raise Unclear("a lookup by more than one row of numbers")
+    axis = counted(integer(node, "axis", 0), _rank(scope, node))
+    return Draft("other", (node.inputs[0],), Window((axis,), removed=not index))
+
+
+WINDOW_RULES: Mapping[str, Rule] = {
+    "AveragePool": _average_pool,
+    "MaxPool": _max_pool,
+    "GlobalAveragePool": _global_pool,
+    "GlobalMaxPool": _global_pool,
+    **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"), _reduce),
+    "Resize": _resize,
+    "Upsample": _resize,
+    "Pad": _pad,
+    "Slice": _slice,
+    "Gather": _gather,
+}
