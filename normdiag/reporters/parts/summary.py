@@ -37,18 +37,23 @@ def findings(found: Sequence[Finding], view: View) -> Iterator[Line]:
     counts = [count(n, severity) for severity, n in numbers.items() if n and severity != "info"]
     counts += [f"{numbers['info']:,} for information"] if numbers["info"] else []
     yield from prose(", ".join(counts), view)
+    yield from by_rule(found, view)
+
+
+def by_rule(found: Sequence[Finding], view: View, *, indent: int = MARGIN) -> Iterator[Line]:
+    """Each rule once with the layers that it speaks of, severest first; a blank line before each."""
     ranked = sorted(found, key=lambda f: (SEVERITIES.index(f.severity), f.rule))
     for _, group in groupby(ranked, key=lambda f: (f.severity, f.rule, f.remedy)):
-        yield from _rule(list(group), view)
+        yield from _rule(list(group), view, indent)
 
 
-def _rule(findings: Sequence[Finding], view: View) -> Iterator[Line]:
+def _rule(findings: Sequence[Finding], view: View, indent: int) -> Iterator[Line]:
     first, shown = findings[0], findings if view.all_layers else findings[:PER_RULE]
     style = STYLES[first.severity]
     title = Span(f"{view.mark(first.severity)} {first.severity}", style)
-    inner = MARGIN + 2
+    inner = indent + 2
     yield BLANK
-    yield from prose([title, Span(view.safe(f"  {first.rule} {first.name}"))], view)
+    yield from prose([title, Span(view.safe(f"  {first.rule} {first.name}"))], view, indent=indent)
     for finding in shown:
         doubt = "" if finding.confidence == "high" else f" ({finding.confidence} confidence)"
         yield from prose(view.safe(finding.message) + doubt, view, indent=inner)

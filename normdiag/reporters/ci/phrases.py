@@ -1,0 +1,65 @@
+"""Sentences that several formats of a check share."""
+
+from __future__ import annotations
+
+from normdiag.records import CheckedModel, CheckReport, Severity
+from normdiag.reporters.view import SEVERITIES
+from normdiag.reporters.words import count
+
+
+def verdict(check: CheckReport) -> str:
+    """Whether the gate holds, and why not."""
+    gate = (
+        "" if check.fail_on == "never" else f" of severity {check.fail_on}" + (" or above" * (check.fail_on != "error"))
+    )
+    if check.passed:
+        if check.fail_on == "never":
+            return f"Passed: {count(len(check.models), 'model')} checked (findings never fail this gate)."
+        new = "new " if check.baseline is not None else ""
+        return f"Passed: {count(len(check.models), 'model')} checked, no {new}finding{gate}."
+    reasons = []
+    failing = list(check.failing())
+    if failing:
+        models = count(len({model.path for model, _ in failing}), "model")
+        reasons.append(f"{count(len(failing), 'finding')}{gate} in {models}")
+    if check.unreadable:
+        reasons.append(f"{count(len(check.unreadable), 'model')} could not be checked")
+    if check.interrupted:
+        reasons.append("interrupted before the end")
+    return f"Failed: {'; '.join(reasons)}."
+
+
+def status(model: CheckedModel) -> str:
+    """'clean', '2 errors, 1 for information', '3 known', or that it could not be checked."""
+    if model.error is not None:
+        return "could not be checked"
+    words: dict[Severity, str] = {"error": "error", "warning": "warning"}
+    parts = [count(model.count(severity), word) for severity, word in words.items() if model.count(severity)]
+    if model.count("info"):
+        parts.append(f"{model.count('info'):,} for information")
+    known = len(model.findings) - len(model.new)
+    if known:
+        parts.append(f"{known:,} known")
+    if model.report is not None and model.report.interrupted:
+        parts.append("interrupted")
+    return ", ".join(parts) or "clean"
+
+
+def worst(model: CheckedModel) -> Severity | None:
+    """The severest new finding; a model that could not be checked counts as an error."""
+    if model.error is not None:
+        return "error"
+    return next((severity for severity in SEVERITIES if model.count(severity)), None)
+
+
+def reason(model: CheckedModel) -> str:
+    """Why a model could not be checked, without its path."""
+    return (model.error or "").removeprefix(f"{model.path}: ")
+
+
+def stale_lines(check: CheckReport) -> list[str]:
+    """The lines of the baseline that no longer hold."""
+    return [f"{each.model}: {each.rule}" + (f" at {each.layer}" if each.layer else "") for each in check.stale]
+
+
+STALE = "In the baseline and no longer found; write it again to drop them"
