@@ -20,9 +20,7 @@ SERIES = {
     "4": "Activations",
 }
 # A paragraph of a docstring that opens with one of these words and a colon is a section of the page.
-SECTION = re.compile(
-    r"((?:What it means|Why it matters|How to fix it|What keeps it silent|Why [\w. ]{1,20}|Which layer|Source):)"
-)
+SECTION = re.compile(r"((?:What|Why|How|Which) [\w. ]{1,30}:|Source:)")
 
 
 def paragraphs(rule: Rule) -> list[str]:
@@ -101,7 +99,8 @@ def _configuration(rule: Rule) -> Iterator[str]:
     if not rule.limits:
         return
     values = "\n".join(f"{name} = {json.dumps(value)}" for name, value in rule.limits.items())
-    yield f"The limits and their defaults, in pyproject.toml:\n\n```toml\n[tool.normdiag.rules.{rule.id}]\n{values}\n```"
+    table = f"[tool.normdiag.rules.{rule.id}]\n{values}"
+    yield f"The limits and their defaults, in pyproject.toml:\n\n```toml\n{table}\n```"
 
 
 def pages(rules: Sequence[Rule]) -> Mapping[str, str]:
@@ -113,8 +112,8 @@ def _index(rules: Sequence[Rule]) -> str:
     lines = [
         "# Rules",
         "",
-        "Written by `normdiag rule --all --format markdown -o docs/rules` from the docstrings of the rules. The severity is the",
-        "usual one; a finding may be more or less severe, as the page of its rule says.",
+        "Written by `normdiag rule --all --format markdown -o docs/rules` from the docstrings of the rules. The severity",
+        "is the usual one; a finding may be more or less severe, as the page of its rule says.",
     ]
     for digit, title in SERIES.items():
         rows = [

@@ -27,7 +27,8 @@ def render_junit(check: CheckReport, *, rules: Sequence[Rule] = RULES) -> str:
         root.set(key, str(sum(int(suite.get(key, "0")) for suite in suites)))
     root.extend(suites)
     ET.indent(root)
-    return DECLARATION + ET.tostring(root, encoding="us-ascii", xml_declaration=False).decode("ascii") + "\n"
+    encoded: bytes = ET.tostring(root, encoding="us-ascii", xml_declaration=False)
+    return DECLARATION + encoded.decode("ascii") + "\n"
 
 
 def _suite(model: CheckedModel, check: CheckReport, rules: Sequence[Rule]) -> ET.Element:

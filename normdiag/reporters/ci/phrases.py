@@ -9,14 +9,11 @@ from normdiag.reporters.words import count
 
 def verdict(check: CheckReport) -> str:
     """Whether the gate holds, and why not."""
-    gate = (
-        "" if check.fail_on == "never" else f" of severity {check.fail_on}" + (" or above" * (check.fail_on != "error"))
-    )
+    gate = f" of severity {check.fail_on}{'' if check.fail_on == 'error' else ' or above'}"
     if check.passed:
-        if check.fail_on == "never":
-            return f"Passed: {count(len(check.models), 'model')} checked (findings never fail this gate)."
         new = "new " if check.baseline is not None else ""
-        return f"Passed: {count(len(check.models), 'model')} checked, no {new}finding{gate}."
+        why = "; findings never fail this gate" if check.fail_on == "never" else f", no {new}finding{gate}"
+        return f"Passed: {count(len(check.models), 'model')} checked{why}."
     reasons = []
     failing = list(check.failing())
     if failing:

@@ -14,8 +14,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+
 from normdiag import __version__
-from normdiag.records import CheckedModel, CheckReport, Finding
+from normdiag.records import CheckReport, Finding
 from normdiag.reporters.ci.phrases import reason
 from normdiag.reporters.json import dump
 from normdiag.reporters.rules_text import body, paragraphs
@@ -78,7 +80,7 @@ def _results(check: CheckReport, indexes: dict[str, int], prefix: str) -> list[d
     )
     results = []
     for model, finding in found:
-        result = _result(model, finding, uri(model.path, prefix), seen)
+        result = _result(finding, uri(model.path, prefix), seen)
         if finding.rule in indexes:
             result["ruleIndex"] = indexes[finding.rule]
         if check.baseline is not None:  # for all results or for none
@@ -89,10 +91,10 @@ def _results(check: CheckReport, indexes: dict[str, int], prefix: str) -> list[d
     return results
 
 
-def _result(model: CheckedModel, finding: Finding, where: str, seen: Counter[str]) -> dict[str, Any]:
+def _result(finding: Finding, where: str, seen: Counter[str]) -> dict[str, Any]:
     identity = "\0".join((finding.rule, where, finding.layer or ""))
-    print_ = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
-    seen[print_] += 1
+    digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
+    seen[digest] += 1
     return {
         "ruleId": finding.rule,
         "level": LEVELS[finding.severity],
@@ -100,8 +102,8 @@ def _result(model: CheckedModel, finding: Finding, where: str, seen: Counter[str
         "locations": [_location(where, finding.layer)],
         # GitHub reads the first alone; its own would be the hash of a line, which a model file has not.
         "partialFingerprints": {
-            "primaryLocationLineHash": f"{print_[:16]}:{seen[print_]}",
-            "normdiagFinding/v1": f"{print_}:{seen[print_]}",
+            "primaryLocationLineHash": f"{digest[:16]}:{seen[digest]}",
+            "normdiagFinding/v1": f"{digest}:{seen[digest]}",
         },
         "properties": {"confidence": finding.confidence, "evidence": dict(_evidence(finding))},
     }
@@ -126,12 +128,10 @@ def _location(where: str, layer: str | None) -> dict[str, Any]:
 
 def _evidence(finding: Finding) -> Iterator[tuple[str, Any]]:
     for name, given in finding.evidence.items():
-        value = given.item() if hasattr(given, "item") else given
-        lost = isinstance(value, float) and not math.isfinite(value)
-        yield (
-            safe(name, limit=NAME_LIMIT),
-            safe(str(value), limit=NAME_LIMIT) if lost or isinstance(value, str) else value,
-        )
+        value = given.item() if isinstance(given, np.generic) else given
+        if isinstance(value, str) or (isinstance(value, float) and not math.isfinite(value)):
+            value = safe(str(value), limit=NAME_LIMIT)
+        yield safe(name, limit=NAME_LIMIT), value
 
 
 def _invocation(check: CheckReport, left_out: int, prefix: str) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def _notification(level: str, text: str) -> dict[str, Any]:
 
 
 def uri(path: str, prefix: str = "") -> str:
-    """A path as a URI reference: relative ones stay so, absolute ones become file:// or the file's name behind `prefix`."""
+    """A path as a URI reference behind `prefix`, of which only the name where it is absolute; without one, file://."""
     if posixpath.isabs(path) and not prefix:
         return "file://" + _quoted(path)
     relative = posixpath.basename(path) if posixpath.isabs(path) else path

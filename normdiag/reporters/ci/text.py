@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from normdiag.records import CheckedModel, CheckReport
 from normdiag.reporters.ci.phrases import STALE, reason, stale_lines, status, verdict, worst
@@ -13,6 +13,7 @@ from normdiag.reporters.parts.summary import by_rule
 from normdiag.reporters.parts.tables import Column, Rows, name_table
 from normdiag.reporters.text import NARROWEST
 from normdiag.reporters.view import ASCII, MARGIN, STYLES, UNICODE, View
+from normdiag.reporters.words import count
 
 
 def render_text(
@@ -47,23 +48,19 @@ def _model(model: CheckedModel, view: View) -> Iterator[Line]:
 
 
 def _table(models: Sequence[CheckedModel], view: View) -> Iterator[Line]:
-    def counted(title: str, numbers: Sequence[int | None], keep: int) -> Column:
-        return Column(
-            title, ["" if n is None else view.glyphs.missing if n == 0 else f"{n:,}" for n in numbers], keep=keep
-        )
+    def counted(title: str, keep: int, number: Callable[[CheckedModel], int]) -> Column:
+        numbers = [number(model) if model.report is not None else None for model in models]
+        return Column(title, ["" if n is None else f"{n:,}" if n else view.glyphs.missing for n in numbers], keep=keep)
 
-    readable = [model.report is not None for model in models]
-    layers = [len(model.report.layers) if model.report is not None else None for model in models]
-    known = [len(m.findings) - len(m.new) if ok else None for m, ok in zip(models, readable, strict=True)]
+    known = any(len(model.new) < len(model.findings) for model in models)
     columns = [
-        counted("layers", layers, 2),
-        *(
-            counted(title, [m.count(s) if ok else None for m, ok in zip(models, readable, strict=True)], keep)
-            for title, s, keep in (("errors", "error", 6), ("warnings", "warning", 5), ("info", "info", 4))
-        ),
-        *([counted("known", known, 3)] if any(known) else []),
+        counted("layers", 2, lambda model: len(model.report.layers) if model.report else 0),
+        counted("errors", 6, lambda model: model.count("error")),
+        counted("warnings", 5, lambda model: model.count("warning")),
+        counted("info", 4, lambda model: model.count("info")),
+        *([counted("known", 3, lambda model: len(model.findings) - len(model.new))] if known else []),
         Column("seconds", [f"{model.seconds:.2f}" for model in models], keep=1),
     ]
-    rows = Rows(f"{len(models):,} models", [view.name(model.path) for model in models], [worst(m) for m in models])
+    rows = Rows(count(len(models), "model"), [view.name(model.path) for model in models], [worst(m) for m in models])
     yield from heading("Models", view)
     yield from name_table(rows, columns, view)
