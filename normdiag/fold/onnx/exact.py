@@ -1,0 +1,2 @@
+def exact_evaluator(source, tensors):
+    return "not yet"
