@@ -12,7 +12,7 @@ from normdiag.models.onnx.graph import DOMAINS, Graph, Node, make_graph
 from normdiag.models.onnx.names import Namer, make_namer
 from normdiag.models.onnx.opgraph.attributes import Unclear
 from normdiag.models.onnx.opgraph.chains import chains
-from normdiag.models.onnx.opgraph.claims import norm_claims
+from normdiag.models.onnx.opgraph.claims import Lost, norm_claims
 from normdiag.models.onnx.opgraph.linear import LINEAR_RULES, products_with_bias
 from normdiag.models.onnx.opgraph.naming import operation_name, uniquely_named
 from normdiag.models.onnx.opgraph.opaque import opaque
@@ -25,8 +25,11 @@ from normdiag.models.onnx.opgraph.sizes import size_book
 from normdiag.models.onnx.opgraph.splits import sliced_splits
 from normdiag.models.onnx.opgraph.windows import WINDOW_RULES
 from normdiag.models.onnx.parse import check_names
-from normdiag.records import Constant, Op, Opaque, OpGraph
+from normdiag.records import Constant, Norm, Op, Opaque, OpGraph
 
+# Before, elementwise operators broadcast in another way; nothing of that age can be folded anyway.
+OLDEST_OPSET = 7
+OVERLAP = "its nodes are part of another layer too"
 RULES: Mapping[str, Rule] = {**LINEAR_RULES, **WINDOW_RULES, **SIMPLE_RULES}
 # Operators whose further inputs say how to rearrange the first; rules read only those that are fixed.
 STRUCTURED = frozenset(
@@ -54,10 +57,11 @@ def op_graph(model: Any, reader: TensorReader) -> OpGraph:
     _check(model, graph, reader)
     constants = make_constants(graph, reader)
     book = size_book(model, graph, constants)
-    scope = make_scope(graph, make_store(constants, book, model.ir_version), book)
+    scope = make_scope(model, graph, make_store(constants, book, model.ir_version), book)
     sites = find_sites(model, graph, constants)
     claims, lost = _claims(scope, sites)
-    ops = with_sharing(_ops(scope, claims), scope)
+    unreached = (*sites.unreached, *lost)
+    ops = with_sharing(_ops(scope, claims, tuple(layer.name for layer, _ in unreached)), scope)
     return OpGraph(
         ops=ops,
         inputs=tuple(value.name for value in model.graph.input if value.name not in constants.initializers),
@@ -65,24 +69,28 @@ def op_graph(model: Any, reader: TensorReader) -> OpGraph:
         sizes=book.sizes,
         dtypes=book.dtypes,
         pinned=_pinned(graph),
-        unreached=(*sites.unreached, *lost),
+        unreached=unreached,
     )
 
 
-def _claims(scope: Scope, sites: Sites) -> tuple[Mapping[int, Claim], tuple[Any, ...]]:
+def _claims(scope: Scope, sites: Sites) -> tuple[Mapping[int, Claim], tuple[Lost, ...]]:
     """Operations by the nodes that they are made of; norms first, then what they leave."""
     free = {node.index for node in scope.graph.nodes if not _is_constant(scope, node)}
     claims: dict[int, Claim] = {}
     norms, lost = norm_claims(scope, sites)
-    for found in (iter(norms), products_with_bias(scope, free), sliced_splits(scope, free), chains(scope, free)):
-        for claim in list(found):
+    finders = (products_with_bias, sliced_splits, chains) if scope.opset >= OLDEST_OPSET else ()
+    for found in (norms, *(finder(scope, free) for finder in finders)):
+        for claim in tuple(found):
             if free.issuperset(claim.nodes):
                 claims.update(dict.fromkeys(claim.nodes, claim))
                 free.difference_update(claim.nodes)
+            elif isinstance(claim.draft.detail, Norm):
+                lost += ((claim.draft.detail.layer, OVERLAP),)
     return claims, lost
 
 
-def _ops(scope: Scope, claims: Mapping[int, Claim]) -> tuple[Op, ...]:
+def _ops(scope: Scope, claims: Mapping[int, Claim], taken: tuple[str, ...]) -> tuple[Op, ...]:
+    """All operations; `taken` are the names of layers that are none of them."""
     namer = make_namer(scope.graph.nodes)
     drafted = [_claim(scope, node, claims) for node in scope.graph.nodes]
     branches = dict.fromkeys(
@@ -95,8 +103,7 @@ def _ops(scope: Scope, claims: Mapping[int, Claim]) -> tuple[Op, ...]:
             ops.append(_constant(scope, node, branches))
         elif claim is not None and claim.at == node.index:
             ops.append(_op(scope, claim, namer))
-    norms = frozenset(op.name for op in ops if op.kind == "norm")
-    return uniquely_named(ops, norms)
+    return uniquely_named(ops, taken)
 
 
 def _claim(scope: Scope, node: Node, claims: Mapping[int, Claim]) -> Claim | None:
@@ -108,7 +115,7 @@ def _claim(scope: Scope, node: Node, claims: Mapping[int, Claim]) -> Claim | Non
 
 
 def _draft(scope: Scope, node: Node) -> Draft:
-    rule = RULES.get(node.op) if not node.domain else None
+    rule = RULES.get(node.op) if not node.domain and scope.opset >= OLDEST_OPSET else None
     if rule is None or not node.inputs or not node.inputs[0] or not node.outputs or not node.outputs[0]:
         return opaque(scope, node)
     try:

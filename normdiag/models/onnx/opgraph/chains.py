@@ -75,7 +75,7 @@ def _claims(scope: Scope, chain: list[Link]) -> Iterator[Claim]:
         return
     nodes = tuple(sorted(link.node.index for link in chain))
     operator = "+".join(link.node.op for link in chain)
-    layer = _layer(scale, shift, axis, operator)
+    layer = _layer(scale, shift, operator) if _is_norm(chain) else None
     detail = ScaleShift(scale, shift, layer, _obstacle(scope, chain))
     draft = Draft("scale_shift", (chain[0].data,), detail)
     yield Claim(draft, operator, (chain[-1].output,), nodes, nodes[-1])
@@ -86,20 +86,24 @@ def _composed(chain: list[Link]) -> tuple[Array, Array]:
     with np.errstate(all="ignore"):
         for link in chain:
             scale, shift = link.scale * scale, link.scale * shift + link.shift
-    return scale, shift
+    return scale, shift if shift.any() else np.zeros((1,) * shift.ndim)
 
 
-def _layer(scale: Array, shift: Array, axis: int, operator: str) -> NormLayer | None:
-    """The BatchNorm that was taken apart: it scales and it shifts, each channel in its own way."""
-    if scale.shape[axis] == 1 or shift.shape[axis] == 1:
-        return None
+def _is_norm(chain: list[Link]) -> bool:
+    """Whether it scales and shifts, each channel in its own way."""
+    vary = {link.node.op for link in chain if link.axis is not None}
+    return not vary.isdisjoint({"Mul", "Div"}) and not vary.isdisjoint({"Add", "Sub"})
+
+
+def _layer(scale: Array, shift: Array, operator: str) -> NormLayer:
+    """The BatchNorm that was taken apart; its name is that of the operation, and comes later (see naming.py)."""
     return NormLayer(
         name="",
         kind="batch_norm",
         origin="decomposed",
         channels=scale.size,
         gamma=scale.reshape(-1),
-        beta=shift.reshape(-1),
+        beta=np.broadcast_to(shift, scale.shape).reshape(-1),
         training=False,
         class_name=operator,
         notes=("written as a scale and a shift; its statistics and eps are not told apart",),

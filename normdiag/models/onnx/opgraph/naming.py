@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 
 from normdiag.models.onnx.graph import Node
 from normdiag.models.onnx.names import Namer, module_path, parameter_prefix, unique
-from normdiag.records import Detail, Op, Parameter
+from normdiag.records import Detail, Op, Parameter, ScaleShift
 
 # Operations that stand for a module of their own; others are calls inside of one.
 MODULES = frozenset({"conv", "conv_transpose", "linear", "norm", "activation"})
@@ -30,13 +30,15 @@ def parameters(detail: Detail) -> list[Parameter]:
     return [value for value in values if isinstance(value, Parameter)]
 
 
-def uniquely_named(ops: Sequence[Op], fixed: frozenset[str]) -> tuple[Op, ...]:
-    """The same operations, each with a name of its own; the names in `fixed` stay with those that have them first."""
-    order = sorted(range(len(ops)), key=lambda i: ops[i].name not in fixed or ops[i].kind != "norm")
-    names = dict(zip(order, unique(ops[i].name for i in order), strict=True))
-    return tuple(replace(op, name=names[i]) for i, op in enumerate(ops))
+def uniquely_named(ops: Sequence[Op], taken: Iterable[str]) -> tuple[Op, ...]:
+    """The same operations, each with a name of its own; norms keep theirs, which are unique and not `taken`."""
+    first = list(dict.fromkeys(taken))
+    order = sorted(range(len(ops)), key=lambda i: ops[i].kind != "norm")
+    names = dict(zip(order, unique([*first, *(ops[i].name for i in order)])[len(first) :], strict=True))
+    return tuple(_named(op, names[i]) for i, op in enumerate(ops))
 
 
-def fixed_names(names: Iterable[str]) -> frozenset[str]:
-    """Names that are given already."""
-    return frozenset(names)
+def _named(op: Op, name: str) -> Op:
+    if isinstance(op.detail, ScaleShift) and op.detail.norm is not None:
+        return replace(op, name=name, detail=replace(op.detail, norm=replace(op.detail.norm, name=name)))
+    return replace(op, name=name)

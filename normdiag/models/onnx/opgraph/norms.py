@@ -15,6 +15,7 @@ from normdiag.models.onnx.terms import Normal
 from normdiag.records import Norm, NormLayer, Parameter
 
 BATCH_NORM_PARAMETERS = ("scale", "bias", "mean", "variance")
+ELSEWHERE = "does not run along the last axes"
 PER_GROUP = "is stored once for each group"
 
 
@@ -93,7 +94,7 @@ def _per_channel(parameter: Parameter | None, layer: NormLayer) -> Parameter | N
 def decomposed_norm(scope: Scope, site: NormSite, normal: Normal | None) -> Claim | str:
     """A normalization of several nodes, or the reason why it is not one operation."""
     nodes = site.nodes
-    last = next((node for node in scope.graph.nodes if site.output in node.outputs), None)
+    last = scope.graph.producer(site.output)
     if last is None or last.index not in nodes:
         return "its output is not written by one of its own nodes"
     used = _used_elsewhere(scope, site)
@@ -120,7 +121,17 @@ def _decomposed(scope: Scope, site: NormSite, normal: Normal | None) -> Norm:
     found = eval_affine(site.layer) if site.layer.kind == "batch_norm" else None
     obstacle = found if isinstance(found, str) else None
     gamma, beta = ("", "") if normal is None else (normal.gamma or "", normal.beta or "")
-    return Norm(site.layer, site.channel_axis, _known(scope, gamma), _known(scope, beta), obstacle=obstacle)
+    affine = [_known(scope, name) for name in (gamma, beta)]
+    if site.layer.kind in ("layer_norm", "rms_norm") and not _trailing(site.axes, site.rank):
+        affine = [each and replace(each, obstacle=ELSEWHERE) for each in affine]
+    return Norm(site.layer, site.channel_axis, *affine, obstacle=obstacle)
+
+
+def _trailing(axes: tuple[int, ...], rank: int | None) -> bool:
+    """Whether a layer spans the last axes, so that its gamma lies along the features of a linear layer behind it."""
+    end = 0 if rank is None else rank
+    counted = sorted(axis % rank if rank else axis for axis in axes)
+    return counted == list(range(end - len(axes), end))
 
 
 def unseen_batch_norms(scope: Scope, seen: Sequence[int]) -> Iterator[Node]:

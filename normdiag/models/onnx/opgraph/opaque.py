@@ -30,10 +30,12 @@ WHY: Mapping[str, str] = {op: why for why, ops in _WORDS for op in ops.split()}
 def opaque(scope: Scope, node: Node, why: str = "") -> Draft:
     """An operation that nothing is known of but what it reads."""
     kind: OpKind = "activation" if node.op in ACTIVATIONS else "other"
-    return Draft(kind, scope.data(node), Opaque(why or _why(node)))
+    return Draft(kind, scope.data(node), Opaque(why or _why(scope, node)))
 
 
-def _why(node: Node) -> str:
+def _why(scope: Scope, node: Node) -> str:
+    if (node.domain, node.op) in scope.functions:
+        return "a function of the model's own"
     if node.op in ACTIVATIONS and node.domain in ("", "com.microsoft"):
         return NONLINEAR
     if node.domain:

@@ -18,6 +18,24 @@ ONE = Size(1)
 END = 2**31 - 1
 
 
+def broadcast(shapes: list[Sizes]) -> Dims:
+    """The dimensions of an elementwise result, aligned at the end."""
+    rank = max(map(len, shapes), default=0)
+    padded = [(ONE,) * (rank - len(sizes)) + tuple(sizes) for sizes in shapes]
+    return tuple(_joined(column) for column in zip(*padded, strict=True))
+
+
+def _joined(column: tuple[Size, ...]) -> Size | None:
+    """Of dimensions that are equal or 1. A number above 1 decides; two different free ones do not."""
+    different = {size for size in column if size != ONE}
+    if not different:
+        return ONE
+    numbers = {size for size in different if size.known is not None}
+    if len(numbers) == 1:
+        return numbers.pop()
+    return different.pop() if len(different) == 1 else None
+
+
 def _reshape(book: Book, node: Node) -> Found:
     x = book.of(node.inputs[0])
     target = book.vector(node.input(1))
@@ -224,6 +242,12 @@ def _gather(book: Book, node: Node) -> Found:
     return ((*x[:axis], *index, *x[axis + 1 :]),)
 
 
+def _expand(book: Book, node: Node) -> Found:
+    x, target = book.of(node.inputs[0]), book.vector(node.input(1))
+    known = () if target is None else tuple(size for size in target if size is not None)
+    return (broadcast([x, known]),) if x is not None and target is not None and len(known) == len(target) else ()
+
+
 def _shape(book: Book, node: Node) -> Found:
     rank = book.rank(node.inputs[0])
     if rank is None or node.attribute("start") is not None or node.attribute("end") is not None:
@@ -242,5 +266,6 @@ RESHAPE_RULES: Mapping[str, SizeRule] = {
     "Resize": _resize,
     "Upsample": _resize,
     "Gather": _gather,
+    "Expand": _expand,
     "Shape": _shape,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from normdiag.models.onnx.graph import Graph, Node
 from normdiag.models.onnx.opgraph.parameters import Store
@@ -20,7 +21,7 @@ class Scope:
 
     `readers` are the indexes of the nodes that list a tensor as input, for its shape alone too. `held` names tensors
     that are also graph outputs or read by a subgraph. `shapes` are tensors that depend on the dimensions of others
-    and on constants alone.
+    and on constants alone. `functions` are the model's own, by domain and name.
     """
 
     graph: Graph
@@ -29,6 +30,7 @@ class Scope:
     readers: Mapping[str, tuple[int, ...]]
     held: frozenset[str]
     shapes: frozenset[str]
+    functions: frozenset[tuple[str, str]]
 
     @property
     def opset(self) -> int:
@@ -81,7 +83,7 @@ class Claim:
 Rule = Callable[[Scope, Node], Draft]
 
 
-def make_scope(graph: Graph, store: Store, book: Book) -> Scope:
+def make_scope(model: Any, graph: Graph, store: Store, book: Book) -> Scope:
     """The scope of the main graph."""
     readers: dict[str, list[int]] = {}
     for node in graph.nodes:
@@ -89,7 +91,8 @@ def make_scope(graph: Graph, store: Store, book: Book) -> Scope:
             readers.setdefault(name, []).append(node.index)
     held = {output.name for output in graph.proto.output} | set(captured(graph))
     listed = {name: tuple(found) for name, found in readers.items()}
-    return Scope(graph, store, book, listed, frozenset(held), _shapes(graph, store))
+    functions = frozenset((function.domain, function.name) for function in model.functions)
+    return Scope(graph, store, book, listed, frozenset(held), _shapes(graph, store), functions)
 
 
 def _shapes(graph: Graph, store: Store) -> frozenset[str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from normdiag.models.onnx.graph import Node
 from normdiag.models.onnx.opgraph.attributes import counted, counted_all, integer, integers, text
 from normdiag.models.onnx.opgraph.inference import Dims
-from normdiag.models.onnx.opgraph.reshape_rules import RESHAPE_RULES
+from normdiag.models.onnx.opgraph.reshape_rules import RESHAPE_RULES, broadcast
 from normdiag.models.onnx.opgraph.sizes import Book, SizeRule, merged, numbers_of
 from normdiag.records import Size, Sizes
 
@@ -26,24 +26,6 @@ def _broadcast(book: Book, node: Node) -> Found:
     operands = [book.of(name) for name in node.inputs if name]
     known = [sizes for sizes in operands if sizes is not None]
     return (broadcast(known),) if len(known) == len(operands) else ()
-
-
-def broadcast(shapes: list[Sizes]) -> Dims:
-    """The dimensions of an elementwise result, aligned at the end."""
-    rank = max(map(len, shapes), default=0)
-    padded = [(ONE,) * (rank - len(sizes)) + tuple(sizes) for sizes in shapes]
-    return tuple(_joined(column) for column in zip(*padded, strict=True))
-
-
-def _joined(column: tuple[Size, ...]) -> Size | None:
-    """Of dimensions that are equal or 1. A number above 1 decides; two different free ones do not."""
-    different = {size for size in column if size != ONE}
-    if not different:
-        return ONE
-    numbers = {size for size in different if size.known is not None}
-    if len(numbers) == 1:
-        return numbers.pop()
-    return different.pop() if len(different) == 1 else None
 
 
 def _conv(book: Book, node: Node) -> Found:

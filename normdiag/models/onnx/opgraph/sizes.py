@@ -18,6 +18,8 @@ from normdiag.records import Size, Sizes
 
 # Shapes have as many elements as a tensor has dimensions.
 MAX_VALUES = 64
+# Operators whose first two inputs and first output are of one type.
+UNIFORM = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +93,7 @@ def size_book(model: Any, graph: Graph, constants: Constants) -> Book:
         for position, output in enumerate(node.outputs):
             if output:
                 _enter(book, output, found[position] if position < len(found) else None, inferred)
+        _enter_type(book, node)
     return book
 
 
@@ -117,6 +120,14 @@ def _enter(book: Book, tensor: str, found: Dims | None, inferred: Inferred) -> N
         size or inferred_size or Size(1, (fresh(tensor, axis),))
         for axis, (size, inferred_size) in enumerate(zip(found, spare, strict=True))
     )
+
+
+def _enter_type(book: Book, node: Node) -> None:
+    """Where inference fails, behind an unknown operation, the type of a product or sum is that of its operands."""
+    if node.op in UNIFORM and not node.domain and node.outputs and node.outputs[0] not in book.dtypes:
+        known = [book.dtypes[name] for name in node.inputs[:2] if name in book.dtypes]
+        if known:
+            book.dtypes[node.outputs[0]] = known[0]
 
 
 def _integers(constants: Constants, tensor: str) -> Value | None:
