@@ -121,10 +121,10 @@ def _decomposed(scope: Scope, site: NormSite, normal: Normal | None) -> Norm:
     found = eval_affine(site.layer) if site.layer.kind == "batch_norm" else None
     obstacle = found if isinstance(found, str) else None
     gamma, beta = ("", "") if normal is None else (normal.gamma or "", normal.beta or "")
-    affine = [_known(scope, name) for name in (gamma, beta)]
+    scale, bias = _known(scope, gamma), _known(scope, beta)
     if site.layer.kind in ("layer_norm", "rms_norm") and not _trailing(site.axes, site.rank):
-        affine = [each and replace(each, obstacle=ELSEWHERE) for each in affine]
-    return Norm(site.layer, site.channel_axis, *affine, obstacle=obstacle)
+        scale, bias = (each and replace(each, obstacle=ELSEWHERE) for each in (scale, bias))
+    return Norm(site.layer, site.channel_axis, scale, bias, obstacle=obstacle)
 
 
 def _trailing(axes: tuple[int, ...], rank: int | None) -> bool:
