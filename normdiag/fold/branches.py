@@ -1,0 +1,53 @@
+"""Which branch of an Add should take the shift: one behind which no padding stands in its way."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from normdiag.records import (
+    Add,
+    Concat,
+    Constant,
+    Conv,
+    Linear,
+    Norm,
+    Op,
+    OpGraph,
+    Parameter,
+    Pass,
+    Reshape,
+    ScaleShift,
+    Split,
+    Transpose,
+    Window,
+)
+
+
+def shift_takers(graph: OpGraph) -> frozenset[str]:
+    """Tensors to which the layers before them can add a constant, as far as one look at each operation tells."""
+    read = Counter(name for op in graph.ops for name in op.inputs)
+    takers: set[str] = set()
+    for op in graph.ops:
+        if _takes_shift(op, takers):
+            takers.update(name for name in op.outputs if name and read[name] <= 1)
+    return frozenset(takers)
+
+
+def _takes_shift(op: Op, takers: set[str]) -> bool:
+    behind = [name in takers for name in op.inputs]
+    match op.detail:
+        case Conv() | Linear():
+            return _free(op.detail.bias)
+        case Norm(gamma=gamma, beta=beta, obstacle=obstacle):
+            return obstacle is None and ((gamma is not None and _free(beta)) or any(behind))
+        case ScaleShift(obstacle=obstacle) | Constant(value=Parameter(obstacle=obstacle)):
+            return obstacle is None
+        case Add():
+            return any(behind)
+        case Window(shift=shift):
+            return shift and all(behind)
+    return isinstance(op.detail, Pass | Transpose | Reshape | Split | Concat) and all(behind)
+
+
+def _free(parameter: Parameter | None) -> bool:
+    return parameter is None or parameter.obstacle is None
