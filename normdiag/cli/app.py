@@ -12,8 +12,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from normdiag.cli.check import check
 from normdiag.cli.inspect import inspect
 from normdiag.cli.output import silence_stdout
+from normdiag.cli.rule import rule
 from normdiag.cli.status import INTERRUPTED, UNUSABLE
 from normdiag.errors import debugging, one_line
 
@@ -52,6 +54,16 @@ app.command(
     help="Measure what every normalization layer of a model is doing.",
     epilog="Example:  normdiag inspect net.onnx --data val.npz --preprocess imagenet",
 )(inspect)
+app.command(
+    name="check",
+    help="Check exported models against the rules: exit code 0, 1 or 2 for your CI.",
+    epilog="Example:  normdiag check models/ --report sarif=normdiag.sarif",
+)(check)
+app.command(
+    name="rule",
+    help="What a rule says, why it matters and how to fix it.",
+    epilog="Example:  normdiag rule ND301",
+)(rule)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from normdiag.errors import UsageError
 
 if TYPE_CHECKING:
+    from normdiag.config import DataSettings
     from normdiag.data import DataOptions
     from normdiag.models import LoadOptions
 
@@ -43,6 +44,34 @@ def data_options(
         crop=_size("--crop", crop),
         grayscale=grayscale,
         input_shapes=tuple(input_shape or ()),
+    )
+
+
+def data_settings(
+    *,
+    data: Sequence[str] | None,
+    preprocess: str | None,
+    batch_size: int | None,
+    max_samples: int | None,
+    seed: int | None,
+    resize: str | None,
+    crop: str | None,
+    grayscale: bool | None,
+    input_shape: Sequence[str] | None,
+) -> DataSettings:
+    """The data and how to read it, None where no flag says so. Raises UsageError for sizes that are none."""
+    from normdiag.config import DataSettings
+
+    return DataSettings(
+        data=tuple(data) if data else None,
+        preprocess=preprocess,
+        batch_size=batch_size,
+        max_samples=max_samples,
+        seed=seed,
+        resize=_size("--resize", resize),
+        crop=_size("--crop", crop),
+        grayscale=grayscale,
+        input_shapes=tuple(input_shape) if input_shape else None,
     )
 
 

@@ -69,20 +69,20 @@ def silence_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def check_target(target: Path, sources: Iterable[str]) -> None:
+def check_target(target: Path, sources: Iterable[str], option: str = "-o") -> None:
     """Refuse, before any work, a file that cannot be written or that is among what is read.
 
     Raises UsageError if `target` is one of `sources` or matches one as a glob; InputError if it is a folder, or if its
     folder does not exist or cannot be written to.
     """
     if target.is_dir():
-        raise InputError(f"-o {target} is a folder; give a file")
+        raise InputError(f"{option} {target} is a folder; give a file")
     if not target.parent.is_dir():
-        raise InputError(f"-o {target}: the folder {target.parent} does not exist")
+        raise InputError(f"{option} {target}: the folder {target.parent} does not exist")
     if not os.access(target.parent, os.W_OK):
-        raise InputError(f"-o {target}: the folder {target.parent} cannot be written to")
+        raise InputError(f"{option} {target}: the folder {target.parent} cannot be written to")
     if target.exists() and any(_reads(source, target) for source in sources):
-        raise UsageError(f"-o {target} would overwrite what is read; choose another name")
+        raise UsageError(f"{option} {target} would overwrite what is read; choose another name")
 
 
 def _reads(source: str, target: Path) -> bool:

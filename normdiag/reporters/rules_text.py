@@ -112,8 +112,8 @@ def _index(rules: Sequence[Rule]) -> str:
     lines = [
         "# Rules",
         "",
-        "Written by `normdiag rule --all --format markdown -o docs/rules` from the docstrings of the rules. The severity",
-        "is the usual one; a finding may be more or less severe, as the page of its rule says.",
+        "Written by `normdiag rule --all --format markdown -o docs/rules` from the docstrings of the rules. The",
+        "severity is the usual one; a finding may be more or less severe, as the page of its rule says.",
     ]
     for digit, title in SERIES.items():
         rows = [

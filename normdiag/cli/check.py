@@ -1,0 +1,210 @@
+"""`normdiag check`: options and configuration in, reports out, the gate as the exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from normdiag.cli import check_options as chk
+from normdiag.cli import options as opt
+from normdiag.cli.given import data_settings, load_options
+from normdiag.cli.output import (
+    DEFAULT_WIDTH,
+    check_target,
+    is_ascii_only,
+    print_out,
+    stdout_to_stderr,
+    terminal_width,
+    wants_color,
+    write_file,
+)
+from normdiag.cli.progress import progress_bar
+from normdiag.cli.status import check_exit_code
+from normdiag.errors import InputError, UsageError
+from normdiag.wording import nearest
+
+if TYPE_CHECKING:
+    from normdiag.config import Config, DataSettings
+    from normdiag.records import CheckReport
+
+
+def check(
+    models: chk.Models = None,
+    data: opt.Data = None,
+    preprocess: opt.Preprocess = None,
+    batch_size: chk.BatchSize = None,
+    max_samples: opt.MaxSamples = None,
+    resize: opt.Resize = None,
+    crop: opt.Crop = None,
+    grayscale: opt.Grayscale = None,
+    input_shape: opt.InputShape = None,
+    seed: chk.Seed = None,
+    arch: opt.Arch = None,
+    arch_arg: opt.ArchArg = None,
+    key: opt.Key = None,
+    trust: opt.Trust = False,
+    device: opt.Device = "cpu",
+    saturation_threshold: opt.Threshold = None,
+    fail_on: chk.FailOn = None,
+    select: chk.Select = None,
+    extend_select: chk.ExtendSelect = None,
+    ignore: chk.Ignore = None,
+    target: chk.Target = None,
+    baseline: chk.Baseline = None,
+    write_baseline: chk.WriteBaseline = None,
+    show_config: chk.ShowConfig = False,
+    jobs: chk.Jobs = 1,
+    format_: chk.OutFormat = chk.CheckFormat.text,
+    report: chk.Reports = None,
+    sarif_uri: chk.SarifUri = None,
+    all_layers: opt.All = False,
+    color: opt.Color = None,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Parse, check, write, gate."""
+    settings = data_settings(
+        data=data,
+        preprocess=preprocess,
+        batch_size=batch_size,
+        max_samples=max_samples,
+        seed=seed,
+        resize=resize,
+        crop=crop,
+        grayscale=grayscale,
+        input_shape=input_shape,
+    )
+    config = _config(select, extend_select, ignore, fail_on, target, settings)
+    if show_config:
+        print_out(_shown(config, format_))
+        return
+    if not models:
+        raise UsageError("give model files, folders or globs (normdiag check --help shows what there is)")
+    if baseline is not None and write_baseline is not None:
+        raise UsageError("--baseline and --write-baseline exclude each other: one reads what the other writes")
+    sources = [*models, *(data or ()), *filter(None, [arch])]
+    files = [_report_file(each, sources) for each in report or ()]
+    if write_baseline is not None:
+        check_target(write_baseline, sources, "--write-baseline")
+    from normdiag.checking import Checking
+    from normdiag.checking import check as check_models
+    from normdiag.reporters.ci.render import render
+
+    threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}
+    reading = load_options(key, arch, arch_arg, trust)
+    checking = Checking(config, reading, device, **threshold)
+    with stdout_to_stderr(), progress_bar(quiet=quiet, unit="models") as progress:
+        found = check_models(models, checking, jobs=jobs, known=baseline, progress=progress)
+    if write_baseline is not None:
+        found = _write_baseline(found, write_baseline, quiet)
+    uri = sarif_uri or ""
+    for kind, path in files:
+        write_file(path, render(found, kind, sarif_uri=uri, all_layers=all_layers, width=DEFAULT_WIDTH))
+        _say(f"wrote {path}", quiet)
+    width, in_color, ascii_only = terminal_width(), wants_color(color), is_ascii_only()
+    print_out(
+        render(
+            found,
+            format_.value,
+            sarif_uri=uri,
+            width=width,
+            color=in_color,
+            all_layers=all_layers,
+            ascii_only=ascii_only,
+        )
+    )
+    if format_ is chk.CheckFormat.github:
+        _step_summary(found)
+    raise typer.Exit(check_exit_code(found))
+
+
+def _config(
+    select: Sequence[str] | None,
+    extend_select: Sequence[str] | None,
+    ignore: Sequence[str] | None,
+    fail_on: chk.Severity | None,
+    target: chk.Number | None,
+    data: DataSettings,
+) -> Config:
+    """What file and flags amount to."""
+    from normdiag.config import Settings, merge, read_config
+
+    flags = Settings(
+        select=_words(select),
+        extend_select=_words(extend_select) or (),
+        ignore=_words(ignore),
+        fail_on=None if fail_on is None else fail_on.value,
+        target=None if target is None else target.value,
+        data=data,
+    )
+    config = merge(read_config(Path.cwd()), flags)
+    config.rules()  # raises for rules that do not exist
+    return config
+
+
+def _words(given: Sequence[str] | None) -> tuple[str, ...] | None:
+    """'ND1,ND301' and the like, taken apart."""
+    return None if given is None else tuple(word.strip() for each in given for word in each.split(",") if word.strip())
+
+
+def _shown(config: Config, format_: chk.CheckFormat) -> str:
+    from normdiag.config import to_dict, to_toml
+
+    if format_ is chk.CheckFormat.text:
+        return to_toml(config)
+    if format_ is chk.CheckFormat.json:
+        from normdiag.reporters.json import dump
+
+        return dump({"source": config.source, **to_dict(config)})
+    raise UsageError("--show-config is printed as text (TOML) or json")
+
+
+def _report_file(text: str, sources: Sequence[str]) -> tuple[str, Path]:
+    """'sarif=out.sarif' taken apart, refused before any work where it cannot be written."""
+    kind, equals, file = text.partition("=")
+    known = [each.value for each in chk.CheckFormat]
+    if not equals or not file or kind not in known:
+        wanted = f"give it as FORMAT=FILE with one of {', '.join(known)}"
+        raise UsageError(f"--report {text}: {wanted}{nearest(kind, known)}")
+    check_target(Path(file), sources, f"--report {kind}:")
+    return kind, Path(file)
+
+
+def _write_baseline(report: CheckReport, path: Path, quiet: bool) -> CheckReport:
+    """Write it, and take its findings as known from now on."""
+    from normdiag import baseline
+
+    if report.unreadable or report.interrupted:
+        why = "not every model could be checked" if report.unreadable else "the run was interrupted"
+        _say(f"{path} is not written: {why}", quiet=False)
+        return report
+    write_file(path, baseline.dump(report, path.parent))
+    known = baseline.read(path)
+    _say(f"wrote {path} with {len(known):,} known findings", quiet)
+    return baseline.apply(report, known, path)
+
+
+def _step_summary(report: CheckReport) -> None:
+    """The whole report behind what the step has already written to its summary page."""
+    target = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not target:
+        return
+    from normdiag.reporters.ci.github import SUMMARY_BYTES, step_summary
+    from normdiag.reporters.ci.markdown import render_markdown
+
+    path = Path(target)
+    try:
+        used = path.stat().st_size if path.exists() else 0
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(step_summary(render_markdown(report), SUMMARY_BYTES - used))
+    except OSError as error:
+        raise InputError(f"GITHUB_STEP_SUMMARY={target}: cannot be written ({error.strerror})") from None
+
+
+def _say(text: str, quiet: bool) -> None:
+    if not quiet:
+        print(f"normdiag: {text}", file=sys.stderr)

@@ -1,0 +1,122 @@
+"""The options of `check` and `rule` that `inspect` does not have."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from normdiag.cli.options import DATA, OUTPUT
+
+GATE = "Rules and gate"
+
+
+class CheckFormat(str, Enum):
+    """How a check is written."""
+
+    text = "text"
+    json = "json"
+    sarif = "sarif"
+    junit = "junit"
+    github = "github"
+    markdown = "markdown"
+
+
+class RuleFormat(str, Enum):
+    """How the documentation of rules is written."""
+
+    text = "text"
+    json = "json"
+    markdown = "markdown"
+
+
+class Severity(str, Enum):
+    """From which severity on a finding makes the gate fail."""
+
+    error = "error"
+    warning = "warning"
+    info = "info"
+    never = "never"
+
+
+class Number(str, Enum):
+    """What the model is to run in."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+    int8 = "int8"
+
+
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="MODEL...",
+        help="Model files, folders of them (.onnx .pt .pth .pt2 .ckpt .safetensors) and globs.",
+        show_default=False,
+    ),
+]
+# As in `inspect`, but told from what a configuration file says: without a default.
+BatchSize = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Samples that run together; default 32.", rich_help_panel=DATA),
+]
+Seed = Annotated[int | None, typer.Option(metavar="N", min=0, help="Of random data; default 0.", rich_help_panel=DATA)]
+
+FailOn = Annotated[
+    Severity | None,
+    typer.Option(help="Exit 1 on findings of this severity or above; default: error.", rich_help_panel=GATE),
+]
+Select = Annotated[
+    list[str] | None,
+    typer.Option(metavar="RULES", help="Only these: ids, names or prefixes, as ND1,ND301.", rich_help_panel=GATE),
+]
+ExtendSelect = Annotated[list[str] | None, typer.Option(metavar="RULES", help="These as well.", rich_help_panel=GATE)]
+Ignore = Annotated[list[str] | None, typer.Option(metavar="RULES", help="Not these.", rich_help_panel=GATE)]
+Target = Annotated[
+    Number | None, typer.Option(help="What the model is to run in, for rules on its range.", rich_help_panel=GATE)
+]
+Baseline = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Known findings, which do not fail the gate.", rich_help_panel=GATE),
+]
+WriteBaseline = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write all findings of this run as the baseline.", rich_help_panel=GATE),
+]
+ShowConfig = Annotated[
+    bool,
+    typer.Option("--show-config", help="Print what file and flags amount to, and exit.", rich_help_panel=GATE),
+]
+
+Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, help="Models at the same time, a process each.")]
+OutFormat = Annotated[CheckFormat, typer.Option("--format", help="Of what is printed.", rich_help_panel=OUTPUT)]
+Reports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--report",
+        metavar="FORMAT=FILE",
+        help="Write a file as well, as sarif=out.sarif; may be given several times.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+SarifUri = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PREFIX",
+        help="SARIF: goes before each model's path, where the current folder is not the repository's root.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+RuleName = Annotated[
+    str | None, typer.Argument(metavar="[RULE]", help="An id or a name, as ND301 or drift.", show_default=False)
+]
+AllRules = Annotated[bool, typer.Option("--all", help="Every rule in full.")]
+RuleOut = Annotated[RuleFormat, typer.Option("--format", help="How it is written.")]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FOLDER", help="With --all --format markdown: a page for each rule."),
+]

@@ -1,0 +1,58 @@
+"""`normdiag rule`: what a finding means and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from normdiag.cli import check_options as opt
+from normdiag.cli import options
+from normdiag.cli.output import is_ascii_only, print_out, terminal_width, wants_color, write_file
+from normdiag.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from normdiag.rules import Rule
+
+
+def rule(
+    name: opt.RuleName = None,
+    all_rules: opt.AllRules = False,
+    format_: opt.RuleOut = opt.RuleFormat.text,
+    output: opt.Folder = None,
+    color: options.Color = None,
+) -> None:
+    """Pick, render, print."""
+    from normdiag.rules import RULES
+    from normdiag.rules.choose import find
+
+    if name is not None and all_rules:
+        raise UsageError("give a rule or --all, not both")
+    if output is not None:
+        if format_ is not opt.RuleFormat.markdown or not all_rules:
+            raise UsageError("-o writes a page for each rule: it goes with --all --format markdown")
+        _write_pages(output, RULES)
+        return
+    chosen = (find(name, RULES),) if name is not None else RULES
+    print_out(_render(chosen, format_, in_full=name is not None or all_rules, color=wants_color(color)))
+
+
+def _render(rules: Sequence[Rule], format_: opt.RuleFormat, *, in_full: bool, color: bool) -> str:
+    from normdiag.reporters import rules_text
+
+    if format_ is opt.RuleFormat.json:
+        return rules_text.render_json(rules)
+    if format_ is opt.RuleFormat.markdown:
+        return rules_text.render_markdown(rules)
+    render = rules_text.render_text if in_full else rules_text.render_list
+    return render(rules, width=terminal_width(), color=color, ascii_only=is_ascii_only())
+
+
+def _write_pages(folder: Path, rules: Sequence[Rule]) -> None:
+    from normdiag.reporters.rules_text import pages
+
+    if not folder.is_dir():
+        raise InputError(f"-o {folder}: there is no such folder")
+    for name, text in pages(rules).items():
+        write_file(folder / name, text)
