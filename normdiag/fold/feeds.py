@@ -1,0 +1,214 @@
+"""What original and folded are run on: the user's data, or seeded inputs where there is none.
+
+Made-up inputs are standard normal, what a network sees behind the usual preprocessing, in three magnitudes: at 10 the
+scales dominate and saturating activations reach their ends; at 0.1 the shifts do. One more run has a mean of 1 and,
+where the model leaves sizes free, another shape.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from normdiag.data.feed import check_batch_bytes
+from normdiag.data.noise import draw, spawn, with_shapes
+from normdiag.data.options import DataOptions
+from normdiag.data.preprocess import numpy_dtype
+from normdiag.errors import UsageError
+from normdiag.records import Batch, Conv, InputSpec, Linear, Norm, OpGraph
+from normdiag.records.model import Array
+
+MAGNITUDES = (1.0, 10.0, 0.1)
+SAMPLES = 8
+DATA = "data"
+
+# What a free dimension is tried with, by the rank of the input. Image networks that pool often need more than 64;
+# 16000 is a second of speech.
+TRIED = {1: (16, 128), 2: (16, 128, 16000), 3: (16, 128, 16000), 4: (64, 224), 5: (16, 64)}
+CHANNELS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One input to run both models on. Trials of a `group` are alike, and their outputs share one scale.
+
+    An `optional` one is left out where the original cannot run on it, as where a size is free in name only.
+    """
+
+    batch: Batch
+    group: str
+    magnitude: float | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Feed:
+    """Trials, read anew from `trials` each time it is iterated where that can be.
+
+    `made_up`: nobody chose these inputs. `total` is their number, if known; `note` says what was taken for granted.
+    """
+
+    source: str
+    trials: Iterable[Trial]
+    made_up: bool = False
+    total: int | None = None
+    note: str | None = None
+
+
+def given(batches: Iterable[Batch], source: str = "the data") -> Feed:
+    """The user's data, one trial for each batch."""
+    return Feed(source, (Trial(batch, DATA) for batch in batches))
+
+
+def made_up(inputs: Sequence[InputSpec], options: DataOptions, graph: OpGraph) -> tuple[Feed, ...]:
+    """Seeded inputs that fit what the model declares: one feed for each guess of its free sizes, to be tried in order.
+
+    Declared sizes and `options.input_shapes` are used as they are, a declared first axis too. Each input is drawn from
+    `options.seed`. Raises UsageError where the rank of an input is unknown, InputError for a batch that fits no memory.
+    """
+    if not inputs and not options.input_shapes:
+        raise UsageError(
+            "the model does not say what it takes: give the shape of one sample with --input-shape, or data with --data"
+        )
+    specs = _with_channels(with_shapes(inputs, options.input_shapes), graph)
+    unknown = [spec.name for spec in specs if spec.shape is None]
+    if unknown:
+        raise UsageError(
+            f"the model does not say the shape of its input {unknown[0]!r}: "
+            f"give that of one sample with --input-shape {unknown[0]}=3,224,224, or data with --data"
+        )
+    guesses = max(len(TRIED.get(len(spec.shape or ()), (16,))) if _free(spec) else 1 for spec in specs)
+    return tuple(_feed([_guessed(spec, index) for spec in specs], specs, options.seed) for index in range(guesses))
+
+
+def _feed(specs: Sequence[InputSpec], declared: Sequence[InputSpec], seed: int) -> Feed:
+    """`specs` have every size known but the first ones; `declared` say which of them were free."""
+    fixed = max((spec.shape[0] or 0 for spec in specs if spec.shape and spec.shape[0]), default=0)
+    free = any(spec.shape and spec.shape[0] is None for spec in specs)
+    for spec in specs:
+        shape, dtype = _sized(spec, SAMPLES), _dtype(spec)
+        check_batch_bytes(f"input {spec.name!r}", (1, *shape), dtype, 1)
+    plans = _plans(specs, declared, free, fixed)
+    note = "; ".join(filter(None, (_taken(a, b) for a, b in zip(specs, declared, strict=True))))
+    return Feed("seeded random inputs", _Seeded(plans, seed), True, len(plans), note or None)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    specs: tuple[InputSpec, ...]
+    size: int
+    magnitude: float
+    offset: float = 0.0
+    optional: bool = True
+
+
+@dataclass(frozen=True)
+class _Seeded:
+    """Draws each planned trial when it is asked for."""
+
+    plans: tuple[_Plan, ...]
+    seed: int
+
+    def __iter__(self) -> Iterator[Trial]:
+        for plan, rng in zip(self.plans, spawn(len(self.plans), self.seed), strict=True):
+            streams = rng.spawn(len(plan.specs))
+            arrays = tuple(_values(spec, plan, each) for spec, each in zip(plan.specs, streams, strict=True))
+            names = tuple(spec.name for spec in plan.specs)
+            batch = Batch(arrays, names if all(names) else None)
+            yield Trial(batch, f"magnitude {plan.magnitude:g}", plan.magnitude, plan.optional)
+
+
+def _plans(specs: Sequence[InputSpec], declared: Sequence[InputSpec], free: bool, fixed: int) -> tuple[_Plan, ...]:
+    """One sample first; eight for each magnitude, in one batch where that is free; another shape and a mean last."""
+    plan = partial(_Plan, tuple(specs))
+    last = _Plan(tuple(_wider(a, b) for a, b in zip(specs, declared, strict=True)), 1, 1.0, offset=1.0)
+    if free:
+        first = plan(1, 1.0, optional=False)
+        return (first, *(plan(SAMPLES, magnitude) for magnitude in MAGNITUDES), last)
+    times = math.ceil(SAMPLES / max(fixed, 1))
+    repeated = [plan(fixed, magnitude) for magnitude in MAGNITUDES for _ in range(times)]
+    return (replace(repeated[0], optional=False), *repeated[1:], last)
+
+
+def _values(spec: InputSpec, plan: _Plan, rng: np.random.Generator) -> Array:
+    dtype = _dtype(spec)
+    values = draw(rng, dtype, _sized(spec, plan.size))
+    return values if dtype.kind in "biu" else (values * plan.magnitude + plan.offset).astype(dtype)
+
+
+def _sized(spec: InputSpec, size: int) -> tuple[int, ...]:
+    """The shape with `size` samples where the first axis is free."""
+    return tuple(size if n is None else n for n in spec.shape or ())
+
+
+def _dtype(spec: InputSpec) -> np.dtype[Any]:
+    return numpy_dtype(spec.dtype) or np.dtype(np.float32)
+
+
+def _free(spec: InputSpec) -> tuple[int, ...]:
+    """The axes behind the first whose sizes are free."""
+    return tuple(axis for axis, n in enumerate(spec.shape or ()) if axis and n is None)
+
+
+def _guessed(spec: InputSpec, index: int) -> InputSpec:
+    """Every free size but the first axis filled in with the guess number `index`, or the last there is."""
+    shape = spec.shape or ()
+    sizes = TRIED.get(len(shape), (16,))
+    size = sizes[min(index, len(sizes) - 1)]
+    return replace(spec, shape=tuple(size if axis in _free(spec) else n for axis, n in enumerate(shape)))
+
+
+def _wider(spec: InputSpec, declared: InputSpec) -> InputSpec:
+    """The last free size larger: by 32 for images, which networks halve up to five times, else by half."""
+    if not _free(declared) or spec.shape is None:
+        return spec
+    axis = _free(declared)[-1]
+    size = spec.shape[axis] or 1
+    return replace(spec, shape=(*spec.shape[:axis], size + (32 if size >= 64 else size // 2), *spec.shape[axis + 1 :]))
+
+
+def _taken(spec: InputSpec, declared: InputSpec) -> str | None:
+    """What the reader must know of a shape that was guessed."""
+    if not _free(declared):
+        return None
+    sizes = ", ".join("N" if n is None else str(n) for n in spec.shape or ())
+    return f"the model leaves sizes of its input {spec.name!r} free; taken: ({sizes}) (--input-shape sets them)"
+
+
+def _with_channels(specs: Sequence[InputSpec], graph: OpGraph) -> list[InputSpec]:
+    """Free channel axes filled in from the first layer; 3 for images where that does not say."""
+    known = _channels(graph)
+    filled = []
+    for position, spec in enumerate(specs):
+        shape = list(spec.shape or ())
+        name = spec.name or (graph.inputs[position] if position < len(graph.inputs) else "")
+        for axis, size in known.get(name, {}).items():
+            if len(shape) > 1 and -len(shape) < axis < len(shape) and axis and shape[axis] is None:
+                shape[axis] = size
+        if len(shape) == 4 and shape[1] is None and all(n not in (1, 3, 4) for n in shape[1:]):
+            shape[1] = CHANNELS
+        filled.append(replace(spec, shape=None if spec.shape is None else tuple(shape)))
+    return filled
+
+
+def _channels(graph: OpGraph) -> Mapping[str, Mapping[int, int]]:
+    """For each input that a layer reads directly: the axis of its channels and their number."""
+    found: dict[str, dict[int, int]] = {}
+    for op in graph.ops:
+        detail = op.detail
+        for name in op.inputs:
+            if name not in graph.inputs:
+                continue
+            if isinstance(detail, Conv):
+                shape = detail.weight.shape
+                found[name] = {1: shape[0] if detail.transposed else shape[1] * detail.groups}
+            elif isinstance(detail, Linear):
+                found[name] = {detail.channel_axis: detail.weight.shape[detail.in_axis]}
+            elif isinstance(detail, Norm) and detail.scale is not None:
+                found[name] = {detail.axis: len(detail.scale)}
+    return found

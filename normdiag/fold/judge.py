@@ -1,0 +1,134 @@
+"""From everything that was compared to a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from normdiag.errors import InputError
+from normdiag.fold.backend import Point
+from normdiag.fold.bound import Depth, depth
+from normdiag.fold.feeds import Feed
+from normdiag.fold.tally import Row, Tally
+from normdiag.records import FoldPlan, Norm, OpGraph, PointError, ScaleShift, Verification
+from normdiag.wording import abridged
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """What was run: the feed, and of each batch the number of samples and the magnitude."""
+
+    feed: Feed
+    done: tuple[tuple[int, float | None], ...]
+
+
+def judged(
+    tally: Tally,
+    runs: Runs,
+    graph: OpGraph,
+    plan: FoldPlan,
+    points: Sequence[Point],
+    float64_note: str | None,
+    times: tuple[float, float] | None,
+) -> Verification:
+    """The verdict. Raises InputError where there is nothing to base one on."""
+    depths = _depths(tally, graph, plan, points)
+    inner = tally.rows("point", depths)
+    rows = tally.rows("output", depths) or inner or tally.rows("integer", depths)
+    if not rows:
+        raise InputError(_nothing(tally))
+    worst = rows[0]
+    first = next(iter(depths.values()))
+    return Verification(
+        passed=all(row.error <= row.bound for row in (*rows, *inner)),
+        error=worst.error,
+        bound=worst.bound,
+        output=worst.tensor,
+        dtype=first.dtype,
+        depth=first.layers,
+        runs=len(runs.done),
+        samples=sum(size for size, _ in runs.done),
+        source=runs.feed.source,
+        float64_error=tally.largest("exact"),
+        original_float64_error=tally.largest("own"),
+        float64_note=float64_note,
+        points=tuple(_point_errors(inner, points)),
+        batch_sizes=tuple(sorted({size for size, _ in runs.done})),
+        magnitudes=tuple(sorted({magnitude for _, magnitude in runs.done if magnitude is not None})),
+        latency_before=times[0] if times else None,
+        latency_after=times[1] if times else None,
+        note="; ".join(_notes(tally, runs, rows)) or None,
+    )
+
+
+def failure_message(verification: Verification) -> str:
+    """One line on why a fold has not passed."""
+    point = next((p for p in verification.points if p.bound is not None and p.relative > p.bound), None)
+    if verification.error > verification.bound:
+        where = f"most at {point.layer}" if point else f"at output {verification.output!r}"
+        return f"{_differs(verification.error, verification.bound)}, {where}; nothing was written"
+    if point is None or point.bound is None:
+        return "the folded model agrees with the original"
+    return f"{_differs(point.relative, point.bound)} at {point.layer}, though not at its outputs; nothing was written"
+
+
+def _differs(error: float, bound: float) -> str:
+    if math.isfinite(error):
+        return f"the folded model differs from the original by {error:.1e} (bound {bound:.1e})"
+    return "the folded model gives another shape, or NaN or infinity at other places than the original"
+
+
+def _depths(tally: Tally, graph: OpGraph, plan: FoldPlan, points: Sequence[Point]) -> Mapping[str, Depth]:
+    """For each group the estimated errors, with the cancellation that was seen in it."""
+    shifts = _shifts(graph)
+    tensors = {point.before: point.layer for point in points if point.layer in shifts}
+    groups = dict.fromkeys(group for _, group, _ in tally.found)
+    grown: dict[str, dict[str, float]] = {group: {} for group in groups}
+    for group, tensor, each in tally.of("point"):
+        if tensor in tensors and each.scale > 0:
+            layer = tensors[tensor]
+            grown[group][layer] = shifts[layer] / each.scale
+    return {group: depth(graph, plan, grown[group]) for group in groups}
+
+
+def _shifts(graph: OpGraph) -> Mapping[str, float]:
+    """max|shift| of every norm that is a fixed affine map, by name."""
+    shifts = {}
+    for op in graph.ops:
+        if isinstance(op.detail, Norm | ScaleShift) and op.detail.shift is not None and op.detail.shift.size:
+            shifts[op.name] = float(abs(op.detail.shift).max())
+    return shifts
+
+
+def _point_errors(rows: Iterable[Row], points: Sequence[Point]) -> list[PointError]:
+    """One for each point, of the group where it is worst, worst first."""
+    worst: dict[str, Row] = {}
+    for row in rows:
+        worst.setdefault(row.tensor, row)
+    order = {tensor: index for index, tensor in enumerate(worst)}
+    seen = sorted((p for p in points if p.before in worst), key=lambda p: order[p.before])
+    return [PointError(p.layer, p.before, worst[p.before].error, worst[p.before].bound) for p in seen]
+
+
+def _notes(tally: Tally, runs: Runs, rows: Sequence[Row]) -> Iterable[str]:
+    if runs.feed.note:
+        yield runs.feed.note
+    if tally.overflows:
+        yield f"{tally.overflows} runs were left out since the original overflows in them"
+    if not any(tally.of("output")):
+        yield "no output is floating-point; what is compared is " + abridged(sorted({row.tensor for row in rows}))
+    else:
+        differing = sorted({tensor for _, tensor, each in tally.of("integer") if each.largest})
+        if differing:
+            share = max(each.largest for _, _, each in tally.of("integer"))
+            yield f"of the integer outputs {abridged(differing)} up to {share:.2g} of the values differ, as ties may"
+    unsteady = max(tally.largest("own") or 0.0, tally.largest("response") or 0.0)
+    if unsteady > max(row.bound for row in rows):
+        yield f"the original itself is unsteady: rounding moves it by {unsteady:.1e}"
+
+
+def _nothing(tally: Tally) -> str:
+    if tally.overflows:
+        return "the original gives NaN or infinity on all made-up inputs, so that nothing can be compared: use --data"
+    return "the model has no output that could be compared: a fold cannot be proven"
