@@ -58,7 +58,7 @@ def read_source(path: Path) -> Source:
     for tensor in tensors_of(proto):
         reader.check(tensor)
     try:
-        stream = path.open("rb")
+        stream: IO[bytes] = path.open("rb")
         model, graph = _layers(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), proto)
     except ValueError:
         stream, model, graph = _canonical(proto)
