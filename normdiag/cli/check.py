@@ -103,14 +103,14 @@ def check(
         found = _write_baseline(found, write_baseline, quiet)
     uri = sarif_uri or ""
     for kind, path in files:
-        write_file(path, render(found, kind, sarif_uri=uri, all_layers=all_layers, width=DEFAULT_WIDTH))
+        write_file(path, render(found, kind, prefix=uri, all_layers=all_layers, width=DEFAULT_WIDTH))
         _say(f"wrote {path}", quiet)
     width, in_color, ascii_only = terminal_width(), wants_color(color), is_ascii_only()
     print_out(
         render(
             found,
             format_.value,
-            sarif_uri=uri,
+            prefix=uri,
             width=width,
             color=in_color,
             all_layers=all_layers,

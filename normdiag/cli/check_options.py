@@ -106,7 +106,8 @@ SarifUri = Annotated[
     str | None,
     typer.Option(
         metavar="PREFIX",
-        help="SARIF: goes before each model's path, where the current folder is not the repository's root.",
+        help="SARIF and annotations: goes before each model's path, where the current folder is not the repository's "
+        "root.",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from normdiag.records import CheckReport
-from normdiag.reporters.ci.phrases import reason, stale_lines, verdict
+from normdiag.reporters.ci.phrases import behind, reason, stale_lines, verdict
 from normdiag.reporters.view import SEVERITIES
 from normdiag.reporters.words import MESSAGE_LIMIT, NAME_LIMIT, safe
 from normdiag.wording import abridged
@@ -20,10 +20,13 @@ MOST_ANNOTATIONS = 10
 SUMMARY_BYTES = 1 << 20
 
 
-def render_github(check: CheckReport) -> str:
-    """Annotations, severest first and ten of each level, and a line on what there is in all."""
+def render_github(check: CheckReport, *, prefix: str = "") -> str:
+    """Annotations, severest first and ten of each level, and a line on what there is in all.
+
+    `prefix` is put before the path of each model, for paths from the repository's root.
+    """
     lines, written = [], Counter[str]()
-    for command, line in _annotations(check):
+    for command, line in _annotations(check, prefix):
         written[command] += 1
         if written[command] <= MOST_ANNOTATIONS:
             lines.append(line)
@@ -35,16 +38,19 @@ def render_github(check: CheckReport) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _annotations(check: CheckReport) -> Iterator[tuple[str, str]]:
+def _annotations(check: CheckReport, prefix: str) -> Iterator[tuple[str, str]]:
     for model in check.unreadable:
-        yield "error", annotation("error", model.path, "normdiag: could not be checked", reason(model))
+        yield "error", annotation("error", behind(prefix, model.path), "normdiag: could not be checked", reason(model))
     for severity in SEVERITIES:
         for model in check.models:
             for finding in model.new:
                 if finding.severity == severity:
                     command = COMMANDS[severity]
                     title = f"{finding.rule} {finding.name}"
-                    yield command, annotation(command, model.path, title, finding.message, finding.remedy)
+                    yield (
+                        command,
+                        annotation(command, behind(prefix, model.path), title, finding.message, finding.remedy),
+                    )
 
 
 def annotation(command: str, path: str, title: str, *lines: str) -> str:

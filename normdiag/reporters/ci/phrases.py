@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from normdiag.records import CheckedModel, CheckReport, Severity
 from normdiag.reporters.view import SEVERITIES
 from normdiag.reporters.words import count
@@ -52,6 +54,14 @@ def worst(model: CheckedModel) -> Severity | None:
 def reason(model: CheckedModel) -> str:
     """Why a model could not be checked, without its path."""
     return (model.error or "").removeprefix(f"{model.path}: ")
+
+
+def behind(prefix: str, path: str) -> str:
+    """The path of a model behind a prefix; of an absolute one only the file's name, and without a prefix as it is."""
+    if not prefix:
+        return path
+    relative = posixpath.basename(path) if posixpath.isabs(path) else path
+    return posixpath.normpath(posixpath.join(prefix.replace("\\", "/"), relative))
 
 
 def stale_lines(check: CheckReport) -> list[str]:

@@ -12,25 +12,25 @@ def render(
     check: CheckReport,
     format_: str,
     *,
-    sarif_uri: str = "",
+    prefix: str = "",
     width: int = 100,
     color: bool = False,
     all_layers: bool = False,
     ascii_only: bool = False,
 ) -> str:
-    """The check in one of FORMATS; the options from `width` on are for text. Raises UsageError for another format."""
+    """The check in one of FORMATS; Raises UsageError for another.
+
+    `prefix` goes before the paths in SARIF and annotations; the options from `width` on are for text.
+    """
     if format_ == "text":
         from normdiag.reporters.ci.text import render_text
 
         return render_text(check, width=width, color=color, all_layers=all_layers, ascii_only=ascii_only)
-    if format_ == "sarif":
-        from normdiag.reporters.ci.sarif import render_sarif
-
-        return render_sarif(check, prefix=sarif_uri)
     if format_ not in FORMATS:
         raise UsageError(f"there is no format {format_!r}: {', '.join(FORMATS)}")
     from importlib import import_module
 
     module = import_module(f"normdiag.reporters.ci.{format_}")
-    rendered: str = getattr(module, f"render_{format_}")(check)
+    options = {"prefix": prefix} if format_ in ("sarif", "github") else {}
+    rendered: str = getattr(module, f"render_{format_}")(check, **options)
     return rendered

@@ -18,7 +18,7 @@ import numpy as np
 
 from normdiag import __version__
 from normdiag.records import CheckReport, Finding
-from normdiag.reporters.ci.phrases import reason
+from normdiag.reporters.ci.phrases import behind, reason
 from normdiag.reporters.json import dump
 from normdiag.reporters.rules_text import body, paragraphs
 from normdiag.reporters.view import SEVERITIES
@@ -153,11 +153,9 @@ def _notification(level: str, text: str) -> dict[str, Any]:
 
 
 def uri(path: str, prefix: str = "") -> str:
-    """A path as a URI reference behind `prefix`, of which only the name where it is absolute; without one, file://."""
-    if posixpath.isabs(path) and not prefix:
-        return "file://" + _quoted(path)
-    relative = posixpath.basename(path) if posixpath.isabs(path) else path
-    return _quoted(posixpath.normpath(posixpath.join(prefix.replace("\\", "/"), relative)))
+    """A path as a URI reference behind `prefix`; an absolute one without a prefix is file://."""
+    whole = behind(prefix, path)
+    return f"{'file://' if posixpath.isabs(whole) else ''}{_quoted(whole)}"
 
 
 def _quoted(path: str) -> str:
