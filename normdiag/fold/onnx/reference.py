@@ -1,4 +1,6 @@
-"""Operators that replace slow or wrong ones of onnx.reference."""
+"""Operators that replace slow or wrong ones of onnx.reference.
+
+For one, its BatchNormalization of operator sets 9 to 13 takes the batch's statistics where a momentum is stated."""
 
 from __future__ import annotations
 
@@ -51,11 +53,20 @@ def operators(meter: Meter) -> list[type[Any]]:
             raise NotImplementedError("AveragePool in ceil mode that counts padding")
         return (mean(x, _pool_window(x, how), count_padding=bool(count_include_pad)),)
 
+    def batch_norm(
+        x: Array, gamma: Array, beta: Array, mean: Array, var: Array, epsilon: float = 1e-5, **how: Any
+    ) -> tuple[Array]:
+        if how.get("training_mode") or how.get("spatial", 1) == 0:
+            raise NotImplementedError("BatchNormalization in training mode or per position")
+        scale = gamma / np.sqrt(var + epsilon)
+        return (_with_bias(_along_channels(scale, x) * (x - _along_channels(mean, x)), beta),)
+
     functions: dict[str, Callable[..., tuple[Array]]] = {
         "Conv": conv,
         "ConvTranspose": conv_transpose,
         "MaxPool": max_pool,
         "AveragePool": average_pool,
+        "BatchNormalization": batch_norm,
     }
     return [_operator(name, function) for name, function in functions.items()]
 
@@ -101,4 +112,8 @@ def _transposed_window(x: Array, kernel: tuple[int, ...], how: Mapping[str, Any]
 
 
 def _with_bias(values: Array, bias: Array | None) -> Array:
-    return values if bias is None else values + bias.reshape(-1, *(1,) * (values.ndim - 2))
+    return values if bias is None else values + _along_channels(bias, values)
+
+
+def _along_channels(values: Array, like: Array) -> Array:
+    return values.reshape(-1, *(1,) * (like.ndim - 2))
