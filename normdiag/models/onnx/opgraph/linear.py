@@ -30,6 +30,7 @@ def _conv(scope: Scope, node: Node) -> Draft:
     if bias is not None and bias.shape != (channels,):
         raise Unclear(MISFIT)
     padded = _spills(node, weight.shape[2:]) if transposed else _padded(node, weight.shape[2:])
+    _list(node, "strides", spatial, 1), _list(node, "dilations", spatial, 1)
     detail = Conv(weight, bias, groups, transposed, padded)
     return Draft("conv_transpose" if transposed else "conv", (node.inputs[0],), detail)
 

@@ -101,6 +101,7 @@ def decomposed_norm(scope: Scope, site: NormSite, normal: Normal | None) -> Clai
     if used is not None:
         return f"its intermediate tensor {used!r} is used elsewhere too"
     inner = {name for i in nodes for name in scope.graph.nodes[i].outputs}
+    inner |= scope.shapes  # shapes that it expands to are no data
     read = dict.fromkeys(name for i in nodes for name in scope.data(scope.graph.nodes[i]) if name not in inner)
     read.pop(site.input, None)
     detail = _decomposed(scope, site, normal)

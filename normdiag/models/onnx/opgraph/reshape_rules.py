@@ -141,6 +141,8 @@ def cuts(book: Book, node: Node) -> tuple[Cut, ...]:
     if rank is None:
         raise Unclear("a slice of a tensor of unknown rank")
     old = node.attribute("starts") is not None
+    if not old and not (node.input(1) and node.input(2)):
+        raise Unclear("a slice without bounds")
     starts = integers(node, "starts") if old else _optional(book, node.input(1))
     ends = integers(node, "ends") if old else _optional(book, node.input(2))
     axes = integers(node, "axes") if old else numbers_of(book.value(node.input(3)))
