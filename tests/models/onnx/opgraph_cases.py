@@ -156,40 +156,50 @@ def _check_sizes(graph: OpGraph, values: Mapping[str, Array]) -> None:
 
 
 def _check_detail(op: Op, detail: Detail, model: onnx.ModelProto, values: Mapping[str, Array]) -> None:
-    inputs = [values[name] for name in op.inputs]
+    if isinstance(detail, Conv):
+        _check_conv(op, detail, model, values)
+    elif isinstance(detail, Window):
+        _check_window(op, detail, model, values)
     outputs = [values[name] for name in op.outputs if name in values]
-    expected: Sequence[Array] | None = None
+    expected = _moved(detail, [values[name] for name in op.inputs]) or _computed(
+        detail, [values[name] for name in op.inputs]
+    )
+    for found, wanted in zip(outputs, expected, strict=False):
+        _close(found, np.asarray(wanted).reshape(found.shape) if isinstance(detail, Reshape) else wanted, op)
+
+
+def _moved(detail: Detail, inputs: Sequence[Array]) -> Sequence[Array]:
+    """What operations that only move elements give."""
     match detail:
-        case Pass():
-            expected = inputs[:1]
-        case Reshape():
-            expected = [inputs[0].reshape(outputs[0].shape)]
+        case Pass() | Reshape():
+            return inputs[:1]
         case Transpose(perm):
-            expected = [inputs[0].transpose(perm)]
+            return [inputs[0].transpose(perm)]
         case Concat(axis):
-            expected = [np.concatenate(inputs, axis)]
+            return [np.concatenate(inputs, axis)]
         case Split(axis, parts):
-            expected = np.split(inputs[0], list(accumulate(parts))[:-1], axis)
             assert sum(parts) == inputs[0].shape[axis]
+            return np.split(inputs[0], list(accumulate(parts))[:-1], axis)
+    return ()
+
+
+def _computed(detail: Detail, inputs: Sequence[Array]) -> Sequence[Array]:
+    """What affine operations give."""
+    match detail:
         case Add(signs):
-            expected = [np.asarray(sum(sign * each for sign, each in zip(signs, inputs, strict=True)))]
+            return [np.asarray(sum(sign * each for sign, each in zip(signs, inputs, strict=True)))]
         case Constant(value):
-            expected = [value.read()]
-            assert expected[0].dtype.name == value.dtype
+            assert value.read().dtype.name == value.dtype
+            return [value.read()]
         case ScaleShift(scale, shift):
-            expected = [inputs[0] * scale + shift]
             assert scale.ndim == shift.ndim == inputs[0].ndim
+            return [inputs[0] * scale + shift]
         case Norm(scale=scale, shift=shift, axis=axis) if scale is not None and shift is not None:
             along = [-1 if i == axis % inputs[0].ndim else 1 for i in range(inputs[0].ndim)]
-            expected = [inputs[0] * scale.reshape(along) + shift.reshape(along)]
+            return [inputs[0] * scale.reshape(along) + shift.reshape(along)]
         case Linear():
-            expected = [_product(detail, inputs[0])]
-        case Conv():
-            _check_conv(op, detail, model, values)
-        case Window():
-            _check_window(op, detail, model, values)
-    for found, wanted in zip(outputs, expected or (), strict=False):
-        _close(found, wanted, op)
+            return [_product(detail, inputs[0])]
+    return ()
 
 
 def _close(found: Array, wanted: Array, op: Op) -> None:

@@ -186,7 +186,10 @@ def test_casts(to: int, exact: bool) -> None:
 
 
 def test_joins_and_splits() -> None:
-    text = "g (float[N,4,5] x) => (z) { a, b = Split<axis=-2>(x, parts)  c = Concat<axis=-2>(b, a, k)  z = Transpose<perm=[1, 2, 0]>(c) }"
+    text = (
+        "g (float[N,4,5] x) => (z) { a, b = Split<axis=-2>(x, parts)  c = Concat<axis=-2>(b, a, k)"
+        "  z = Transpose<perm=[1, 2, 0]>(c) }"
+    )
     graph = check_text(text, parts=np.array([1, 3]), k=np.ones((3, 2, 5), np.float32))
     assert only(graph, Split).detail == Split(1, (1, 3))
     assert only(graph, Concat).detail == Concat(1)
@@ -211,7 +214,10 @@ def test_split_sizes(call: str, opset: int, parts: tuple[int, ...]) -> None:
 
 
 def test_slices_that_are_a_split() -> None:
-    text = "g (float[N,6,5] x) => (y) { b = Slice(x, two_, four, ax)  a = Slice(x, nil, two_, ax)  c = Slice(x, four, end, ax)  y = Concat<axis=1>(a, b, c) }"
+    text = (
+        "g (float[N,6,5] x) => (y) { b = Slice(x, two_, four, ax)  a = Slice(x, nil, two_, ax)"
+        "  c = Slice(x, four, end, ax)  y = Concat<axis=1>(a, b, c) }"
+    )
     arrays = {
         "two_": np.array([2]),
         "four": np.array([-2]),
@@ -225,7 +231,10 @@ def test_slices_that_are_a_split() -> None:
 
 
 def test_slices_that_overlap_are_none() -> None:
-    text = "g (float[N,6,5] x) => (y) { a = Slice(x, nil, four, ax)  b = Slice(x, two_, end, ax)  y = Concat<axis=1>(a, b) }"
+    text = (
+        "g (float[N,6,5] x) => (y) { a = Slice(x, nil, four, ax)  b = Slice(x, two_, end, ax)"
+        "  y = Concat<axis=1>(a, b) }"
+    )
     arrays = {
         "two_": np.array([2]),
         "four": np.array([4]),
@@ -238,7 +247,10 @@ def test_slices_that_overlap_are_none() -> None:
 
 
 def test_reshapes() -> None:
-    text = "g (float[N,4,5,1] x) => (y) { a = Flatten(x)  b = Squeeze(x, last)  c = Unsqueeze(b, last)  d = Reshape(c, to)  y = MatMul(a, w) }"
+    text = (
+        "g (float[N,4,5,1] x) => (y) { a = Flatten(x)  b = Squeeze(x, last)  c = Unsqueeze(b, last)"
+        "  d = Reshape(c, to)  y = MatMul(a, w) }"
+    )
     graph = check_text(text, to=np.array([0, -1]), w=np.ones((20, 2), np.float32))
     assert sum(op.detail == Reshape() for op in graph.ops) == 4
     assert graph.sizes["a"] == graph.sizes["d"]
