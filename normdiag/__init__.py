@@ -1,7 +1,7 @@
 """What the normalization layers of a trained model are really doing.
 
-`normdiag.inspect(model_or_path, batches)` is what `normdiag inspect` calls, and `normdiag.check(paths)` what
-`normdiag check` calls.
+`normdiag.inspect(model_or_path, batches)` is what `normdiag inspect` calls, `normdiag.fold(model_or_path, batches)` what
+`normdiag fold` calls, and `normdiag.check(paths)` what `normdiag check` calls.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from normdiag.api import inspect
+    from normdiag.api import fold, inspect
     from normdiag.checking import Checking, check
     from normdiag.config import Config
     from normdiag.data import DataOptions
+    from normdiag.fold.options import ExportOptions
+    from normdiag.fold.pytorch import load_folded
+    from normdiag.folding import FoldResult
     from normdiag.models import LoadOptions
-    from normdiag.records import CheckReport, Report
+    from normdiag.records import CheckReport, FoldReport, Report
 
 __version__ = "0.1.0"
 __all__ = [
@@ -22,15 +25,25 @@ __all__ = [
     "Checking",
     "Config",
     "DataOptions",
+    "ExportOptions",
+    "FoldReport",
+    "FoldResult",
     "LoadOptions",
     "Report",
     "__version__",
     "check",
+    "fold",
     "inspect",
+    "load_folded",
 ]
 
 _HOMES = {
     "inspect": "normdiag.api",
+    "fold": "normdiag.api",
+    "load_folded": "normdiag.fold.pytorch",
+    "FoldResult": "normdiag.folding",
+    "FoldReport": "normdiag.records",
+    "ExportOptions": "normdiag.fold.options",
     "check": "normdiag.checking",
     "Checking": "normdiag.checking",
     "CheckReport": "normdiag.records",

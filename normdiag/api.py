@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from normdiag.data import DataOptions
 from normdiag.errors import UsageError
+from normdiag.fold.options import ExportOptions
 from normdiag.models import LoadOptions, from_module, load
 from normdiag.observe.activations import SATURATION_THRESHOLD
 from normdiag.records import LayerMetrics, Model, Report, Target
@@ -17,6 +18,8 @@ from normdiag.wording import abridged
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from normdiag.folding import FoldResult
 
 Progress = Callable[[int, "int | None"], None]
 NO_DATA = "no data was given, so drift, the batch-vs-eval gap, saturation and dead units were not measured (--data)"
@@ -65,6 +68,42 @@ def inspect(
     runner = open_runner(loaded, device, threshold)
     report = measured_report(loaded, runner, source, attribute, progress)
     return with_findings(replace(report, target=target), rules)
+
+
+def fold(
+    model: nn.Module | str | Path,
+    batches: Iterable[Any] | None = None,
+    *,
+    output: str | Path | None = None,
+    norms: Sequence[str] = ("batch",),
+    force: bool = False,
+    dry_run: bool = False,
+    verify: bool = True,
+    data: Sequence[str] = (),
+    data_options: DataOptions | None = None,
+    load_options: LoadOptions | None = None,
+    export: ExportOptions | None = None,
+    progress: Progress | None = None,
+) -> FoldResult:
+    """Fold BatchNorm into the neighbouring linear layers, prove that nothing else changed, and write the result.
+
+    `model` is a live torch.nn.Module, which is left as it is, or the path of a model file. `batches` and `data` are
+    what both models are run on, as for `inspect`; without either, seeded inputs of the shapes that the model or
+    `data_options.input_shapes` gives. `output` ends in .onnx, .pt2, or .safetensors, .pt and .pth for weights; an
+    existing file is replaced only with `force`, and nothing is written where the proof fails (`result.verification.passed`).
+    `norms`: "batch", and "layer" for gamma and beta of LayerNorm and RMSNorm. `dry_run` ends with the plan; without
+    `verify` nothing is run. `progress(runs, total)` is called after each run.
+
+    Raises InputError for a model or data that cannot be used, UsageError for arguments that contradict each other.
+    """
+    if batches is not None and data:
+        raise UsageError("give either batches or data, not both")
+    from normdiag.folding import FoldOptions, Inputs, run_fold  # what inspect does without
+
+    target = None if output is None else Path(output)
+    options = FoldOptions(target, tuple(norms), force, dry_run, verify, export or ExportOptions())
+    inputs = Inputs(batches, tuple(data), data_options or DataOptions())
+    return run_fold(model, inputs, load_options or LoadOptions(), options, progress)
 
 
 def _static_report(model: Model, *, has_data: bool) -> Report:

@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from normdiag.cli.check import check
+from normdiag.cli.fold import fold
 from normdiag.cli.inspect import inspect
 from normdiag.cli.output import silence_stdout
 from normdiag.cli.rule import rule
@@ -54,6 +55,11 @@ app.command(
     help="Measure what every normalization layer of a model is doing.",
     epilog="Example:  normdiag inspect net.onnx --data val.npz --preprocess imagenet",
 )(inspect)
+app.command(
+    name="fold",
+    help="Fold BatchNorm into the neighbouring linear layers, and prove that nothing else changed.",
+    epilog="Example:  normdiag fold net.onnx -o folded.onnx",
+)(fold)
 app.command(
     name="check",
     help="Check exported models against the rules: exit code 0, 1 or 2 for your CI.",

@@ -12,6 +12,8 @@ DATA = "Data"
 READING = "Reading a PyTorch file"
 MEASURING = "Measuring"
 OUTPUT = "Output"
+FOLDING = "Folding"
+EXPORTING = "From PyTorch to ONNX"
 
 
 class Format(str, Enum):
@@ -93,6 +95,48 @@ Trust = Annotated[
     ),
 ]
 
+FoldOutput = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="The folded model: .onnx, .pt2 (torch.export), or weights as .safetensors or .pt.",
+        rich_help_panel=FOLDING,
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing FILE.", rich_help_panel=FOLDING)]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be folded and why the rest stays.", rich_help_panel=FOLDING)
+]
+Norms = Annotated[
+    str,
+    typer.Option(
+        metavar="KINDS",
+        help="batch, or batch,layer: gamma and beta of LayerNorm and RMSNorm go into the Linear layers behind.",
+        rich_help_panel=FOLDING,
+    ),
+]
+NoVerify = Annotated[
+    bool,
+    typer.Option("--no-verify", help="Write without running either model: nothing is proven.", rich_help_panel=FOLDING),
+]
+Opset = Annotated[
+    int | None, typer.Option(metavar="N", min=18, help="Operator set of the .onnx.", rich_help_panel=EXPORTING)
+]
+InputName = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Name an input, once for each in order.", rich_help_panel=EXPORTING),
+]
+OutputName = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Name an output, once for each in order.", rich_help_panel=EXPORTING),
+]
+StaticBatch = Annotated[
+    bool,
+    typer.Option("--static-batch", help="Fix the batch size instead of leaving it free.", rich_help_panel=EXPORTING),
+]
+
 Device = Annotated[str, typer.Option(help="Where to run, as cpu or cuda.", rich_help_panel=MEASURING)]
 Attribute = Annotated[
     bool,
@@ -110,6 +154,7 @@ Threshold = Annotated[
 
 ReportFormat = Annotated[Format | None, typer.Option("--format", help="Default: text.", rich_help_panel=OUTPUT)]
 Json = Annotated[bool, typer.Option("--json", help="The same as --format json.", rich_help_panel=OUTPUT)]
+FoldJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.", rich_help_panel=OUTPUT)]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="Write the report to a file.", rich_help_panel=OUTPUT),

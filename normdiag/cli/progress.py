@@ -15,13 +15,13 @@ Report = Callable[[int, "int | None"], None]
 
 
 @contextmanager
-def progress_bar(*, quiet: bool) -> Iterator[Report | None]:
-    """A function to call with the samples done and their total (None: unknown); None where stderr is no terminal."""
+def progress_bar(*, quiet: bool, unit: str = "samples") -> Iterator[Report | None]:
+    """A function to call with what is done and the total (None: unknown); None where stderr is no terminal."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
-    bar = _bar()
-    task = bar.add_task("samples", total=None)
+    bar = _bar(unit)
+    task = bar.add_task(unit, total=None)
 
     def update(done: int, total: int | None) -> None:
         bar.start()  # not before the first batch: loading prints nothing
@@ -33,22 +33,22 @@ def progress_bar(*, quiet: bool) -> Iterator[Report | None]:
         bar.stop()
 
 
-def _bar() -> Progress:
+def _bar(unit: str) -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, TimeRemainingColumn
     from rich.text import Text
 
     class Count(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(describe(task.completed, task.total, task.finished_speed or task.speed))
+            return Text(describe(task.completed, task.total, task.finished_speed or task.speed, unit))
 
     console = Console(stderr=True, markup=False, highlight=False)
     return Progress(BarColumn(bar_width=30), Count(), TimeRemainingColumn(), console=console, transient=True)
 
 
-def describe(done: float, total: float | None, rate: float | None) -> str:
+def describe(done: float, total: float | None, rate: float | None, unit: str = "samples") -> str:
     """'320/1,000 samples, 51.3/s'."""
     from normdiag.reporters.words import number
 
     amount = f"{done:,.0f}" if total is None else f"{done:,.0f}/{total:,.0f}"
-    return f"{amount} samples" + (f", {number(rate)}/s" if rate else "")
+    return f"{amount} {unit}" + (f", {number(rate)}/s" if rate else "")

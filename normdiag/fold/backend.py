@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from normdiag.records import Batch, FoldPlan, InputSpec, ModelInfo, OpGraph
 from normdiag.records.model import Array
@@ -40,6 +40,11 @@ class Folded(Protocol):
         ...
 
     @property
+    def model(self) -> Any:
+        """What Python users get: an onnx.ModelProto, or a torch.nn.Module that takes the original's inputs."""
+        ...
+
+    @property
     def size_bytes(self) -> int:
         """The bytes that its parameters take."""
         ...
@@ -59,6 +64,11 @@ class Foldable(Protocol):
     @property
     def info(self) -> ModelInfo:
         """Where it came from."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about how it was read."""
         ...
 
     @property

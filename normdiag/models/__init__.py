@@ -1,5 +1,5 @@
 """Model files and live modules, read into one record. Nothing is run from a file that is not trusted explicitly."""
 
-from normdiag.models.load import LoadOptions, from_module, load
+from normdiag.models.load import LoadOptions, from_module, load, refuse_for_onnx
 
-__all__ = ["LoadOptions", "from_module", "load"]
+__all__ = ["LoadOptions", "from_module", "load", "refuse_for_onnx"]

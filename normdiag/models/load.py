@@ -72,9 +72,7 @@ def _module_parameters(module: nn.Module) -> int:
 
 
 def _load_onnx(path: Path, options: LoadOptions) -> Model:
-    given = [name for name in ("key", "arch", "trust") if getattr(options, name)]
-    if given:
-        raise UsageError(f"--{given[0]} is for PyTorch files; {path.name} is an ONNX file and runs without it")
+    refuse_for_onnx(options, path)
     from normdiag.models.onnx import load_onnx
 
     program = load_onnx(path)
@@ -82,6 +80,13 @@ def _load_onnx(path: Path, options: LoadOptions) -> Model:
     statistics = sum(2 * layer.running_var.size for layer in layers if layer.running_var is not None)
     info = _file_info(path, "onnx", "onnx", program.parameters - statistics, program.notes)
     return Model(info, layers, program.inputs, program)
+
+
+def refuse_for_onnx(options: LoadOptions, path: Path) -> None:
+    """Raise UsageError for an option that an ONNX file has no use for."""
+    given = [name for name in ("key", "arch", "trust") if getattr(options, name)]
+    if given:
+        raise UsageError(f"--{given[0]} is for PyTorch files; {path.name} is an ONNX file and runs without it")
 
 
 def _load_trusted(path: Path, fmt: Format, key: str | None) -> Model:

@@ -155,5 +155,4 @@ class FoldReport:
     size_before: int | None = None
     size_after: int | None = None
     written: str | None = None
-    how_to_load: str | None = None
     notes: tuple[str, ...] = ()

@@ -7,12 +7,13 @@ import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from normdiag.fold.backend import Evaluator, Point
 from normdiag.fold.onnx.apply import apply_plan, make_patch
 from normdiag.fold.onnx.evaluate import OnnxEvaluator
 from normdiag.fold.onnx.exact import exact_evaluator
-from normdiag.fold.onnx.patch import Patch
+from normdiag.fold.onnx.patch import Patch, collect, render
 from normdiag.fold.onnx.points import find_points
 from normdiag.fold.onnx.size import folded_bytes, parameter_bytes
 from normdiag.fold.onnx.source import Source, read_source
@@ -42,6 +43,11 @@ class OnnxFoldable:
         statistics = sum(2 * each.running_var.size for each in layers if each.running_var is not None)
         parameters = sum(math.prod(tensor.dims) for tensor in tensors if tensor.data_type in FLOATS)
         return ModelInfo(str(self._source.path), "onnx", "onnx", digest.hexdigest(), size, parameters - statistics)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None: the file is folded as it is."""
+        return ()
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
@@ -84,6 +90,13 @@ class OnnxFolded:
     def points(self) -> tuple[Point, ...]:
         """One point for each step of the plan, where its values still exist in both models."""
         return find_points(self._graph, self._plan, self._draft.name_now)
+
+    @property
+    def model(self) -> Any:
+        """The folded onnx.ModelProto; external data of unchanged tensors stay where they are."""
+        import onnx
+
+        return onnx.ModelProto.FromString(collect(render(self._source, self._patch)))
 
     @property
     def size_bytes(self) -> int:

@@ -20,7 +20,6 @@ def fold_to_json(report: FoldReport) -> dict[str, Any]:
         "normdiag_version": __version__,
         "model": model_dict(report.model),
         "written": report.written,
-        "how_to_load": report.how_to_load,
         "plan": _plan(report.plan),
         "verification": None if report.verification is None else asdict(report.verification),
         "ranges": [asdict(each) for each in report.ranges],

@@ -38,8 +38,6 @@ def summary(report: FoldReport, view: View) -> Iterator[Line]:
     for fact in (_size(report), _latency(checked), _copies(report.plan.copies)):
         if fact:
             yield from prose(fact, view)
-    if report.how_to_load:
-        yield from prose(f"Load it with:  {view.safe(report.how_to_load)}", view)
 
 
 def _outcome(report: FoldReport) -> str:

@@ -70,7 +70,7 @@ def mixed() -> FoldReport:
     plan = FoldPlan(steps, refusals, copies=copies, norms=7, exporter=("aux.bn",))
     return FoldReport(
         INFO, plan, proven(float64_error=None, float64_note="the model has a custom operator"), ranges, (finding,),
-        1_080_000, 3_480_000, "folded.onnx", 'model = normdiag.load_folded(Net(), "folded.safetensors")', ("a note",),
+        1_080_000, 3_480_000, "folded.onnx", ("a note",),
     )  # fmt: skip
 
 

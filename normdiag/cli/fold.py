@@ -1,0 +1,114 @@
+"""`normdiag fold`: options in, a folded and proven model out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from normdiag.cli import options as opt
+from normdiag.cli.given import data_options, load_options
+from normdiag.cli.output import is_ascii_only, print_out, stdout_to_stderr, terminal_width, wants_color
+from normdiag.cli.progress import progress_bar
+from normdiag.cli.status import CLEAN, FOUND
+from normdiag.errors import UsageError
+
+if TYPE_CHECKING:
+    from normdiag.records import FoldReport
+
+
+def fold(
+    model: opt.Model,
+    output: opt.FoldOutput = None,
+    force: opt.Force = False,
+    dry_run: opt.DryRun = False,
+    norms: opt.Norms = "batch",
+    no_verify: opt.NoVerify = False,
+    data: opt.Data = None,
+    preprocess: opt.Preprocess = None,
+    max_samples: opt.MaxSamples = None,
+    resize: opt.Resize = None,
+    crop: opt.Crop = None,
+    grayscale: opt.Grayscale = None,
+    input_shape: opt.InputShape = None,
+    seed: opt.Seed = 0,
+    arch: opt.Arch = None,
+    arch_arg: opt.ArchArg = None,
+    key: opt.Key = None,
+    trust: opt.Trust = False,
+    opset: opt.Opset = None,
+    input_name: opt.InputName = None,
+    output_name: opt.OutputName = None,
+    static_batch: opt.StaticBatch = False,
+    json: opt.FoldJson = False,
+    all_layers: opt.All = False,
+    color: opt.Color = None,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Plan, fold, prove, write, report."""
+    if not model:
+        raise UsageError("the path of the model is empty")
+    if output is None and not dry_run:
+        raise UsageError("where shall the folded model go? Give -o FILE, or --dry-run to see the plan alone")
+    reading = load_options(key, arch, arch_arg, trust)
+    feeding = data_options(
+        preprocess=preprocess,
+        batch_size=8,
+        max_samples=max_samples,
+        seed=seed,
+        resize=resize,
+        crop=crop,
+        grayscale=grayscale,
+        input_shape=input_shape,
+    )
+    from normdiag import api  # here, so that --help and wrong usage do not wait for it
+    from normdiag.fold.options import ExportOptions
+
+    with stdout_to_stderr(), progress_bar(quiet=quiet, unit="runs") as progress:
+        report = api.fold(
+            Path(model),
+            output=output,
+            norms=tuple(part.strip() for part in norms.split(",") if part.strip()),
+            force=force,
+            dry_run=dry_run,
+            verify=not no_verify,
+            data=tuple(data or ()),
+            data_options=feeding,
+            load_options=reading,
+            export=ExportOptions(
+                () if static_batch else (0,), opset, tuple(input_name or ()), tuple(output_name or ())
+            ),
+            progress=progress,
+        ).report
+    print_out(_as_json(report) if json else _as_text(report, color, all_layers))
+    if report.verification is not None and not report.verification.passed:
+        from normdiag.fold.verify import failure_message
+
+        print(f"normdiag: {failure_message(report.verification)}", file=sys.stderr)
+    raise typer.Exit(fold_exit_code(report))
+
+
+def fold_exit_code(report: FoldReport) -> int:
+    """1 where the fold was not proven or a finding is an error, else 0."""
+    failed = report.verification is not None and not report.verification.passed
+    return FOUND if failed or any(finding.severity == "error" for finding in report.findings) else CLEAN
+
+
+def _as_json(report: FoldReport) -> str:
+    from normdiag.reporters.fold.json import dump_fold
+
+    return dump_fold(report)
+
+
+def _as_text(report: FoldReport, color: bool | None, all_layers: bool) -> str:
+    from normdiag.reporters.fold.text import render_fold
+
+    return render_fold(
+        report,
+        width=terminal_width(),
+        color=wants_color(color),
+        all_layers=all_layers,
+        ascii_only=is_ascii_only(),
+    )
