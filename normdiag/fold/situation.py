@@ -57,7 +57,7 @@ def start(graph: OpGraph, barred: Mapping[tuple[int, int], str]) -> Situation:
     situation = Situation(
         graph,
         barred,
-        steps_left=100_000 + 20 * len(graph.ops),
+        steps_left=50_000 + 20 * len(graph.ops),
         outputs=frozenset(graph.outputs),
         shift_takers=shift_takers(graph),
     )

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from normdiag.fold.affine import collapsed, length, mapped, varying
+from normdiag.fold.affine import collapsed, is_identity, length, mapped, varying
 from normdiag.fold.situation import Situation, edited_map, own_map
 from normdiag.fold.targets import FLOATS
 from normdiag.records import Affine, Norm, NormKind, NormLayer, Op, OpGraph, ScaleShift
@@ -75,16 +75,17 @@ def source_map(situation: Situation, source: Source) -> Affine | str:
         return "its scale or shift is not finite in some channels"
     if not _fits(situation, op, own):
         return f"its input {op.inputs[0]!r} is not known to have as many channels"
-    return mapped(edited_map(own, situation.edits.get(source.index)), collapsed)
+    total = mapped(edited_map(own, situation.edits.get(source.index)), collapsed)
+    return "its gamma is 1 and its beta 0: there is nothing to fold" if not source.whole and is_identity(total) else total
 
 
 def _unknown(op: Op) -> str | None:
     """Why it is no fixed map."""
+    if isinstance(op.detail, Norm) and op.detail.obstacle:
+        return op.detail.obstacle
     if len(op.inputs) != 1 or sum(map(bool, op.outputs)) != 1 or not op.outputs[0]:
         return "it has more inputs or outputs than one"
     match op.detail:
-        case Norm(obstacle=str(why)):
-            return why
         case Norm(layer=layer) as norm if layer.kind in LAYER_KINDS:
             return _affine_obstacle(norm)
         case Norm(scale=None) | Norm(shift=None):

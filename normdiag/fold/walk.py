@@ -18,7 +18,7 @@ from normdiag.fold.targets import inner_obstacle, is_target, outer_obstacle
 from normdiag.records import Affine, Norm, Op, Opaque
 
 # Array elements that cost as much as one visit to an operation.
-ELEMENTS_PER_STEP = 4096
+ELEMENTS_PER_STEP = 512
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,8 @@ def _moved(values: Array, blocks: Sequence[Block], old: Sizes, new: Sizes) -> Ar
         sources = [axis for axis in source if old[axis] != _ONE]
         targets = [axis for axis in target if new[axis] != _ONE]
         if len(sources) == len(targets) == 1:
+            if {old[sources[0]].known, new[targets[0]].known} - {None, values.shape[sources[0]]}:
+                return None
             dense[sources[0]] = shape[targets[0]] = values.shape[sources[0]]
         elif not _write_known(dense, old, sources) or not _write_known(shape, new, targets):
             return None
