@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -74,17 +75,16 @@ def _drafts(program: Program) -> list[Draft]:
             found = _of_node(node, program)
             taken.update(each for draft in found for each in draft.nodes)
             drafts += found
-    known: dict[str, Draft] = {}
-    return [known.setdefault(_identity(draft), draft) for draft in drafts if _identity(draft) not in known]
-
-
-def _identity(draft: Draft) -> str:
-    """One constant may be a branch of several sums: it is one Op."""
-    return f"{draft.outputs} {draft.operator} {draft.nodes}"
+    known: dict[tuple[str, ...], Draft] = {}
+    for draft in drafts:
+        known.setdefault(draft.outputs, draft)  # a constant that is a branch of several sums is one Op
+    return list(known.values())
 
 
 def _of_node(node: Node, program: Program) -> tuple[Draft, ...]:
     if node in program.constants or node.op in ("output", "get_attr") or node.name in program.user_inputs:
+        return ()
+    if node.target is operator.getitem and not node.users:
         return ()
     if node.op == "placeholder":
         return opaque(node, program) if is_tensor(node) else ()

@@ -35,8 +35,10 @@ class Constants:
         self._stored = stored_names(exported)
         self._order = {node: index for index, node in enumerate(exported.graph.nodes)}
         self._found: set[Node] = set()
+        mutated = set(exported.graph_signature.buffers_to_mutate.values())
         for node in exported.graph.nodes:
-            if node not in changed and self._is_constant(node):
+            lasts = node not in changed and self._stored.get(node.name) not in mutated
+            if lasts and self._is_constant(node):
                 self._found.add(node)
 
     def __contains__(self, node: object) -> bool:

@@ -52,7 +52,7 @@ def _listed(value: Any) -> list[int]:
 
 def _linear(call: Call, program: Program) -> tuple[Draft, ...] | None:
     data, matrix, bias = call.first, call.args["weight"], call.args.get("bias")
-    detail = _product(program, matrix, bias, out_axis=-2, in_axis=-1)
+    detail = _product(program, matrix, bias, -2, -1)
     if detail is None or len(detail.weight.shape) != 2 or not program.is_data(data):
         return None
     return (program.draft(call, "linear", detail, (data,), parameters=_present(matrix, bias)),)
@@ -81,28 +81,25 @@ def _matmul(call: Call, program: Program) -> tuple[Draft, ...] | None:
         return (draft,)
     node, constant = added
     detail = replace(draft.detail, bias=program.parameter(constant))
-    merged = replace(draft, detail=detail, outputs=(node.name,), nodes=(call.node, node))
+    merged = replace(draft, detail=detail, outputs=(node.name,), nodes=(*draft.nodes, node))
     return (replace(merged, parameters=(*draft.parameters, constant)),)
 
 
 def _matrices(call: Call, program: Program, left: Any, right: Any, bias: Any) -> Draft | None:
-    if program.is_data(left) and not program.is_data(right):
-        data, matrix, axes = left, right, {"out_axis": -1, "in_axis": -2, "channel_axis": -1}
-    elif program.is_data(right) and not program.is_data(left):
-        data, matrix, axes = right, left, {"out_axis": -2, "in_axis": -1, "channel_axis": -2}
-    else:
+    if program.is_data(left) == program.is_data(right):
         return None
-    detail = _product(program, matrix, bias, **axes)
+    data, matrix, *axes = (left, right, -1, -2, -1) if program.is_data(left) else (right, left, -2, -1, -2)
+    detail = _product(program, matrix, bias, *axes)
     if detail is None or not 2 <= len(detail.weight.shape) <= max(2, rank_of(data)) or rank_of(data) < 2:
         return None
     return program.draft(call, "linear", detail, (data,), parameters=_present(matrix, bias))
 
 
-def _product(program: Program, matrix: Any, bias: Any, **axes: int) -> Linear | None:
+def _product(program: Program, matrix: Any, bias: Any, *axes: int) -> Linear | None:
     weight, added = program.parameter(matrix), program.parameter(bias)
     if weight is None or (bias is not None and added is None):
         return None
-    return Linear(weight, added, **axes)
+    return Linear(weight, added, *axes)
 
 
 def _added_constant(program: Program, product: Node) -> tuple[Node, Node] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -40,8 +41,7 @@ def running_norm(
         training=training and has_statistics,
     )
     gamma, beta = (program.parameter(tensors.get(name)) for name in ("gamma", "beta"))
-    computed = _computed(program, tensors)
-    affine = computed or eval_affine(layer)
+    affine = (None if layer.training else _computed(program, tensors)) or eval_affine(layer)
     parameters = tuple(each for each in tensors.values() if isinstance(each, Node))
     if isinstance(affine, tuple):
         return layer, Norm(layer, 1, gamma, beta, *affine), parameters
@@ -52,7 +52,7 @@ def running_norm(
 def norm_layer(program: Program, node: Node, kind: NormKind, tensors: Mapping[str, Any], **facts: Any) -> NormLayer:
     """The record that `inspect` has of the layer; its name is given later (see names.py)."""
     _, path, class_name = module_of(node)
-    arrays: dict[str, Any] = {name: program.array(each) for name, each in tensors.items() if program.is_constant(each)}
+    arrays: dict[str, Any] = {name: program.array(each) for name, each in tensors.items() if program.is_stored(each)}
     known = next(iter(arrays.values()), None)
     facts.setdefault("channels", None if known is None else int(known.size))
     return NormLayer(name=path, kind=kind, origin="module", class_name=class_name or None, **arrays, **facts)
@@ -66,14 +66,18 @@ def _computed(program: Program, tensors: Mapping[str, Any]) -> str | None:
 
 
 def _batch_norm(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    training = bool(call.args.get("training", call.operator in _ALWAYS_TRAINING or call.overload == "no_stats"))
     output = program.single_output(call.node)
+    updated = program.items(call.node) if training and output is None else ()
     data = call.args["input"]
-    if output is None or not program.is_data(data) or rank_of(data) < 2:
+    if (output is None and not updated) or not program.is_data(data) or rank_of(data) < 2:
         return None
     tensors = {ours: call.args.get(theirs) for ours, theirs in _NAMES.items()}
-    training = bool(call.args.get("training", call.operator in _ALWAYS_TRAINING or call.overload == "no_stats"))
     _, detail, parameters = running_norm(call, program, "batch_norm", tensors, training)
-    return (norm_draft(call, output, detail, data, parameters),)
+    draft = norm_draft(call, output or updated[0], detail, data, parameters)
+    if not updated:
+        return (draft,)
+    return (replace(draft, outputs=tuple(each.name for each in updated), nodes=(call.node, *updated)),)
 
 
 def _instance_norm(call: Call, program: Program) -> tuple[Draft, ...] | None:

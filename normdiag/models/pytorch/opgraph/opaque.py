@@ -18,6 +18,9 @@ _WHY = {
     "expand": "a broadcast",
     "repeat": "a repetition",
     "mul": "a product of two activations",
+    "matmul": "a product of two activations",
+    "mm": "a product of two activations",
+    "bmm": "a product of two activations",
     "div": "a quotient of two activations",
     "add": "a sum with something that varies in other ways",
     "lstm": "a recurrent layer",
@@ -43,6 +46,6 @@ def _why(node: Node) -> str:
     if node.op == "placeholder":
         return "a buffer that the model changes"
     if isinstance(node.target, HigherOrderOperator):
-        return "control flow"
+        return "which runs a subgraph"
     name = operator_of(node)
     return _WHY.get(name, UNKNOWN)

@@ -80,6 +80,10 @@ class Program:
         """Whether an argument is a tensor that does not."""
         return isinstance(value, Node) and is_tensor(value) and value in self.constants
 
+    def is_stored(self, value: Any) -> bool:
+        """Whether an argument has a value in the file: constants, and buffers that the model changes."""
+        return self.is_constant(value) or (isinstance(value, Node) and self.constants.stored_name(value) is not None)
+
     def data_read(self, node: Node) -> tuple[Node, ...]:
         """The data whose values a node reads, each once."""
         if reads_shape_only(node):
@@ -135,6 +139,12 @@ class Program:
             return None
         used = [user for user in node.users if user.users]
         return used[0] if len(used) == 1 and used[0].args[1] in _WHOLE_OUTPUT else None
+
+    def items(self, node: Node) -> tuple[Node, ...]:
+        """The nodes that take one of a node's outputs each, in their order; none where it is used in another way."""
+        if not node.users or any(user.target is not operator.getitem for user in node.users):
+            return ()
+        return tuple(sorted((user for user in node.users if user.users), key=lambda user: int(user.args[1])))  # type: ignore[arg-type]
 
     def readers(self, node: Node) -> list[Node]:
         """The nodes that read a tensor's values; the output node is one of them."""

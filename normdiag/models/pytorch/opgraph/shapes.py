@@ -71,6 +71,15 @@ def _identity(call: Call, program: Program) -> tuple[Draft, ...] | None:
     return (program.draft(call, "identity", Pass(), (call.first,)),)
 
 
+def _expand(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    """To the sizes that it has already, as decomposing leaves behind; else a broadcast."""
+    return _identity(call, program) if program.is_data(call.first) and _same_sizes(call) else None
+
+
+def _same_sizes(call: Call) -> bool:
+    return sizes_of(call.first) == sizes_of(call.node)
+
+
 def _cast(call: Call, program: Program) -> tuple[Draft, ...] | None:
     if not program.is_data(call.first):
         return None
@@ -125,7 +134,8 @@ def _unbind(call: Call, program: Program) -> tuple[Draft, ...] | None:
         return None
     axes = axes_of(call.args.get("dim", 0), rank_of(call.first))
     draft = program.draft(call, "other", Window(axes, removed=True), (call.first,))
-    return tuple(replace(draft, outputs=(item.name,), nodes=(call.node, item)) for item in items.values())
+    used = [item for item in items.values() if item.users]
+    return tuple(replace(draft, outputs=(item.name,), nodes=(call.node, item)) for item in used)
 
 
 def _items(node: Node) -> dict[int, Node] | None:
@@ -193,6 +203,7 @@ HANDLERS: Mapping[str, Handler] = {
     **_by_operator("permute transpose t movedim moveaxis mT swapaxes swapdims", _transpose),
     **_by_operator("numpy_T T", _reversed_axes),
     **_by_operator("clone contiguous alias detach lift_fresh lift_fresh_copy alias_copy positive", _identity),
+    **_by_operator("expand broadcast_to", _expand),
     **_by_operator("to _to_copy type_as float half bfloat16 double prims.convert_element_type", _cast),
     **_by_operator("dropout alpha_dropout feature_dropout feature_alpha_dropout native_dropout", _dropout),
     **_by_operator("cat concat concatenate", _concat),

@@ -22,7 +22,7 @@ def unreached_norms(program: Program) -> tuple[tuple[NormLayer, str], ...]:
         graph = getattr(program.exported.graph_module, str(node.target), None) if node.op == "get_attr" else None
         if isinstance(graph, GraphModule):
             user = next(iter(node.users), node)
-            reason = f"it is inside '{user.name}', a part of the program that may or may not run"
+            reason = f"it is in a subgraph of '{user.name}' ({operator_of(user)}), where nothing is edited"
             found += [(layer, reason) for layer in _norms(graph, user.name)]
     return tuple(found)
 

@@ -26,7 +26,8 @@ def _window(call: Call, program: Program, kind: OpKind, detail: Window | Pass) -
         return None
     nodes = (call.node,) if output is call.node else (call.node, output)
     draft = program.draft(call, kind, detail, (call.first,))
-    return (Draft(draft.anchor, draft.operator, kind, detail, draft.inputs, (output.name,), nodes),)
+    operator = draft.operator.removesuffix("_with_indices")
+    return (Draft(draft.anchor, operator, kind, detail, draft.inputs, (output.name,), nodes),)
 
 
 def _last_axes(call: Call) -> tuple[int, ...]:
