@@ -48,7 +48,7 @@ def from_folder(spec: str, folder: Path) -> str:
     name, equals, target = spec.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", name) or exists(str(folder / spec)):
         name, equals, target = "", "", spec
-    if not target or target == "random" or _is_module(target):
+    if not target or target == "random" or Path(target).is_absolute() or _is_module(target):
         return spec
     return f"{name}{equals}{os.path.relpath(folder / target)}"
 

@@ -39,7 +39,8 @@ def to_toml(config: Config, known: Sequence[Rule] = RULES) -> str:
 
 
 def _data(settings: DataSettings) -> dict[str, Any]:
-    return {RENAMED.get(name, name.replace("_", "-")): value for name, value in settings.said().items()}
+    said = {RENAMED.get(name, name.replace("_", "-")): value for name, value in settings.said().items()}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
 
 
 def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
@@ -61,7 +62,7 @@ def _key(key: str) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, str):
         return _quoted(value)
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, float) and not math.isfinite(value):
         return "inf" if value > 0 else "-inf"

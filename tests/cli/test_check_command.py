@@ -1,0 +1,283 @@
+"""`normdiag check`: options and configuration to the engine, reports to the right places, exit codes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from normdiag import checking
+from normdiag.checking import Checking
+from normdiag.config import DataSettings
+from normdiag.models import LoadOptions
+from normdiag.records import CheckedModel, CheckReport
+from normdiag.reporters.ci.render import render
+from tests.cli.conftest import Result
+from tests.cli.test_app import HEAVY, process
+from tests.reporters.ci.checks import IDS, UNREADABLE, finding, one_clean, several
+from tests.reporters.reports import healthy, interrupted
+
+Cli = Callable[..., Result]
+
+
+class Call(NamedTuple):
+    models: list[str]
+    checking: Checking
+    options: dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with no configuration above it but what a test writes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def found() -> list[CheckReport]:
+    """What the engine returns: the last one in the list."""
+    return [one_clean()]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, found: list[CheckReport]) -> list[Call]:
+    """Every call of the engine by the command line."""
+    seen: list[Call] = []
+
+    def fake(models: list[str], options: Checking, **others: Any) -> CheckReport:
+        seen.append(Call(models, options, others))
+        return found[-1]
+
+    monkeypatch.setattr(checking, "check", fake)
+    return seen
+
+
+def failed() -> CheckReport:
+    report = replace(healthy(), findings=(finding("ND101", "bn1"),))
+    return CheckReport((CheckedModel("net.onnx", report, rules=IDS),), IDS)
+
+
+def test_defaults(cli: Cli, calls: list[Call]) -> None:
+    assert cli("check", "a.onnx", "models") == Result(0, render(one_clean(), "text", width=80), "")
+    (call,) = calls
+    assert call.models == ["a.onnx", "models"]
+    config = call.checking.config
+    assert (config.select, config.ignore, config.fail_on, config.target) == (("ND",), (), "error", None)
+    assert config.data == DataSettings() and config.source is None
+    assert call.checking == Checking(config, LoadOptions(), "cpu")
+    assert call.options == {"jobs": 1, "known": None, "progress": None}
+
+
+def test_every_option_reaches_the_engine(cli: Cli, calls: list[Call]) -> None:
+    given = (
+        "check m.pt --data a=x.npy --data b=y.npy --preprocess imagenet --batch-size 16 --max-samples 100 --seed 3"
+        " --resize 256 --crop 224x192 --rgb --input-shape a=3,8,8 --arch net.py:Net --arch-arg n=1 --key ema"
+        " --device cuda --saturation-threshold 0.1 --fail-on warning --select ND1,ND3 --select ND401 --ignore ND104"
+        " --extend-select ND402 --target fp16 --baseline b.json --jobs 4 --quiet"
+    )
+    assert cli(*given.split()).code == 0
+    (call,) = calls
+    config = call.checking.config
+    assert config.select == ("ND1", "ND3", "ND401", "ND402") and config.ignore == ("ND104",)
+    assert (config.fail_on, config.target) == ("warning", "fp16")
+    assert config.data == DataSettings(
+        ("a=x.npy", "b=y.npy"), "imagenet", 16, 100, 3, 256, (224, 192), False, ("a=3,8,8",)
+    )
+    assert call.checking.load_options == LoadOptions(key="ema", arch="net.py:Net", arch_args=("n=1",))
+    assert (call.checking.device, call.checking.threshold) == ("cuda", 0.1)
+    assert call.options == {"jobs": 4, "known": Path("b.json"), "progress": None}
+
+
+def test_a_configuration_file_lies_between_defaults_and_flags(cli: Cli, calls: list[Call], elsewhere: Path) -> None:
+    (elsewhere / "pyproject.toml").write_text('[tool.normdiag]\nfail-on = "info"\ntarget = "fp16"\nselect = ["ND1"]\n')
+    cli("check", "a.onnx", "--fail-on", "never", "--trust")
+    (call,) = calls
+    config = call.checking.config
+    assert (config.fail_on, config.target, config.select) == ("never", "fp16", ("ND1",))
+    assert config.source == "pyproject.toml" and call.checking.load_options.trust is True
+
+
+@pytest.mark.parametrize(
+    ("report", "code"),
+    [
+        (one_clean(), 0),
+        (failed(), 1),
+        (replace(failed(), fail_on="never"), 0),
+        (several(), 2),
+        (CheckReport((CheckedModel("a", error=UNREADABLE),), IDS, "never"), 2),
+        (CheckReport((CheckedModel("a", interrupted(), rules=IDS),), IDS), 130),
+    ],
+)
+def test_exit_codes(cli: Cli, calls: list[Call], found: list[CheckReport], report: CheckReport, code: int) -> None:
+    found.append(report)
+    result = cli("check", "a.onnx")
+    assert result.code == code and result.err == "" and result.out == render(report, "text", width=80)
+
+
+@pytest.mark.parametrize("format_", ["json", "sarif", "junit", "github", "markdown"])
+def test_formats(cli: Cli, calls: list[Call], found: list[CheckReport], format_: str) -> None:
+    found.append(several())
+    assert cli("check", "a", "--format", format_, "--sarif-uri", "sub").out == render(several(), format_, prefix="sub")
+
+
+def test_reports_go_to_files_and_stdout_stays_as_it_is(
+    cli: Cli, calls: list[Call], found: list[CheckReport], elsewhere: Path
+) -> None:
+    found.append(several())
+    result = cli("check", "a", "--report", "sarif=out.sarif", "--report", "junit=out.xml", "--report", "text=out.txt")
+    assert result.out == render(several(), "text", width=80)
+    assert result.err.splitlines() == [f"normdiag: wrote out.{end}" for end in ("sarif", "xml", "txt")]
+    assert (elsewhere / "out.sarif").read_text() == render(several(), "sarif")
+    assert (elsewhere / "out.xml").read_text() == render(several(), "junit")
+    assert (elsewhere / "out.txt").read_text(encoding="utf-8") == render(several(), "text", width=100)
+    assert cli("check", "a", "--report", "json=out.json", "-q").err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check"], "give model files, folders or globs"),
+        (
+            ["check", "a", "--report", "sarfi=x"],
+            "sarif, junit, github, markdown; did you mean 'sarif'",
+        ),
+        (["check", "a", "--report", "sarif"], "FORMAT=FILE"),
+        (["check", "a", "--report", "sarif="], "FORMAT=FILE"),
+        (["check", "a", "--report", "sarif=no/such/x"], "--report sarif: no/such/x: the folder no/such does not exist"),
+        (["check", "a.onnx", "--report", "json=a.onnx"], "would overwrite what is read"),
+        (["check", "a.onnx", "--write-baseline", "a.onnx"], "would overwrite what is read"),
+        (["check", "a", "--baseline", "x", "--write-baseline", "y"], "exclude each other"),
+        (["check", "a", "--select", "ND9"], "no rule is called 'ND9'"),
+        (["check", "a", "--ignore", "drif"], "did you mean 'drift'"),
+        (["check", "a", "--fail-on", "eror"], "--fail-on"),
+        (["check", "a", "--jobs", "0"], "--jobs"),
+        (["check", "a", "--resize", "big"], "--resize big"),
+        (["check", "--show-config", "--format", "sarif"], "TOML"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_2(
+    cli: Cli, calls: list[Call], elsewhere: Path, arguments: list[str], message: str
+) -> None:
+    (elsewhere / "a.onnx").touch()
+    result = cli(*arguments)
+    assert result.code == 2 and result.out == "" and result.err.count("\n") == 1
+    assert message in result.err and calls == []
+
+
+def test_a_wrong_configuration_is_one_line_and_2(cli: Cli, calls: list[Call], elsewhere: Path) -> None:
+    (elsewhere / "normdiag.toml").write_text("selct = []")
+    result = cli("check", "a.onnx")
+    assert (result.code, result.out, calls) == (2, "", [])
+    assert result.err == "normdiag: normdiag.toml: unknown key 'selct'; did you mean 'select'?\n"
+
+
+def test_show_config(cli: Cli, calls: list[Call], elsewhere: Path) -> None:
+    (elsewhere / "normdiag.toml").write_text('select = ["ND103"]\n[rules.ND103]\ndead_ratio = 0.5\n')
+    result = cli("check", "--show-config", "--fail-on", "info", "--data", "x.npz")
+    assert result.code == 0 and calls == []
+    assert result.out.splitlines() == [
+        '# read from "normdiag.toml", with flags over it',
+        'select = ["ND103"]',
+        "ignore = []",
+        'fail-on = "info"',
+        "",
+        "[rules.ND103]",
+        "dead_ratio = 0.5",
+        "",
+        '[models."*"]',
+        'data = ["x.npz"]',
+    ]
+    shown = json.loads(cli("check", "--show-config", "--format", "json").out)
+    assert shown["source"] == "normdiag.toml" and shown["rules"] == {"ND103": {"dead_ratio": 0.5}}
+
+
+def test_a_baseline_is_written_and_then_known(
+    cli: Cli, calls: list[Call], found: list[CheckReport], elsewhere: Path
+) -> None:
+    found.append(failed())
+    result = cli("check", "net.onnx", "--write-baseline", "b.json")
+    assert result.code == 0 and "1 error" not in result.out and "1 known" in result.out
+    assert result.err == "normdiag: wrote b.json with 1 known findings\n"
+    assert json.loads((elsewhere / "b.json").read_text())["findings"] == [
+        {"model": "net.onnx", "rule": "ND101", "layer": "bn1"}
+    ]
+
+
+def test_no_baseline_is_written_of_a_check_that_is_not_whole(
+    cli: Cli, calls: list[Call], found: list[CheckReport], elsewhere: Path
+) -> None:
+    found.append(replace(several(), baseline=None))
+    result = cli("check", "net.onnx", "--write-baseline", "b.json", "-q")
+    assert result.code == 2 and "not written: not every model could be checked" in result.err
+    assert not (elsewhere / "b.json").exists()
+
+
+def test_the_step_summary_gets_the_report_behind_what_is_there(
+    cli: Cli, calls: list[Call], found: list[CheckReport], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = elsewhere / "summary.md"
+    summary.write_text("# before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    found.append(several())
+    cli("check", "a", "--format", "text")
+    assert summary.read_text() == "# before\n"
+    cli("check", "a", "--format", "github")
+    assert summary.read_text(encoding="utf-8") == "# before\n" + render(several(), "markdown")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(elsewhere))
+    assert cli("check", "a", "--format", "github").code == 2
+
+
+def test_whole_process(samples: Path, elsewhere: Path) -> None:
+    """Several models and formats, with processes, and nothing on stderr but what was written."""
+    (elsewhere / "models").mkdir()
+    for name in ("digits_cnn.onnx", "digits_cnn.pt"):
+        shutil.copy(samples / name, elsewhere / "models" / name)
+    (elsewhere / "broken.onnx").write_bytes(b"\x08\x07")
+    result = process("check", "models", "broken.onnx", "--jobs", "2", "--format", "json", "--report", "sarif=o.sarif")
+    assert result.returncode == 2
+    models = json.loads(result.stdout)["models"]
+    assert [model["path"] for model in models] == ["models/digits_cnn.onnx", "models/digits_cnn.pt", "broken.onnx"]
+    assert [model["error"] is None for model in models] == [True, True, False]
+    assert result.stderr == "normdiag: wrote o.sarif\n" and json.loads((elsewhere / "o.sarif").read_text())
+
+
+def test_a_static_check_imports_little(samples: Path) -> None:
+    code = (
+        "import sys; from normdiag.cli.app import run; code = run(sys.argv[1:]);"
+        "print(*sorted(sys.modules), file=sys.stderr); sys.exit(code)"
+    )
+    result = process("check", str(samples / "digits_cnn.onnx"), code=code)
+    names = set(result.stderr.split())
+    assert result.returncode == 0 and "onnx" in names
+    unwanted = {"torch", "onnxruntime", "PIL", "rich", "pydantic", "jinja2", "xml.etree.ElementTree", "multiprocessing"}
+    assert unwanted & names == set()
+
+
+@pytest.mark.parametrize("command", ["check", "rule"])
+def test_help_imports_nothing_heavy_and_fits(command: str) -> None:
+    code = (
+        "import sys; from normdiag.cli.app import run; code = run(sys.argv[1:]);"
+        "print(*sorted({name.split('.')[0] for name in sys.modules}), file=sys.stderr); sys.exit(code)"
+    )
+    result = process(command, "--help", code=code, COLUMNS="80")
+    assert result.returncode == 0 and "Example:" in result.stdout
+    assert HEAVY & set(result.stderr.split()) == set()
+    assert max(map(len, result.stdout.splitlines())) <= 80 and "…" not in result.stdout
+
+
+def test_closed_pipe_keeps_the_exit_code(samples: Path) -> None:
+    command = [sys.executable, "-m", "normdiag", "check", str(samples / "digits_cnn.pt"), str(samples / "missing.pt")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    ) as child:
+        assert child.stdout is not None and child.stderr is not None
+        child.stdout.close()
+        assert child.stderr.read() == b"" and child.wait(60) == 2

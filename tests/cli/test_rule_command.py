@@ -1,0 +1,91 @@
+"""`normdiag rule`: the documentation of rules, and that docs/rules holds the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from normdiag.reporters.rules_text import pages
+from normdiag.rules import RULES
+from tests.cli.conftest import Result
+from tests.cli.test_app import process
+
+Cli = Callable[..., Result]
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "rules"
+
+
+def test_the_list_names_every_rule(cli: Cli) -> None:
+    out = cli("rule").out
+    assert all(f"{rule.id}  {rule.name}:" in out for rule in RULES)
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", ["ND301", "nd301", "drift"])
+def test_one_rule_by_id_or_name(cli: Cli, name: str) -> None:
+    result = cli("rule", name)
+    assert result.code == 0 and result.out.startswith("ND301 drift  error\n") and "How to fix it:" in result.out
+    assert "Needs data. Limits: drift = 0.5." in result.out and "ND302" not in result.out
+
+
+def test_all_rules_in_full(cli: Cli) -> None:
+    out = cli("rule", "--all").out
+    assert out.count("How to fix it:") == len(RULES)
+
+
+def test_json(cli: Cli) -> None:
+    documents = json.loads(cli("rule", "--all", "--format", "json").out)
+    assert [each["id"] for each in documents] == [rule.id for rule in RULES]
+    (drift,) = json.loads(cli("rule", "drift", "--format", "json").out)
+    assert drift["limits"] == {"drift": 0.5} and drift["needs_data"] is True and drift["severity"] == "error"
+
+
+def test_markdown(cli: Cli) -> None:
+    out = cli("rule", "ND103", "--format", "markdown").out
+    assert out.startswith("# ND103: variance-below-eps\n\n*warning, needs no data*\n")
+    assert "**How to fix it:** prune" in out and "[tool.normdiag.rules.ND103]\ndead_ratio = 0.01" in out
+
+
+def test_pages_are_written(cli: Cli, tmp_path: Path) -> None:
+    assert cli("rule", "--all", "--format", "markdown", "-o", tmp_path) == Result(0, "", "")
+    assert {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == dict(pages(RULES))
+
+
+def test_the_documentation_is_fresh() -> None:
+    """If this fails: normdiag rule --all --format markdown -o docs/rules."""
+    assert {path.name: path.read_text(encoding="utf-8") for path in DOCS.iterdir()} == dict(pages(RULES))
+
+
+def test_the_index_links_every_page() -> None:
+    index = (DOCS / "README.md").read_text(encoding="utf-8")
+    assert all(f"[{rule.id}]({rule.id}.md)" in index for rule in RULES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ND31"], "there is no rule ND31; did you mean 'ND301'"),
+        (["ND301", "--all"], "not both"),
+        (["--all", "-o", "x"], "--all --format markdown"),
+        (["--format", "markdown", "-o", "x"], "--all --format markdown"),
+        (["--all", "--format", "markdown", "-o", "no/such"], "there is no such folder"),
+    ],
+)
+def test_wrong_usage(cli: Cli, arguments: list[str], message: str) -> None:
+    result = cli("rule", *arguments)
+    assert result.code == 2 and result.out == "" and message in result.err
+
+
+def test_terminals_without_unicode() -> None:
+    result = process("rule", "--all", PYTHONIOENCODING="ascii")
+    assert result.returncode == 0 and result.stdout.isascii()
+
+
+def test_rules_are_shown_without_a_framework() -> None:
+    code = (
+        "import sys; from normdiag.cli.app import run; code = run(['rule', '--all']);"
+        "sys.exit(code or bool({'torch', 'onnx', 'onnxruntime', 'PIL'} & set(sys.modules)))"
+    )
+    assert process(code=code).returncode == 0

@@ -1,0 +1,132 @@
+"""Known findings: what is written, read, refused, known and stale."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from normdiag import baseline
+from normdiag.errors import InputError
+from normdiag.records import CheckedModel, CheckReport, Finding, KnownFinding
+from tests.reporters.ci.checks import IDS, finding
+from tests.reporters.reports import healthy, static_only
+
+
+def check(**models: tuple[Finding, ...]) -> CheckReport:
+    checked = (
+        CheckedModel(f"models/{name}.onnx", replace(static_only(), findings=found), rules=IDS)
+        for name, found in models.items()
+    )
+    return CheckReport(tuple(checked), IDS)
+
+
+def written(report: CheckReport, path: Path) -> tuple[KnownFinding, ...]:
+    path.write_text(baseline.dump(report, path.parent), encoding="utf-8")
+    return baseline.read(path)
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return Path("baseline.json")
+
+
+BN1, BN2, OUTPUT = finding("ND101", "bn1"), finding("ND103", "bn2"), finding("ND102", None, "x")
+
+
+def test_what_was_written_is_known_and_nothing_else(path: Path) -> None:
+    before = check(a=(BN1, OUTPUT), b=(BN1,))
+    known = written(before, path)
+    assert baseline.apply(before, known, path).passed
+    after = baseline.apply(check(a=(BN1, OUTPUT, BN2), b=(BN1, OUTPUT)), known, path)
+    assert [model.new for model in after.models] == [(BN2,), (OUTPUT,)]
+    assert (after.stale, after.baseline, after.passed) == ((), "baseline.json", False)
+
+
+def test_the_file_is_sorted_and_says_each_finding_once(path: Path) -> None:
+    one = baseline.dump(check(b=(BN2, BN1, BN1), a=(BN1, OUTPUT)), path.parent)
+    assert one == baseline.dump(check(a=(OUTPUT, BN1), b=(BN1, BN2)), path.parent)
+    assert [list(each.values()) for each in json.loads(one)["findings"]] == [
+        ["models/a.onnx", "ND101", "bn1"],
+        ["models/a.onnx", "ND102", None],
+        ["models/b.onnx", "ND101", "bn1"],
+        ["models/b.onnx", "ND103", "bn2"],
+    ]
+    assert one.count("\n") == 9  # a finding a line, so that a diff can be read
+    assert json.loads(baseline.dump(check(), path.parent))["findings"] == []
+
+
+def test_paths_are_relative_to_the_baseline(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "ci").mkdir()
+    known = written(check(a=(BN1,)), Path("ci/baseline.json"))
+    assert known == (KnownFinding("../models/a.onnx", "ND101", "bn1"),)
+    assert baseline.apply(check(a=(BN1,)), known, Path("ci/baseline.json")).passed
+
+
+def test_what_has_been_fixed_is_stale(path: Path) -> None:
+    known = written(check(a=(BN1, BN2)), path)
+    assert baseline.apply(check(a=(BN2,)), known, path).stale == (KnownFinding("models/a.onnx", "ND101", "bn1"),)
+
+
+def test_what_was_not_looked_for_is_not_stale(path: Path, tmp_path: Path) -> None:
+    drift = finding("ND301", "bn1")
+    known = written(check(a=(BN1, drift)), path)
+    clean = check(a=())
+    fewer = replace(clean, models=(replace(clean.models[0], rules=("ND102",)),))
+    assert baseline.apply(fewer, known, path).stale == ()
+    unreadable = replace(clean, models=(CheckedModel("models/a.onnx", error="no"),))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "a.onnx").touch()
+    assert baseline.apply(unreadable, known, path).stale == ()
+    assert baseline.apply(check(), known, path).stale == ()
+    assert [each.rule for each in baseline.apply(clean, known, path).stale] == [
+        "ND101"
+    ]  # static: no drift is looked for
+    on_data = replace(clean, models=(replace(clean.models[0], report=healthy()),))
+    assert [each.rule for each in baseline.apply(on_data, known, path).stale] == ["ND101", "ND301"]
+    stopped = replace(clean, models=(replace(clean.models[0], report=replace(healthy(), interrupted=True)),))
+    assert baseline.apply(stopped, known, path).stale == ()
+
+
+def test_findings_of_a_model_that_is_gone_are_stale(path: Path) -> None:
+    known = written(check(gone=(BN1,)), path)
+    assert baseline.apply(check(a=()), known, path).stale == known
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        '{"version": 1, "findings": 3}',
+        '{"version": 2, "findings": []}',
+        '{"version": 1, "findings": [3]}',
+        '{"version": 1, "findings": [{"model": "a", "rule": "ND101", "layer": 3}]}',
+        '{"version": 1, "findings": [{"model": "a", "layer": null}]}',
+        b"\xff\xfe",
+    ],
+)
+def test_what_is_no_baseline(path: Path, text: str | bytes) -> None:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=r"baseline\.json: "):
+        baseline.read(path)
+
+
+def test_a_baseline_that_is_missing(path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        baseline.read(path)
+
+
+@given(st.text(max_size=20), st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=20))
+def test_any_name_is_known_again(layer: str, name: str) -> None:
+    report = check(**{name: (finding("ND101", layer),)})
+    document = json.loads(baseline.dump(report, Path()))
+    known = tuple(KnownFinding(**entry) for entry in document["findings"])
+    assert baseline.apply(report, known, Path("b.json")).passed

@@ -1,0 +1,225 @@
+"""Many models: which files, each for itself, with rules and data of their own, in processes too."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import normdiag
+from normdiag import api, checking
+from normdiag.checking import Checking, check, find_models
+from normdiag.config import Config, DataSettings
+from normdiag.data import DataOptions
+from normdiag.errors import InputError, UsageError
+from normdiag.records import CheckReport
+from normdiag.rules import RULES
+from tests.reporters.ci.checks import finding
+from tests.reporters.reports import healthy, interrupted
+
+GOOD = "digits_cnn.onnx"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A good model, one with a NaN, one that is broken, and files that are no models."""
+    monkeypatch.chdir(tmp_path)
+    models = tmp_path / "models"
+    (models / "deep").mkdir(parents=True)
+    (models / ".hidden").mkdir()
+    shutil.copy(samples / GOOD, models / "good.onnx")
+    shutil.copy(samples / GOOD, models / ".hidden" / "good.onnx")
+    spoilt(samples / "digits_cnn.pt", models / "deep" / "nan.safetensors")
+    (models / "broken.PT").write_bytes(b"PK\x03\x04 truncated")
+    (models / "notes.txt").write_text("no model")
+    return models
+
+
+def spoilt(source: Path, target: Path, key: str = "norm1.weight", value: float = np.nan) -> None:
+    """The weights of a sample model with one value changed, as safetensors."""
+    from safetensors.numpy import save_file
+
+    from normdiag.models.static import read_static
+
+    tensors = {name: np.array(tensor) for name, tensor in read_static(source, "torch-zip", None).tensors.items()}
+    tensors[key][3] = value
+    save_file(tensors, str(target))
+
+
+@pytest.fixture
+def inspected(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """Every call of `inspect`, which finds one error in each model."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    def fake(model: str, **options: Any) -> normdiag.Report:
+        calls.append((model, options))
+        return replace(healthy(), findings=(finding("ND101", "head.bn"),))
+
+    monkeypatch.setattr(api, "inspect", fake)
+    return calls
+
+
+def paths(report: CheckReport) -> list[str]:
+    return [model.path for model in report.models]
+
+
+def test_folders_globs_and_files_each_once(folder: Path) -> None:
+    assert find_models(["models"]) == ["models/broken.PT", "models/good.onnx", "models/deep/nan.safetensors"]
+    assert find_models(["models/*.onnx", folder / "good.onnx", "./models/../models/good.onnx"]) == ["models/good.onnx"]
+    assert find_models(["models/**/*.safetensors"]) == ["models/deep/nan.safetensors"]
+    assert find_models(["mod*"]) == find_models(["models"])
+    assert find_models(["models/notes.txt", "missing.pt"]) == ["models/notes.txt", "missing.pt"]
+
+
+def test_a_file_whose_name_looks_like_a_glob(folder: Path) -> None:
+    shutil.copy(folder / "good.onnx", "net[1].onnx")
+    assert find_models(["net[1].onnx"]) == ["net[1].onnx"]
+
+
+def test_files_outside_the_current_folder_keep_their_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder / "deep")
+    assert find_models(["../good.onnx"]) == ["../good.onnx"]
+    assert find_models([folder / "good.onnx"]) == [(folder / "good.onnx").as_posix()]
+
+
+@pytest.mark.parametrize("path", ["models/.hidden/..", "*.onnx", "empty"])
+def test_nothing_to_check_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "models" / ".hidden").mkdir(parents=True)
+    with pytest.raises(InputError, match="there is no model file"):
+        check([path])
+
+
+def test_an_empty_path() -> None:
+    with pytest.raises(InputError, match="empty"):
+        find_models([""])
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_every_model_is_checked_whatever_the_others_are(folder: Path, jobs: int) -> None:
+    report = check(["models", "missing.pt"], jobs=jobs)
+    broken, good, nan, missing = report.models
+    assert good.findings == () and good.error is None and len(good.report.layers if good.report else ()) == 3
+    assert [(each.rule, each.layer) for each in nan.findings] == [("ND101", "norm1")]
+    assert "truncated" in (broken.error or "") and "no such file" in (missing.error or "")
+    assert report.unreadable == (broken, missing) and not report.passed
+    assert all(model.seconds > 0 for model in report.models)
+
+
+def test_the_gate(folder: Path) -> None:
+    assert not check(["models/deep"]).passed
+    assert check(["models/deep"], Checking(Config(fail_on="never"))).passed
+    assert check(["models/deep"], Checking(Config(ignore=("ND101",)))).passed
+    assert check(["models/good.onnx"], Checking(Config(fail_on="info"))).passed
+
+
+def test_limits_reach_the_rules(folder: Path, samples: Path) -> None:
+    spoilt(samples / "digits_cnn.pt", folder / "dim.safetensors", "norm1.running_var", 5e-6)
+    strict = Config(limits={"ND103": {"dead_ratio": 0.9}}, fail_on="warning")
+    assert check(["models/dim.safetensors"], Checking(replace(strict, limits={}))).passed
+    assert not check(["models/dim.safetensors"], Checking(strict)).passed
+    with pytest.raises(UsageError, match="no limit"):
+        check(["models/good.onnx"], Checking(Config(limits={"ND103": {"x": 1}})))
+
+
+def test_each_model_gets_its_own_rules_data_and_target(inspected: list[tuple[str, dict[str, Any]]]) -> None:
+    config = Config(
+        select=("ND1",),
+        target="fp16",
+        per_file_ignores={"a.onnx": ("ND101",)},
+        per_layer_ignores={"head.*": ("ND101",)},
+        models={"b.onnx": DataSettings(data=("val.npz",), batch_size=4)},
+    )
+    report = check(["a.onnx", "b.onnx"], Checking(config, device="cpu", threshold=0.1))
+    (_, first), (_, second) = inspected
+    series = [rule.id for rule in RULES if rule.id.startswith("ND1")]
+    assert [rule.id for rule in first["rules"]] == [each for each in series if each != "ND101"]
+    assert [rule.id for rule in second["rules"]] == series == list(report.rules)
+    assert (first["data"], second["data"]) == ((), ("val.npz",))
+    assert second["data_options"] == DataOptions(batch_size=4)
+    assert {call["target"] for _, call in inspected} == {"fp16"} and second["threshold"] == 0.1
+    assert report.models[1].findings == () and report.models[0].rules == tuple(series[1:])
+
+
+def test_data_is_run(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(samples)
+    config = Config(data=DataSettings(data=("digits.npz",), max_samples=96))
+    (model,) = check([GOOD], Checking(config)).models
+    assert model.error is None and model.report is not None and model.report.data is not None
+    assert model.report.data.samples == 96
+
+
+def test_data_that_does_not_exist_is_the_error_of_a_model(samples: Path) -> None:
+    (model,) = check([samples / GOOD], Checking(Config(data=DataSettings(data=("missing.npz",))))).models
+    assert "missing.npz" in (model.error or "")
+
+
+def test_settings_that_cannot_be_are_refused_before_any_work(inspected: list[tuple[str, dict[str, Any]]]) -> None:
+    with pytest.raises(UsageError, match="batch-size"):
+        check(["a.onnx"], Checking(Config(data=DataSettings(batch_size=0))))
+    with pytest.raises(UsageError, match="no rule"):
+        check(["a.onnx"], Checking(Config(select=("ND9",))))
+    assert inspected == []
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("x"), MemoryError(), RecursionError(), OSError(5, "I/O error")])
+def test_a_failure_of_our_own_is_the_error_of_one_model(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(path: str, **options: Any) -> normdiag.Report:
+        if path == "a":
+            raise error
+        return healthy()
+
+    monkeypatch.setattr(api, "inspect", fail)
+    monkeypatch.delenv("NORMDIAG_DEBUG", raising=False)
+    first, second = check(["a", "b"]).models
+    assert first.error and second.error is None
+    monkeypatch.setenv("NORMDIAG_DEBUG", "1")
+    with pytest.raises(type(error)):
+        check(["a", "b"])
+
+
+def test_ctrl_c_in_a_run_ends_it_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "inspect", lambda path, **options: interrupted() if path == "b" else healthy())
+    report = check(["a", "b", "c"])
+    assert paths(report) == ["a", "b"] and report.interrupted and not report.passed
+
+
+def die_on_b(path: str, settings: Checking) -> checking.CheckedModel:
+    """In a worker: the process that gets b dies as one that the system kills for its memory."""
+    if path == "b":
+        os._exit(9)
+    return checking.CheckedModel(path)
+
+
+def test_a_process_that_dies_takes_no_other_model_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "check_one", die_on_b)
+    report = check(["a", "b", "c"], jobs=2)
+    assert paths(report) == ["a", "b", "c"]
+    assert [bool(model.error) for model in report.models] == [False, True, False]
+    assert "killed" in (report.models[1].error or "")
+
+
+def test_progress_is_told_after_each_model(inspected: list[tuple[str, dict[str, Any]]]) -> None:
+    told: list[tuple[int, int | None]] = []
+    check(["a", "b"], progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 2), (2, 2)]
+
+
+def test_a_baseline_is_read_before_any_work(
+    folder: Path, inspected: list[tuple[str, dict[str, Any]]], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="baseline"):
+        check(["a"], known=tmp_path / "missing.json")
+    assert inspected == []
+
+
+def test_check_is_part_of_the_package(folder: Path, real: Callable[[str], Path]) -> None:
+    report = normdiag.check([real("basic_pitch/nmp.onnx")])
+    assert report.passed and report.models[0].findings == ()
