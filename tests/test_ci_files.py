@@ -1,4 +1,4 @@
-"""The files that other systems read: action.yml, the pre-commit hook and the jobs of docs/ci.md, by published schemas."""
+"""The files that other systems read, by published schemas: action.yml, the pre-commit hook, the jobs of docs/ci.md."""
 
 from __future__ import annotations
 
@@ -89,36 +89,12 @@ def test_every_input_of_the_action_has_its_effect(tmp_path: Path) -> None:
         JUNIT_FILE="o.xml",
         FOLDER="sub",
     )
-    assert arguments == [
-        "check",
-        "--format",
-        "github",
-        "--jobs",
-        "3",
-        "--preprocess",
-        "imagenet",
-        "--fail-on",
-        "warning",
-        "--select",
-        "ND1",
-        "--ignore",
-        "ND104",
-        "--target",
-        "fp16",
-        "--baseline",
-        "b.json",
-        "--report",
-        "sarif=o.sarif",
-        "--report",
-        "junit=o.xml",
-        "--sarif-uri",
-        "sub",
-        "--data",
-        "a=x.npy",
-        "--data",
-        "b=y.npy",
-        "--",
-    ] + ["$(touch pwned)"]
+    expected = (
+        "check --format github --jobs 3 --preprocess imagenet --fail-on warning --select ND1 --ignore ND104"
+        " --target fp16 --baseline b.json --report sarif=o.sarif --report junit=o.xml --sarif-uri sub"
+        " --data a=x.npy --data b=y.npy --"
+    )
+    assert arguments == [*expected.split(), "$(touch pwned)"]
     assert (code, output) == (1, "exit-code=1\n")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -125,9 +124,9 @@ def test_patterns_and_data_are_relative_to_the_file_not_to_where_one_stands(
     (tmp_path / "normdiag.toml").write_text(FULL, encoding="utf-8")
     monkeypatch.chdir(tmp_path / "sub")
     config = read_config(Path.cwd())
-    assert config.source == os.path.join("..", "normdiag.toml")
+    assert config.source == str(Path("..", "normdiag.toml"))
     assert not any(rule.id.startswith("ND1") for rule in config.rules_for("../legacy/net.onnx"))
-    assert config.data_for("cls.onnx").data == (f"a={os.path.join('..', 'val.npz')}", "b=random")
+    assert config.data_for("cls.onnx").data == (f"a={Path('..', 'val.npz')}", "b=random")
 
 
 @pytest.mark.parametrize(
