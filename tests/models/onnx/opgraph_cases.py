@@ -148,7 +148,7 @@ def _check_sizes(graph: OpGraph, values: Mapping[str, Array]) -> None:
             assert len(graph.sizes[name]) == value.ndim, name
             rest += [(name, size, dim) for size, dim in zip(graph.sizes[name], value.shape, strict=True)]
     for name, size, dim in rest:
-        if size.symbols and len(set(size.symbols)) == len(size.symbols) == 1:
+        if len(size.symbols) == 1 and size.factor:
             assert symbols.setdefault(size.symbols[0], dim // size.factor) * size.factor == dim, (name, size, dim)
     for name, size, dim in rest:
         if all(symbol in symbols for symbol in size.symbols):

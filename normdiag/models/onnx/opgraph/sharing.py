@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from itertools import islice
 from typing import Any
 
 from normdiag.models.onnx.opgraph.scope import Scope, captured
 from normdiag.records import Op, Parameter
 
+# Enough to say who; one tensor may be shared by thousands.
+MAX_NAMES = 16
 IN_SUBGRAPH = "a subgraph"
 IN_OUTPUT = "the graph output"
 IN_CONSTANT = "a constant of the graph"
@@ -27,7 +30,7 @@ def _shared(op: Op, readers: Mapping[str, Counter[str]], elsewhere: Mapping[str,
     for field in fields(op.detail):
         value = getattr(op.detail, field.name)
         if isinstance(value, Parameter):
-            names = tuple(dict.fromkeys(_others(op, value, readers, elsewhere, scope)))
+            names = tuple(dict.fromkeys(islice(_others(op, value, readers, elsewhere, scope), MAX_NAMES)))
             if names:
                 changed[field.name] = replace(value, shared_with=names)
     return replace(op, detail=replace(op.detail, **changed)) if changed else op
