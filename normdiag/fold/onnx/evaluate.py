@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import math
-import mmap
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from typing import IO, Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from normdiag.fold.onnx import wire
+from normdiag.fold.onnx.layout import joined, new_tensors, spans
 from normdiag.fold.onnx.patch import Items, Patch, collect, render
 from normdiag.fold.onnx.source import Source
 from normdiag.fold.onnx.tensors import NewTensor
+from normdiag.fold.onnx.write import write_model
+from normdiag.models.onnx.parse import parse_model
 from normdiag.observe.onnx.feed import graph_inputs, make_feed
 from normdiag.observe.onnx.ort import import_onnxruntime
 from normdiag.observe.onnx.session import Session, Setting
@@ -28,7 +30,7 @@ _PLAIN_TYPES = frozenset({1, 2, 3, 6, 7, 10, 11})
 _FLOATS = frozenset({1, 10, 11, 16})
 # Where the graph says that weights are which onnxruntime gets from us.
 _PLACEHOLDER = "normdiag-in-memory"
-# New weights beyond this many bytes wait in a temporary file.
+# Bytes of weights that may be held in memory a second time.
 _IN_MEMORY = 2**28
 
 
@@ -39,14 +41,13 @@ class OnnxEvaluator:
         """`tensors` are returned beside the outputs. Raises InputError where onnxruntime refuses the model."""
         import onnx
 
-        small, weights = _apart(source, patch)
-        proto = onnx.ModelProto.FromString(collect(render(source, small)))
         self._where = str(source.path)
+        proto, setting = self._prepared(source, patch)
         self._inputs = graph_inputs(proto, self._where)
         self._wanted = list(dict.fromkeys((*_float_outputs(proto), *tensors)))
         present = {each.name for each in proto.graph.output}
         proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._wanted if name not in present)
-        self._session = Session(proto, Setting(source.path.parent, self._where, weights), optimize=False)
+        self._session = Session(proto, setting, optimize=False)
 
     def run(self, batch: Batch) -> Mapping[str, Array]:
         """Every floating-point output of the graph, and the tensors that were asked for, by name.
@@ -54,6 +55,24 @@ class OnnxEvaluator:
         Raises InputError where the model cannot run on this batch.
         """
         return self._session.run(self._wanted, make_feed(self._inputs, batch, self._where))
+
+    def _prepared(self, source: Source, patch: Patch) -> tuple[Any, Setting]:
+        """A model without its large weights, and where these are.
+
+        onnxruntime copies weights that it is handed, but maps those in files: a large model goes into a folder of its
+        own, which lasts as long as this object.
+        """
+        import onnx
+
+        lean = sum(each.end - each.start for each in joined(spans(source))) > _IN_MEMORY
+        if lean and sum(tensor.nbytes for tensor in new_tensors(patch)) > _IN_MEMORY:
+            self._folder = tempfile.TemporaryDirectory(prefix="normdiag-", ignore_cleanup_errors=True)
+            path = Path(self._folder.name) / "model.onnx"
+            write_model(source, patch, path)
+            return parse_model(path), Setting(path.parent, self._where, {}, lean)
+        small, weights = _apart(source, patch)
+        proto = onnx.ModelProto.FromString(collect(render(source, small)))
+        return proto, Setting(source.path.parent, self._where, weights, lean)
 
 
 def _float_outputs(proto: Any) -> list[str]:
@@ -64,33 +83,32 @@ def _float_outputs(proto: Any) -> list[str]:
 
 def _apart(source: Source, patch: Patch) -> tuple[Patch, Mapping[str, Any]]:
     """The patch with the large weights that lie inside the file replaced by references, and these by name."""
-    store = _Store()
+    weights: dict[str, Any] = {}
 
-    def reference(item: Any) -> Any:
-        if not isinstance(item, NewTensor) or item.data_type not in _PLAIN_TYPES or not _is_large(item.dims):
-            return item
-        store.add(item)
-        return _reference(item.name, item.data_type, item.dims)
+    def apart(name: str, data_type: int, dims: Sequence[int], array: Array) -> Any:
+        weights[name] = import_onnxruntime().OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
+        return _reference(name, data_type, dims)
 
     def references(items: Items) -> Items:
-        return tuple(reference(item) for item in items)
+        return tuple(
+            apart(item.name, item.data_type, item.dims, item.read())
+            if isinstance(item, NewTensor) and _can_be_apart(item.data_type, item.dims)
+            else item
+            for item in items
+        )
 
     graph = {key: references(items) for key, items in patch.graph.items()}
     for i, tensor in enumerate(source.proto.graph.initializer):
-        inside = tensor.data_location == tensor.DEFAULT and tensor.data_type in _PLAIN_TYPES
-        if inside and _is_large(tensor.dims) and (wire.INITIALIZER, i) not in graph:
-            store.add(NewTensor(tensor.name, tensor.data_type, tuple(tensor.dims), _reader(source, tensor)))
-            graph[wire.INITIALIZER, i] = (_reference(tensor.name, tensor.data_type, tensor.dims),)
+        inside = tensor.data_location == tensor.DEFAULT and (wire.INITIALIZER, i) not in graph
+        if inside and _can_be_apart(tensor.data_type, tensor.dims):
+            array = source.reader.array(tensor)
+            graph[wire.INITIALIZER, i] = (apart(tensor.name, tensor.data_type, tensor.dims, array),)
     added = {number: references(items) for number, items in patch.added.items()}
-    return Patch(graph, added, patch.model), store.values
+    return Patch(graph, added, patch.model), weights
 
 
-def _is_large(dims: Sequence[int]) -> bool:
-    return math.prod(dims) >= _LEAST_ELEMENTS
-
-
-def _reader(source: Source, tensor: Any) -> Callable[[], Array]:
-    return lambda: source.reader.array(tensor)
+def _can_be_apart(data_type: int, dims: Sequence[int]) -> bool:
+    return data_type in _PLAIN_TYPES and math.prod(dims) >= _LEAST_ELEMENTS
 
 
 def _reference(name: str, data_type: int, dims: Sequence[int]) -> Any:
@@ -99,28 +117,3 @@ def _reference(name: str, data_type: int, dims: Sequence[int]) -> Any:
     tensor = onnx.TensorProto(name=name, data_type=data_type, dims=dims, data_location=onnx.TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value=_PLACEHOLDER)
     return tensor
-
-
-class _Store:
-    """Weights as onnxruntime.OrtValue by name: in memory up to a limit, then in a temporary file that is mapped."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-        self._size = 0
-        self._file: IO[bytes] | None = None
-
-    def add(self, tensor: NewTensor) -> None:
-        array = np.ascontiguousarray(tensor.read())
-        self._size += array.nbytes
-        if self._size > _IN_MEMORY:
-            array = self._mapped(array)
-        self.values[tensor.name] = import_onnxruntime().OrtValue.ortvalue_from_numpy(array)
-
-    def _mapped(self, array: Array) -> Array:
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="normdiag-")  # noqa: SIM115  (the maps keep it alive)
-        offset = -(-self._file.seek(0, io.SEEK_END) // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
-        self._file.seek(offset)
-        self._file.write(array.reshape(-1).view(np.uint8).data)
-        self._file.flush()
-        return np.memmap(self._file, array.dtype, "r+", offset, array.shape)

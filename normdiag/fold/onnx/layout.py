@@ -54,9 +54,15 @@ class DataFile:
     parts: tuple[Part, ...]
 
 
-def external_tensors(source: Source) -> list[Any]:
-    """Every onnx.TensorProto of the original whose values lie in another file."""
-    return [tensor for tensor in tensors_of(source.proto) if tensor.data_location == tensor.EXTERNAL]
+def spans(source: Source) -> list[Span]:
+    """Where every tensor of the original whose values lie in another file has them, in the order of the file."""
+    return [span(source, tensor) for tensor in tensors_of(source.proto) if tensor.data_location == tensor.EXTERNAL]
+
+
+def new_tensors(patch: Patch) -> list[NewTensor]:
+    """Every tensor of the graph whose values are made."""
+    items = [item for part in (*patch.graph.values(), *patch.added.values()) for item in part]
+    return [item for item in items if isinstance(item, NewTensor)]
 
 
 def entries(tensor: Any) -> dict[str, str]:
@@ -100,10 +106,10 @@ def place_of(tensor: NewTensor, default: str) -> tuple[str, int] | None:
 
 def make_layout(source: Source, patch: Patch) -> tuple[DataFile, ...]:
     """A data file for each location of the original that is still needed; none for a model without external data."""
-    old = [span(source, tensor) for tensor in external_tensors(source)]
+    old = spans(source)
     if not old:
         return ()
-    spans: set[Span] = set()
+    kept: set[Span] = set()
     wanted: dict[str, list[tuple[int, Span | NewTensor]]] = defaultdict(list)
     for _, _, item in result_items(source, patch):
         if isinstance(item, NewTensor):
@@ -111,8 +117,8 @@ def make_layout(source: Source, patch: Patch) -> tuple[DataFile, ...]:
             if place is not None:
                 wanted[place[0]].append((place[1], item))
             continue
-        spans.update(span(source, each) for each in tensors_of(item) if each.data_location == each.EXTERNAL)
-    for each in joined(spans):
+        kept.update(span(source, each) for each in tensors_of(item) if each.data_location == each.EXTERNAL)
+    for each in joined(kept):
         wanted[each.location].append((each.start, each))
     order = dict.fromkeys(each.location for each in old)
     return tuple(

@@ -1,7 +1,7 @@
 """Convolutions and pools in float64 with numpy: one step for each position of the kernel.
 
 The reference evaluator of onnx gathers all windows first or loops over pixels, and its grouped transposed convolution
-and its ceil mode are wrong (seen in 1.23). Semantics: https://onnx.ai/onnx/operators (Conv, ConvTranspose, MaxPool, AveragePool).
+and its ceil mode are wrong (seen in 1.23). What is right: https://onnx.ai/onnx/operators.
 """
 
 from __future__ import annotations

@@ -32,12 +32,13 @@ class TensorType:
 @dataclass(frozen=True, eq=False)
 class Setting:
     """What all sessions of a model share: the folder of its external data, the weights that were taken out of the graph
-    (onnxruntime.OrtValue by name), and how error messages begin.
+    (onnxruntime.OrtValue by name), and how error messages begin. `lean`: weights stay mapped from their files, slower.
     """
 
     folder: Path
     where: str
     weights: Mapping[str, Any]
+    lean: bool = False
 
 
 class Session:
@@ -87,6 +88,8 @@ def _options(setting: Setting, optimize: bool, read: set[str]) -> Any:
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     if _shared_arena():
         options.add_session_config_entry("session.use_env_allocators", "1")
+    if setting.lean:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     weights = {name: value for name, value in setting.weights.items() if name in read}  # it refuses superfluous ones
