@@ -23,13 +23,13 @@ ROUNDOFF = {
     "float8_e5m2": 2.0**-3,
 }
 
-# How often the measured error of the original itself a right fold may differ from it, and how often the estimate.
-# In simulated networks the largest of 30,000 ratios was 11 and 4 (docs/folding.md).
+# How many times the measured error of the original itself a right fold may differ from it, and how many times the
+# estimate; where nothing in float64 can be run, the estimate and the response to a change in the last bit of the input.
+# docs/folding.md shows how they were found.
 MEASURED = 16.0
 ESTIMATED = 4.0
-# Where nothing in float64 can be run: the estimate, and the response to a change in the last bit of the input.
-UNMEASURED = 16.0
 RESPONSE = 32.0
+UNMEASURED = 16.0
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,16 @@ def accepted(estimate: float, roundoff: float, *, own: float | None = None, resp
     """The largest relative difference that counts as rounding.
 
     `own` is the error of the original against float64, None where unknown; `response` how far it moved when its input
-    changed in the last bit. Never above 4 sqrt(roundoff): what costs more than half of the digits is no proof.
+    changed in the last bit.
     """
-    most = 4 * math.sqrt(roundoff)
     if own is None:
-        return min(most, max(UNMEASURED * estimate, RESPONSE * response))
-    return min(most, max(ESTIMATED * estimate, MEASURED * own))
+        return min(most(roundoff), max(UNMEASURED * estimate, RESPONSE * response))
+    return min(most(roundoff), max(ESTIMATED * estimate, MEASURED * max(own, response)))
+
+
+def most(roundoff: float) -> float:
+    """No bound is above this, 4 sqrt(roundoff): agreement in less than half of the digits proves nothing."""
+    return 4 * math.sqrt(roundoff)
 
 
 def _variance(products: int, unit: float) -> float:

@@ -1,8 +1,8 @@
 """What original and folded are run on: the user's data, or seeded inputs where there is none.
 
 Made-up inputs are standard normal, what a network sees behind the usual preprocessing, in three magnitudes: at 10 the
-scales dominate and saturating activations reach their ends; at 0.1 the shifts do. One more run has a mean of 1 and,
-where the model leaves sizes free, another shape.
+scales dominate and saturating activations reach their ends; at 0.1 the shifts do. Beside single samples of each there
+is a batch of eight, and one run with a mean of 1 and, where the model leaves sizes free, another shape.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,15 +47,17 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Feed:
-    """Trials, read anew from `trials` each time it is iterated where that can be.
+    """Inputs, read anew each time they are iterated where that can be.
 
-    `made_up`: nobody chose these inputs. `total` is their number, if known; `note` says what was taken for granted.
+    `samples` are small and are looked at inside the models, group after group, as many of each group as are needed; of
+    `batches` only the outputs are compared. Where there are no samples they are cut from the first batch. `made_up`:
+    nobody chose these inputs. `note` says what was taken for granted.
     """
 
     source: str
-    trials: Iterable[Trial]
+    batches: Iterable[Trial]
+    samples: Iterable[Trial] = ()
     made_up: bool = False
-    total: int | None = None
     note: str | None = None
 
 
@@ -87,15 +88,14 @@ def made_up(inputs: Sequence[InputSpec], options: DataOptions, graph: OpGraph) -
 
 
 def _feed(specs: Sequence[InputSpec], declared: Sequence[InputSpec], seed: int) -> Feed:
-    """`specs` have every size known but the first ones; `declared` say which of them were free."""
-    fixed = max((spec.shape[0] or 0 for spec in specs if spec.shape and spec.shape[0]), default=0)
-    free = any(spec.shape and spec.shape[0] is None for spec in specs)
+    """`specs` have every size known but the first ones; `declared` say which others were free."""
     for spec in specs:
-        shape, dtype = _sized(spec, SAMPLES), _dtype(spec)
-        check_batch_bytes(f"input {spec.name!r}", (1, *shape), dtype, 1)
-    plans = _plans(specs, declared, free, fixed)
+        shape = _sized(spec, SAMPLES)
+        check_batch_bytes(f"input {spec.name!r}", (1, *shape), _dtype(spec), 1)
+    samples = _Seeded(_samples(tuple(specs)), seed)
+    batches = _Seeded(_batches(specs, declared), seed + 1)
     note = "; ".join(filter(None, (_taken(a, b) for a, b in zip(specs, declared, strict=True))))
-    return Feed("seeded random inputs", _Seeded(plans, seed), True, len(plans), note or None)
+    return Feed("seeded random inputs", batches, samples, True, note or None)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,6 @@ class _Plan:
     size: int
     magnitude: float
     offset: float = 0.0
-    optional: bool = True
 
 
 @dataclass(frozen=True)
@@ -120,19 +119,25 @@ class _Seeded:
             arrays = tuple(_values(spec, plan, each) for spec, each in zip(plan.specs, streams, strict=True))
             names = tuple(spec.name for spec in plan.specs)
             batch = Batch(arrays, names if all(names) else None)
-            yield Trial(batch, f"magnitude {plan.magnitude:g}", plan.magnitude, plan.optional)
+            yield Trial(batch, f"magnitude {plan.magnitude:g}", plan.magnitude, optional=True)
 
 
-def _plans(specs: Sequence[InputSpec], declared: Sequence[InputSpec], free: bool, fixed: int) -> tuple[_Plan, ...]:
-    """One sample first; eight for each magnitude, in one batch where that is free; another shape and a mean last."""
-    plan = partial(_Plan, tuple(specs))
-    last = _Plan(tuple(_wider(a, b) for a, b in zip(specs, declared, strict=True)), 1, 1.0, offset=1.0)
-    if free:
-        first = plan(1, 1.0, optional=False)
-        return (first, *(plan(SAMPLES, magnitude) for magnitude in MAGNITUDES), last)
-    times = math.ceil(SAMPLES / max(fixed, 1))
-    repeated = [plan(fixed, magnitude) for magnitude in MAGNITUDES for _ in range(times)]
-    return (replace(repeated[0], optional=False), *repeated[1:], last)
+def _samples(specs: tuple[InputSpec, ...]) -> tuple[_Plan, ...]:
+    """Eight samples of each magnitude, one by one, or in batches of the declared size."""
+    fixed = max((spec.shape[0] or 0 for spec in specs if spec.shape), default=0)
+    times = SAMPLES if _any_number(specs) else math.ceil(SAMPLES / max(fixed, 1))
+    return tuple(_Plan(specs, 1, magnitude) for magnitude in MAGNITUDES for _ in range(times))
+
+
+def _batches(specs: Sequence[InputSpec], declared: Sequence[InputSpec]) -> tuple[_Plan, ...]:
+    """A batch of eight where the model takes any number; and another shape, with a mean."""
+    wider = tuple(_wider(a, b) for a, b in zip(specs, declared, strict=True))
+    last = _Plan(wider, 1, MAGNITUDES[0], offset=1.0)
+    return (_Plan(tuple(specs), SAMPLES, MAGNITUDES[0]), last) if _any_number(specs) else (last,)
+
+
+def _any_number(specs: Sequence[InputSpec]) -> bool:
+    return any(spec.shape is not None and spec.shape[:1] == (None,) for spec in specs)
 
 
 def _values(spec: InputSpec, plan: _Plan, rng: np.random.Generator) -> Array:

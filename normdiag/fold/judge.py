@@ -8,37 +8,44 @@ from dataclasses import dataclass
 
 from normdiag.errors import InputError
 from normdiag.fold.backend import Point
-from normdiag.fold.bound import Depth, depth
+from normdiag.fold.bound import MEASURED, Depth, depth, most
 from normdiag.fold.feeds import Feed
 from normdiag.fold.tally import Row, Tally
 from normdiag.records import FoldPlan, Norm, OpGraph, PointError, ScaleShift, Verification
 from normdiag.wording import abridged
 
 
+@dataclass(frozen=True)
+class Done:
+    """One run: its samples and magnitude."""
+
+    size: int
+    magnitude: float | None
+
+
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """What was run: the feed, and of each batch the number of samples and the magnitude."""
+    """What was run and compared."""
 
     feed: Feed
-    done: tuple[tuple[int, float | None], ...]
+    done: tuple[Done, ...]
+    float64_note: str | None = None
+    latency: tuple[float | None, float | None] = (None, None)
 
 
 def judged(
     tally: Tally,
     runs: Runs,
-    graph: OpGraph,
-    plan: FoldPlan,
+    depths: Mapping[str, Depth],
     points: Sequence[Point],
-    float64_note: str | None,
-    times: tuple[float, float] | None,
 ) -> Verification:
-    """The verdict. Raises InputError where there is nothing to base one on."""
-    depths = _depths(tally, graph, plan, points)
+    """The verdict, by the estimated errors of each group. Raises InputError where there is nothing to base it on."""
     inner = tally.rows("point", depths)
     rows = tally.rows("output", depths) or inner or tally.rows("integer", depths)
     if not rows:
         raise InputError(_nothing(tally))
     worst = rows[0]
+    sizes = [run.size for run in runs.done]
     first = next(iter(depths.values()))
     return Verification(
         passed=all(row.error <= row.bound for row in (*rows, *inner)),
@@ -48,17 +55,17 @@ def judged(
         dtype=first.dtype,
         depth=first.layers,
         runs=len(runs.done),
-        samples=sum(size for size, _ in runs.done),
+        samples=sum(sizes),
         source=runs.feed.source,
         float64_error=tally.largest("exact"),
         original_float64_error=tally.largest("own"),
-        float64_note=float64_note,
+        float64_note=runs.float64_note,
         points=tuple(_point_errors(inner, points)),
-        batch_sizes=tuple(sorted({size for size, _ in runs.done})),
-        magnitudes=tuple(sorted({magnitude for _, magnitude in runs.done if magnitude is not None})),
-        latency_before=times[0] if times else None,
-        latency_after=times[1] if times else None,
-        note="; ".join(_notes(tally, runs, rows)) or None,
+        batch_sizes=tuple(sorted(set(sizes))),
+        magnitudes=tuple(sorted({run.magnitude for run in runs.done if run.magnitude is not None})),
+        latency_before=runs.latency[0],
+        latency_after=runs.latency[1],
+        note="; ".join(_notes(tally, runs, rows, first.roundoff)) or None,
     )
 
 
@@ -79,17 +86,12 @@ def _differs(error: float, bound: float) -> str:
     return "the folded model gives another shape, or NaN or infinity at other places than the original"
 
 
-def _depths(tally: Tally, graph: OpGraph, plan: FoldPlan, points: Sequence[Point]) -> Mapping[str, Depth]:
-    """For each group the estimated errors, with the cancellation that was seen in it."""
+def depth_seen(tally: Tally, group: str, graph: OpGraph, plan: FoldPlan, points: Sequence[Point]) -> Depth:
+    """The estimated errors, with the cancellation that was seen in a group of inputs."""
     shifts = _shifts(graph)
-    tensors = {point.before: point.layer for point in points if point.layer in shifts}
-    groups = dict.fromkeys(group for _, group, _ in tally.found)
-    grown: dict[str, dict[str, float]] = {group: {} for group in groups}
-    for group, tensor, each in tally.of("point"):
-        if tensor in tensors and each.scale > 0:
-            layer = tensors[tensor]
-            grown[group][layer] = shifts[layer] / each.scale
-    return {group: depth(graph, plan, grown[group]) for group in groups}
+    scales = {tensor: each.scale for tensor, each in tally.of("point", group).items() if each.scale > 0}
+    seen = [point for point in points if point.layer in shifts and point.before in scales]
+    return depth(graph, plan, {point.layer: shifts[point.layer] / scales[point.before] for point in seen})
 
 
 def _shifts(graph: OpGraph) -> Mapping[str, float]:
@@ -111,20 +113,20 @@ def _point_errors(rows: Iterable[Row], points: Sequence[Point]) -> list[PointErr
     return [PointError(p.layer, p.before, worst[p.before].error, worst[p.before].bound) for p in seen]
 
 
-def _notes(tally: Tally, runs: Runs, rows: Sequence[Row]) -> Iterable[str]:
+def _notes(tally: Tally, runs: Runs, rows: Sequence[Row], roundoff: float) -> Iterable[str]:
     if runs.feed.note:
         yield runs.feed.note
     if tally.overflows:
         yield f"{tally.overflows} runs were left out since the original overflows in them"
-    if not any(tally.of("output")):
+    if not any(tally.all("output")):
         yield "no output is floating-point; what is compared is " + abridged(sorted({row.tensor for row in rows}))
     else:
-        differing = sorted({tensor for _, tensor, each in tally.of("integer") if each.largest})
+        differing = {tensor: each.largest for tensor, each in tally.all("integer") if each.largest}
         if differing:
-            share = max(each.largest for _, _, each in tally.of("integer"))
-            yield f"of the integer outputs {abridged(differing)} up to {share:.2g} of the values differ, as ties may"
+            share = max(differing.values())
+            yield f"up to {share:.2g} of the values of {abridged(sorted(differing))} (integers) differ, as ties may"
     unsteady = max(tally.largest("own") or 0.0, tally.largest("response") or 0.0)
-    if unsteady > max(row.bound for row in rows):
+    if MEASURED * unsteady > most(roundoff):
         yield f"the original itself is unsteady: rounding moves it by {unsteady:.1e}"
 
 

@@ -38,14 +38,14 @@ def needed(values: Mapping[str, Array]) -> int:
     return min(ENOUGH, math.ceil(ENOUGH / min(sizes))) if sizes else 1
 
 
-def nudged(batch: Batch, roundoff: float) -> Batch | None:
+def nudged(batch: Batch, roundoff: float, seed: int = 0) -> Batch | None:
     """The batch with each floating value moved by about its last bit, up or down at random; None if it has none.
 
     A run on it rounds anew everywhere: Monte Carlo arithmetic (Parker 1997) at the input alone.
     """
     if not any(is_floating(array) for array in batch.arrays):
         return None
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     return Batch(tuple(_moved(array, roundoff, rng) for array in batch.arrays), batch.names)
 
 

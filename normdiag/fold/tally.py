@@ -7,14 +7,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from normdiag.errors import InputError
+from normdiag.fold.backend import Evaluator
 from normdiag.fold.bound import Depth, accepted
 from normdiag.fold.compare import Difference, difference, is_floating, mismatch, worst
+from normdiag.fold.feeds import Trial
+from normdiag.records import Batch
 from normdiag.records.model import Array
 
 Values = Mapping[str, Array]
 # 'output', 'integer' and 'point': folded against original. 'own': original against float64, 'exact': folded against
 # float64. 'response': the original against itself on an input that differs in the last bit.
 Kind = Literal["output", "integer", "point", "own", "exact", "response"]
+COMPARED: tuple[Kind, ...] = ("output", "point")
 MISSING = Difference(math.inf, 1.0)
 
 
@@ -42,41 +47,50 @@ class Tally:
 
     strict: bool
     overflows: int = 0
-    found: dict[tuple[Kind, str, str], Difference] = field(default_factory=dict)
+    found: dict[tuple[Kind, str], dict[str, Difference]] = field(default_factory=dict)
 
     def add(self, kind: Kind, group: str, differences: Mapping[str, Difference]) -> None:
         """Take in the differences of one run by tensor."""
+        known = self.found.setdefault((kind, group), {})
         for tensor, each in differences.items():
-            key = (kind, group, tensor)
-            self.found[key] = worst((self.found[key], each)) if key in self.found else each
+            known[tensor] = worst((known[tensor], each)) if tensor in known else each
 
-    def of(self, kind: Kind) -> Iterator[tuple[str, str, Difference]]:
-        """Group, tensor and difference of everything of a kind."""
-        return ((group, tensor, each) for (k, group, tensor), each in self.found.items() if k == kind)
+    def of(self, kind: Kind, group: str) -> Mapping[str, Difference]:
+        """What was found of a kind in a group, by tensor."""
+        return self.found.get((kind, group), {})
+
+    def all(self, kind: Kind) -> Iterator[tuple[str, Difference]]:
+        """Tensor and difference of everything of a kind."""
+        return ((tensor, each) for (k, _), known in self.found.items() if k == kind for tensor, each in known.items())
 
     def largest(self, kind: Kind) -> float | None:
         """The worst relative difference of a kind; None where nothing was compared."""
-        return max((self._scaled(kind, group, tensor) for group, tensor, _ in self.of(kind)), default=None)
+        groups = [group for k, group in self.found if k == kind]
+        return max((error for group in groups for error in self._relative(kind, group).values()), default=None)
 
     def rows(self, kind: Kind, depths: Mapping[str, Depth]) -> list[Row]:
-        """Every tensor of a kind with its bound, worst first."""
-        rows = [Row(g, t, each.relative, self._bound(g, t, depths[g])) for g, t, each in self.of(kind)]
+        """Every tensor of a kind in these groups with its bound, worst first."""
+        rows = [row for group, depth in depths.items() for row in self._rows(kind, group, depth)]
         return sorted(rows, key=lambda row: row.excess, reverse=True)
 
-    def _bound(self, group: str, tensor: str, depth: Depth) -> float:
-        known = [t for g, t, _ in self.of("own") if g == group]
-        measured = [tensor] if tensor in known else known
-        own = max((self._scaled("own", group, each) for each in measured), default=None)
-        return accepted(depth.of(tensor), depth.roundoff, own=own, response=self._scaled("response", group, tensor))
+    def exceeds(self, group: str, depth: Depth) -> bool:
+        """Whether an output or point of a group differs by more than what is known so far to be rounding."""
+        return any(row.error > row.bound for kind in COMPARED for row in self._rows(kind, group, depth))
 
-    def _scaled(self, kind: Kind, group: str, tensor: str) -> float:
-        """The relative difference, on the scale that folded and original are compared on; 0 where there is none."""
-        each = self.found.get((kind, group, tensor))
-        if each is None:
-            return 0.0
-        shared = [self.found.get(("output", group, tensor)), self.found.get(("point", group, tensor))]
-        scales = [other.scale for other in shared if other]
-        return replace(each, scale=max(scales)).relative if scales else each.relative
+    def _rows(self, kind: Kind, group: str, depth: Depth) -> Iterator[Row]:
+        own, response = self._relative("own", group), self._relative("response", group)
+        most = max(own.values(), default=None)  # for tensors that float64 does not show
+        for tensor, each in self.of(kind, group).items():
+            bound = accepted(
+                depth.of(tensor), depth.roundoff, own=own.get(tensor, most), response=response.get(tensor, 0.0)
+            )
+            yield Row(group, tensor, each.relative, bound)
+
+    def _relative(self, kind: Kind, group: str) -> dict[str, float]:
+        """The relative differences by tensor, on the scales on which folded and original are compared."""
+        scales = {t: each.scale for compared in COMPARED for t, each in self.of(compared, group).items()}
+        known = self.of(kind, group)
+        return {t: replace(each, scale=scales.get(t, each.scale)).relative for t, each in known.items()}
 
 
 def add_outputs(tally: Tally, group: str, before: Values, after: Values, names: Iterable[str]) -> bool:
@@ -95,6 +109,24 @@ def add_outputs(tally: Tally, group: str, before: Values, after: Values, names: 
     tally.add("output", group, found)
     tally.add("integer", group, _shares(before, after, listed))
     return True
+
+
+def ran(evaluator: Evaluator, trial: Trial) -> Values | None:
+    """What the original gives, or None where it cannot run on an optional trial. Raises InputError for any other."""
+    try:
+        return evaluator.run(trial.batch)
+    except InputError:
+        if trial.optional:
+            return None
+        raise
+
+
+def of_folded(evaluator: Evaluator, batch: Batch) -> Values:
+    """What the folded model gives where the original ran. Raises InputError saying so where it fails."""
+    try:
+        return evaluator.run(batch)
+    except InputError as error:
+        raise InputError(f"the folded model does not run on inputs that the original runs on: {error}") from error
 
 
 def floating(before: Values, after: Values, names: Iterable[str]) -> dict[str, Difference]:

@@ -1,23 +1,26 @@
 """Proof of a fold: original and folded on the same inputs, against what rounding can explain.
 
-Two passes. The first looks at single samples, at every folded point, with the original in float64 beside it. The second
-runs whole batches and compares the outputs. A fold has passed when every output and every point is within its bound.
+Two passes. The first takes single samples and looks at every folded point, with the original in float64 beside it; the
+second takes whole batches and compares the outputs. A fold has passed when all outputs and points are within bounds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from normdiag.errors import InputError
-from normdiag.fold.backend import Evaluator, Foldable, Folded
-from normdiag.fold.bound import ROUNDOFF, coarsest
+from normdiag.fold.backend import Evaluator, Foldable, Folded, Point
+from normdiag.fold.batches import compare, originals, responding
+from normdiag.fold.bound import ROUNDOFF, Depth, coarsest
 from normdiag.fold.feeds import Feed, Trial
-from normdiag.fold.judge import Runs, failure_message, judged
+from normdiag.fold.judge import Done, Runs, depth_seen, failure_message, judged
 from normdiag.fold.latency import latencies
-from normdiag.fold.points import look, of_folded, ran, response, watch
+from normdiag.fold.points import look, watch
 from normdiag.fold.probe import batch_size, singles
-from normdiag.fold.tally import Tally, Values, add_outputs
+from normdiag.fold.steady import Steadiness
+from normdiag.fold.tally import Tally
 from normdiag.records import FoldPlan, Verification
 
 __all__ = ["failure_message", "verify"]
@@ -27,7 +30,7 @@ Progress = Callable[[int, "int | None"], None]
 # A model above this is never held twice: the outputs of the original are kept, of so many batches at most.
 TOGETHER_BYTES = 1 << 30
 KEPT_BATCHES = 16
-TOO_LARGE = "the model is too large to be held twice: its outputs alone were compared, one model after the other"
+TOO_LARGE = "the model is too large to be held twice: one ran after the other, and their outputs alone were compared"
 
 
 def verify(
@@ -40,81 +43,97 @@ def verify(
 ) -> Verification:
     """Run both on the first of `feeds` that the original can run on, and compare.
 
-    `progress(runs, total)` is called after each batch. Raises InputError where the original runs on none of the feeds,
+    `progress(runs, None)` is called after each run. Raises InputError where the original runs on none of the feeds,
     where the user's data does not fit it, or where nothing comes out that could be compared.
     """
-    together = original.size_bytes <= TOGETHER_BYTES
-    roundoff = ROUNDOFF[coarsest(original.graph)]
-    evaluator = original.evaluator()
-    feed, first, rest = _first_that_runs(evaluator, [feeds] if isinstance(feeds, Feed) else feeds)
-    tally = Tally(strict=not feed.made_up)
-    trials: Iterable[Trial] = chain([first], rest)
-    note: str | None = TOO_LARGE
-    if together:
-        trials = list(trials) if feed.made_up else trials
-        note = _points(original, folded, trials if isinstance(trials, list) else [first], tally, roundoff)
-    seen = _originals(evaluator, trials, tally, None if together else roundoff)
-    if not together:
-        seen = iter(list(islice(seen, KEPT_BATCHES)))
-        del evaluator
-    after = folded.evaluator()
-    runs = Runs(feed, tuple(_compared(seen, after, feed, tally, progress)))
-    times = latencies(evaluator, after, first.batch) if together else None
-    return judged(tally, runs, original.graph, plan, folded.points if together else (), note, times)
+    feed, samples, batches = _opened(original, [feeds] if isinstance(feeds, Feed) else feeds)
+    task = _Task(original, folded, plan, feed, samples, batches, progress or (lambda done, total: None))
+    return _together(task) if original.size_bytes <= TOGETHER_BYTES else _in_turn(task)
 
 
-def _points(original: Foldable, folded: Folded, trials: Sequence[Trial], tally: Tally, roundoff: float) -> str | None:
-    """The first pass, over single samples of each group; returns why float64 did not run, if so."""
-    watched = watch(original, folded)
-    for group in dict.fromkeys(trial.group for trial in trials):
-        batches = (trial.batch for trial in trials if trial.group == group)
-        samples = chain.from_iterable(singles(batch, original.inputs) for batch in batches)
-        watched = look(watched, group, samples, tally, roundoff)
-    return watched.note
+@dataclass(frozen=True, eq=False)
+class _Task:
+    original: Foldable
+    folded: Folded
+    plan: FoldPlan
+    feed: Feed
+    samples: Sequence[Trial]
+    batches: Iterable[Trial]
+    progress: Progress
+
+    @property
+    def roundoff(self) -> float:
+        """Of the coarsest dtype."""
+        return ROUNDOFF[coarsest(self.original.graph)]
+
+    def depth_of(self, tally: Tally, points: Sequence[Point] = ()) -> Callable[[str], Depth]:
+        """The estimated errors in a group, with what has been seen in it so far."""
+        graph = self.original.graph
+        return lambda group: depth_seen(tally, group, graph, self.plan, points)
+
+    def verdict(self, tally: Tally, runs: Runs, points: Sequence[Point] = ()) -> Verification:
+        """All groups judged."""
+        of = self.depth_of(tally, points)
+        return judged(tally, runs, {group: of(group) for group in {trial.group for trial in self.samples}}, points)
+
+    def counted(self, trials: Iterable[Trial], start: int = 0) -> list[Done]:
+        """What is to be remembered of each trial, with progress told after it."""
+        done = []
+        for trial in trials:
+            done.append(Done(batch_size(trial.batch), trial.magnitude))
+            self.progress(start + len(done), None)
+        return done
 
 
-def _originals(
-    evaluator: Evaluator, trials: Iterable[Trial], tally: Tally, roundoff: float | None
-) -> Iterator[tuple[Trial, Values]]:
-    """What the original gives on each trial. With `roundoff`, its response too, once for each group."""
-    groups = set()
-    for trial in trials:
-        values = ran(evaluator, trial.batch) if trial.optional else evaluator.run(trial.batch)
-        if values is None:
-            continue
-        if roundoff is not None and trial.group not in groups:
-            groups.add(trial.group)
-            tally.add("response", trial.group, response(evaluator, trial.batch, values, roundoff))
-        yield trial, values
+def _together(task: _Task) -> Verification:
+    """Both models are in memory at once, run by run."""
+    tally = Tally(strict=not task.feed.made_up)
+    watched = watch(task.original, task.folded, task.roundoff)
+    depth_of = task.depth_of(tally, watched.points)
+    looked = task.counted(look(watched, task.samples, tally, depth_of))
+    before, after = task.original.evaluator(), task.folded.evaluator()
+    steadiness = Steadiness(task.original, before, (), task.roundoff, watched.steadiness.failed)
+    compared = compare(originals(before, task.batches), after, tally, depth_of, steadiness)
+    done = task.counted(compared, len(looked))
+    times = latencies(before, after, task.samples[0].batch)
+    runs = Runs(task.feed, tuple(looked + done if task.feed.made_up else done), steadiness.failed, times)
+    return task.verdict(tally, runs, watched.points)
 
 
-def _compared(
-    seen: Iterable[tuple[Trial, Values]], after: Evaluator, feed: Feed, tally: Tally, progress: Progress | None
-) -> Iterator[tuple[int, float | None]]:
-    """The second pass: sample count and magnitude of each run whose outputs could be compared."""
-    for count, (trial, values) in enumerate(seen, 1):
-        if add_outputs(tally, trial.group, values, of_folded(after, trial.batch), values):
-            yield batch_size(trial.batch), trial.magnitude
-        if progress is not None:
-            progress(count, feed.total)
+def _in_turn(task: _Task) -> Verification:
+    """First the original, then the folded model: only one of them is in memory at any time."""
+    tally = Tally(strict=not task.feed.made_up)
+    samples = {trial.group: trial for trial in reversed(task.samples)}.values() if task.feed.made_up else ()
+    trials = chain(samples, task.batches)
+    kept = list(islice(responding(task.original.evaluator(), trials, tally, task.roundoff), KEPT_BATCHES))
+    done = task.counted(compare(kept, task.folded.evaluator(), tally, task.depth_of(tally), None))
+    return task.verdict(tally, Runs(task.feed, tuple(done), TOO_LARGE))
 
 
-def _first_that_runs(evaluator: Evaluator, feeds: Sequence[Feed]) -> tuple[Feed, Trial, Iterator[Trial]]:
-    """The feed to use, its first trial and the others. An error in the user's own data is for the user to see."""
+def _opened(original: Foldable, feeds: Sequence[Feed]) -> tuple[Feed, Sequence[Trial], Iterable[Trial]]:
+    """The feed to use, its samples, at least one, and its batches. Of the user's data the samples are the first."""
+    for feed in feeds:
+        if not feed.made_up:
+            batches = iter(feed.batches)
+            first = next(batches, None)
+            if first is None:
+                raise InputError(f"{feed.source} gave no batches")
+            samples = [replace(first, batch=batch) for batch in singles(first.batch, original.inputs)]
+            return feed, samples, chain([first], batches)
+    return _first_that_runs(original.evaluator(), feeds)
+
+
+def _first_that_runs(evaluator: Evaluator, feeds: Sequence[Feed]) -> tuple[Feed, Sequence[Trial], Iterable[Trial]]:
+    """The first guess of free sizes that the model runs on."""
     errors = []
     for feed in feeds:
-        trials = iter(feed.trials)
-        first = next(trials, None)
-        if first is None:
-            raise InputError(f"{feed.source} gave no batches")
-        if not feed.made_up:
-            return feed, first, trials
+        samples = tuple(feed.samples)
         try:
-            evaluator.run(first.batch)
+            evaluator.run(samples[0].batch)
         except InputError as error:
             errors.append(str(error))
         else:
-            return feed, first, trials
+            return feed, samples, feed.batches
     raise InputError(
         "a fold is proven by running the model, and it does not run on made-up inputs "
         f"({errors[0] if errors else 'there are none'}): give data with --data, or the sizes of one sample "
