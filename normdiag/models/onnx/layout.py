@@ -144,7 +144,7 @@ _LENGTHS: Mapping[str, Callable[[Node, Layouts, Constants], int | None]] = {
 
 def _transposed(node: Node, layouts: Layouts, _: Constants) -> Layout:
     source, perm = layouts.get(node.input(0), UNKNOWN), node.integers("perm")
-    if perm is None or source.axis is None:
+    if not perm or source.axis is None:
         return Layout(len(perm) if perm else source.rank)
     axis = source.axis % len(perm)
     return Layout(len(perm), perm.index(axis) if axis in perm else None)
