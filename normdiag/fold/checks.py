@@ -22,11 +22,10 @@ def misfit(op: Op, edit: LayerEdit, dtype: str) -> str | None:
     weight of its channel, which only numbers below the normal range can; channels that are zero beside the largest of
     the layer even in eps * eps do not count.
     """
-    if isinstance(op.detail, Conv | Linear) and changes_weight(edit):
-        why = _weight_misfit(op, op.detail, edit)
-        if why:
-            return why
-    return _others_misfit(op, edit, dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if isinstance(op.detail, Conv | Linear) and changes_weight(edit):
+            return _weight_misfit(op, op.detail, edit) or _others_misfit(op, edit, dtype)
+        return _others_misfit(op, edit, dtype)
 
 
 def largest_weights(layer: Conv | Linear, edit: LayerEdit | None = None) -> Array:
