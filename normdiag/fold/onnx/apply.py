@@ -31,12 +31,11 @@ def apply_plan(source: Source, graph: OpGraph, plan: FoldPlan) -> Draft:
     for index, shift in plan.shifts.items():
         op = graph.ops[index]
         layers.rebuild(draft, layers.find_layer(draft, op), None, _as_data(shift, graph, op))
-    protected = {*graph.inputs, *graph.outputs, *graph.pinned, *draft.stored}
     steps = steps_by_op(graph, plan)
     for index in plan.removed:
         layer = layers.find_layer(draft, graph.ops[index])
         upstream = index not in steps or is_upstream(graph, steps[index], index)
-        layers.remove(draft, layer, upstream=upstream, protected=protected, dtypes=graph.dtypes)
+        layers.remove(draft, layer, upstream=upstream)
     draft.rename()
     return draft
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ class Draft:
 
     `nodes` holds what stands in place of a node, in order; nothing for one that goes. `tensors` are the new
     initializers by name, `gone` the old ones that nobody reads any more. `moved` are tensors that became one with
-    another, whose name they take.
+    another, whose name they take; `replaced` are constants that some read under another name from now on.
     """
 
     def __init__(self, source: Source) -> None:
@@ -28,6 +28,7 @@ class Draft:
         self.tensors: dict[str, NewTensor] = {}
         self.gone: set[str] = set()
         self.moved: dict[str, str] = {}
+        self.replaced: dict[str, str] = {}
         self.stored = {tensor.name: tensor for tensor in graph.initializer}
         self._original = list(graph.node)
         self._producers = {name: i for i, node in enumerate(self._original) for name in node.output if name}
@@ -49,14 +50,14 @@ class Draft:
             self.nodes[index] = [copy]
         return self.nodes[index][0]
 
-    def insert(self, index: int, op: str, inputs: list[str], output: str, name: str, **attributes: Any) -> None:
+    def insert(self, index: int, op: str, inputs: list[str], output: str, name: str) -> None:
         """A new node where node `index` is or was, behind what stands there."""
         from onnx import helper
 
         if index not in self.nodes:
             self.edited(index)
         self._uses.update(inputs)
-        self.nodes[index].append(helper.make_node(op, inputs, [output], name=self.fresh(name), **attributes))
+        self.nodes[index].append(helper.make_node(op, inputs, [output], name=self.fresh(name)))
 
     def comes_from(self, name: str, constant: str) -> bool:
         """Whether a constant is that tensor, or is computed from it."""
@@ -91,6 +92,21 @@ class Draft:
         node.input[slot] = self.constant(tensor, old or hint, like)
         if old:
             self.release(old)
+
+    def replace_constant(self, name: str, places: Sequence[tuple[int, int]], tensor: NewTensor) -> None:
+        """Let these inputs (node, slot), which read the constant `name`, read another; it keeps the name if it can."""
+        if self._uses[name] == len(places) and self._cleared(name):
+            self.tensors[name] = tensor.named(name, self.stored.get(name))
+            return
+        new = self.replaced[name] = self.constant(tensor, name, self.stored.get(name))
+        for index, slot in places:
+            self.edited(index).input[slot] = new
+            self.release(name)
+
+    def slots(self, index: int, name: str) -> list[int]:
+        """At which of a node's inputs a tensor is read."""
+        node = self.node(index)
+        return [slot for slot, each in enumerate(node.input if node is not None else ()) if each == name]
 
     def constant(self, tensor: NewTensor, hint: str, like: Any = None) -> str:
         """A new initializer, not yet read by anyone but who asks; its name."""

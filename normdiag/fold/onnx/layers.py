@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,11 +33,15 @@ _AFFINE: Mapping[str, tuple[int, int | None]] = {
 
 @dataclass(frozen=True)
 class Layer:
-    """An op in the draft: `path` are those of its nodes that its data goes through, `data` the tensors on that way."""
+    """An op in the draft: `path` are those of its nodes that its data goes through, `data` the tensors on that way.
+
+    `input` is the first of them, by its name before tensors are merged.
+    """
 
     op: Op
     path: tuple[int, ...]
     data: frozenset[str]
+    input: str
 
     @property
     def output(self) -> str:
@@ -47,13 +51,14 @@ class Layer:
 
 def find_layer(draft: Draft, op: Op) -> Layer:
     """Tell the nodes that the data goes through from those that only prepare a constant."""
-    data, path = set(op.inputs), []
+    inputs = [draft.replaced.get(name, name) for name in op.inputs]
+    data, path = set(inputs), []
     for index in op.nodes:
         node = draft.node(index)
         if node is not None and not data.isdisjoint(node.input):
             path.append(index)
             data.update(name for name in node.output if name)
-    return Layer(op, tuple(path), frozenset(data))
+    return Layer(op, tuple(path), frozenset(data), inputs[0])
 
 
 def set_weights(draft: Draft, layer: Layer, weight: NewTensor | None, bias: NewTensor | None) -> None:
@@ -115,7 +120,7 @@ def rebuild(draft: Draft, layer: Layer, scale: Array | None, shift: Array | None
         if values is not None
     ]
     _take_out(draft, layer)
-    current = layer.op.inputs[0]
+    current = layer.input
     for place, (op, name, values) in enumerate(steps):
         final = place == len(steps) - 1
         output = layer.output if final else draft.fresh(f"{layer.output}_scaled")
@@ -127,48 +132,27 @@ def rebuild(draft: Draft, layer: Layer, scale: Array | None, shift: Array | None
 def set_value(draft: Draft, graph: OpGraph, op: Op, tensor: NewTensor) -> None:
     """A new value for a constant among the data: for the ops that read it as data, and for no other."""
     name = op.outputs[0]
-    for reader in graph.ops:
-        if name not in reader.inputs:
-            continue
-        for index in reader.nodes:
-            node = draft.node(index)
-            for slot, each in enumerate(node.input if node is not None else ()):
-                if each == name:
-                    draft.set_constant(index, slot, tensor, name)
+    nodes = {index for reader in graph.ops if name in reader.inputs for index in reader.nodes}
+    places = [(index, slot) for index in sorted(nodes) for slot in draft.slots(index, name)]
+    draft.replace_constant(name, places, tensor)
 
 
-def remove(draft: Draft, layer: Layer, *, upstream: bool, protected: Set[str], dtypes: Mapping[str, str]) -> None:
+def remove(draft: Draft, layer: Layer, *, upstream: bool) -> None:
     """Take a normalization out; its input and its output become one tensor.
 
-    Upstream that has the output's name, since it has the output's values; else the input's. `protected` names keep
-    existing whatever happens.
+    Upstream that has the output's name, since it has the output's values; else the input's.
     """
-    given = layer.op.inputs[0]
-    before, after = draft.resolved(given), draft.resolved(layer.output)
+    before, after = draft.resolved(layer.input), draft.resolved(layer.output)
     _take_out(draft, layer)
-    dead, alive = (before, after) if upstream and before not in protected else (after, before)
-    if given in dtypes and layer.output in dtypes and dtypes[given] != dtypes[layer.output]:
-        _hand_on(draft, layer, "Cast", to=_element_type(dtypes[layer.output]))
-    elif dead in protected:
-        _hand_on(draft, layer, "Identity")
+    if upstream:
+        draft.merge(before, after)
     else:
-        draft.merge(dead, alive)
+        draft.merge(after, before)
 
 
 def _take_out(draft: Draft, layer: Layer) -> None:
     for index in layer.path:
         draft.remove(index, set(layer.data))
-
-
-def _hand_on(draft: Draft, layer: Layer, op: str, **attributes: int) -> None:
-    """A node that only hands on, for names or types that must both exist."""
-    draft.insert(layer.path[-1], op, [layer.op.inputs[0]], layer.output, f"{layer.op.name}_{op.lower()}", **attributes)
-
-
-def _element_type(dtype: str) -> int:
-    from onnx import helper
-
-    return int(helper.np_dtype_to_tensor_dtype(as_dtype(dtype)))
 
 
 def _append(draft: Draft, index: int, op: str, tensor: NewTensor, hint: str) -> None:

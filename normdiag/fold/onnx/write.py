@@ -112,8 +112,10 @@ def copy_range(source: IO[bytes], wanted: Span, stream: IO[bytes], offset: int) 
         try:
             done = os.copy_file_range(source.fileno(), stream.fileno(), wanted.end - start, start, offset)
         except (OSError, AttributeError):
-            block = os.pread(source.fileno(), min(_BLOCK, wanted.end - start), start)
-            done = os.pwrite(stream.fileno(), block, offset)
+            source.seek(start)
+            stream.seek(offset)
+            done = stream.write(source.read(min(_BLOCK, wanted.end - start)))
+            stream.flush()
         if not done:
             raise InputError(f"{wanted.file}: became shorter while it was being read")
         start, offset = start + done, offset + done

@@ -278,3 +278,31 @@ def test_a_plan_without_steps_gives_the_same_bytes(tmp_path: Path) -> None:
     save(proto, tmp_path / "in.onnx")
     fold_file(tmp_path / "in.onnx", tmp_path / "out.onnx")
     assert (tmp_path / "out.onnx").read_bytes() == (tmp_path / "in.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["stored", "in a node", "shared"])
+def test_a_constant_branch_takes_up_its_share(tmp_path: Path, kind: str) -> None:
+    """A constant added to a convolution's output; who reads the same tensor as a weight reads the old one."""
+    k = np.random.default_rng(1).normal(0, 1, (2, 4, 6, 6)).astype(np.float32)
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], name="conv"),
+        node("Add", ["c", "k"], ["s"]),
+        batch_norm("s", "n"),
+        node("Relu", ["n"], ["y"]),
+    ]
+    tensors = [*weights(w=(4, 3, 1, 1)), *norm_weights("bn", 4)]
+    if kind == "in a node":
+        nodes.insert(0, node("Constant", [], ["k"], value=numpy_helper.from_array(k)))
+    else:
+        tensors.append(numpy_helper.from_array(k, "k"))
+    if kind == "shared":
+        nodes.append(node("Conv", ["x", "w4"], ["big"], name="before"))
+        nodes.append(node("Conv", ["big", "k"], ["z"], name="reads it as a weight", pads=[3] * 4))
+        tensors.extend(weights(w4=(4, 3, 1, 1)))
+    proto = model(nodes, tensors, X, ("y", "z") if kind == "shared" else ("y",))
+    result = folded(proto, tmp_path, 1)
+    assert "BatchNormalization" not in operators(result) and "Constant" not in operators(result)
+    reads = [name for each in result.graph.node for name in each.input if name.startswith("k")]
+    assert reads == (["k_folded", "k"] if kind == "shared" else ["k"])
+    if kind == "shared":
+        assert initializer(result, "k") == initializer(proto, "k")
