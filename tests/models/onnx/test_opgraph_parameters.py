@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,17 @@ def test_large_and_external_weights_are_read_when_asked(tmp_path: Path) -> None:
     lost = weight(read(loaded, path), "y")  # nothing is read before it is asked for
     with pytest.raises(InputError, match="missing"):
         lost.read()
+
+
+def test_large_weights_are_not_copied() -> None:
+    text = "g (float[N,2048] x) => (y) { t = Transpose(w)  a = MatMul(x, t)  y = Gemm(a, w) }"
+    model = make_model(text, w=np.zeros((2048, 2048), np.float32))
+    tracemalloc.start()
+    graph = read(model)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4e6  # the weight has 16.8 MB
+    assert weight(graph, "y").shared_with == ("a",)
 
 
 def test_two_gigabytes_cost_nothing(tmp_path: Path) -> None:

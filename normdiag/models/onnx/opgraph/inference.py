@@ -6,6 +6,7 @@ the graph inputs, the constants and the operators.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from normdiag.models.onnx.parse import subgraphs
 from normdiag.records import Size, Sizes
 
 # Larger constants carry no shape; inference needs their own shape alone.
-MAX_BYTES = 4096
+MAX_ELEMENTS = 512
 Dims = tuple[Size | None, ...]
 
 
@@ -122,12 +123,8 @@ def _add_node(graph: Any, node: Any) -> None:
 
 
 def _is_small(tensor: Any) -> bool:
-    if tensor.data_location == tensor.EXTERNAL:
-        return False
-    stored = len(tensor.raw_data) + 4 * (len(tensor.float_data) + len(tensor.int32_data)) + 8 * len(tensor.int64_data)
-    return stored + 8 * (len(tensor.double_data) + len(tensor.uint64_data)) + sum(map(len, tensor.string_data)) <= (
-        MAX_BYTES
-    )
+    """By its dimensions: protobuf hands out copies of the bytes, and counts them by writing them."""
+    return bool(tensor.data_location != tensor.EXTERNAL and math.prod(tensor.dims) <= MAX_ELEMENTS)
 
 
 def _declare(graph: Any, name: str, dtype: int, dims: Any) -> None:

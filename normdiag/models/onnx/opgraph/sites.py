@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +18,7 @@ from normdiag.records import NormLayer
 IN_SUBGRAPH = "it lies in the body of an If, Loop or Scan, where nothing is changed"
 IN_FUNCTION = "it lies in a local function, where nothing is changed"
 # More than any norm's parameters take; larger initializers only matter to those who run the model.
-MAX_BYTES = 2**20
+MAX_ELEMENTS = 2**18
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +71,6 @@ def _light(model: Any) -> Any:
     light.graph.name = model.graph.name
     for field in ("node", "input", "output", "value_info"):
         getattr(light.graph, field).extend(getattr(model.graph, field))
-    kept = (t for t in model.graph.initializer if t.data_location == t.EXTERNAL or t.ByteSize() <= MAX_BYTES)
+    kept = (t for t in model.graph.initializer if t.data_location == t.EXTERNAL or math.prod(t.dims) <= MAX_ELEMENTS)
     light.graph.initializer.extend(kept)
     return light
