@@ -6,7 +6,7 @@ import numpy as np
 
 from normdiag.fold.affine import scales
 from normdiag.fold.floats import limits
-from normdiag.fold.layout import blocks, layout, part
+from normdiag.fold.layout import blocks, layout, part, peaks, place
 from normdiag.fold.weights import changes_weight, new_bias, new_parameters, scale_factors
 from normdiag.records import Constant, Conv, LayerEdit, Linear, Norm, Op, Parameter
 from normdiag.records.model import Array
@@ -64,9 +64,8 @@ def _stored(layer: Conv | Linear) -> Array:
     largest = np.zeros((view.shape[0], view.shape[view.out_axis]))
     for where in blocks(view.shape):
         piece = weight[where] if weight.dtype.itemsize > 2 else weight[where].astype(np.float32)
-        place = _place(where, view.out_axis)
-        for extreme in (piece.max((view.in_axis, 3), initial=0), -piece.min((view.in_axis, 3), initial=0)):
-            np.maximum(largest[place], extreme, out=largest[place])
+        mine = place(where, view.out_axis)
+        np.maximum(largest[mine], peaks(np.abs(piece), view.out_axis), out=largest[mine])
     return view.over_out(largest)
 
 
@@ -81,14 +80,9 @@ def _products(layer: Conv | Linear, edit: LayerEdit) -> tuple[Array, Array]:
         for factor in factors:
             piece *= np.abs(part(factor, where))
         for largest, axis in ((out, view.out_axis), (into, view.in_axis)):
-            place = _place(where, axis)
-            np.maximum(largest[place], piece.max((3 - axis, 3), initial=0), out=largest[place])
+            mine = place(where, axis)
+            np.maximum(largest[mine], peaks(piece, axis), out=largest[mine])
     return view.over_out(out), view.over_out(into)
-
-
-def _place(where: tuple[slice, slice], axis: int) -> tuple[slice, slice]:
-    """The part of (first axis, channels along `axis`) that a block belongs to."""
-    return where[0], where[1] if axis == 1 else slice(None)
 
 
 def _others_misfit(op: Op, edit: LayerEdit, dtype: str) -> str | None:

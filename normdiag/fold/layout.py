@@ -70,7 +70,21 @@ def blocks(shape: tuple[int, int, int, int]) -> Iterator[tuple[slice, slice]]:
         yield from ((slice(index, index + 1), slice(start, start + rows)) for start in range(0, shape[1], rows))
 
 
+def peaks(piece: Array, axis: int) -> Array:
+    """The largest number, or 0, for each entry of the first axis and of `axis`, which is 1 or 2."""
+    if axis == 1:
+        largest: Array = piece.reshape(*piece.shape[:2], -1).max(2, initial=0)
+    else:
+        largest = piece.max(1, initial=0).max(2, initial=0)
+    return largest
+
+
 def part(values: Array, where: tuple[slice, slice]) -> Array:
     """That part of something broadcast over the view."""
     first, second = (place if size > 1 else slice(None) for place, size in zip(where, values.shape, strict=False))
     return values[first, second]
+
+
+def place(where: tuple[slice, slice], axis: int) -> tuple[slice, slice]:
+    """The part of (first axis, channels along `axis`) that a block belongs to."""
+    return where[0], where[1] if axis == 1 else slice(None)

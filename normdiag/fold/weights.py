@@ -10,7 +10,7 @@ import numpy as np
 
 from normdiag.fold.affine import identity, scales, shifts
 from normdiag.fold.floats import as_dtype
-from normdiag.fold.layout import Layout, blocks, layout, part
+from normdiag.fold.layout import Layout, blocks, layout, part, place
 from normdiag.fold.situation import edited_map, own_map
 from normdiag.fold.targets import norm_axes
 from normdiag.records import Affine, Constant, Conv, LayerEdit, Linear, NewParameters, Norm, Op, Parameter, ScaleShift
@@ -101,17 +101,31 @@ def _beside(layer: Conv | Linear, values: Array) -> Array:
 
 def _shift_through(layer: Conv | Linear, view: Layout, weight: Array, shift: Array) -> Array:
     """What the layer makes of a constant input without padding, in the shape of its bias."""
-    source, along = weight.reshape(view.shape), view.along_in(shift)
+    source = weight.reshape(view.shape)
+    along = np.broadcast_to(view.along_in(shift), (view.shape[0], *_along_in(view)))
     total = np.zeros((view.shape[0], view.shape[view.out_axis]))
     for where in blocks(view.shape):
-        piece = (source[where].astype(np.float64) * part(along, where)).sum((view.in_axis, 3))
-        total[(where[0], where[1] if view.out_axis == 1 else slice(None))] += piece
+        total[place(where, view.out_axis)] += _contracted(source[where].astype(np.float64), part(along, where), view)
     if isinstance(layer, Conv):
         return total.reshape(-1)
     lead = weight.shape[:-2]
     if not lead:
         return layer.alpha * (total.reshape(-1, 1) if layer.channel_axis == -2 else total.reshape(-1))
     return layer.alpha * total.reshape(*lead, *((-1, 1) if layer.channel_axis == -2 else (1, -1)))
+
+
+def _along_in(view: Layout) -> tuple[int, int, int]:
+    return (view.shape[1], 1, 1) if view.in_axis == 1 else (1, view.shape[2], 1)
+
+
+def _contracted(piece: Array, along: Array, view: Layout) -> Array:
+    """The sum over input channels and kernel of a block times numbers per input channel: (first, out)."""
+    groups, rows = piece.shape[:2]
+    if view.in_axis == 1:
+        summed = along.reshape(groups, 1, rows) @ piece.reshape(groups, rows, -1)
+        return np.asarray(summed.reshape(groups, *piece.shape[2:]).sum(2))
+    wide = np.broadcast_to(along, (groups, 1, *piece.shape[2:])).reshape(groups, -1, 1)
+    return np.asarray((piece.reshape(groups, rows, -1) @ wide).reshape(groups, rows))
 
 
 def _norm(op: Op, norm: Norm, edit: LayerEdit) -> NewParameters:
