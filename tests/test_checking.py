@@ -35,6 +35,7 @@ def folder(tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     (models / ".hidden").mkdir()
     shutil.copy(samples / GOOD, models / "good.onnx")
     shutil.copy(samples / GOOD, models / ".hidden" / "good.onnx")
+    shutil.copy(samples / GOOD, models / ".good.onnx")
     spoilt(samples / "digits_cnn.pt", models / "deep" / "nan.safetensors")
     (models / "broken.PT").write_bytes(b"PK\x03\x04 truncated")
     (models / "notes.txt").write_text("no model")

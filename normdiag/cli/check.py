@@ -61,7 +61,7 @@ def check(
     jobs: chk.Jobs = 1,
     format_: chk.OutFormat = chk.CheckFormat.text,
     report: chk.Reports = None,
-    sarif_uri: chk.SarifUri = None,
+    sarif_uri: chk.SarifUri = "",
     all_layers: opt.All = False,
     color: opt.Color = None,
     quiet: opt.Quiet = False,
@@ -101,22 +101,11 @@ def check(
         found = check_models(models, checking, jobs=jobs, known=baseline, progress=progress)
     if write_baseline is not None:
         found = _write_baseline(found, write_baseline, quiet)
-    uri = sarif_uri or ""
     for kind, path in files:
-        write_file(path, render(found, kind, prefix=uri, all_layers=all_layers, width=DEFAULT_WIDTH))
+        write_file(path, render(found, kind, prefix=sarif_uri, all_layers=all_layers, width=DEFAULT_WIDTH))
         _say(f"wrote {path}", quiet)
-    width, in_color, ascii_only = terminal_width(), wants_color(color), is_ascii_only()
-    print_out(
-        render(
-            found,
-            format_.value,
-            prefix=uri,
-            width=width,
-            color=in_color,
-            all_layers=all_layers,
-            ascii_only=ascii_only,
-        )
-    )
+    style = {"color": wants_color(color), "all_layers": all_layers, "ascii_only": is_ascii_only()}
+    print_out(render(found, format_.value, prefix=sarif_uri, width=terminal_width(), **style))
     if format_ is chk.CheckFormat.github:
         _step_summary(found)
     raise typer.Exit(check_exit_code(found))

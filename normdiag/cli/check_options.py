@@ -103,9 +103,10 @@ Reports = Annotated[
     ),
 ]
 SarifUri = Annotated[
-    str | None,
+    str,
     typer.Option(
         metavar="PREFIX",
+        show_default=False,
         help="SARIF and annotations: goes before each model's path, where the current folder is not the repository's "
         "root.",
         rich_help_panel=OUTPUT,

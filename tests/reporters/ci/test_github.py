@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from normdiag.records import CheckedModel, CheckReport
@@ -67,6 +67,7 @@ def test_every_line_is_a_command_or_ours(name: str) -> None:
 
 
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
+@example("100%2C.onnx", "50%3A", "100%0A::error::forged")
 def test_commands_carry_what_was_meant(path: str, title: str, message: str) -> None:
     line = annotation("error", path, title, message)
     assert line.splitlines() == [line]
