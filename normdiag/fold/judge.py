@@ -73,7 +73,7 @@ def failure_message(verification: Verification) -> str:
     """One line on why a fold has not passed."""
     point = next((p for p in verification.points if p.bound is not None and p.relative > p.bound), None)
     if verification.error > verification.bound:
-        where = f"most at {point.layer}" if point else f"at output {verification.output!r}"
+        where = f"first at {point.layer}" if point else f"at output {verification.output!r}"
         return f"{_differs(verification.error, verification.bound)}, {where}; nothing was written"
     if point is None or point.bound is None:
         return "the folded model agrees with the original"
@@ -104,13 +104,16 @@ def _shifts(graph: OpGraph) -> Mapping[str, float]:
 
 
 def _point_errors(rows: Iterable[Row], points: Sequence[Point]) -> list[PointError]:
-    """One for each point, of the group where it is worst, worst first."""
+    """One for each point, of the group where it is worst: those above their bound in order, then the others by excess.
+
+    What is wrong at one layer is wrong behind it too, and may grow; the first is the one to look at.
+    """
     worst: dict[str, Row] = {}
-    for row in rows:
+    for row in rows:  # worst first
         worst.setdefault(row.tensor, row)
-    order = {tensor: index for index, tensor in enumerate(worst)}
-    seen = sorted((p for p in points if p.before in worst), key=lambda p: order[p.before])
-    return [PointError(p.layer, p.before, worst[p.before].error, worst[p.before].bound) for p in seen]
+    seen = [(point, worst[point.before]) for point in points if point.before in worst]
+    seen.sort(key=lambda pair: (False, 0.0) if pair[1].excess > 1 else (True, -pair[1].excess))
+    return [PointError(point.layer, point.before, row.error, row.bound) for point, row in seen]
 
 
 def _notes(tally: Tally, runs: Runs, rows: Sequence[Row], roundoff: float) -> Iterable[str]:

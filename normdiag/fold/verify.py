@@ -74,6 +74,8 @@ class _Task:
     def verdict(self, tally: Tally, runs: Runs, points: Sequence[Point] = ()) -> Verification:
         """All groups judged."""
         of = self.depth_of(tally, points)
+        place = {op.name: index for index, op in enumerate(self.original.graph.ops)}
+        points = sorted(points, key=lambda point: place.get(point.layer, -1))
         return judged(tally, runs, {group: of(group) for group in {trial.group for trial in self.samples}}, points)
 
     def counted(self, trials: Iterable[Trial], start: int = 0) -> list[Done]:

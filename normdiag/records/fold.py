@@ -119,8 +119,8 @@ class Verification:
 
     `bound` is what rounding can explain (docs/folding.md); `float64_error` the folded model in its own dtype against
     the original in float64, `original_float64_error` the same of the original: None with `float64_note` where that
-    cannot run. `runs` counts the inputs, `magnitudes` and `batch_sizes` what they spanned. `points` are worst first,
-    by error over bound.
+    cannot run. `runs` counts the inputs, `magnitudes` and `batch_sizes` what they spanned. `points` are worst first:
+    those above their bound in the order of the network, then the others by error over bound.
     """
 
     passed: bool
