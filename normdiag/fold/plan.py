@@ -47,7 +47,7 @@ def planned(
         edits=dict(sorted(draft.situation.edits.items())),
         removed=tuple(sorted(draft.situation.gone)),
         stripped=tuple(sorted(draft.stripped)),
-        shifts=draft.shifts,
+        shifts=dict(sorted(draft.shifts.items())),
         norms=sum(source.asked for source in sources) + len(unreached),
     )
     return plan, tuple(draft.moves)

@@ -17,13 +17,9 @@ def is_target(op: Op) -> bool:
 def outer_obstacle(op: Op, affine: Affine) -> Obstacle | None:
     """What keeps `op` from applying the map to its output, in the axes of that output."""
     match op.detail:
-        case Conv() as conv:
-            axis = conv_axis(conv, rank(affine))
-            return _along(op, affine, axis, conv_channels(conv)[1]) or _outer_parameters(op, conv, affine)
-        case Linear() as linear:
-            size = linear.weight.shape[linear.out_axis] if len(linear.weight.shape) > 1 else 0
-            axis = rank(affine) + linear.channel_axis
-            return _along(op, affine, axis, size) or _outer_parameters(op, linear, affine)
+        case Conv() | Linear() as layer:
+            place = channels_of(layer, rank(affine), out=True)
+            return _along(op, affine, place) or _outer_parameters(op, layer, affine)
         case Norm() as norm:
             return _norm_obstacle(op, norm, affine)
         case ScaleShift() as plain:
@@ -36,13 +32,9 @@ def outer_obstacle(op: Op, affine: Affine) -> Obstacle | None:
 def inner_obstacle(op: Op, affine: Affine) -> Obstacle | None:
     """What keeps `op` from applying the map to its input before anything else, in the axes of that input."""
     match op.detail:
-        case Conv() as conv:
-            axis = conv_axis(conv, rank(affine))
-            return _along(op, affine, axis, conv_channels(conv)[0]) or _inner_conv(op, conv, affine)
-        case Linear() as linear:
-            size = linear.weight.shape[linear.in_axis] if len(linear.weight.shape) > 1 else 0
-            axis = rank(affine) + linear.channel_axis
-            return _along(op, affine, axis, size) or _inner_parameters(op, linear, affine)
+        case Conv() | Linear() as layer:
+            along = _along(op, affine, channels_of(layer, rank(affine), out=False))
+            return along or _at_the_border(op, layer, affine) or _inner_parameters(op, layer, affine)
         case Norm(scale=None):
             return blocked(op, "{op} normalizes whatever comes in")
         case Norm() as norm:
@@ -52,16 +44,25 @@ def inner_obstacle(op: Op, affine: Affine) -> Obstacle | None:
     return blocked(op, "{op} has no weights to take it up")
 
 
-def conv_axis(conv: Conv, rank: int) -> int | None:
-    """The axis of the channels in data of this rank; None where the rank does not fit the kernel."""
-    axis = rank - len(conv.weight.shape) + 1
-    return axis if axis in (0, 1) else None
+def channels_of(layer: Conv | Linear, rank: int, *, out: bool) -> tuple[int, int] | None:
+    """The axis of its channels in data of this rank, and how many there are.
 
-
-def conv_channels(conv: Conv) -> tuple[int, int]:
-    """How many channels go in and come out."""
-    first, second = conv.weight.shape[:2]
-    return (first, second * conv.groups) if conv.transposed else (second * conv.groups, first)
+    None where rank, weight, groups and bias do not fit each other.
+    """
+    shape = layer.weight.shape
+    if len(shape) < 2:
+        return None
+    if isinstance(layer, Linear):
+        across = layer.bias.shape[layer.channel_axis :][:1] if layer.bias else ()
+        fits = rank >= -layer.channel_axis and set(across) <= {1, shape[layer.out_axis]}
+        return (rank + layer.channel_axis, shape[layer.out_axis if out else layer.in_axis]) if fits else None
+    if layer.groups < 1 or shape[0] % layer.groups:
+        return None
+    first, second = shape[0], shape[1] * layer.groups
+    before, after = (first, second) if layer.transposed else (second, first)
+    axis = rank - len(shape) + 1
+    fits = axis in (0, 1) and (layer.bias is None or layer.bias.shape == (after,))
+    return (axis, after if out else before) if fits else None
 
 
 def norm_axes(norm: Norm, rank: int) -> tuple[int, ...] | None:
@@ -72,15 +73,14 @@ def norm_axes(norm: Norm, rank: int) -> tuple[int, ...] | None:
     return (norm.axis % rank,) if -rank <= norm.axis < rank else None
 
 
-def _along(op: Op, affine: Affine, axis: int | None, size: int) -> Obstacle | None:
-    """It may vary along this axis only, and must fit the channels there."""
-    if axis is None or not 0 <= axis < rank(affine):
+def _along(op: Op, affine: Affine, place: tuple[int, int] | None) -> Obstacle | None:
+    """It may vary along the axis of the channels only, and must fit them there."""
+    if place is None:
         return blocked(op, "its channels do not fit those of {op}")
+    axis, size = place
     if set(varying(affine)) - {axis}:
         return blocked(op, "its channels do not lie along those of {op}")
-    if length(affine, axis) not in (1, size):
-        return blocked(op, "its channels do not fit those of {op}")
-    return None
+    return None if length(affine, axis) in (1, size) else blocked(op, "its channels do not fit those of {op}")
 
 
 def _outer_parameters(op: Op, layer: Conv | Linear, affine: Affine) -> Obstacle | None:
@@ -94,12 +94,13 @@ def _inner_parameters(op: Op, layer: Conv | Linear, affine: Affine) -> Obstacle 
     return weight or (_fixed(op, layer.bias, "bias") if layer.bias and biased else None)
 
 
-def _inner_conv(op: Op, conv: Conv, affine: Affine) -> Obstacle | None:
-    if shifts(affine) and conv.transposed:
+def _at_the_border(op: Op, layer: Conv | Linear, affine: Affine) -> Obstacle | None:
+    """A constant that is added to the input is not added to the zeros around it."""
+    if isinstance(layer, Linear) or not shifts(affine):
+        return None
+    if layer.transposed:
         return blocked(op, "{op} is transposed: its shift would not be the same at the border", shift_only=True)
-    if shifts(affine) and conv.padded:
-        return blocked(op, "{op} pads with zeros, and its shift is not zero", shift_only=True)
-    return _inner_parameters(op, conv, affine)
+    return blocked(op, "{op} pads with zeros, and its shift is not zero", shift_only=True) if layer.padded else None
 
 
 def _norm_obstacle(op: Op, norm: Norm, affine: Affine) -> Obstacle | None:
@@ -111,7 +112,8 @@ def _norm_obstacle(op: Op, norm: Norm, affine: Affine) -> Obstacle | None:
     if norm.beta is None and shifts(affine) and norm.layer.kind == "rms_norm":
         return blocked(op, "{op} has no beta to take up its shift", shift_only=True)
     axes = norm_axes(norm, rank(affine)) or ()
-    if len(axes) != len(norm.gamma.shape) or set(varying(affine)) - set(axes):
+    own = norm.gamma.shape if norm.scale is None else norm.scale.shape
+    if len(axes) != len(own) or norm.gamma.shape != own or set(varying(affine)) - set(axes):
         return blocked(op, "its channels do not lie along those of {op}")
     if any(length(affine, axis) not in (1, size) for axis, size in zip(axes, norm.gamma.shape, strict=True)):
         return blocked(op, "its channels do not fit those of {op}")

@@ -14,7 +14,7 @@ from normdiag.fold.affine import is_identity, numbers
 from normdiag.fold.follow import downstream, passes, upstream
 from normdiag.fold.obstacle import Obstacle, blocked, titled
 from normdiag.fold.situation import Situation
-from normdiag.fold.targets import inner_obstacle, is_target, outer_obstacle
+from normdiag.fold.targets import FLOATS, inner_obstacle, is_target, outer_obstacle
 from normdiag.records import Affine, Norm, Op, Opaque
 
 # Array elements that cost as much as one visit to an operation.
@@ -106,6 +106,9 @@ def _needed_after(situation: Situation, tensor: str, *, first: bool) -> Obstacle
 def _fixed_tensor(situation: Situation, tensor: str, where: str) -> Obstacle | None:
     if tensor in situation.outputs:
         return Obstacle(f"{where} is an output of the graph", tensor)
+    dtype = situation.graph.dtypes.get(tensor, "float32")
+    if dtype not in FLOATS:
+        return Obstacle(f"{where} holds {dtype}", tensor)
     pinned = situation.graph.pinned.get(tensor)
     return Obstacle(f"{where} must keep its values: {pinned}", tensor) if pinned is not None else None
 

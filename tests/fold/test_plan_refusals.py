@@ -268,3 +268,38 @@ def test_a_graph_made_to_take_long_ends_in_refusals() -> None:
     assert any("too entangled to follow" in refusal.reason for refusal in plan.refusals)
     assert len(plan.steps) + len(plan.refusals) == 800
     assert seconds < 10
+
+
+@pytest.mark.parametrize("tensor", ["conv_out", "identity0_out"])
+def test_integers_are_not_scaled(tensor: str) -> None:
+    """Behind an exact cast from integers there is nothing that could hold a fraction."""
+    net = Net(4, 7)
+    x = net.through(net.conv(net.x, 4, name="conv"))
+    plan = planned_only(net, bn(net, x), dtypes={tensor: "int32"})
+    assert f"{tensor!r}" in stays(plan).reason
+    assert "holds int32" in stays(plan).reason
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        Conv(parameter("w", np.ones((4, 4, 3))), parameter("b", np.ones(3))),
+        Conv(parameter("w", np.ones((4, 2, 3))), groups=0),
+        Conv(parameter("w", np.ones((4, 2, 3))), groups=3),
+        Conv(parameter("w", np.ones(4))),
+        Conv(parameter("w", np.ones((5, 4, 3)))),
+        Linear(parameter("w", np.ones(5))),
+        Linear(parameter("w", np.ones((7, 5))), channel_axis=-1),
+        Linear(parameter("w", np.ones((4, 4))), parameter("b", np.ones((3, 1))), channel_axis=-2),
+    ],
+)
+def test_shapes_that_contradict_each_other(conv: Conv | Linear) -> None:
+    net = Net(4, 7)
+    x = net.conv(net.x, 4, name="layer")
+    net.ops[0] = replace(net.ops[0], detail=conv)
+    assert "do not" in stays(planned_only(net, bn(net, x))).reason
+    ahead = Net(4, 7)
+    y = ahead.conv(ahead.norm(ahead.relu(ahead.x), name="bn"), 4, name="layer")
+    ahead.ops[-1] = replace(ahead.ops[-1], detail=replace(conv, padded=False) if isinstance(conv, Conv) else conv)
+    plan = planned_only(ahead, y)
+    assert not plan.steps or conv.weight.shape[0] == 5

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from normdiag.fold.floats import as_dtype
 from normdiag.fold.layout import BLOCK, blocks
-from normdiag.fold.targets import conv_channels
+from normdiag.fold.targets import channels_of
 from normdiag.fold.weights import changes_weight, new_parameters
 from normdiag.records import Affine, Constant, Conv, LayerEdit, Linear, Norm, Op, OpGraph, ScaleShift
 from tests.fold.graphs import Net, parameter
@@ -234,11 +234,8 @@ def test_read_only_and_transposed_weights() -> None:
 def test_extra_memory_does_not_grow_with_the_weight(make: Callable[[object], Conv | Linear]) -> None:
     detail = make(np.zeros(2048 * 2048, np.float32))
     op = Op("l", "linear", "L", ("x",), ("y",), detail)
-    if isinstance(detail, Conv):
-        before, after = conv_channels(detail)
-        rank, axis = len(detail.weight.shape), 1
-    else:
-        before, after, rank, axis = 2048, 2048, 2, 1
+    rank = len(detail.weight.shape)
+    (axis, before), (_, after) = (channels_of(detail, rank, out=out) or (0, 0) for out in (False, True))
     random = np.random.default_rng(0)
     inner = along(axis, before, rank, random)
     tracemalloc.start()
