@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from referencing import Registry, Resource
@@ -80,6 +80,8 @@ def test_markdown() -> None:
 
 
 @given(st.text(max_size=80))
+@example("a\\.b \\| c")
+@example("x | y *z* <b> [l](u) `c` ~s~ &amp;")
 def test_markdown_shows_what_was_meant(text: str) -> None:
     """Rendered as a table cell, the text is the same, and nothing in it was markup."""
     shown = safe(text).strip()
