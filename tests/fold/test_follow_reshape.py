@@ -57,7 +57,9 @@ def test_reshape_of_unknown_sizes_is_refused(missing: str) -> None:
     refused(net, {0: channelwise((2, 4, 2, 3))}, "its sizes are unknown")
 
 
-@pytest.mark.parametrize(("old", "new"), [((3, 4), (6, 4)), ((0, 4), (4, 0)), ((2, 2, 3), (3, 4))])
+@pytest.mark.parametrize(
+    ("old", "new"), [((3, 4), (6, 4)), ((0, 4), (4, 0)), ((2, 2, 3), (3, 4)), ((6, 2, 6), (2, 3, 2))]
+)
 def test_reshape_between_sizes_that_do_not_agree_never_raises(old: tuple[int, ...], new: tuple[int, ...]) -> None:
     op = Op("r", "reshape", "Reshape", ("a",), ("b",), Reshape())
     graph = OpGraph((op,), ("a",), ("b",), {"a": tuple(map(Size, old)), "b": tuple(map(Size, new))})
