@@ -31,7 +31,7 @@ def proven(**changes: object) -> Verification:
         "source": "seeded inputs",
         "float64_error": 2.9e-7,
         "original_float64_error": 3.3e-7,
-        "points": (PointError("bn1", "bn1_out", 4e-7), PointError("layer1.0.bn2", "out2", 1e-7)),
+        "points": (PointError("bn1", "bn1_out", 4e-7, 1e-5), PointError("layer1.0.bn2", "out2", 1e-7, 1e-5)),
         "batch_sizes": (1, 8),
         "magnitudes": (1.0, 10.0),
         "latency_before": 2.3e-3,
@@ -77,7 +77,7 @@ def mixed() -> FoldReport:
 def failed() -> FoldReport:
     """A fold that did not prove."""
     plan = FoldPlan(clean().plan.steps, norms=3)
-    points = (PointError("layer2.bn", "out", 0.4), PointError("layer1.bn", "out", 1e-7))
+    points = (PointError("layer2.bn", "out", 0.4, 1e-5), PointError("layer1.bn", "out", 1e-7, 1e-5))
     return FoldReport(INFO, plan, proven(passed=False, error=0.031, points=points), size_before=5, size_after=5)
 
 
