@@ -213,7 +213,7 @@ def _channels(graph: OpGraph) -> Mapping[str, Mapping[int, int]]:
                 shape = detail.weight.shape
                 found[name] = {1: shape[0] if detail.transposed else shape[1] * detail.groups}
             elif isinstance(detail, Linear):
-                found[name] = {detail.channel_axis: detail.weight.shape[detail.in_axis]}
+                found[name] = {detail.input_axis: detail.weight.shape[detail.in_axis]}
             elif isinstance(detail, Norm) and detail.scale is not None:
                 found[name] = {detail.axis: len(detail.scale)}
     return found

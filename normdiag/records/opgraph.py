@@ -92,8 +92,10 @@ class Linear:
     """A product with a constant matrix: Linear, Gemm, MatMul with the constant on either side, MatMul + Add.
 
     `out_axis` and `in_axis` are the axes of `weight` (negative) that run along the channels of the output and of the
-    input. `channel_axis` is where both lie in the data: -1, or -2 where the constant stands on the left. The op is
-    alpha * product + beta * bias. `bias` is broadcast to the output; it may be a scalar, or vary along other axes.
+    input. `channel_axis` is where both lie in the data: -1, or -2 where the constant stands on the left. `transposed`:
+    the op exchanges the last two axes of its input first, so that the channels of the input lie on the other one. The
+    op is alpha * product + beta * bias. `bias` is broadcast to the output; it may be a scalar, or vary along other
+    axes.
     """
 
     weight: Parameter
@@ -103,6 +105,12 @@ class Linear:
     channel_axis: int = -1
     alpha: float = 1.0
     beta: float = 1.0
+    transposed: bool = False
+
+    @property
+    def input_axis(self) -> int:
+        """Where the channels lie in the input."""
+        return -3 - self.channel_axis if self.transposed else self.channel_axis
 
 
 @dataclass(frozen=True, eq=False)

@@ -210,7 +210,7 @@ def _close(found: Array, wanted: Array, op: Op) -> None:
 def _product(linear: Linear, x: Array) -> Array:
     """Weight with its channels in the order (..., in, out), data with its channels last."""
     weight = np.moveaxis(linear.weight.read().astype(np.float64), (linear.in_axis, linear.out_axis), (-2, -1))
-    data = np.moveaxis(x.astype(np.float64), linear.channel_axis, -1)
+    data = np.moveaxis(x.astype(np.float64), linear.input_axis, -1)
     product = np.moveaxis(np.matmul(data, weight), -1, linear.channel_axis)
     bias = 0.0 if linear.bias is None else linear.bias.read().astype(np.float64)
     return linear.alpha * product + linear.beta * bias

@@ -109,9 +109,16 @@ def test_gemm_with_the_constant_first(transposed: int) -> None:
     assert detail.channel_axis == -2
 
 
-def test_gemm_that_transposes_its_input() -> None:
-    graph = check_text("g (float[4,3] x) => (y) { y = Gemm<transA=1>(x, w) }", w=normal(4, 6))
-    assert why(graph, "y") == "which transposes its input"
+@pytest.mark.parametrize(
+    ("call", "axes"), [("Gemm<transA=1, transB=1>(x, w, c)", (-2, -1)), ("Gemm<transB=1>(w, x)", (-1, -2))]
+)
+def test_gemm_that_transposes_its_input(call: str, axes: tuple[int, int]) -> None:
+    """Channels change their place: from one axis of the input to the other of the output."""
+    shape = "4,3" if axes[0] == -2 else "3,4"
+    graph = check_text(f"g (float[{shape}] x) => (y) {{ y = {call} }}", w=normal(6, 4), c=normal(6))
+    detail = only(graph, Linear).detail
+    assert isinstance(detail, Linear)
+    assert (detail.input_axis, detail.channel_axis) == axes
 
 
 @pytest.mark.parametrize(

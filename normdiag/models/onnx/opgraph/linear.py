@@ -76,11 +76,12 @@ def _gemm(scope: Scope, node: Node) -> Draft:
     if not scope.store.is_constant(name):
         raise Unclear(TWO_TENSORS)
     weight = scope.store.parameter(name, "weight")
-    if len(weight.shape) != 2 or data_flipped:
-        raise Unclear("which transposes its input" if data_flipped else MISFIT)
+    if len(weight.shape) != 2:
+        raise Unclear(MISFIT)
     out_first = on_left != flipped[0 if on_left else 1]
     axes = (-2, -1) if out_first else (-1, -2)
-    detail = Linear(weight, bias, *axes, -2 if on_left else -1, number(node, "alpha", 1.0), number(node, "beta", 1.0))
+    factors = number(node, "alpha", 1.0), number(node, "beta", 1.0)
+    detail = Linear(weight, bias, *axes, -2 if on_left else -1, *factors, data_flipped)
     _check_bias(detail, scope.book.of(node.outputs[0]))
     return Draft("linear", (data,), detail)
 
