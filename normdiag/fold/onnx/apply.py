@@ -10,7 +10,7 @@ from normdiag.fold.floats import as_dtype
 from normdiag.fold.onnx import layers, wire
 from normdiag.fold.onnx.draft import Draft
 from normdiag.fold.onnx.patch import Items, Patch
-from normdiag.fold.onnx.points import is_upstream, steps_by_op
+from normdiag.fold.onnx.points import ways
 from normdiag.fold.onnx.source import Source
 from normdiag.fold.onnx.tensors import Budget, NewTensor, new_tensors
 from normdiag.records import FoldPlan, LayerEdit, Op, OpGraph
@@ -31,11 +31,11 @@ def apply_plan(source: Source, graph: OpGraph, plan: FoldPlan) -> Draft:
     for index, shift in plan.shifts.items():
         op = graph.ops[index]
         layers.rebuild(draft, layers.find_layer(draft, op), None, _as_data(shift, graph, op))
-    steps = steps_by_op(graph, plan)
+    gone = ways(graph, plan)
     for index in plan.removed:
-        layer = layers.find_layer(draft, graph.ops[index])
-        upstream = index not in steps or is_upstream(graph, steps[index], index)
-        layers.remove(draft, layer, upstream=upstream)
+        layers.remove(
+            draft, layers.find_layer(draft, graph.ops[index]), upstream=index not in gone or gone[index].upstream
+        )
     draft.rename()
     return draft
 

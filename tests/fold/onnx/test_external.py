@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +17,9 @@ import pytest
 from onnx import TensorProto, external_data_helper, numpy_helper
 
 from normdiag.errors import InputError
-from normdiag.fold.onnx import OnnxFoldable
+from normdiag.fold.onnx import OnnxFoldable, evaluate
 from normdiag.fold.plan import plan_folds
+from normdiag.records import Batch
 from tests.fold.onnx.models import (
     batch_norm,
     fold_file,
@@ -228,6 +230,24 @@ def test_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(InputError, match="2 GiB"):
         fold_file(source, tmp_path / "out.onnx")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_large_model_is_compared_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above a limit both models are run with their weights mapped, the folded one from a folder of its own."""
+    source = save_outside(network(), tmp_path / "m.onnx", all_in("m.data"))
+    foldable = OnnxFoldable(source)
+    folded = foldable.fold(plan_folds(foldable.graph))
+    batch = Batch((np.random.default_rng(0).normal(0, 1, (2, 3, 8, 8)).astype(np.float32),))
+    in_memory = folded.evaluator(["n1"]).run(batch)
+    monkeypatch.setattr(evaluate, "_IN_MEMORY", 10)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    evaluator = folded.evaluator(["n1"])
+    assert list(tmp_path.glob("normdiag-*/*.data"))
+    for name, values in evaluator.run(batch).items():
+        assert (values == in_memory[name]).all()
+    np.testing.assert_allclose(foldable.evaluator(["n1"]).run(batch)["y"], in_memory["y"], rtol=1e-4, atol=1e-4)
+    del evaluator
+    assert not list(tmp_path.glob("normdiag-*"))
 
 
 WRITER = """
