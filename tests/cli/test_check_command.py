@@ -231,6 +231,9 @@ def test_the_step_summary_gets_the_report_behind_what_is_there(
     assert summary.read_text() == "# before\n"
     cli("check", "a", "--format", "github")
     assert summary.read_text(encoding="utf-8") == "# before\n" + render(several(), "markdown")
+    summary.write_text("x" * ((1 << 20) - 300))
+    cli("check", "a", "--format", "github")
+    assert summary.stat().st_size <= 1 << 20 and summary.read_text().endswith("1 MiB.*\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(elsewhere))
     assert cli("check", "a", "--format", "github").code == 2
 
