@@ -54,8 +54,8 @@ def channels_of(layer: Conv | Linear, rank: int, *, out: bool) -> tuple[int, int
         return None
     if isinstance(layer, Linear):
         across = layer.bias.shape[layer.channel_axis :][:1] if layer.bias else ()
-        fits = rank >= -layer.channel_axis and set(across) <= {1, shape[layer.out_axis]}
         axis = layer.channel_axis if out else layer.input_axis
+        fits = rank >= -axis and set(across) <= {1, shape[layer.out_axis]}
         return (rank + axis, shape[layer.out_axis if out else layer.in_axis]) if fits else None
     if layer.groups < 1 or shape[0] % layer.groups:
         return None

@@ -123,13 +123,16 @@ class Net:
         *,
         axis: int = -1,
         upright: bool = False,
+        transposed: bool = False,
         bias: Shape | None = None,
         alpha: float = 1.0,
         beta: float = 1.0,
         name: str | None = None,
     ) -> str:
-        """`upright`: the weight is (out, in); `bias` the shape of it."""
+        """`upright`: the weight is (out, in); `transposed`: the input is, first; `bias` the shape of it."""
         shape = list(self.shapes[x])
+        if transposed:
+            shape[-2:] = shape[:-3:-1]
         channels, shape[axis] = shape[axis], out
         out_axis = -2 if upright else -1
         weight = self.values(*((out, channels) if upright else (channels, out)))
@@ -142,6 +145,7 @@ class Net:
             axis,
             alpha,
             beta,
+            transposed,
         )
         return self._op("linear", "Gemm", [x], tuple(shape), detail, name)
 

@@ -63,25 +63,23 @@ def _evaluate(
             return [normalized(norm, inputs[0], new, stripped)]
         case ScaleShift(scale=scale, shift=shift):
             return [inputs[0] * (new.weight if new else scale) + (new.bias if new else shift)]
-        case Pass():
-            return inputs[:1]
-        case Reshape():
-            return [inputs[0].reshape(shapes[op.outputs[0]])]
-        case Transpose(perm=perm):
-            return [inputs[0].transpose(perm)]
-        case Window():
-            return [WINDOWS[op.operator](inputs[0])]
-        case Concat(axis=axis):
-            return [np.concatenate(inputs, axis)]
-        case Split(axis=axis, parts=parts):
-            return list(np.split(inputs[0], np.cumsum(parts)[:-1], axis))
-        case Add(signs=signs):
-            return [sum(sign * each for sign, each in zip(signs, inputs, strict=True))]
         case Constant(value=value):
             return [new.weight if new else value.read()]
-        case Opaque():
-            return [np.maximum(inputs[0], 0)]
-    raise TypeError(op.operator)
+    return _moved(op, inputs, shapes)
+
+
+def _moved(op: Op, inputs: list[Values], shapes: Mapping[str, Any]) -> list[Values]:
+    moves: dict[type, Callable[[Any], list[Values]]] = {
+        Pass: lambda _: inputs[:1],
+        Reshape: lambda _: [inputs[0].reshape(shapes[op.outputs[0]])],
+        Transpose: lambda detail: [inputs[0].transpose(detail.perm)],
+        Window: lambda _: [WINDOWS[op.operator](inputs[0])],
+        Concat: lambda detail: [np.concatenate(inputs, detail.axis)],
+        Split: lambda detail: list(np.split(inputs[0], np.cumsum(detail.parts)[:-1], detail.axis)),
+        Add: lambda detail: [sum(sign * each for sign, each in zip(detail.signs, inputs, strict=True))],
+        Opaque: lambda _: [np.maximum(inputs[0], 0)],
+    }
+    return moves[type(op.detail)](op.detail)
 
 
 def convolved(conv: Conv, x: Values, new: NewParameters | None) -> Values:
@@ -126,6 +124,7 @@ def multiplied(linear: Linear, x: Values, new: NewParameters | None) -> Values:
     """alpha * product + beta * bias; a new bias is the effective one."""
     weight = new.weight if new else linear.weight.read()
     matrix = weight if linear.out_axis == -1 else np.swapaxes(weight, -1, -2)  # (in, out)
+    x = np.swapaxes(x, -1, -2) if linear.transposed else x
     y = x @ matrix if linear.channel_axis == -1 else np.swapaxes(matrix, -1, -2) @ x
     if new:
         return linear.alpha * y + (0 if new.bias is None else new.bias)

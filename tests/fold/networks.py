@@ -75,10 +75,11 @@ def _conv(net: Net, x: str, draw: st.DrawFn) -> list[str]:
 def _linear(net: Net, x: str, draw: st.DrawFn) -> list[str]:
     axis = draw(st.sampled_from([-1, -2] if len(net.shapes[x]) > 2 else [-1]))
     out = draw(st.sampled_from([1, 3, 4]))
+    transposed = len(net.shapes[x]) > 2 and not draw(st.integers(0, 3))
     biases = [None, (out,), (1,), ()] if axis == -1 else [None, (out, 1), (1,), ()]
     alpha, beta = draw(st.sampled_from([(1.0, 1.0), (0.5, 2.0), (1.0, 0.0)]))
-    bias = draw(st.sampled_from(biases))
-    return [net.linear(x, out, axis=axis, upright=draw(st.booleans()), bias=bias, alpha=alpha, beta=beta)]
+    options = {"upright": draw(st.booleans()), "transposed": transposed, "alpha": alpha, "beta": beta}
+    return [net.linear(x, out, axis=axis, bias=draw(st.sampled_from(biases)), **options)]
 
 
 def _layer_norm(net: Net, x: str, draw: st.DrawFn) -> list[str]:

@@ -119,6 +119,13 @@ def test_concat_of_unknown_channels_is_refused() -> None:
     refused(net, {0: channelwise((2, 8, 3))}, "the sizes of its parts are unknown")
 
 
+def test_parts_that_do_not_add_up_are_refused() -> None:
+    net = Net(4, 3)
+    net.split(net.x, 2, 2)
+    refused(net, {0: channelwise((2, 5, 3))}, "the sizes of its parts are unknown", down=True)
+    refused(net, {0: channelwise((2, 3, 3))}, "its sizes do not fit")
+
+
 def test_split_takes_what_its_outputs_need_together() -> None:
     net = Net(5, 3)
     net.split(net.x, 2, 3)
@@ -158,6 +165,7 @@ def test_add_of_a_narrow_branch() -> None:
     vector = Net(4, 3)
     vector.add(vector.through(vector.x), vector.constant(3))
     assert check_up(vector, {0: Affine(np.full((1, 1, 3), 2.0), np.ones((1, 1, 1)))})[1].scale.shape == (3,)
+    refused(vector, {0: channelwise((2, 4, 3))}, "'constant1_out', which Add 'add2' adds, does not have all")
 
 
 def test_add_of_unknown_sizes_is_refused() -> None:

@@ -68,6 +68,12 @@ def test_reshape_between_sizes_that_do_not_agree_never_raises(old: tuple[int, ..
     assert isinstance(found, Obstacle) or found[0].scale.size <= np.prod(old)
 
 
+def test_a_tensor_without_elements_is_refused() -> None:
+    net = Net(0, 4)
+    net.reshape(net.x, (0, 2, 2))
+    refused(net, {0: channelwise((2, 0, 2, 2), 3)}, "has no elements")
+
+
 def test_what_would_take_gigabytes_is_refused() -> None:
     op = Op("r", "reshape", "Reshape", ("a",), ("b",), Reshape())
     sizes = {"a": (N, Size(10**4), Size(10**6)), "b": (N, Size(10**10))}

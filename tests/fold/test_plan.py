@@ -20,6 +20,7 @@ INTO_BEFORE: dict[str, Callable[[Net], str]] = {
     "linear on the last axis": lambda net: net.transpose(
         net.linear(net.transpose(net.x, 0, 2, 1), 6, name="layer"), 0, 2, 1
     ),
+    "transposed input": lambda net: net.linear(net.x, 6, axis=-2, transposed=True, name="layer"),
     "scale and shift": lambda net: net.scale_shift(net.relu(net.x), name="layer"),
     "constant": lambda net: net.add(net.constant(1, 4, 7, name="layer"), net.conv(net.x, 4, padded=True, name="other")),
 }

@@ -207,3 +207,13 @@ def test_free_sizes_fold_like_known_ones() -> None:
     y = net.pool(net.norm(net.conv(net.x, 4)), "GlobalAveragePool")
     assert net.sizes[net.ops[0].outputs[0]][2] != Size(4)
     assert len(planned(net, net.linear(net.flatten(net.norm(y)), 5)).steps) == 2
+
+
+def test_a_layer_that_transposes_its_input_takes_it_up_along_the_other_axis() -> None:
+    net = Net(4, 7)
+    y = net.linear(net.norm(net.relu(net.x)), 5, axis=-1, transposed=True, name="fc")
+    step = only(planned(net, y))
+    assert (step.direction, step.into) == ("after", ("fc",))
+    net = Net(4, 7)
+    y = net.linear(net.norm(net.relu(net.x)), 5, axis=-2, transposed=True, name="fc")
+    assert "do not lie along" in planned(net, y).refusals[0].reason
