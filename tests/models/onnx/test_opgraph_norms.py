@@ -37,6 +37,15 @@ def test_batch_norm(opset: int) -> None:
     assert op.detail.layer.name == op.name
 
 
+def test_eps_is_the_stored_float() -> None:
+    """0.1 is none: a model in double precision would tell the difference."""
+    text = "g (double[N,4,3] x) => (y) { y = BatchNormalization<epsilon=0.1>(x, g, b, m, v) }"
+    model = make_model(text, **{name: np.full(4, 0.3) for name in "gbmv"})
+    detail = only(read(model), Norm).detail
+    assert isinstance(detail, Norm)
+    np.testing.assert_allclose(detail.scale, 0.3 / np.sqrt(0.3 + np.float64(np.float32(0.1))), 1e-15)
+
+
 def test_batch_norm_of_two_dimensions() -> None:
     check_text("g (float[N,4] x) => (y) { y = BatchNormalization(x, gamma4, beta4, mean4, var4) }")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from normdiag.models.eval_norm import eval_affine
 from normdiag.models.onnx.batch_norm import OLDEST_OPSET
 from normdiag.models.onnx.graph import Node
@@ -40,12 +42,18 @@ def unread_batch_norm(scope: Scope, node: Node, name: str) -> Claim:
 
 
 def _batch_norm(scope: Scope, node: Node, layer: NormLayer) -> Norm:
+    layer = replace(layer, eps=_stored(layer.eps))
     found = eval_affine(layer)
     obstacle = found if isinstance(found, str) else _parameter_obstacle(scope, node) or _misfit(scope, node, layer)
     gamma, beta = (_known(scope, node.input(position)) for position in (1, 2))
     if isinstance(found, str) or obstacle:
         return Norm(layer, 1, gamma, beta, obstacle=obstacle)
     return Norm(layer, 1, gamma, beta, *found)
+
+
+def _stored(eps: float | None) -> float | None:
+    """The float32 behind its shortest decimal: what a runtime adds, which shows in double precision."""
+    return None if eps is None else float(np.float32(eps))
 
 
 def _parameter_obstacle(scope: Scope, node: Node) -> str | None:
