@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normdiag.data import DataOptions
-from normdiag.errors import UsageError
+from normdiag.errors import InputError, UsageError
 from normdiag.fold.options import ExportOptions
 from normdiag.models import LoadOptions, from_module, load
 from normdiag.observe.activations import SATURATION_THRESHOLD
@@ -59,15 +59,15 @@ def inspect(
     loaded = load(Path(model), load_options) if isinstance(model, str | Path) else from_module(model)
     has_data = batches is not None or bool(data)
     if not has_data:
-        return with_findings(replace(_static_report(loaded, has_data=False), target=target), rules)
+        return _judged(_static_report(loaded, has_data=False), loaded, rules, target)
     from normdiag.run import measured_report, open_runner, open_source  # what a static report does without
 
     source = open_source(loaded, batches, data, data_options or DataOptions())
     if loaded.program is None:
-        return with_findings(replace(_static_report(loaded, has_data=True), target=target), rules)
+        return _judged(_static_report(loaded, has_data=True), loaded, rules, target)
     runner = open_runner(loaded, device, threshold)
     report = measured_report(loaded, runner, source, attribute, progress)
-    return with_findings(replace(report, target=target), rules)
+    return _judged(report, loaded, rules, target)
 
 
 def fold(
@@ -90,8 +90,8 @@ def fold(
     `model` is a live torch.nn.Module, which is left as it is, or the path of a model file. `batches` and `data` are
     what both models are run on, as for `inspect`; without either, seeded inputs of the shapes that the model or
     `data_options.input_shapes` gives. `output` ends in .onnx, .pt2, or .safetensors, .pt and .pth for weights; an
-    existing file is replaced only with `force`, and nothing is written where the proof fails (`result.verification.passed`).
-    `norms`: "batch", and "layer" for gamma and beta of LayerNorm and RMSNorm. `dry_run` ends with the plan; without
+    existing file is replaced only with `force`, and nothing is written where the proof fails
+    (`result.verification.passed`). `norms`: "batch", and "layer" for gamma and beta of LayerNorm and RMSNorm. `dry_run` ends with the plan; without
     `verify` nothing is run. `progress(runs, total)` is called after each run.
 
     Raises InputError for a model or data that cannot be used, UsageError for arguments that contradict each other.
@@ -104,6 +104,26 @@ def fold(
     options = FoldOptions(target, tuple(norms), force, dry_run, verify, export or ExportOptions())
     inputs = Inputs(batches, tuple(data), data_options or DataOptions())
     return run_fold(model, inputs, load_options or LoadOptions(), options, progress)
+
+
+def _judged(report: Report, model: Model, rules: Sequence[Rule], target: Target | None) -> Report:
+    """The report with what the rules find in it and, where one of them asks for it, in the graph of the model."""
+    report = replace(report, target=target)
+    if model.graph is None or not model.layers or not any(rule.needs_graph for rule in rules):
+        return with_findings(report, rules)
+    from normdiag.fold.plan import plan_folds
+    from normdiag.fold.ranges import range_spreads
+
+    try:
+        graph = model.graph()
+        folds = plan_folds(graph)
+        # The only one that reads weights, and about quantization alone: the rest stays quick enough for a commit hook.
+        ranges = range_spreads(graph, folds) if target == "int8" else ()
+    except InputError as error:
+        note = f"the rules on the graph (ND2xx) could not look: {error}"
+        return with_findings(replace(report, notes=(*report.notes, note)), rules)
+    seen = replace(report, graph=graph, folds=folds, ranges=ranges)
+    return replace(with_findings(seen, rules), graph=None, folds=None)
 
 
 def _static_report(model: Model, *, has_data: bool) -> Report:

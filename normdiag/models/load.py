@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from normdiag.errors import InputError, UsageError
 from normdiag.models.sniff import Format, sniff
-from normdiag.records import Model, ModelInfo
+from normdiag.records import Model, ModelInfo, OpGraph
 
 if TYPE_CHECKING:
     from torch import nn
@@ -79,7 +80,14 @@ def _load_onnx(path: Path, options: LoadOptions) -> Model:
     layers = tuple(site.layer for site in program.sites)
     statistics = sum(2 * layer.running_var.size for layer in layers if layer.running_var is not None)
     info = _file_info(path, "onnx", "onnx", program.parameters - statistics, program.notes)
-    return Model(info, layers, program.inputs, program)
+    return Model(info, layers, program.inputs, program, graph=partial(_graph, program.proto, path))
+
+
+def _graph(model: Any, path: Path) -> OpGraph:
+    from normdiag.models.onnx import op_graph
+    from normdiag.models.onnx.external import TensorReader
+
+    return op_graph(model, TensorReader(path))
 
 
 def refuse_for_onnx(options: LoadOptions, path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import NDArray
 
 from normdiag.records.batch import InputSpec
+
+if TYPE_CHECKING:
+    from normdiag.records.opgraph import OpGraph
 
 NormKind = Literal[
     "batch_norm",
@@ -30,6 +34,8 @@ class NormLayer:
     momentum * batch. `training` is the flag stored with the layer (ONNX: training_mode). `groups` is GroupNorm's.
     `normalized_rank` is the number of trailing axes that LayerNorm or RMSNorm spans. `class_name` is the module class,
     ONNX operator or pattern that it was recognised from. `notes` are facts for the reader, one sentence each.
+    `batch_statistics` says of a BatchNorm whether, as it was run in eval mode, it normalized with the statistics of
+    its batch; None where that was not seen.
     """
 
     name: str
@@ -48,6 +54,7 @@ class NormLayer:
     normalized_rank: int | None = None
     class_name: str | None = None
     notes: tuple[str, ...] = ()
+    batch_statistics: bool | None = None
 
     @property
     def has_statistics(self) -> bool:
@@ -73,7 +80,8 @@ class Model:
     """A loaded model.
 
     `program` is what its backend runs (a torch.nn.Module, an OnnxProgram), or None for weights alone. `why_not_run`
-    says, where program is None, why nothing can be run and which option would change that.
+    says, where program is None, why nothing can be run and which option would change that. `graph` builds the
+    computation of an ONNX model, and raises InputError where it contradicts itself; None for all others.
     """
 
     info: ModelInfo
@@ -81,3 +89,4 @@ class Model:
     inputs: tuple[InputSpec, ...] = ()
     program: Any = None
     why_not_run: str | None = None
+    graph: Callable[[], OpGraph] | None = None

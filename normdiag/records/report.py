@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.records.model import ModelInfo, NormLayer
+
+if TYPE_CHECKING:
+    from normdiag.records.fold import FoldPlan
+    from normdiag.records.opgraph import OpGraph
 
 Floats = NDArray[np.float64]
 Severity = Literal["error", "warning", "info"]
@@ -198,7 +202,8 @@ class Report:
     """Everything that `inspect` found. `notes` say what could not be measured and why.
 
     `ranges` are the weight ranges that folding would leave, where that was planned. `target` is the number format that
-    the model is declared to run in, where the user says so.
+    the model is declared to run in, where the user says so. `graph` is the computation, and `folds` what could be
+    folded in it: both for the rules alone, and gone when these have looked, since a graph holds all of the weights.
     """
 
     model: ModelInfo
@@ -212,3 +217,5 @@ class Report:
     interrupted: bool = False
     ranges: tuple[RangeSpread, ...] = ()
     target: Target | None = None
+    graph: OpGraph | None = None
+    folds: FoldPlan | None = None

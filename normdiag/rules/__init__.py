@@ -1,4 +1,4 @@
-"""The rules: one file each. ND1xx parameters and buffers, ND3xx normalization on data, ND4xx activations."""
+"""The rules: one file each. ND1xx parameters, ND2xx graph and export, ND3xx norms on data, ND4xx activations."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from normdiag.rules.nd101_non_finite import non_finite
 from normdiag.rules.nd102_variance_not_positive import variance_not_positive
 from normdiag.rules.nd103_variance_below_eps import variance_below_eps
 from normdiag.rules.nd104_never_updated import never_updated
+from normdiag.rules.nd201_batch_dependent import batch_dependent
+from normdiag.rules.nd202_foldable_norm import foldable_norm
+from normdiag.rules.nd203_redundant_bias import redundant_bias
+from normdiag.rules.nd204_dropout_before_norm import dropout_before_norm
+from normdiag.rules.nd205_norm_after_activation import norm_after_activation
+from normdiag.rules.nd206_one_element import one_element
+from normdiag.rules.nd207_sync_batch_norm import sync_batch_norm
 from normdiag.rules.nd208_int8_range_spread import int8_range_spread
 from normdiag.rules.nd301_drift import drift
 from normdiag.rules.nd302_gap import gap
@@ -22,6 +29,13 @@ RULES: tuple[Rule, ...] = (
     variance_not_positive,
     variance_below_eps,
     never_updated,
+    batch_dependent,
+    foldable_norm,
+    redundant_bias,
+    dropout_before_norm,
+    norm_after_activation,
+    one_element,
+    sync_batch_norm,
     int8_range_spread,
     drift,
     gap,

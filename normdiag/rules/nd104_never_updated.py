@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from normdiag.records import LayerMetrics, NormLayer, Report
+from normdiag.rules.batch import uses_batch
 from normdiag.rules.rule import Draft, rule
 
 
@@ -19,16 +20,17 @@ def never_updated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
     parameters were loaded. num_batches_tracked is not asked: converted weights have 0 there with good statistics.
 
     What keeps it silent: data that shows a drift whose interval ends below the limit `drift`, since then 0 and 1 are
-    right (another tool may have moved the statistics into gamma and beta). Without data and with gamma and beta
-    trained it is a warning; with gamma all 1 and beta all 0 in every layer the model is merely untrained, which is
-    information.
+    right (another tool may have moved the statistics into gamma and beta), and a layer that does not use its
+    statistics (ND201). Without data and with gamma and beta trained it is a warning; with gamma all 1 and beta all 0 in
+    every layer the model is merely untrained, which is information.
 
     How to fix it: recalibrate on training data, or load the buffers that belong to the weights.
 
     Source: torch.nn.modules.batchnorm, reset_running_stats.
     """
-    untouched = [each for each in report.layers if _initial(each.layer)]
-    with_statistics = [each for each in report.layers if each.layer.has_statistics]
+    used = [each for each in report.layers if not uses_batch(each.layer, report.model)]
+    untouched = [each for each in used if _initial(each.layer)]
+    with_statistics = [each for each in used if each.layer.has_statistics]
     untrained = len(untouched) == len(with_statistics) and all(_fresh(each.layer) for each in untouched)
     for metrics in untouched:
         drifted = _drifted(metrics, limits["drift"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from normdiag.records import LayerMetrics, Report
+from normdiag.rules.batch import uses_batch
 from normdiag.rules.rule import Draft, rule
 
 
@@ -27,12 +28,15 @@ def drift(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
     statistics do not belong to its weights: averaged weights, a wrong checkpoint, fine-tuning with frozen statistics.
     Recalibrate on training data, and measure the accuracy before and after.
 
-    Silent on random data. Source: the 2-Wasserstein distance of two Gaussians (Dowson and Landau 1982).
+    Silent on random data, and for layers that do not use their statistics (ND201).
+
+    Source: the 2-Wasserstein distance of two Gaussians (Dowson and Landau 1982).
     """
     if report.data is None or report.data.random:
         return
     limit = limits["drift"]
-    measured = [each for each in report.layers if each.drift is not None]
+    used = [each for each in report.layers if not uses_batch(each.layer, report.model)]
+    measured = [each for each in used if each.drift is not None]
     drifting = [each for each in measured if each.drift is not None and each.drift.lower > limit]
     causes = [each for each in drifting if each.own is not None and each.own.lower > limit]
     surely = bool(causes)

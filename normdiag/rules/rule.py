@@ -45,6 +45,11 @@ class Rule:
         return self.id[2:3] in ("3", "4")
 
     @property
+    def needs_graph(self) -> bool:
+        """Whether it looks at the computation: the series ND2xx."""
+        return self.id[2:3] == "2"
+
+    @property
     def headline(self) -> str:
         """The first sentence of the documentation: what the finding says."""
         return " ".join(self.doc.partition("\n\n")[0].split())

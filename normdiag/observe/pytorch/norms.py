@@ -90,7 +90,15 @@ class NormCall:
             groups=self.groups,
             notes=(ON_BATCH,) if self.batch_statistics and self.running_var is not None else (),
             normalized_rank=None if shape is None else len(shape),
+            batch_statistics=self._on_batch,
         )
+
+    @property
+    def _on_batch(self) -> bool | None:
+        """For NormLayer.batch_statistics. A batch of one may be a tensor of its own, such as weights to standardize."""
+        if self.kind != "batch_norm" or (self.batch_statistics and len(self.input) < 2):
+            return None
+        return self.batch_statistics
 
 
 def _array(value: Parameter) -> Any:

@@ -157,7 +157,7 @@ def _completed(static: NormLayer | None, seen: NormLayer) -> NormLayer:
         for name in ("eps", "momentum", "channels", "groups", "normalized_rank")
         if getattr(static, name) is None
     }
-    return replace(static, **missing)
+    return replace(static, notes=(*static.notes, *seen.notes), batch_statistics=seen.batch_statistics, **missing)
 
 
 def _marked(activations: Mapping[str, ActivationSums], final: str | None) -> dict[str, ActivationSums]:

@@ -1,0 +1,74 @@
+"""ND203: a bias directly in front of a norm that takes it away again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from normdiag.records import Conv, Linear, Norm, Op, OpGraph, Report
+from normdiag.rules.flow import Flow, flow, norms
+from normdiag.rules.rule import Draft, rule
+from normdiag.wording import abridged
+
+CANCELS = ("batch_norm", "instance_norm")
+
+
+@rule("ND203", "redundant-bias", "info")
+def redundant_bias(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+    """Convolutions or linear layers have a bias although the BatchNorm or InstanceNorm behind them takes it away again.
+
+    What it means: the norm subtracts the mean of each channel, and the bias is part of that mean. In training the bias
+    changes no output and gets no gradient; it stays where weight decay leaves it. In eval mode the stored mean holds
+    it, so that only their difference counts. beta does what a bias would do.
+
+    Why it matters: parameters and, for some optimizers, state that do nothing. And a trap: whoever resets or swaps
+    the bias or the statistics alone, or averages one without the other, shifts every channel.
+
+    How to fix it: build such layers with bias=False. In a trained model the bias may be set to zero if it is
+    subtracted from running_mean as well; `normdiag fold` removes both.
+
+    What keeps it silent: a bias of zeros, which exporters put in by themselves; a tensor that something else reads
+    too; a bias that does not run along the channels of the norm. Only the graph shows what is in front of what, so
+    this rule looks at ONNX models alone. A norm that the exporter has folded is not there any more.
+
+    Source: Ioffe and Szegedy 2015, section 3.2 ("the bias b can be ignored").
+    """
+    graph = report.graph
+    if graph is None:
+        return
+    links = flow(graph)
+    biased = [name for op, norm in norms(graph).values() if (name := _biased(op, norm, graph, links))]
+    if biased:
+        count = f"{len(biased)} layers have" if len(biased) > 1 else "has"
+        yield Draft(
+            layer=None,
+            message=f"{abridged(biased)}: {count} a bias that the normalization behind takes away again",
+            remedy="Build layers in front of BatchNorm with bias=False.",
+            evidence={"layers": len(biased), "first": biased[0]},
+        )
+
+
+def _biased(op: Op, norm: Norm, graph: OpGraph, links: Flow) -> str | None:
+    """The layer in front of a norm whose bias it cancels."""
+    if norm.layer.kind not in CANCELS:
+        return None
+    before = links.before(op, "identity")
+    if before is None or len(list(links.after(before))) > 1 or set(before.outputs) & {*graph.outputs, *graph.pinned}:
+        return None
+    sizes = graph.sizes.get(before.outputs[0])
+    match before.detail:
+        case Conv(bias=bias):
+            fits = norm.axis == 1
+        case Linear(bias=bias, channel_axis=axis) if sizes is not None:
+            fits = norm.axis % len(sizes) == axis % len(sizes) and _along(bias.shape if bias else (), axis)
+        case _:
+            return None
+    if bias is None or not fits or bias.obstacle is not None:
+        return None
+    return before.name if np.any(np.asarray(bias.read(), np.float64)) else None
+
+
+def _along(shape: tuple[int, ...], axis: int) -> bool:
+    """Whether a bias that is broadcast to the output varies along this axis (negative) only, if at all."""
+    return all(size == 1 or place == axis for place, size in zip(range(-len(shape), 0), shape, strict=True))
