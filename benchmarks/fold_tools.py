@@ -8,9 +8,11 @@ install -e '.[bench]'`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -104,13 +106,26 @@ def _check(right: object) -> None:
         raise SystemExit("the tool says itself that its result is wrong")
 
 
+def many(work: Work) -> None:
+    """Each job of stdin; a line after each, whether or not it came to a result."""
+    for line in sys.stdin.read().splitlines():
+        source, target = map(Path, line.split("\t"))
+        with contextlib.suppress(Exception):
+            work(source, target)
+        print("\ndone", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tool", choices=ONNX_TOOLS)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path)
+    parser.add_argument("source", type=Path, nargs="?")
+    parser.add_argument("target", type=Path, nargs="?")
+    parser.add_argument("--jobs", action="store_true", help="read lines of SOURCE, a tab, TARGET")
     given = parser.parse_args()
     work = ONNX_TOOLS[given.tool]()
+    if given.jobs:
+        many(work)
+        return
     start = time.perf_counter()
     work(given.source, given.target)
     seconds = time.perf_counter() - start
