@@ -124,7 +124,7 @@ def _link(scope: Scope, node: Node, free: set[int]) -> Link | None:
         return None
     try:
         return _negative(scope, node) if node.op == "Neg" else _binary(scope, node)
-    except Unclear:
+    except (Unclear, ValueError):  # ValueError: more dimensions than numpy has
         return None
 
 

@@ -165,7 +165,7 @@ def split_parts(book: Book, node: Node, total: int | None) -> tuple[int, ...] | 
     """How many elements each output of a Split gets."""
     given = integers(node, "split") or numbers_of(book.value(node.input(1)))
     count = integer(node, "num_outputs", len(node.outputs))
-    if given is None and total is not None and not node.input(1) and 0 < count <= total:
+    if given is None and total is not None and not node.input(1) and 0 < count == len(node.outputs) <= total:
         each = -(-total // count)
         given = (*(each,) * (count - 1), total - each * (count - 1))
     fits = given is not None and len(given) == len(node.outputs) and min(given) >= 0
