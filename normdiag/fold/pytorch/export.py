@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from normdiag.fold.options import ExportOptions
 from normdiag.fold.pytorch.editor import ProgramEditor
 from normdiag.fold.pytorch.functional import functional
 from normdiag.fold.pytorch.quiet import quiet
-from normdiag.fold.pytorch.running import TorchEvaluator, user_inputs
+from normdiag.fold.pytorch.running import TorchEvaluator, known_size, samples, user_inputs
 from normdiag.models.pytorch.arrays import Array
 from normdiag.models.pytorch.layers import require_initialised, unwrap
 from normdiag.observe.pytorch.guard import untouched
@@ -52,12 +53,14 @@ def export_program(source: nn.Module | ExportedProgram, batch: Batch, options: E
     if isinstance(source, ExportedProgram):
         return Exported(functional(source), None, batch)
     module = deployed_copy(unwrap(source))
-    try:
-        return _checked(module, _samples(batch, 2), options)
-    except _FixedError:
-        fixed = replace(options, dynamic_axes=tuple(axis for axis in options.dynamic_axes if axis))
-        note = f"the batch size is fixed at {batch.size}: the code of the model does not leave it free"
-        return replace(_checked(module, batch, fixed), notes=(note,))
+    if 0 not in options.dynamic_axes:
+        return _checked(module, batch, options)
+    with suppress(_FixedError, InputError):
+        return _checked(module, samples(batch, 2), options)
+    size = _declared_size(module) or batch.size
+    fixed = replace(options, dynamic_axes=tuple(axis for axis in options.dynamic_axes if axis))
+    note = f"the batch size is fixed at {size}: the code of the model does not leave it free"
+    return replace(_checked(module, samples(batch, size), fixed), notes=(note,))
 
 
 def deployed_copy(module: nn.Module) -> nn.Module:
@@ -150,10 +153,14 @@ def _from_script(module: torch.jit.ScriptModule, args: Any, kwargs: Any) -> Expo
     return editor.finish()
 
 
-def _samples(batch: Batch, count: int) -> Batch:
-    """That many samples of the batch; from the front again where it has fewer."""
-    rows = np.arange(count) % batch.size
-    return replace(batch, arrays=tuple(array[rows] for array in batch.arrays))
+def _declared_size(module: nn.Module) -> int | None:
+    """The batch size of a module that came out of a torch.export program with a fixed one."""
+    if not isinstance(module, torch.fx.GraphModule):
+        return None
+    values = (node.meta.get("val") for node in module.graph.nodes if node.op == "placeholder")
+    return next(
+        (known_size(value.shape[0]) for value in values if isinstance(value, torch.Tensor) and value.dim()), None
+    )
 
 
 def _close(found: Array, expected: Array, limit: float) -> bool:

@@ -100,7 +100,7 @@ class TorchFolded:
         return self.applied.program
 
     @cached_property
-    def module(self) -> torch.fx.GraphModule:
+    def model(self) -> torch.fx.GraphModule:
         """A module with the original's inputs and outputs, and tensors of its own. It cannot be trained."""
         editor = ProgramEditor(self.program)
         editor.own_tensors()
@@ -140,7 +140,7 @@ class TorchFolded:
         if suffix not in WRITTEN:
             raise UsageError(f"{target}: cannot tell the format to write; end the name with {', '.join(WRITTEN)}")
         if suffix == ".onnx":
-            return write_onnx(self.program, target, self.options)
+            return write_onnx(self.program, target, self.options, self.exported.example)
         if suffix == ".pt2":
             return write_program(self.program, target)
         return write_weights(self.weights, target)

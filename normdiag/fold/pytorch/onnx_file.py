@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-import tempfile
+import secrets
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,11 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes import common
 from onnxscript.optimizer._constant_folding import FoldConstantsPass
+from onnxscript.version_converter import convert_version
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from normdiag.atomic import replacing, sync, sync_folder
+from normdiag.atomic import sync, sync_folder, temporary
 from normdiag.errors import InputError
 from normdiag.fold.options import ExportOptions
 from normdiag.fold.pytorch.editor import ProgramEditor, argument_of
@@ -26,12 +29,22 @@ from normdiag.fold.pytorch.running import output_names, user_inputs
 BATCH = "batch"
 # protobuf cannot write a message of 2 GiB; some room is left for what is not weights.
 LARGEST = 2**31 - 2**26
+# The exporter writes none before; older ones are converted to, which takes constants that are known.
+OLDEST = 18
 # Constants of more elements are left for the runtime to compute.
 FOLDED = 2**24
 aten = torch.ops.aten
 
 
-def onnx_model(program: ExportedProgram, options: ExportOptions) -> ir.Model:
+@dataclass(frozen=True, eq=False)
+class OnnxExport:
+    """A program as ONNX; `names` are the evaluator's names of its outputs by those in the model, in order."""
+
+    model: ir.Model
+    names: Mapping[str, str]
+
+
+def export_onnx(program: ExportedProgram, options: ExportOptions) -> OnnxExport:
     """The program as ONNX, its tensors still those of torch.
 
     Constants are computed and dead code is removed, but nothing is fused: what was not folded stays as it is. Outputs
@@ -47,41 +60,46 @@ def onnx_model(program: ExportedProgram, options: ExportOptions) -> ir.Model:
                 dynamo=True,
                 verbose=False,
                 optimize=False,
-                opset_version=options.opset,
+                opset_version=options.opset and max(options.opset, OLDEST),
                 input_names=inputs,
                 output_names=outputs,
             )
             model: ir.Model = exported.model  # type: ignore[union-attr]
             _clean(model)
+            if options.opset is not None and options.opset < OLDEST:
+                _convert(model, options.opset)
     except Exception as error:
         raise InputError(f"torch.onnx.export cannot write this model: {_summary(error)}; write .pt2 instead") from error
     written = model.opset_imports.get("")
     if options.opset is not None and written != options.opset:
         raise InputError(f"torch.onnx.export cannot write this model with opset {options.opset}, only with {written}")
     _name_symbols(model)
-    return model
+    return OnnxExport(model, dict(zip(outputs, given, strict=True)))
 
 
-def save_onnx(model: ir.Model, target: Path, largest: int = LARGEST) -> tuple[str, ...]:
-    """Write the file; where it would be larger than `largest` bytes, with the weights in a file beside it.
+def save_onnx(
+    model: ir.Model, target: Path, check: Callable[[Path], str | None], largest: int = LARGEST
+) -> tuple[str, ...]:
+    """Write the file once `check` has seen it; beyond `largest` bytes, with the weights in a file beside it.
 
     That file gets a name of its own, so that an older model of the same name never reads the new weights.
     """
-    if sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value) <= largest:
-        with replacing(target) as stream:
-            stream.write(ir.serde.serialize_model(model).SerializeToString())
-        return ()
     target = target.resolve()
-    with tempfile.TemporaryDirectory(prefix=f".{target.name[:50]}.", dir=target.parent) as folder:
-        data = target.with_name(f"{target.name}.{Path(folder).name.rpartition('.')[2]}.data")
-        ir.save(model, Path(folder) / target.name, external_data=data.name)
-        for path in (Path(folder) / data.name, Path(folder) / target.name):
-            with path.open("rb") as stream:
+    with temporary(target) as path, ExitStack() as cleaning:
+        data = None
+        if sum(each.const_value.nbytes for each in model.graph.initializers.values() if each.const_value) > largest:
+            data = target.with_name(f"{target.name}.{secrets.token_hex(4)}.data")
+            cleaning.callback(data.unlink, missing_ok=True)
+        ir.save(model, path, external_data=data and data.name)
+        note = check(path)
+        for each in filter(None, (data, path)):
+            with each.open("rb") as stream:
                 sync(stream)
-        (Path(folder) / data.name).replace(data)
-        (Path(folder) / target.name).replace(target)
+        path.replace(target)
+        cleaning.pop_all()
         sync_folder(target.parent)
-    return (f"its weights are in {data.name}, which must stay beside it",)
+    beside = f"its weights are in {data.name}, which must stay beside it" if data else None
+    return tuple(filter(None, (beside, note)))
 
 
 def _bare(program: ExportedProgram) -> tuple[ExportedProgram, list[str]]:
@@ -148,6 +166,15 @@ def _clean(model: ir.Model) -> None:
         common.DeduplicateInitializersPass(),
         common.NameFixPass(),
     )(model)
+
+
+def _convert(model: ir.Model, opset: int) -> None:
+    """To an older opset, by onnx's converter where need be, which leaves an attribute that is new in opset 18."""
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        new = node.attributes.get("noop_with_empty_axes")
+        if new is not None and new.value == 0:
+            del node.attributes["noop_with_empty_axes"]
+    convert_version(model, opset, fallback=True)
 
 
 def _name_symbols(model: ir.Model) -> None:

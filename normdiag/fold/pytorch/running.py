@@ -6,8 +6,10 @@ import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
@@ -63,6 +65,12 @@ class TorchEvaluator:
             )
             values.append(widened(value) if self._double else value)
         return values
+
+
+def samples(batch: Batch, count: int) -> Batch:
+    """That many samples of the batch; from the front again where it has fewer."""
+    rows = np.arange(count) % batch.size
+    return replace(batch, arrays=tuple(array[rows] for array in batch.arrays))
 
 
 def user_inputs(program: ExportedProgram) -> tuple[InputSpec, ...]:

@@ -46,10 +46,13 @@ def folded_state(exported: Exported, graph: OpGraph, plan: FoldPlan, applied: Ap
 def _try_out(exported: Exported, program: ExportedProgram, tensors: Mapping[str, Tensor]) -> None:
     """Load them as the user will, and compare with the folded program."""
     assert exported.module is not None
-    rebuilt = load_folded(copy.deepcopy(exported.module), tensors)
-    wrong = different_outputs(rebuilt, TorchEvaluator(program), exported.example)
+    try:
+        rebuilt = load_folded(copy.deepcopy(exported.module), tensors)
+        wrong = different_outputs(rebuilt, TorchEvaluator(program), exported.example)
+    except InputError as error:
+        raise InputError(f"the model's code does not run with the folded weights: {error}; {INSTEAD}") from error
     if wrong:
-        raise InputError(f"the weights alone would not give the folded model: {wrong} would differ; {INSTEAD}")
+        raise InputError(f"the weights alone would not give the folded model: {wrong!r} would differ; {INSTEAD}")
 
 
 @dataclass

@@ -11,13 +11,16 @@ from torch.export import ExportedProgram
 
 from normdiag.atomic import replacing
 from normdiag.fold.options import ExportOptions
-from normdiag.fold.pytorch.onnx_file import onnx_model, save_onnx
+from normdiag.fold.pytorch.onnx_check import check_onnx
+from normdiag.fold.pytorch.onnx_file import export_onnx, save_onnx
 from normdiag.fold.pytorch.quiet import quiet
+from normdiag.records import Batch
 
 
-def write_onnx(program: ExportedProgram, target: Path, options: ExportOptions) -> tuple[str, ...]:
-    """By torch.onnx.export. Raises InputError where that cannot express the program."""
-    return save_onnx(onnx_model(program, options), target)
+def write_onnx(program: ExportedProgram, target: Path, options: ExportOptions, example: Batch) -> tuple[str, ...]:
+    """By torch.onnx.export. Raises InputError where that cannot express the program, or the file runs differently."""
+    exported = export_onnx(program, options)
+    return save_onnx(exported.model, target, lambda path: check_onnx(path, program, exported.names, example))
 
 
 def write_program(program: ExportedProgram, target: Path) -> tuple[str, ...]:
