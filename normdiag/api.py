@@ -91,8 +91,8 @@ def fold(
     what both models are run on, as for `inspect`; without either, seeded inputs of the shapes that the model or
     `data_options.input_shapes` gives. `output` ends in .onnx, .pt2, or .safetensors, .pt and .pth for weights; an
     existing file is replaced only with `force`, and nothing is written where the proof fails
-    (`result.verification.passed`). `norms`: "batch", and "layer" for gamma and beta of LayerNorm and RMSNorm. `dry_run` ends with the plan; without
-    `verify` nothing is run. `progress(runs, total)` is called after each run.
+    (`result.verification.passed`). `norms`: "batch", and "layer" for gamma and beta of LayerNorm and RMSNorm. `dry_run`
+    ends with the plan; without `verify` nothing is run. `progress(runs, total)` is called after each run.
 
     Raises InputError for a model or data that cannot be used, UsageError for arguments that contradict each other.
     """
