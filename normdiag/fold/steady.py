@@ -15,7 +15,7 @@ from normdiag.fold.tally import Tally, Values, floating
 
 # float64 takes twice the memory of a float32 model, on top of what is there.
 EXACT_BYTES = 1 << 29
-REPEATED = 4
+REPEATED = 8
 
 
 @dataclass

@@ -84,18 +84,18 @@ class Runner:
             if self.folded is None:
                 cast = [v.astype(self.dtype) for v in (layer.gamma, layer.beta, layer.mean, layer.var)]
                 z = _product(x, layer.weight.astype(self.dtype)) + layer.bias.astype(self.dtype)
-                y = (z - cast[2]) * (cast[0] / np.sqrt(cast[3] + self.dtype(layer.eps))) + cast[1]
+                y = (z - cast[2]) * (cast[0] / np.sqrt(cast[3] + np.asarray(layer.eps, self.dtype))) + cast[1]
             else:
                 weight, bias = self.folded[index]
                 y = _product(x, weight) + bias
             seen[f"y{index}"] = y
-            x = ACTIVATIONS[layer.activation](y.astype(np.float32) if y.dtype == np.float16 else y).astype(self.dtype)
+            x = ACTIVATIONS[layer.activation](y.astype(np.float32) if y.dtype.itemsize == 2 else y).astype(self.dtype)
         return {"out": self.head(x)} | {name: seen[name] for name in self.tensors}
 
 
 def _product(x: Array, weight: Array) -> Array:
-    if x.dtype == np.float16:  # as runtimes do: products are summed in float32
-        return (x.astype(np.float32) @ weight.astype(np.float32).T).astype(np.float16)
+    if x.dtype.itemsize == 2:  # as runtimes do: products are summed in float32
+        return (x.astype(np.float32) @ weight.astype(np.float32).T).astype(x.dtype)
     return x @ weight.T
 
 
@@ -185,20 +185,22 @@ def folded(net: FakeModel, layers: Sequence[Layer]) -> FakeFolded:
 def random_model(
     seed: int, depth: int, widths: tuple[int, int] = (4, 64), dtype: Any = np.float32, **options: Any
 ) -> FakeModel:
-    """A net whose statistics are those of its own data, up to a factor of two, with means up to ten deviations."""
+    """A net whose statistics are those of its own data, up to a factor of two, with means up to a few deviations."""
     rng = np.random.default_rng(seed)
     width = [int(n) for n in rng.integers(widths[0], widths[1] + 1, depth + 1)]
     x = rng.standard_normal((300, width[0]))
     layers = []
     for index in range(depth):
         weight = (rng.standard_normal((width[index + 1], width[index])) / np.sqrt(width[index])).astype(dtype)
-        bias = (rng.standard_normal(width[index + 1]) * 10.0 ** rng.uniform(-2, 0.5)).astype(dtype)
+        bias = (rng.standard_normal(width[index + 1]) * 10.0 ** rng.uniform(-2, 0)).astype(dtype)
         z = x @ weight.T.astype(np.float64) + bias
         var = (z.var(0) * rng.uniform(0.5, 2, width[index + 1])).astype(dtype)
         gamma = (rng.standard_normal(width[index + 1]) + rng.integers(0, 2)).astype(dtype)
         beta = rng.standard_normal(width[index + 1]).astype(dtype)
         activation = str(rng.choice(list(ACTIVATIONS)))
-        layer = Layer(weight, bias, gamma, beta, z.mean(0).astype(dtype), np.maximum(var, dtype(1e-7)), activation)
+        layer = Layer(
+            weight, bias, gamma, beta, z.mean(0).astype(dtype), np.maximum(var, np.asarray(1e-7, dtype)), activation
+        )
         scale, shift = layer.affine()
         x = ACTIVATIONS[activation](z * scale + shift)
         layers.append(layer)
