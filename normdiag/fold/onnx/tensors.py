@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from normdiag.fold.affine import scales, shifts
-from normdiag.fold.weights import changes_weight, new_parameters
+from normdiag.fold.floats import as_dtype
+from normdiag.fold.weights import changes_weight, new_bias, new_parameters
 from normdiag.records import LayerEdit, Op
-from normdiag.records.fold import NewParameters
 from normdiag.records.model import Array
 from normdiag.records.opgraph import Conv, Linear, Norm
 
@@ -72,7 +72,7 @@ class NewTensor:
 
 def constant(array: Array) -> NewTensor:
     """A tensor without a name yet that holds an array."""
-    return _described(array, lambda: array)
+    return _described(array.dtype, array.shape, lambda: array)
 
 
 @dataclass
@@ -81,33 +81,39 @@ class Budget:
 
     left: int = KEPT_BYTES
 
-    def keep(self, array: Array | None) -> bool:
-        """Take an array's bytes off, if they fit."""
-        size = 0 if array is None else array.nbytes
-        if size > self.left:
-            return False
-        self.left -= size
-        return True
+    def kept(self, compute: Callable[[], Array]) -> Callable[[], Array]:
+        """The same, computed once if there is room for the result, else each time."""
+        arrays: list[Array] = []
+
+        def read() -> Array:
+            if arrays:
+                return arrays[0]
+            array = compute()
+            if array.nbytes <= self.left:
+                self.left -= array.nbytes
+                arrays.append(array)
+            return array
+
+        return read
 
 
 def new_tensors(op: Op, edit: LayerEdit, budget: Budget) -> tuple[NewTensor | None, NewTensor | None]:
     """Weight and bias of an edited layer, without names yet; None for what stays as it is.
 
-    What stays may be quantized or shared. What the budget does not hold is computed again when it is read.
+    What stays may be quantized or shared. Weights of layers are not computed before they are read.
     """
-    found = new_parameters(op, edit)
-
-    def part(get: Callable[[NewParameters], Array | None]) -> NewTensor | None:
-        array = get(found)
-        if array is None:
-            return None
-        if budget.keep(array):
-            return _described(array, lambda: array)
-        return _described(array, lambda: _present(get(new_parameters(op, edit))))
-
     needs_weight, needs_bias = _needs(op, edit)
-    bias = part(lambda parameters: parameters.bias) if needs_bias else None
-    return part(lambda parameters: parameters.weight) if needs_weight else None, bias
+    if isinstance(op.detail, Conv | Linear):
+        stored = op.detail.weight
+        compute = budget.kept(lambda: new_parameters(op, edit).weight)
+        weight = _described(as_dtype(stored.dtype), stored.shape, compute) if needs_weight else None
+        bias = new_bias(op.detail, edit) if needs_bias else None
+        return weight, None if bias is None else constant(bias)
+    found = new_parameters(op, edit)
+    return (
+        constant(found.weight) if needs_weight else None,
+        constant(found.bias) if needs_bias and found.bias is not None else None,
+    )
 
 
 def _needs(op: Op, edit: LayerEdit) -> tuple[bool, bool]:
@@ -122,12 +128,7 @@ def _needs(op: Op, edit: LayerEdit) -> tuple[bool, bool]:
     return True, True
 
 
-def _described(array: Array, read: Callable[[], Array]) -> NewTensor:
+def _described(dtype: np.dtype[Any], shape: tuple[int, ...], read: Callable[[], Array]) -> NewTensor:
     from onnx import helper
 
-    return NewTensor("", helper.np_dtype_to_tensor_dtype(array.dtype), array.shape, read)
-
-
-def _present(array: Array | None) -> Array:
-    assert array is not None
-    return array
+    return NewTensor("", helper.np_dtype_to_tensor_dtype(dtype), shape, read)
