@@ -262,3 +262,24 @@ def test_shapes_that_contradict_each_other(conv: Conv | Linear) -> None:
     ahead.ops[-1] = replace(ahead.ops[-1], detail=replace(conv, padded=False) if isinstance(conv, Conv) else conv)
     plan = planned_only(ahead, y)
     assert not plan.steps or conv.weight.shape[0] == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"beta": None}, "BatchNormalization 'first' has no gamma and beta to take it up"),
+        ({"gamma": None}, "BatchNormalization 'first' has no gamma and beta to take it up"),
+        (
+            {"scale": None, "shift": None, "obstacle": "it is in training mode"},
+            "does not take it up: it is in training",
+        ),
+        ({"gamma": parameter("g", np.ones(3))}, "do not lie along those of BatchNormalization 'first'"),
+    ],
+)
+def test_norms_that_take_nothing_up(changes: dict[str, Any], reason: str) -> None:
+    net = Net(4, 7)
+    first = net.norm(net.relu(net.x), name="first")
+    net.ops[-1] = replace(net.ops[-1], detail=replace(net.ops[-1].detail, **changes))
+    plan = planned_only(net, bn(net, first))
+    assert not plan.steps
+    assert reason in plan.refusals[1].reason
