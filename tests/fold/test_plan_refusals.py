@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from normdiag.fold.plan import plan_folds
-from normdiag.records import Conv, FoldPlan, Linear, NormLayer, OpGraph, Refusal, Size
+from normdiag.fold.targets import outer_obstacle
+from normdiag.records import Affine, Conv, FoldPlan, Linear, NormLayer, OpGraph, Refusal, Size
 from tests.fold.graphs import Net, parameter
 from tests.fold.planning import BOTH, planned
 
@@ -278,8 +279,10 @@ def test_shapes_that_contradict_each_other(conv: Conv | Linear) -> None:
 )
 def test_norms_that_take_nothing_up(changes: dict[str, Any], reason: str) -> None:
     net = Net(4, 7)
-    first = net.norm(net.relu(net.x), name="first")
-    net.ops[-1] = replace(net.ops[-1], detail=replace(net.ops[-1].detail, **changes))
-    plan = planned_only(net, bn(net, first))
-    assert not plan.steps
-    assert reason in plan.refusals[1].reason
+    net.norm(net.x, name="first")
+    op = replace(net.ops[-1], detail=replace(net.ops[-1].detail, **changes))
+    affine = Affine(np.full((1, 4, 1), 2.0), np.ones((1, 4, 1)))
+    found = outer_obstacle(op, affine)
+    assert found
+    assert reason in found.reason
+    assert outer_obstacle(net.ops[-1], affine) is None
