@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -263,6 +264,13 @@ CASES: dict[str, tuple[Any, Batch, int]] = {
     "two norms": (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)), IMAGES, 2),
     "nothing": (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.ReLU()), IMAGES, 0),
 }
+
+
+@cache
+def folded_case(name: str) -> tuple[nn.Module, Batch, TorchFoldable, TorchFolded]:
+    """The module, its batch, original and folded: exported once for all tests that only look."""
+    module, batch = case(name)
+    return module, batch, *folded(module, batch)
 
 
 def case(name: str) -> tuple[nn.Module, Batch]:

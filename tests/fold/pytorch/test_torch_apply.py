@@ -14,7 +14,19 @@ from torch.export import ExportedProgram
 from normdiag.fold.pytorch.running import TorchEvaluator
 from normdiag.records import Batch
 from sample_models.net import DigitsCNN, DigitsTransformer
-from tests.fold.pytorch.nets import CASES, IMAGES, ROWS, ConvBN, case, data, foldable, folded, relative, resized
+from tests.fold.pytorch.nets import (
+    CASES,
+    IMAGES,
+    ROWS,
+    ConvBN,
+    case,
+    data,
+    foldable,
+    folded,
+    folded_case,
+    relative,
+    resized,
+)
 from tests.nets.resnet20 import load_resnet20, prepare
 from tests.observe.pytorch.helpers import settled
 
@@ -30,8 +42,7 @@ def reloaded(program: ExportedProgram) -> ExportedProgram:
 
 @pytest.mark.parametrize("name", CASES)
 def test_same_outputs_for_any_batch_size(name: str) -> None:
-    module, batch = case(name)
-    original, result = folded(module, batch)
+    _, batch, original, result = folded_case(name)
     assert len([step for step in result.plan.steps if step.kind != "scale_shift"]) == CASES[name][2]
     again = reloaded(result.program)
     for size in (1, 8):
@@ -43,8 +54,7 @@ def test_same_outputs_for_any_batch_size(name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_points_agree(name: str) -> None:
-    module, batch = case(name)
-    original, result = folded(module, batch)
+    _, batch, original, result = folded_case(name)
     points = result.points
     before = original.evaluator([point.before for point in points]).run(batch)
     after = result.evaluator([point.after for point in points]).run(batch)
@@ -55,8 +65,7 @@ def test_points_agree(name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_model_takes_and_returns_the_same_structure(name: str) -> None:
-    module, batch = case(name)
-    _, result = folded(module, batch)
+    module, batch, _, result = folded_case(name)
     tensors = [torch.from_numpy(array) for array in batch.arrays]
     with torch.no_grad():
         expected, found = module(*tensors), result.model(*tensors)
@@ -76,8 +85,7 @@ def test_model_takes_and_returns_the_same_structure(name: str) -> None:
     ],
 )
 def test_what_is_stored(name: str, names: set[str]) -> None:
-    module, batch = case(name)
-    assert set(folded(module, batch)[1].program.state_dict) == names
+    assert set(folded_case(name)[3].program.state_dict) == names
 
 
 def test_tied_weights_part() -> None:

@@ -16,7 +16,7 @@ from normdiag.errors import InputError
 from normdiag.fold.pytorch import load_folded
 from normdiag.records import Batch
 from sample_models.net import DigitsCNN, DigitsTransformer
-from tests.fold.pytorch.nets import CASES, IMAGES, ConvBN, Tied, case, data, foldable, folded, relative
+from tests.fold.pytorch.nets import CASES, IMAGES, ConvBN, Tied, case, data, foldable, folded, folded_case, relative
 from tests.observe.pytorch.helpers import bits, settled
 
 EXPRESSED = ("conv", "parametrized", "tied", "frozen", "two inputs", "before", "instance", "transposed", "two norms")
@@ -32,8 +32,7 @@ def outputs(module: nn.Module, batch: Batch) -> Any:
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 @pytest.mark.parametrize("name", EXPRESSED)
 def test_written_and_loaded(name: str, suffix: str, tmp_path: Path) -> None:
-    module, batch = case(name)
-    _, result = folded(module, batch)
+    module, batch, _, result = folded_case(name)
     path = tmp_path / f"out{suffix}"
     (note,) = result.write(path)
     assert note == f"load them into the original architecture with normdiag.load_folded(Net(), 'out{suffix}')"
@@ -46,9 +45,8 @@ def test_written_and_loaded(name: str, suffix: str, tmp_path: Path) -> None:
 
 
 def test_keys_are_those_of_the_architecture() -> None:
-    module, batch = case("parametrized")
     keys = {f"{layer}.{role}" for layer in "abcd" for role in ("weight", "bias")}
-    assert set(folded(module, batch)[1].weights) == keys
+    assert set(folded_case("parametrized")[3].weights) == keys
 
 
 def test_what_load_folded_makes_of_the_module() -> None:
@@ -105,8 +103,7 @@ def test_arrays_and_half_precision() -> None:
     ],
 )
 def test_what_weights_cannot_express(name: str, message: str, tmp_path: Path) -> None:
-    module, batch = case(name)
-    _, result = folded(module, batch)
+    _, _, _, result = folded_case(name)
     with pytest.raises(InputError, match=message):
         result.write(tmp_path / "out.safetensors")
     assert not list(tmp_path.iterdir())
@@ -153,8 +150,7 @@ Change = Callable[[dict[str, Tensor]], Any]
     ],
 )
 def test_weights_that_do_not_fit(change: Change, message: str) -> None:
-    module, batch = case("conv")
-    weights = dict(folded(module, batch)[1].weights)
+    weights = dict(folded_case("conv")[3].weights)
     change(weights)
     fresh = ConvBN()
     before, kinds = bits(fresh), [type(each) for each in fresh.modules()]
@@ -164,9 +160,8 @@ def test_weights_that_do_not_fit(change: Change, message: str) -> None:
 
 
 def test_another_architecture() -> None:
-    module, batch = case("conv")
     with pytest.raises(InputError, match=r"11 missing: conv1.weight.* 4 unexpected: conv.weight"):
-        load_folded(DigitsCNN("group"), folded(module, batch)[1].weights)
+        load_folded(DigitsCNN("group"), folded_case("conv")[3].weights)
 
 
 def test_one_tensor_with_two_values() -> None:

@@ -26,7 +26,7 @@ from normdiag.fold.pytorch import onnx_check
 from normdiag.fold.pytorch.onnx_file import export_onnx, save_onnx
 from normdiag.records import Batch
 from normdiag.records.model import Array
-from tests.fold.pytorch.nets import IMAGES, case, folded, relative, resized
+from tests.fold.pytorch.nets import IMAGES, case, folded, folded_case, relative, resized
 
 CLOSE = 3e-6
 
@@ -50,8 +50,7 @@ def shapes(values: Any) -> dict[str, list[Any]]:
 
 @pytest.mark.parametrize("name", ["conv", "two inputs", "counting", "parametrized", "shift stays"])
 def test_onnx(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    module, batch = case(name)
-    original, result = folded(module, batch)
+    _, batch, original, result = folded_case(name)
     path = tmp_path / "out.onnx"
     assert result.write(path) == ()
     onnx.checker.check_model(onnx.load(path), full_check=True)
@@ -64,8 +63,7 @@ def test_onnx(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
 
 
 def test_onnx_holds_nothing_but_the_model(tmp_path: Path) -> None:
-    module, batch = case("conv")
-    folded(module, batch)[1].write(tmp_path / "out.onnx")
+    folded_case("conv")[3].write(tmp_path / "out.onnx")
     assert operators(tmp_path / "out.onnx") == {"Conv": 1, "Relu": 1, "ReduceMean": 1, "Gemm": 1}
     graph = onnx.load(tmp_path / "out.onnx").graph
     assert shapes(graph.input) == {"x": ["batch", 3, 10, 10]} and shapes(graph.output) == {"output": ["batch", 5]}
@@ -113,7 +111,7 @@ def test_onnx_options_that_cannot_be(options: ExportOptions, message: str, tmp_p
 
 
 def test_onnx_that_computes_something_else_is_not_written(tmp_path: Path) -> None:
-    _, result = folded(*case("conv"))
+    _, _, _, result = folded_case("conv")
     _, other = folded(*case("conv"))
     other.program.state_dict["conv.weight"].data *= 1 + 1e-4
     exported = export_onnx(other.program, ExportOptions())
@@ -124,7 +122,7 @@ def test_onnx_that_computes_something_else_is_not_written(tmp_path: Path) -> Non
 
 
 def test_onnx_that_is_not_valid_is_not_written(tmp_path: Path) -> None:
-    _, result = folded(*case("before"))
+    _, _, _, result = folded_case("before")
     exported = export_onnx(result.program, ExportOptions())
     exported.model.graph[0].attributes.add(onnx_ir.AttrInt64("no_such_attribute", 1))
     check = partial(onnx_check.check_onnx, program=result.program, names=exported.names, example=IMAGES)
@@ -134,7 +132,7 @@ def test_onnx_that_is_not_valid_is_not_written(tmp_path: Path) -> None:
 
 
 def test_onnx_with_weights_beside_it(tmp_path: Path) -> None:
-    original, result = folded(*case("conv"))
+    _, _, original, result = folded_case("conv")
     target = tmp_path / "out.onnx"
     for _ in range(2):
         exported = export_onnx(result.program, ExportOptions())
@@ -156,8 +154,7 @@ def test_onnx_in_bfloat16_is_written_with_a_note(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["conv", "two inputs", "parametrized", "shift stays", "nothing"])
 def test_pt2(name: str, tmp_path: Path) -> None:
-    module, batch = case(name)
-    _, result = folded(module, batch)
+    module, batch, _, result = folded_case(name)
     assert result.write(tmp_path / "out.pt2") == ("load it with torch.export.load('out.pt2').module()",)
     loaded = torch.export.load(tmp_path / "out.pt2").module()
     for size in (1, 8):
@@ -170,7 +167,7 @@ def test_pt2(name: str, tmp_path: Path) -> None:
 
 def test_unknown_suffix(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"end the name with \.onnx, \.pt2, \.safetensors, \.pt, \.pth"):
-        folded(*case("conv"))[1].write(tmp_path / "out.bin")
+        folded_case("conv")[3].write(tmp_path / "out.bin")
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2", ".safetensors", ".pt"])
@@ -178,7 +175,7 @@ def test_a_failing_write_leaves_the_old_file(suffix: str, tmp_path: Path, monkey
     def fail(*_: Any) -> None:
         raise OSError("disk full")
 
-    _, result = folded(*case("conv"))
+    _, _, _, result = folded_case("conv")
     target = tmp_path / f"out{suffix}"
     target.write_bytes(b"old")
     monkeypatch.setattr(os, "fsync", fail)
