@@ -44,7 +44,8 @@ class OnnxEvaluator:
         self._where = str(source.path)
         proto, setting = self._prepared(source, patch)
         self._inputs = graph_inputs(proto, self._where)
-        self._wanted = list(dict.fromkeys((*_float_outputs(proto), *tensors)))
+        self._tensors = frozenset(tensors)
+        self._wanted = list(dict.fromkeys((*float_outputs(proto), *tensors)))
         present = {each.name for each in proto.graph.output}
         proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._wanted if name not in present)
         self._session = Session(proto, setting, optimize=False)
@@ -54,7 +55,8 @@ class OnnxEvaluator:
 
         Raises InputError where the model cannot run on this batch.
         """
-        return self._session.run(self._wanted, make_feed(self._inputs, batch, self._where))
+        values = self._session.run(self._wanted, make_feed(self._inputs, batch, self._where))
+        return {name: value for name, value in values.items() if name in self._tensors or is_float(value)}
 
     def _prepared(self, source: Source, patch: Patch) -> tuple[Any, Setting]:
         """A model without its large weights, and where these are.
@@ -75,10 +77,15 @@ class OnnxEvaluator:
         return proto, Setting(source.path.parent, self._where, weights, lean)
 
 
-def _float_outputs(proto: Any) -> list[str]:
-    """Outputs of unknown type count as well: onnxruntime knows them."""
-    types = {each.name: each.type.tensor_type.elem_type for each in proto.graph.output}
-    return [name for name, kind in types.items() if kind in _FLOATS or kind == 0]
+def float_outputs(proto: Any) -> list[str]:
+    """Outputs that are tensors of floating-point numbers, and those whose type is not stated."""
+    outputs = [each for each in proto.graph.output if each.type.WhichOneof("value") in (None, "tensor_type")]
+    return [each.name for each in outputs if each.type.tensor_type.elem_type in (0, *_FLOATS)]
+
+
+def is_float(value: Any) -> bool:
+    """Whether it is an array of floating-point numbers, bfloat16 among them."""
+    return isinstance(value, np.ndarray) and (value.dtype.kind == "f" or value.dtype.name == "bfloat16")
 
 
 def _apart(source: Source, patch: Patch) -> tuple[Patch, Mapping[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from normdiag.errors import InputError
+from normdiag.fold.onnx.evaluate import float_outputs, is_float
 from normdiag.fold.onnx.reference import Meter, operators
 from normdiag.fold.onnx.size import tensor_bytes
 from normdiag.fold.onnx.source import Source, tensors_of
@@ -42,8 +43,8 @@ class ExactEvaluator:
         proto = widened(source)
         self._where = str(source.path)
         self._inputs = [_wide(each) for each in graph_inputs(source.proto, self._where)]
-        floats = [each.name for each in proto.graph.output if each.type.tensor_type.elem_type in (_DOUBLE, 0)]
-        self._wanted = list(dict.fromkeys((*floats, *tensors)))
+        self._tensors = frozenset(tensors)
+        self._wanted = list(dict.fromkeys((*float_outputs(proto), *tensors)))
         self._meter = Meter()
         self._evaluator = ReferenceEvaluator(proto, new_ops=operators(self._meter))
 
@@ -61,7 +62,8 @@ class ExactEvaluator:
             raise
         except Exception as error:  # the reference evaluator raises whatever Python and numpy raise
             raise InputError(f"{self._where}: onnx's reference evaluator failed: {one_line(error)}") from None
-        return {name: np.asarray(value) for name, value in zip(self._wanted, values, strict=True)}
+        named = zip(self._wanted, values, strict=True)
+        return {name: np.asarray(value) for name, value in named if name in self._tensors or is_float(value)}
 
 
 def exact_evaluator(source: Source, tensors: Sequence[str]) -> ExactEvaluator | str:

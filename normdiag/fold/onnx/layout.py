@@ -73,7 +73,8 @@ def entries(tensor: Any) -> dict[str, str]:
 def span(source: Source, tensor: Any) -> Span:
     """The bytes that an external tensor of the original stands for. Raises InputError where they are not there."""
     file, offset, length = source.reader.locate(tensor)
-    return Span(entries(tensor)["location"], offset, offset + (tensor_bytes(tensor) or length), file)
+    size = 0 if 0 in tensor.dims else tensor_bytes(tensor) or length
+    return Span(entries(tensor)["location"], offset, offset + size, file)
 
 
 def result_items(source: Source, patch: Patch) -> Iterator[tuple[str, tuple[int, int] | int, Item]]:

@@ -28,8 +28,15 @@ _BLOCK = 2**22
 def write_model(source: Source, patch: Patch, target: Path) -> tuple[str, ...]:
     """Write the patched model and its external data; returns one note for each other file that it concerns.
 
-    Raises InputError where the model does not fit into one file.
+    Raises InputError where the model does not fit into one file, or where it cannot be written.
     """
+    try:
+        return _written(source, patch, target)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error.strerror or error}") from None
+
+
+def _written(source: Source, patch: Patch, target: Path) -> tuple[str, ...]:
     files = make_layout(source, patch)
     if not files:
         _write_file(source, patch, target)
@@ -39,7 +46,7 @@ def write_model(source: Source, patch: Patch, target: Path) -> tuple[str, ...]:
     before = data_files(target)
     with ExitStack() as undo:
         written: dict[Path, DataFile] = {}
-        for file in _grouped(files, target.parent):
+        for file in _grouped(files, target):
             path = _write_data(file, target)
             undo.callback(path.unlink, missing_ok=True)
             written[path] = file
@@ -62,20 +69,21 @@ def _write_file(source: Source, patch: Patch, target: Path) -> None:
         write_pieces(pieces, stream)
 
 
-def _grouped(files: Sequence[DataFile], folder: Path) -> list[DataFile]:
+def _grouped(files: Sequence[DataFile], target: Path) -> list[DataFile]:
     """Files that can have their old name beside the target, and in one file all that cannot."""
-    free = [file for file in files if _is_free(folder, file.locations[0])]
+    free = [file for file in files if _is_free(file.locations[0], target)]
     taken = [file for file in files if file not in free]
     return [*free, merged(taken)] if taken else free
 
 
-def _is_free(folder: Path, location: str) -> bool:
-    path = folder / location
-    return not os.path.lexists(path) and path.resolve().is_relative_to(folder.resolve())
+def _is_free(location: str, target: Path) -> bool:
+    path = target.parent / location
+    inside = path.resolve().is_relative_to(target.parent.resolve())
+    return inside and not os.path.lexists(path) and path.resolve() != target.resolve()
 
 
 def _names(file: DataFile, target: Path) -> Iterator[Path]:
-    if len(file.locations) == 1 and _is_free(target.parent, file.locations[0]):
+    if len(file.locations) == 1 and _is_free(file.locations[0], target):
         yield target.parent / file.locations[0]
     yield target.with_name(f"{target.name}.data")
     yield from (target.with_name(f"{target.name}.{number}.data") for number in count(1))

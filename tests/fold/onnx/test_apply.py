@@ -9,6 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from normdiag.fold.onnx import OnnxFoldable
+from normdiag.records import Batch
 from tests.fold.onnx.models import (
     batch_norm,
     conv_norm,
@@ -306,3 +308,20 @@ def test_a_constant_branch_takes_up_its_share(tmp_path: Path, kind: str) -> None
     assert reads == (["k_folded", "k"] if kind == "shared" else ["k"])
     if kind == "shared":
         assert initializer(result, "k") == initializer(proto, "k")
+
+
+def test_outputs_that_are_not_numbers_are_left_out(tmp_path: Path) -> None:
+    """Integers, whose type is stated or not, and sequences."""
+    proto = conv_norm()
+    proto.graph.node.extend(
+        [node("Shape", ["y"], ["s"]), node("Shape", ["n"], ["t"]), node("SequenceConstruct", ["y"], ["q"])]
+    )
+    proto.graph.output.extend(
+        [value("s", [4], TensorProto.INT64), onnx.ValueInfoProto(name="t"), onnx.ValueInfoProto(name="q")]
+    )
+    foldable = OnnxFoldable(save(proto, tmp_path / "m.onnx"))
+    batch = Batch((np.ones((1, 3, 6, 6), np.float32),))
+    exact = foldable.exact()
+    assert not isinstance(exact, str)
+    assert list(foldable.evaluator().run(batch)) == list(exact.run(batch)) == ["y"]
+    assert list(foldable.evaluator(["s"]).run(batch)) == ["y", "s"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -223,6 +224,32 @@ def test_a_link_is_refused_where_data_lie_beside_the_file(tmp_path: Path) -> Non
         fold_file(source, tmp_path / "link.onnx")
 
 
+def test_data_that_are_called_like_the_target(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    source = save_outside(network(), tmp_path / "m.onnx", all_in("weights.onnx"))
+    target = tmp_path / "b" / "weights.onnx"
+    fold_file(source, target)
+    same(source, target)
+    assert {place[0] for place in places(target).values()} == {"weights.onnx.data"}
+
+
+def test_empty_tensors(tmp_path: Path) -> None:
+    """At the start of a file, in its middle and without a length."""
+    proto = network()
+    for name in ("e1", "e2"):
+        proto.graph.initializer.append(numpy_helper.from_array(np.zeros((0, 3), np.float32), name))
+    (tmp_path / "b").mkdir()
+    offsets = all_in("m.data")
+    save_outside(proto, tmp_path / "m.onnx", {**offsets, "e1": ("m.data", 0), "e2": offsets["w2"]})
+    stored = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    for name in ("e1", "e2"):
+        del initializer(stored, name).external_data[2]
+    source = save(stored, tmp_path / "m.onnx")
+    fold_file(source, tmp_path / "b" / "m.onnx")
+    assert (tmp_path / "b" / "m.data").stat().st_size == 4 * (8 * 27 + 4 * 72)
+    same(source, tmp_path / "b" / "m.onnx")
+
+
 def test_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = save_outside(network(), tmp_path / "m.onnx", all_in("m.data"))
     before = sorted(tmp_path.iterdir())
@@ -248,6 +275,23 @@ def test_a_large_model_is_compared_from_files(tmp_path: Path, monkeypatch: pytes
     np.testing.assert_allclose(foldable.evaluator(["n1"]).run(batch)["y"], in_memory["y"], rtol=1e-4, atol=1e-4)
     del evaluator
     assert not list(tmp_path.glob("normdiag-*"))
+
+
+@pytest.mark.parametrize("syncs", [0, 2])
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syncs: int) -> None:
+    """While the data are written, and while the model is."""
+    source = save_outside(network(), tmp_path / "m.onnx", all_in("m.data"))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    calls = iter(range(10))
+
+    def full(handle: int) -> None:
+        if next(calls) >= syncs:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"out\.onnx: cannot be written: No space"):
+        fold_file(source, tmp_path / "out.onnx")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 WRITER = """
