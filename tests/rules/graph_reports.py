@@ -1,0 +1,56 @@
+"""Reports of small ONNX graphs, as the rules on the graph see them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normdiag.fold.plan import plan_folds
+from normdiag.models import load
+from normdiag.records import Finding, LayerMetrics, Report
+from normdiag.rules import RULES
+from tests.models.onnx.onnx_cases import make_model
+
+RNG = np.random.default_rng(5)
+
+
+def weight(*shape: int) -> NDArray[np.float32]:
+    """Random weights, none of them zero."""
+    return RNG.uniform(0.1, 1.0, shape).astype(np.float32)
+
+
+# Weights that the graphs of the tests may use: 4 channels everywhere.
+ARRAYS: dict[str, NDArray[Any]] = {
+    "kernel": weight(4, 4, 1, 1),
+    "offset": weight(4),
+    "zeros4": np.zeros(4, np.float32),
+    "matrix": weight(4, 4),
+}
+
+
+def seen(folder: Path, text: str, opset: int = 17, **arrays: NDArray[Any]) -> Report:
+    """The report of a graph written down as text, with its OpGraph and its plan of folds."""
+    path = folder / "model.onnx"
+    path.write_bytes(make_model(text, opset, **{**ARRAYS, **arrays}).SerializeToString())
+    model = load(path)
+    assert model.graph is not None
+    graph = model.graph()
+    rows = tuple(LayerMetrics(layer) for layer in model.layers)
+    return Report(model.info, None, rows, graph=graph, folds=plan_folds(graph))
+
+
+def found(id: str, report: Report, **limits: float) -> list[Finding]:
+    """What one rule finds."""
+    from normdiag.rules.choose import with_limits
+
+    (rule,) = [rule for rule in RULES if rule.id == id]
+    return list(with_limits(rule, limits).findings(report))
+
+
+def bn(x: str, y: str, name: str = "", attributes: str = "") -> str:
+    """A BatchNormalization node of text."""
+    label = f"[{name}] " if name else ""
+    return f"{label}{y} = BatchNormalization {attributes} ({x}, gamma4, beta4, mean4, var4)"
