@@ -31,13 +31,17 @@ class Inferred:
 
 
 def infer(model: Any) -> Inferred:
-    """The tensors of the main graph. Inference that fails leaves inputs and initializers."""
+    """The tensors of the main graph. Inference that fails leaves inputs and initializers.
+
+    Without ONNX's own propagation of shape values, which counts through a tensor of any declared size; value_rules.py
+    has that.
+    """
     from onnx import shape_inference
 
     small = _skeleton(model)
     dims, dtypes = _read(small.graph)
     try:
-        found = shape_inference.infer_shapes(small, data_prop=True)
+        found = shape_inference.infer_shapes(small)
     except Exception:  # what C++ raises has no common type; a graph that defeats inference is still a graph
         return Inferred(dims, dtypes)
     more_dims, more_dtypes = _read(found.graph)
@@ -112,8 +116,12 @@ def _add_inputs(graph: Any, source: Any) -> None:
 
 
 def _add_node(graph: Any, node: Any) -> None:
-    """A node of the standard, unless it holds a subgraph: what that declares cannot be checked."""
-    if DOMAINS.get(node.domain, node.domain) or any(subgraphs(node)):
+    """A node of the standard, unless it holds a subgraph: what that declares cannot be checked.
+
+    Nor a Split into more parts than it has outputs: inference would list them all.
+    """
+    parts = next((a.i for a in node.attribute if a.name == "num_outputs"), len(node.output))
+    if DOMAINS.get(node.domain, node.domain) or any(subgraphs(node)) or parts != len(node.output):
         return
     large = [a.t for a in node.attribute if a.HasField("t") and not _is_small(a.t)]
     if not large:
