@@ -54,12 +54,12 @@ class ExactEvaluator:
         Raises InputError where the model cannot run on this batch, or would take too long.
         """
         feed = make_feed(self._inputs, batch, self._where)
-        self._meter.done = 0.0
+        self._meter.reset()
         try:
             with np.errstate(all="ignore"):
                 values = self._evaluator.run(self._wanted, feed)
-        except InputError:
-            raise
+        except InputError as error:
+            raise InputError(f"{self._where}: {error}") from None
         except Exception as error:  # the reference evaluator raises whatever Python and numpy raise
             raise InputError(f"{self._where}: onnx's reference evaluator failed: {one_line(error)}") from None
         named = zip(self._wanted, values, strict=True)

@@ -50,7 +50,10 @@ class Layer:
 
 
 def find_layer(draft: Draft, op: Op) -> Layer:
-    """Tell the nodes that the data goes through from those that only prepare a constant."""
+    """Tell the nodes that the data goes through from those that only prepare a constant.
+
+    Raises InputError where there are none.
+    """
     inputs = [draft.replaced.get(name, name) for name in op.inputs]
     data, path = set(inputs), []
     for index in op.nodes:
@@ -58,6 +61,8 @@ def find_layer(draft: Draft, op: Op) -> Layer:
         if node is not None and not data.isdisjoint(node.input):
             path.append(index)
             data.update(name for name in node.output if name)
+    if not path:
+        raise InputError(f"{draft.source.path}: {op.name!r} cannot be found in the graph again")
     return Layer(op, tuple(path), frozenset(data), inputs[0])
 
 

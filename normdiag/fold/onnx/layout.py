@@ -121,10 +121,10 @@ def make_layout(source: Source, patch: Patch) -> tuple[DataFile, ...]:
         kept.update(span(source, each) for each in tensors_of(item) if each.data_location == each.EXTERNAL)
     for each in joined(kept):
         wanted[each.location].append((each.start, each))
-    order = dict.fromkeys(each.location for each in old)
-    return tuple(
-        _arranged(name, wanted[name], [s for s in old if s.location == name]) for name in order if wanted[name]
-    )
+    before: dict[str, list[Span]] = defaultdict(list)
+    for each in old:
+        before[each.location].append(each)
+    return tuple(_arranged(name, wanted[name], there) for name, there in before.items() if wanted[name])
 
 
 def merged(files: Sequence[DataFile]) -> DataFile:
@@ -138,10 +138,10 @@ def merged(files: Sequence[DataFile]) -> DataFile:
     return DataFile(tuple(name for file in files for name in file.locations), tuple(parts))
 
 
-def joined(spans: Iterable[Span]) -> list[Span]:
+def joined(found: Iterable[Span]) -> list[Span]:
     """Spans that overlap, as one."""
     result: list[Span] = []
-    for each in sorted(spans):
+    for each in sorted(found):
         last = result[-1] if result else None
         if last is not None and last.location == each.location and each.start < last.end:
             result[-1] = Span(last.location, last.start, max(last.end, each.end), last.file)

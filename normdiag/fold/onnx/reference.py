@@ -1,4 +1,4 @@
-"""Operators that replace slow or wrong ones of onnx.reference.
+"""Operators that replace slow or wrong ones of onnx.reference, and that say how much they have to do.
 
 For one, its BatchNormalization of operator sets 9 to 13 takes the batch's statistics where a momentum is stated."""
 
@@ -14,8 +14,11 @@ from normdiag.errors import InputError
 from normdiag.fold.onnx.windows import Window, convolve, convolve_transposed, make_window, mean, reduced
 from normdiag.records.model import Array
 
-# Multiply-adds of convolutions that one run may take: some seconds on one core.
-MOST_WORK = 6e9
+# Multiply-adds of one run: some seconds on one core.
+MOST_WORK = 5e9
+# Numbers that layers may write in one run. The reference evaluator keeps all of them until the end, 8 bytes each, and
+# those of the activations and additions between the layers.
+MOST_NUMBERS = 1e8
 
 
 class Meter:
@@ -23,13 +26,20 @@ class Meter:
 
     def __init__(self) -> None:
         """Nothing done."""
-        self.done = 0.0
+        self.reset()
 
-    def add(self, work: float) -> None:
-        """Raises InputError where that is too much."""
-        self.done += work
-        if self.done > MOST_WORK:
+    def reset(self) -> None:
+        """A new run begins."""
+        self._work = self._numbers = 0.0
+
+    def add(self, work: float, numbers: float) -> None:
+        """Multiply-adds, and the size of what they write. Raises InputError where it is too much in all."""
+        self._work += work
+        self._numbers += numbers
+        if self._work > MOST_WORK:
             raise InputError("it would take too long in float64")
+        if self._numbers > MOST_NUMBERS:
+            raise InputError("it would take too much memory in float64")
 
 
 def operators(meter: Meter) -> list[type[Any]]:
@@ -37,12 +47,13 @@ def operators(meter: Meter) -> list[type[Any]]:
 
     def conv(x: Array, w: Array, b: Array | None = None, group: int = 1, **how: Any) -> tuple[Array]:
         window = _window(x, w.shape[2:], how)
-        meter.add(len(x) * math.prod(window.out) * w.size)
+        positions = len(x) * math.prod(window.out)
+        meter.add(positions * w.size, positions * len(w))
         return (_with_bias(convolve(x, w, window, group), b),)
 
     def conv_transpose(x: Array, w: Array, b: Array | None = None, group: int = 1, **how: Any) -> tuple[Array]:
-        meter.add(x.size * w[0].size)
         window, size = _transposed_window(x, w.shape[2:], how)
+        meter.add(x.size * w[0].size, len(x) * group * w.shape[1] * math.prod(size))
         return (_with_bias(convolve_transposed(x, w, window, group, size), b),)
 
     def max_pool(x: Array, **how: Any) -> tuple[Array]:
@@ -58,8 +69,21 @@ def operators(meter: Meter) -> list[type[Any]]:
     ) -> tuple[Array]:
         if how.get("training_mode") or how.get("spatial", 1) == 0:
             raise NotImplementedError("BatchNormalization in training mode or per position")
+        meter.add(0, x.size)
         scale = gamma / np.sqrt(var + epsilon)
         return (_with_bias(_along_channels(scale, x) * (x - _along_channels(mean, x)), beta),)
+
+    def matmul(x: Array, y: Array) -> tuple[Array]:
+        columns = y.shape[-1] if y.ndim > 1 else 1
+        meter.add(x.size * columns, x.size / max(x.shape[-1], 1) * columns)
+        return (x @ y,)
+
+    def gemm(
+        a: Array, b: Array, c: Array | float = 0.0, alpha: float = 1.0, beta: float = 1.0, **how: Any
+    ) -> tuple[Array]:
+        a, b = a.T if how.get("transA") else a, b.T if how.get("transB") else b
+        meter.add(a.size * b.shape[1], len(a) * b.shape[1])
+        return (alpha * (a @ b) + beta * (0.0 if c is None else c),)
 
     functions: dict[str, Callable[..., tuple[Array]]] = {
         "Conv": conv,
@@ -67,6 +91,8 @@ def operators(meter: Meter) -> list[type[Any]]:
         "MaxPool": max_pool,
         "AveragePool": average_pool,
         "BatchNormalization": batch_norm,
+        "MatMul": matmul,
+        "Gemm": gemm,
     }
     return [_operator(name, function) for name, function in functions.items()]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from normdiag.fold.onnx.layout import DataFile, Part, Span, entries, result_items, span
+from normdiag.fold.onnx.layout import DataFile, Span, entries, result_items, span
 from normdiag.fold.onnx.patch import Item, Items, Patch
 from normdiag.fold.onnx.source import Source, tensors_of
 from normdiag.fold.onnx.tensors import NewTensor
@@ -17,14 +18,11 @@ class Places:
 
     def __init__(self, files: Sequence[tuple[str, DataFile]]) -> None:
         """`files` with the name of each, relative to the folder of the model."""
-        self._new: dict[str, tuple[str, Part]] = {}
-        self._old: dict[str, list[tuple[str, Part, Span]]] = defaultdict(list)
-        for name, file in files:
-            for part in file.parts:
-                if isinstance(part.content, NewTensor):
-                    self._new[part.content.name] = (name, part)
-                else:
-                    self._old[part.content.location].append((name, part, part.content))
+        parts = [(name, part) for name, file in files for part in file.parts]
+        self._new = {part.content.name: (name, part) for name, part in parts if isinstance(part.content, NewTensor)}
+        copied = [(part.content, name, part.offset) for name, part in parts if isinstance(part.content, Span)]
+        self._copied = sorted(copied, key=lambda each: each[0])
+        self._keys = [(each.location, each.end) for each, _, _ in self._copied]
 
     def of_new(self, tensor: NewTensor) -> tuple[str, int] | None:
         """None for a tensor that stays inside the model file."""
@@ -32,12 +30,9 @@ class Places:
         return None if found is None else (found[0], found[1].offset)
 
     def of_old(self, old: Span) -> tuple[str, int]:
-        """The span is part of one that was copied as a whole."""
-        return next(
-            (name, part.offset + old.start - copied.start)
-            for name, part, copied in self._old[old.location]
-            if copied.start <= old.start and old.end <= copied.end
-        )
+        """The span is part of one that was copied as a whole; these do not overlap."""
+        whole, name, offset = self._copied[bisect_left(self._keys, (old.location, old.end))]
+        return name, offset + old.start - whole.start
 
 
 def relocated(source: Source, patch: Patch, places: Places) -> Patch:

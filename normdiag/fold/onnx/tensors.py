@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -49,7 +50,7 @@ class NewTensor:
     def raw(self) -> memoryview:
         """The bytes of the values, little-endian as ONNX stores them."""
         array = np.ascontiguousarray(self.read()).reshape(-1)
-        if array.dtype.byteorder == ">" or (array.dtype.byteorder == "=" and not np.little_endian):
+        if sys.byteorder == "big":
             array = array.byteswap()
         return array.view(np.uint8).data
 

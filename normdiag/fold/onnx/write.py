@@ -71,8 +71,10 @@ def _write_file(source: Source, patch: Patch, target: Path) -> None:
 
 def _grouped(files: Sequence[DataFile], target: Path) -> list[DataFile]:
     """Files that can have their old name beside the target, and in one file all that cannot."""
-    free = [file for file in files if _is_free(file.locations[0], target)]
-    taken = [file for file in files if file not in free]
+    free: list[DataFile] = []
+    taken: list[DataFile] = []
+    for file in files:
+        (free if _is_free(file.locations[0], target) else taken).append(file)
     return [*free, merged(taken)] if taken else free
 
 

@@ -164,6 +164,11 @@ def test_limits_on_work_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         evaluator.run(batch)
     with pytest.raises(InputError, match="too long"):
         evaluator.run(Batch((np.ones((2, 3, 6, 6), np.float32),)))
+    monkeypatch.setattr(reference, "MOST_WORK", 1e9)
+    monkeypatch.setattr(reference, "MOST_NUMBERS", 4 * 16 * 2)
+    evaluator.run(batch)
+    with pytest.raises(InputError, match="too much memory"):
+        evaluator.run(Batch((np.ones((2, 3, 6, 6), np.float32),)))
     monkeypatch.setattr(exact, "_MOST_BYTES", 100)
     assert "float64" in str(OnnxFoldable(path).exact())
 
