@@ -13,7 +13,8 @@ SHAPE = "g (float[N,4,5,5] x) => (float[N,4,5,5] y)"
 
 
 def test_nd202_counts_layers_nodes_and_parameters(tmp_path: Path) -> None:
-    body = f"a = Conv(x, kernel) {bn('a', 'b', 'bn1')} c = Relu(b) d = Conv(c, kernel, other) {bn('d', 'e', 'bn2')} y = Relu(e)"
+    first = f"a = Conv(x, kernel) {bn('a', 'b', 'bn1')} c = Relu(b)"
+    body = f"{first} d = Conv(c, kernel, other) {bn('d', 'e', 'bn2')} y = Relu(e)"
     (finding,) = found("ND202", seen(tmp_path, f"{SHAPE} {{ {body} }}", other=weight(4)))
     assert (finding.severity, finding.layer) == ("info", None)
     assert finding.message.startswith("bn1, bn2: 2 of 2 BatchNorm layers")
@@ -73,7 +74,9 @@ def test_nd203_fires_on_a_bias_right_in_front_of_the_norm(tmp_path: Path, body: 
 
 
 def test_nd203_lists_all_layers_in_one_finding(tmp_path: Path) -> None:
-    body = f"[c1] a = Conv(x, kernel, offset) {bn('a', 'd', 'bn1')} [c2] e = Conv(d, kernel, offset) {bn('e', 'y', 'bn2')}"
+    body = (
+        f"[c1] a = Conv(x, kernel, offset) {bn('a', 'd', 'bn1')} [c2] e = Conv(d, kernel, offset) {bn('e', 'y', 'bn2')}"
+    )
     (finding,) = found("ND203", seen(tmp_path, f"{SHAPE} {{ {body} }}"))
     assert finding.message.startswith("c1, c2: 2 layers have a bias")
 
@@ -96,7 +99,9 @@ def test_nd203_is_silent(tmp_path: Path, body: str) -> None:
 
 
 def test_nd203_is_silent_where_the_graph_gives_the_tensor_away(tmp_path: Path) -> None:
-    text = f"g (float[N,4,5,5] x) => (float[N,4,5,5] a, float[N,4,5,5] y) {{ a = Conv(x, kernel, offset) {bn('a', 'y')} }}"
+    text = (
+        f"g (float[N,4,5,5] x) => (float[N,4,5,5] a, float[N,4,5,5] y) {{ a = Conv(x, kernel, offset) {bn('a', 'y')} }}"
+    )
     assert not found("ND203", seen(tmp_path, text))
 
 
