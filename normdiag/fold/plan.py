@@ -54,7 +54,10 @@ def planned(
 
 
 def _draft(graph: OpGraph, sources: list[Source], barred: Mapping[tuple[int, int], str]) -> Draft:
-    """Upstream in graph order, so that a norm finds those before it gone; downstream against it, likewise."""
+    """Upstream in graph order, so that a norm finds those before it gone; downstream against it, likewise.
+
+    Scales alone in graph order again: a norm whose shift stays takes up no more.
+    """
     draft = Draft(start(graph, barred))
     for source in sources:
         if source.whole:
@@ -62,7 +65,7 @@ def _draft(graph: OpGraph, sources: list[Source], barred: Mapping[tuple[int, int
     for source in reversed(sources):
         if draft.open(source):
             try_after(draft, source)
-    for source in reversed(sources):
+    for source in sources:
         if source.index not in draft.steps and source.asked and source.whole:
             try_scale_after(draft, source)
     return draft

@@ -217,3 +217,36 @@ def test_a_layer_that_transposes_its_input_takes_it_up_along_the_other_axis() ->
     net = Net(4, 7)
     y = net.linear(net.norm(net.relu(net.x)), 5, axis=-2, transposed=True, name="fc")
     assert "do not lie along" in planned(net, y).refusals[0].reason
+
+
+def test_a_scale_goes_into_a_norm_that_gives_its_own_on() -> None:
+    """Both shifts stay, each ahead of its padding."""
+    net = Net(4, 7)
+    y = net.pool(net.norm(net.relu(net.x), name="a"), "PaddedPool")
+    plan = planned(net, net.conv(net.norm(y, name="b"), 3, padded=True, name="conv"))
+    assert [(step.norm, step.into, step.shift_stays) for step in plan.steps] == [
+        ("a", ("b",), True),
+        ("b", ("conv",), True),
+    ]
+    assert set(plan.edits) == {4}
+
+
+def test_a_shift_without_a_scale_is_an_add_already() -> None:
+    net = Net(4, 7)
+    y = net.scale_shift(net.relu(net.x), scale=np.ones(4), layer=True)
+    plan = planned(net, net.conv(y, 3, padded=True))
+    assert (plan.steps, len(plan.refusals)) == ((), 1)
+
+
+def test_branches_that_need_no_change_need_not_be_foldable() -> None:
+    net = Net(4, 7)
+    joined = net.concat(net.conv(net.x, 4, padded=True, name="conv"), net.relu(net.x))
+    plan = planned(net, net.scale_shift(joined, scale=[2.0] * 4 + [1.0] * 4, shift=[1.0] * 4 + [0.0] * 4, layer=True))
+    assert only(plan).into == ("conv",)
+    net = Net(4, 7)
+    total = net.add(net.relu(net.x), net.conv(net.x, 4, padded=True, name="conv"))
+    assert only(planned(net, net.scale_shift(total, scale=np.ones(4), layer=True))).into == ("conv",)
+    net = Net(4, 7)
+    y = net.scale_shift(net.relu(net.x), scale=[1.0, 1.0, 2.0, 3.0], shift=[0.0, 0.0, 1.0, 0.0], layer=True)
+    same, changed = net.split(y, 2, 2)
+    assert only(planned(net, net.relu(same), same, net.conv(changed, 3, name="conv"))).into == ("conv",)
