@@ -22,6 +22,7 @@ from tests.fold.onnx.models import (
     node,
     norm_weights,
     operators,
+    same,
     save,
     value,
     weights,
@@ -325,3 +326,48 @@ def test_outputs_that_are_not_numbers_are_left_out(tmp_path: Path) -> None:
     assert not isinstance(exact, str)
     assert list(foldable.evaluator().run(batch)) == list(exact.run(batch)) == ["y"]
     assert list(foldable.evaluator(["s"]).run(batch)) == ["y", "s"]
+
+
+def test_input_and_output_may_be_one_file(tmp_path: Path) -> None:
+    original, path = save(conv_norm(), tmp_path / "original.onnx"), save(conv_norm(), tmp_path / "m.onnx")
+    (tmp_path / "link.onnx").symlink_to(path)
+    assert len(fold_file(path, tmp_path / "link.onnx").steps) == 1
+    assert (tmp_path / "link.onnx").is_symlink() and operators(onnx.load(path)) == ["Conv", "Relu"]
+    same(original, path)
+
+
+def test_a_file_whose_graph_stands_in_two_pieces(tmp_path: Path) -> None:
+    """Protobuf merges them; such a file is written as protobuf writes it."""
+    proto = conv_norm()
+    first, second = onnx.ModelProto(), onnx.ModelProto()
+    first.CopyFrom(proto)
+    second.graph.initializer.extend(proto.graph.initializer)
+    del first.graph.initializer[:]
+    (tmp_path / "m.onnx").write_bytes(first.SerializeToString() + second.SerializeToString())
+    assert len(fold_file(tmp_path / "m.onnx", tmp_path / "out.onnx").steps) == 1
+    same(tmp_path / "m.onnx", tmp_path / "out.onnx")
+    assert operators(onnx.load(tmp_path / "out.onnx")) == ["Conv", "Relu"]
+
+
+@pytest.mark.parametrize("with_beta", [True, False])
+def test_a_decomposed_layer_norm_loses_its_last_nodes(tmp_path: Path, with_beta: bool) -> None:
+    two, eps = (
+        numpy_helper.from_array(np.array(number, np.float32), name) for number, name in ((2, "two"), (1e-5, "eps"))
+    )
+    nodes = [
+        node("ReduceMean", ["x"], ["mean"], axes=[-1]),
+        node("Sub", ["x", "mean"], ["d"]),
+        node("Pow", ["d", "two"], ["dd"]),
+        node("ReduceMean", ["dd"], ["var"], axes=[-1]),
+        node("Add", ["var", "eps"], ["ve"]),
+        node("Sqrt", ["ve"], ["std"]),
+        node("Div", ["d", "std"], ["q"]),
+        node("Mul", ["q", "g"], ["n" if not with_beta else "s"]),
+        *([node("Add", ["s", "b"], ["n"])] if with_beta else []),
+        node("MatMul", ["n", "w"], ["y"], name="mm"),
+    ]
+    tensors = [*scalars, *weights(g=(6,), w=(6, 4), **({"b": (6,)} if with_beta else {}))]
+    proto = model(nodes, tensors, [value("x", ["N", 5, 6])])
+    result = folded(proto, tmp_path, 1, frozenset({"layer"}))
+    assert operators(result)[-2:] == (["MatMul", "Add"] if with_beta else ["Div", "MatMul"])
+    assert "Mul" not in operators(result) and not {"g", "b"} & set(names(result))
