@@ -351,9 +351,8 @@ def test_a_file_whose_graph_stands_in_two_pieces(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("with_beta", [True, False])
 def test_a_decomposed_layer_norm_loses_its_last_nodes(tmp_path: Path, with_beta: bool) -> None:
-    two, eps = (
-        numpy_helper.from_array(np.array(number, np.float32), name) for number, name in ((2, "two"), (1e-5, "eps"))
-    )
+    numbers = {"two": np.float32(2), "eps": np.float32(1e-5)}
+    scalars = [numpy_helper.from_array(np.array(number), name) for name, number in numbers.items()]
     nodes = [
         node("ReduceMean", ["x"], ["mean"], axes=[-1]),
         node("Sub", ["x", "mean"], ["d"]),
