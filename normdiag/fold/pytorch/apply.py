@@ -67,10 +67,7 @@ class _Application:
         for index, edit in plan.edits.items():
             self._edit(index, self._graph.ops[index], edit)
         for index in plan.stripped:
-            core = self._core(self._graph.ops[index])
-            for name in ("weight", "bias"):
-                if has_argument(core, name):
-                    self._editor.set_argument(core, name, None)
+            self._strip(self._graph.ops[index])
         for index, shift in plan.shifts.items():
             self._shift(index, self._graph.ops[index], shift)
         for index in plan.removed:
@@ -110,13 +107,29 @@ class _Application:
             self._append(index, op, core, new.bias)
 
     def _norm(self, index: int, op: Op, norm: Norm, new: NewParameters) -> None:
+        """New gamma and beta; where a norm is written in single operations, a beta that it lacked is one more."""
         core = self._core(op)
         for role, old, value in (("weight", norm.gamma, new.weight), ("bias", norm.beta, new.bias)):
             if value is None:
                 continue
-            source = self._editor.node(old.name) if old is not None else None
-            placeholder = self._parameter(index, op, role, value, source, core)
-            self._editor.set_argument(core, role, placeholder)
+            if old is not None:
+                self._exchange(index, op, role, old, value)
+            elif has_argument(core, role):
+                self._editor.set_argument(core, role, self._parameter(index, op, role, value))
+            else:
+                self._append(index, op, self._editor.node(op.outputs[0]), value)
+
+    def _strip(self, op: Op) -> None:
+        """Neither gamma nor beta any more; where a norm is written in single operations, those that apply them go."""
+        assert isinstance(op.detail, Norm)
+        core = self._core(op)
+        for role, old in (("weight", op.detail.gamma), ("bias", op.detail.beta)):
+            if has_argument(core, role):
+                self._editor.set_argument(core, role, None)
+            elif old is not None:
+                constant = self._editor.node(old.name)
+                applied = next(node for node in self._nodes(op) if constant in node.all_input_nodes)
+                self._bypass(applied, next(node for node in applied.all_input_nodes if node is not constant))
 
     def _scale_shift(self, index: int, op: Op, new: NewParameters) -> None:
         """The whole chain becomes one multiplication and one addition, each where it does something."""
@@ -145,7 +158,10 @@ class _Application:
         self._editor.replace(last, self._editor.add(aten.add.Tensor, (data, constant), like=last))
 
     def _remove(self, op: Op) -> None:
-        last, data = self._editor.node(op.outputs[0]), self._editor.node(op.inputs[0])
+        self._bypass(self._editor.node(op.outputs[0]), self._editor.node(op.inputs[0]))
+
+    def _bypass(self, last: fx.Node, data: fx.Node) -> None:
+        """What read `last` reads `data`, in the dtype of `last`."""
         if last.meta["val"].dtype != data.meta["val"].dtype:
             kind = {"dtype": last.meta["val"].dtype}
             data = self._editor.add(aten._to_copy.default, (data,), kind, like=last)

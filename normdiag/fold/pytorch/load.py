@@ -87,7 +87,7 @@ def _changes(module: nn.Module, given: Collection[str]) -> _Changes:
             continue
         for role in ROLES:
             name = _key(path, role)
-            if kind in ("layer_norm", "rms_norm") and name in own:
+            if absent and isinstance(each, nn.LayerNorm | nn.RMSNorm) and name in own:
                 lost.append((path, role))
             elif name in given and name not in own and parametrization_keys(name, own):
                 plain.append((path, role))

@@ -19,7 +19,7 @@ from onnxscript.version_converter import convert_version
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from normdiag.atomic import sync, sync_folder, temporary
+from normdiag.atomic import replacing, sync
 from normdiag.errors import InputError
 from normdiag.fold.options import ExportOptions
 from normdiag.fold.pytorch.editor import ProgramEditor, argument_of
@@ -84,20 +84,19 @@ def save_onnx(
 
     That file gets a name of its own, so that an older model of the same name never reads the new weights.
     """
-    target = target.resolve()
-    with temporary(target) as path, ExitStack() as cleaning:
-        data = None
-        if sum(each.const_value.nbytes for each in model.graph.initializers.values() if each.const_value) > largest:
-            data = target.with_name(f"{target.name}.{secrets.token_hex(4)}.data")
-            cleaning.callback(data.unlink, missing_ok=True)
-        ir.save(model, path, external_data=data and data.name)
-        note = check(path)
-        for each in filter(None, (data, path)):
-            with each.open("rb") as stream:
-                sync(stream)
-        path.replace(target)
+    target, data = target.resolve(), None
+    with ExitStack() as cleaning:
+        with replacing(target) as stream:
+            path = Path(stream.name)
+            if sum(each.const_value.nbytes for each in model.graph.initializers.values() if each.const_value) > largest:
+                data = target.with_name(f"{target.name}.{secrets.token_hex(4)}.data")
+                cleaning.callback(data.unlink, missing_ok=True)
+            ir.save(model, path, external_data=data and data.name)
+            note = check(path)
+            if data is not None:
+                with data.open("rb") as weights:
+                    sync(weights)
         cleaning.pop_all()
-        sync_folder(target.parent)
     beside = f"its weights are in {data.name}, which must stay beside it" if data else None
     return tuple(filter(None, (beside, note)))
 

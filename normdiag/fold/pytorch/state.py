@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
@@ -16,7 +17,8 @@ from normdiag.fold.pytorch.apply import Applied, Change
 from normdiag.fold.pytorch.export import Exported, different_outputs
 from normdiag.fold.pytorch.load import load_folded, parametrization_keys
 from normdiag.fold.pytorch.running import TorchEvaluator
-from normdiag.records import FoldPlan, OpGraph
+from normdiag.models.pytorch.opgraph import stored_names
+from normdiag.records import FoldPlan, Norm, OpGraph
 
 INSTEAD = "write .pt2 or .onnx instead"
 
@@ -83,10 +85,21 @@ class _State:
             self.tensors = {name: each for name, each in self.tensors.items() if not name.startswith(prefix)}
 
     def strip(self, index: int) -> None:
-        """The norm keeps its place and loses gamma and beta."""
-        for prefix in self._prefixes(self.graph.ops[index].name):
-            for role in ("weight", "bias"):
-                self.tensors.pop(prefix + role, None)
+        """The norm keeps its place and loses gamma and beta: for modules that cannot do without, they are 1 and 0."""
+        op = self.graph.ops[index]
+        assert isinstance(op.detail, Norm)
+        if isinstance(self._submodule(op.name), nn.LayerNorm | nn.RMSNorm):
+            for prefix in self._prefixes(op.name):
+                for role in ("weight", "bias"):
+                    self.tensors.pop(prefix + role, None)
+            return
+        names = stored_names(self.program)
+        for parameter, neutral in ((op.detail.gamma, 1.0), (op.detail.beta, 0.0)):
+            if parameter is not None and names.get(parameter.name) not in self._stored:
+                raise InputError(f"the parameters of {op.name!r} are computed by the model's code; {INSTEAD}")
+            if parameter is not None:
+                name = names[parameter.name]
+                self._put(name, torch.full_like(self.tensors[name], neutral), op.name)
 
     def change(self, change: Change) -> None:
         """A layer's new weight or bias, under the name that its module has for it, or else where it was stored."""

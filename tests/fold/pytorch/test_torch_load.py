@@ -16,7 +16,19 @@ from normdiag.errors import InputError
 from normdiag.fold.pytorch import load_folded
 from normdiag.records import Batch
 from sample_models.net import DigitsCNN, DigitsTransformer
-from tests.fold.pytorch.nets import CASES, IMAGES, ConvBN, Tied, case, data, foldable, folded, folded_case, relative
+from tests.fold.pytorch.nets import (
+    CASES,
+    IMAGES,
+    ROWS,
+    ConvBN,
+    Tied,
+    case,
+    data,
+    foldable,
+    folded,
+    folded_case,
+    relative,
+)
 from tests.observe.pytorch.helpers import bits, settled
 
 EXPRESSED = ("conv", "parametrized", "tied", "frozen", "two inputs", "before", "instance", "transposed", "two norms")
@@ -66,6 +78,26 @@ def test_layer_norms_stay_without_affine() -> None:
     loaded = load_folded(DigitsTransformer("layer"), result.weights).eval()
     assert loaded.norm.weight is None and loaded.norm.bias is None
     assert relative(outputs(loaded, batch), outputs(net, batch)) < CLOSE
+
+
+class RootMeanSquare(nn.Module):
+    """RMSNorm as language models write it, which cannot do without its weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6))
+
+
+def test_norms_written_by_hand_get_a_neutral_gamma() -> None:
+    module = nn.Sequential(RootMeanSquare(), nn.Linear(6, 4)).eval()
+    _, result = folded(module, ROWS, ("layer",))
+    assert set(result.program.state_dict) == {"1.weight", "1.bias"}
+    assert torch.equal(result.weights["0.weight"], torch.ones(6))
+    loaded = load_folded(nn.Sequential(RootMeanSquare(), nn.Linear(6, 4)), result.weights)
+    assert relative(outputs(loaded, ROWS), outputs(module, ROWS)) < CLOSE
 
 
 def test_tied_weights_that_parted() -> None:

@@ -59,6 +59,8 @@ def test_onnx(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
         inputs = resized(batch, size)
         assert relative(run(path, inputs), original.evaluator().run(inputs)) < CLOSE
     assert [each.name for each in tmp_path.iterdir()] == ["out.onnx"]
+    (tmp_path / "usual").touch()
+    assert path.stat().st_mode == (tmp_path / "usual").stat().st_mode
     assert capfd.readouterr() == ("", "")
 
 
