@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ def inspect(
     progress: Progress | None = None,
     rules: Sequence[Rule] = RULES,
     target: Target | None = None,
+    serve_batch: int | None = None,
 ) -> Report:
     """Diagnose every normalization layer of a model on the data given.
 
@@ -47,7 +48,7 @@ def inspect(
     itself says is reported. `attribute` ranks the layers by what each adds to the gap. `threshold` in (0, 1) on
     |f'|/max|f'| is where an activation counts as saturated. `progress(samples, total)` is called after each batch;
     total is None where unknown. `rules` are those that look for findings, `target` the number format that the model is
-    to run in, where some rules look more closely.
+    to run in, where some rules look more closely, `serve_batch` the number of samples that it is served in together.
 
     Ctrl-C ends the run and reports on what was seen so far. Raises InputError for a model or data that cannot be
     used, UsageError for arguments that contradict each other.
@@ -56,18 +57,21 @@ def inspect(
         raise UsageError("give either batches or data, not both")
     if not 0.0 < threshold < 1.0:
         raise UsageError(f"the saturation threshold must lie between 0 and 1, not at {threshold:g}")
+    if serve_batch is not None and serve_batch < 1:
+        raise UsageError(f"the serving batch size must be at least 1, not {serve_batch}")
+    deployed = _Deployment(target, serve_batch)
     loaded = load(Path(model), load_options) if isinstance(model, str | Path) else from_module(model)
     has_data = batches is not None or bool(data)
     if not has_data:
-        return _judged(_static_report(loaded, has_data=False), loaded, rules, target)
+        return _judged(_static_report(loaded, has_data=False), loaded, rules, deployed)
     from normdiag.run import measured_report, open_runner, open_source  # what a static report does without
 
     source = open_source(loaded, batches, data, data_options or DataOptions())
     if loaded.program is None:
-        return _judged(_static_report(loaded, has_data=True), loaded, rules, target)
+        return _judged(_static_report(loaded, has_data=True), loaded, rules, deployed)
     runner = open_runner(loaded, device, threshold)
     report = measured_report(loaded, runner, source, attribute, progress)
-    return _judged(report, loaded, rules, target)
+    return _judged(report, loaded, rules, deployed)
 
 
 def fold(
@@ -106,9 +110,17 @@ def fold(
     return run_fold(model, inputs, load_options or LoadOptions(), options, progress)
 
 
-def _judged(report: Report, model: Model, rules: Sequence[Rule], target: Target | None) -> Report:
+@dataclass(frozen=True)
+class _Deployment:
+    """What the user says of how the model is to run."""
+
+    target: Target | None
+    serve_batch: int | None
+
+
+def _judged(report: Report, model: Model, rules: Sequence[Rule], deployed: _Deployment) -> Report:
     """The report with what the rules find in it and, where one of them asks for it, in the graph of the model."""
-    report = replace(report, target=target)
+    report = replace(report, target=deployed.target, serve_batch=deployed.serve_batch, copies=model.copies)
     if model.graph is None or not model.layers or not any(rule.needs_graph for rule in rules):
         return with_findings(report, rules)
     from normdiag.fold.plan import plan_folds
@@ -118,7 +130,7 @@ def _judged(report: Report, model: Model, rules: Sequence[Rule], target: Target 
         graph = model.graph()
         folds = plan_folds(graph)
         # The only one that reads weights, and about quantization alone: the rest stays quick enough for a commit hook.
-        ranges = range_spreads(graph, folds) if target == "int8" else ()
+        ranges = range_spreads(graph, folds) if deployed.target == "int8" else ()
     except InputError as error:
         note = f"the rules on the graph (ND2xx) could not look: {error}"
         return with_findings(replace(report, notes=(*report.notes, note)), rules)

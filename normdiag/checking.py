@@ -166,6 +166,7 @@ def _examined(path: str, checking: Checking) -> CheckedModel:
         threshold=checking.threshold,
         rules=rules,
         target=config.target,
+        serve_batch=settings.serve_batch,
     )
     kept = tuple(finding for finding in report.findings if config.keeps(finding))
     return CheckedModel(path, replace(report, findings=kept), rules=tuple(rule.id for rule in rules))

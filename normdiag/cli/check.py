@@ -43,6 +43,7 @@ def check(
     crop: opt.Crop = None,
     grayscale: opt.Grayscale = None,
     input_shape: opt.InputShape = None,
+    serve_batch: opt.ServeBatch = None,
     seed: chk.Seed = None,
     arch: opt.Arch = None,
     arch_arg: opt.ArchArg = None,
@@ -77,6 +78,7 @@ def check(
         crop=crop,
         grayscale=grayscale,
         input_shape=input_shape,
+        serve_batch=serve_batch,
     )
     config = _config(select, extend_select, ignore, fail_on, target, settings)
     if show_config:

@@ -58,6 +58,7 @@ def data_settings(
     crop: str | None,
     grayscale: bool | None,
     input_shape: Sequence[str] | None,
+    serve_batch: int | None,
 ) -> DataSettings:
     """The data and how to read it, None where no flag says so. Raises UsageError for sizes that are none."""
     from normdiag.config import DataSettings
@@ -72,6 +73,7 @@ def data_settings(
         crop=_size("--crop", crop),
         grayscale=grayscale,
         input_shapes=tuple(input_shape) if input_shape else None,
+        serve_batch=serve_batch,
     )
 
 

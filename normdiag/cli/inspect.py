@@ -38,6 +38,7 @@ def inspect(
     crop: opt.Crop = None,
     grayscale: opt.Grayscale = None,
     input_shape: opt.InputShape = None,
+    serve_batch: opt.ServeBatch = None,
     seed: opt.Seed = 0,
     arch: opt.Arch = None,
     arch_arg: opt.ArchArg = None,
@@ -84,6 +85,7 @@ def inspect(
             load_options=reading,
             device=device,
             attribute=attribute,
+            serve_batch=serve_batch,
             progress=progress,
             **threshold,
         )

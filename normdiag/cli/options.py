@@ -68,6 +68,15 @@ InputShape = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+ServeBatch = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Samples that are served together: what batch statistics would cost there (ND304).",
+        rich_help_panel=DATA,
+    ),
+]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of random data.", rich_help_panel=DATA)]
 
 Arch = Annotated[

@@ -11,12 +11,12 @@ from typing import Any
 from normdiag.data import DataOptions
 from normdiag.data.options import Size
 from normdiag.data.specs import exists, parse_spec
-from normdiag.errors import InputError
+from normdiag.errors import InputError, UsageError
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Data specifications and the members of DataOptions; None for what is not said."""
+    """Data specifications, the members of DataOptions, and the batch size served; None for what is not said."""
 
     data: tuple[str, ...] | None = None
     preprocess: str | None = None
@@ -27,6 +27,7 @@ class DataSettings:
     crop: Size | None = None
     grayscale: bool | None = None
     input_shapes: tuple[str, ...] | None = None
+    serve_batch: int | None = None
 
     def over(self, other: DataSettings) -> DataSettings:
         """What these settings say and, where they are silent, the others."""
@@ -39,7 +40,9 @@ class DataSettings:
 
     def options(self) -> DataOptions:
         """How to read the data, with the defaults for what is not said. Raises UsageError for what cannot be."""
-        said = {name: value for name, value in self.said().items() if name != "data"}
+        if self.serve_batch is not None and self.serve_batch < 1:
+            raise UsageError(f"--serve-batch must be at least 1, not {self.serve_batch}")
+        said = {name: value for name, value in self.said().items() if name not in ("data", "serve_batch")}
         return DataOptions(**said)
 
 

@@ -80,6 +80,7 @@ def _data(table: Mapping[str, Any], where: str, folder: Path) -> DataSettings:
         "crop": _size,
         "grayscale": _flag,
         "input-shape": _one_or_more,
+        "serve-batch": _integer,
     }
     _only(table, tuple(readers), where)
     said = {key: readers[key](value, f"{where}.{key}") for key, value in table.items()}

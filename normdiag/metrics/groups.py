@@ -11,7 +11,7 @@ from normdiag.records.evidence import BINS_PER_OCTAVE, LOWEST_OCTAVE, Counts
 HALF_SQUARE_LIMIT = 255.9
 
 
-def measure_groups(sums: GroupSums) -> GroupMetrics:
+def measure_groups(sums: GroupSums, eps: float | None = None) -> GroupMetrics:
     """Smallest and median variance of a group, largest |x|, RMS per channel (C,) and its outlier."""
     rms = np.sqrt(sums.channel_squares / max(sums.channel_count, 1))
     outlier = int(np.argmax(rms))
@@ -26,7 +26,14 @@ def measure_groups(sums: GroupSums) -> GroupMetrics:
         outlier_ratio=float(rms[outlier]) / median if median > 0 else float("inf" if rms[outlier] > 0 else "nan"),
         half_overflow=sums.abs_max > HALF_SQUARE_LIMIT,
         single_element=sums.group_size == 1,
+        below_eps=share_below(sums.variance_counts, eps) if eps is not None and eps > 0 else None,
     )
+
+
+def share_below(counts: Counts, limit: float) -> float:
+    """The share of groups whose variance lies in a bin below that of `limit` > 0: right to one bin, 4.4 %."""
+    edge = int(np.floor((np.log2(limit) - LOWEST_OCTAVE) * BINS_PER_OCTAVE))
+    return float(counts[: max(edge, 1)].sum() / max(counts.sum(), 1))
 
 
 def median_variance(counts: Counts) -> float:

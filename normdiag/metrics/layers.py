@@ -24,7 +24,7 @@ def _measure(layer: NormLayer, seen: LayerEvidence, batch_size: int) -> LayerMet
         drift=drift,
         own=own,
         noise=batch_noise(basis, batch_size) if basis is not None and basis.samples > 1 else None,
-        groups=measure_groups(seen.groups) if seen.groups is not None else None,
+        groups=measure_groups(seen.groups, layer.eps) if seen.groups is not None else None,
     )
 
 

@@ -17,6 +17,7 @@ from normdiag.records import Model, ModelInfo, OpGraph
 if TYPE_CHECKING:
     from torch import nn
 
+    from normdiag.models.onnx import OnnxProgram
     from normdiag.models.static import StaticFile
 
 STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
@@ -80,14 +81,14 @@ def _load_onnx(path: Path, options: LoadOptions) -> Model:
     layers = tuple(site.layer for site in program.sites)
     statistics = sum(2 * layer.running_var.size for layer in layers if layer.running_var is not None)
     info = _file_info(path, "onnx", "onnx", program.parameters - statistics, program.notes)
-    return Model(info, layers, program.inputs, program, graph=partial(_graph, program.proto, path))
+    return Model(info, layers, program.inputs, program, graph=partial(_graph, program, path))
 
 
-def _graph(model: Any, path: Path) -> OpGraph:
+def _graph(program: OnnxProgram, path: Path) -> OpGraph:
     from normdiag.models.onnx import op_graph
     from normdiag.models.onnx.external import TensorReader
 
-    return op_graph(model, TensorReader(path))
+    return op_graph(program.proto, TensorReader(path), program.sites)
 
 
 def refuse_for_onnx(options: LoadOptions, path: Path) -> None:
@@ -112,12 +113,12 @@ def _load_static(path: Path, fmt: Format, options: LoadOptions) -> Model:
         raise InputError(f"{path}: holds no tensors, so there is no layer to look at")
     info = _file_info(path, fmt, "weights", count_parameters(static.tensors), static.notes)
     if options.arch is None:
-        return Model(info, norm_layers(static), why_not_run=_why_not_run(static, fmt))
+        return Model(info, norm_layers(static), why_not_run=_why_not_run(static, fmt), copies=static.copies)
     from normdiag.models.pytorch import build_arch, load_weights
 
     module = build_arch(options.arch, options.arch_args)
     load_weights(module, static)
-    return _model_of(module, replace(info, backend="pytorch"))
+    return replace(_model_of(module, replace(info, backend="pytorch")), copies=static.copies)
 
 
 def count_parameters(tensors: Mapping[str, Any]) -> int:

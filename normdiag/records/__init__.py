@@ -22,7 +22,7 @@ from normdiag.records.fold import (
     Refusal,
     Verification,
 )
-from normdiag.records.model import Model, ModelInfo, NormKind, NormLayer
+from normdiag.records.model import CopyComparison, Model, ModelInfo, NormKind, NormLayer
 from normdiag.records.opgraph import (
     Add,
     Concat,
@@ -37,6 +37,7 @@ from normdiag.records.opgraph import (
     OpKind,
     Parameter,
     Pass,
+    Pointwise,
     Reshape,
     ScaleShift,
     Size,
@@ -75,6 +76,7 @@ __all__ = [
     "Constant",
     "Conv",
     "Copied",
+    "CopyComparison",
     "DataInfo",
     "Detail",
     "Drift",
@@ -108,6 +110,7 @@ __all__ = [
     "Parameter",
     "Pass",
     "PointError",
+    "Pointwise",
     "RangeSpread",
     "Refusal",
     "Report",

@@ -75,6 +75,22 @@ class ModelInfo:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class CopyComparison:
+    """Another copy of the model in the same file, beside the one that was taken: a moving average, a replica.
+
+    `name` and `taken` say where the two are. `weights` and `affine` are relative RMS differences of the weights of
+    linear layers and of the parameters of the normalization layers; `statistics` is the RMS drift of the one's running
+    statistics against the other's, in standard deviations. 0 means equal to the last bit.
+    """
+
+    name: str
+    taken: str
+    weights: float
+    affine: float
+    statistics: float
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """A loaded model.
@@ -90,3 +106,4 @@ class Model:
     program: Any = None
     why_not_run: str | None = None
     graph: Callable[[], OpGraph] | None = None
+    copies: tuple[CopyComparison, ...] = ()

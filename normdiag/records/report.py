@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.records.model import ModelInfo, NormLayer
+from normdiag.records.model import CopyComparison, ModelInfo, NormLayer
 
 if TYPE_CHECKING:
     from normdiag.records.fold import FoldPlan
@@ -67,7 +67,7 @@ class GroupMetrics:
 
     `channel_rms` (C,) is the RMS of x per channel or feature. `outlier_ratio` is its maximum over its median.
     `half_overflow`: abs_max above 255.9, whose square does not fit float16. `single_element`: groups of one element,
-    so that the output is the bias alone.
+    so that the output is the bias alone. `below_eps`: share of the groups with a variance below the layer's eps.
     """
 
     group_size: int
@@ -79,6 +79,7 @@ class GroupMetrics:
     outlier_ratio: float
     half_overflow: bool
     single_element: bool
+    below_eps: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +203,8 @@ class Report:
     """Everything that `inspect` found. `notes` say what could not be measured and why.
 
     `ranges` are the weight ranges that folding would leave, where that was planned. `target` is the number format that
-    the model is declared to run in, where the user says so. `graph` is the computation, and `folds` what could be
+    the model is declared to run in, `serve_batch` the number of samples that it is served in together, where the user
+    says so. `copies` are other copies of the model in its file. `graph` is the computation, and `folds` what could be
     folded in it: both for the rules alone, and gone when these have looked, since a graph holds all of the weights.
     """
 
@@ -217,5 +219,7 @@ class Report:
     interrupted: bool = False
     ranges: tuple[RangeSpread, ...] = ()
     target: Target | None = None
+    serve_batch: int | None = None
+    copies: tuple[CopyComparison, ...] = ()
     graph: OpGraph | None = None
     folds: FoldPlan | None = None

@@ -10,6 +10,12 @@ from normdiag.rules.nd101_non_finite import non_finite
 from normdiag.rules.nd102_variance_not_positive import variance_not_positive
 from normdiag.rules.nd103_variance_below_eps import variance_below_eps
 from normdiag.rules.nd104_never_updated import never_updated
+from normdiag.rules.nd105_not_warmed_up import not_warmed_up
+from normdiag.rules.nd106_gamma_near_zero import gamma_near_zero
+from normdiag.rules.nd107_foreign_convention import foreign_convention
+from normdiag.rules.nd108_half_precision import half_precision
+from normdiag.rules.nd109_gamma_outliers import gamma_outliers
+from normdiag.rules.nd110_copies_disagree import copies_disagree
 from normdiag.rules.nd201_batch_dependent import batch_dependent
 from normdiag.rules.nd202_foldable_norm import foldable_norm
 from normdiag.rules.nd203_redundant_bias import redundant_bias
@@ -20,8 +26,14 @@ from normdiag.rules.nd207_sync_batch_norm import sync_batch_norm
 from normdiag.rules.nd208_int8_range_spread import int8_range_spread
 from normdiag.rules.nd301_drift import drift
 from normdiag.rules.nd302_gap import gap
+from normdiag.rules.nd303_input_preparation import input_preparation
+from normdiag.rules.nd304_serving_noise import serving_noise
+from normdiag.rules.nd305_observed_variance import observed_variance
+from normdiag.rules.nd306_half_overflow import half_overflow
+from normdiag.rules.nd307_outlier_channels import outlier_channels
 from normdiag.rules.nd401_saturated import saturated
 from normdiag.rules.nd402_dead_units import dead_units
+from normdiag.rules.nd403_vanishing_gradient import vanishing_gradient
 from normdiag.rules.rule import Rule
 
 RULES: tuple[Rule, ...] = (
@@ -29,6 +41,12 @@ RULES: tuple[Rule, ...] = (
     variance_not_positive,
     variance_below_eps,
     never_updated,
+    not_warmed_up,
+    gamma_near_zero,
+    foreign_convention,
+    half_precision,
+    gamma_outliers,
+    copies_disagree,
     batch_dependent,
     foldable_norm,
     redundant_bias,
@@ -39,8 +57,14 @@ RULES: tuple[Rule, ...] = (
     int8_range_spread,
     drift,
     gap,
+    input_preparation,
+    serving_noise,
+    observed_variance,
+    half_overflow,
+    outlier_channels,
     saturated,
     dead_units,
+    vanishing_gradient,
 )
 ORDER = ("error", "warning", "info")
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from normdiag.records import Report
+from normdiag.records import NormLayer, Report
+from normdiag.rules.batch import uses_batch
 from normdiag.rules.rule import Draft, rule
 
 # PyTorch's and ONNX's default; used where the file does not say, and then said so.
@@ -26,28 +27,41 @@ def variance_below_eps(report: Report, limits: Mapping[str, float]) -> Iterator[
     How to fix it: prune the dead channels, or find out why the layer in front of them stopped (too much weight decay,
     dead ReLUs, an L1 penalty). Where eps was set by another framework's convention (1e-3), check that it is meant.
 
-    Where the file does not hold eps (a bare state dict), 1e-5 is taken, and the confidence is low.
+    Where the file does not hold eps (a bare state dict), 1e-5 is taken, and the confidence is low. One finding, the
+    first with dead channels, also has the sum over all layers. Silent for layers that do not use their statistics
+    (ND201).
 
     Source: Ioffe and Szegedy 2015, algorithm 1, step 3.
     """
-    for metrics in report.layers:
-        layer = metrics.layer
-        if layer.running_var is None:
-            continue
-        eps = layer.eps if layer.eps is not None else DEFAULT_EPS
-        var = np.asarray(layer.running_var, np.float64)
-        positive = var > 0
-        below = int((positive & (var < eps)).sum())
-        dead = int((positive & (var < limits["dead_ratio"] * eps)).sum())
-        if not below:
-            continue
+    used = [each.layer for each in report.layers if not uses_batch(each.layer, report.model)]
+    counted = [(layer, *_below(layer, limits["dead_ratio"])) for layer in used]
+    found = [(layer, below, dead) for layer, below, dead in counted if below]
+    speaker = next((layer for layer, _, dead in found if dead), found[0][0] if found else None)
+    for layer, below, dead in found:
+        eps, var = _eps(layer), np.asarray(layer.running_var, np.float64)
         assumed = "" if layer.eps is not None else " (eps is not in the file)"
+        total = f"; {sum(each[1] for each in found)} channels of {len(found)} layers in all"
         yield Draft(
             layer=layer.name,
             message=f"{layer.name}: {below} of {var.size} channels with a running variance below {eps:g}{assumed}"
-            + (f", {dead} so far below that they pass on their bias alone" if dead else ""),
+            + (f", {dead} so far below that they pass on their bias alone" if dead else "")
+            + (total if layer is speaker and len(found) > 1 else ""),
             remedy="Prune these channels, or find out why the layer in front of them went silent.",
             evidence={"below_eps": below, "dead": dead, "channels": var.size, "eps": eps, "min": float(var.min())},
             severity="error" if dead == var.size else "warning" if dead else "info",
             confidence="high" if layer.eps is not None else "low",
         )
+
+
+def _eps(layer: NormLayer) -> float:
+    return layer.eps if layer.eps is not None else DEFAULT_EPS
+
+
+def _below(layer: NormLayer, dead_ratio: float) -> tuple[int, int]:
+    """How many channels have a positive variance below eps, and how many of these far below."""
+    if layer.running_var is None:
+        return 0, 0
+    var = np.asarray(layer.running_var, np.float64)
+    positive = var > 0
+    below, dead = positive & (var < _eps(layer)), positive & (var < dead_ratio * _eps(layer))
+    return int(below.sum()), int(dead.sum())

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from normdiag.records import LayerMetrics, NormLayer, Report
+from normdiag.records import NormLayer, Report
 from normdiag.rules.batch import uses_batch
 from normdiag.rules.rule import Draft, rule
+from normdiag.rules.stored import contradicted
 
 
 @rule("ND104", "never-updated", "error", drift=0.5)
@@ -33,7 +34,7 @@ def never_updated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
     with_statistics = [each for each in used if each.layer.has_statistics]
     untrained = len(untouched) == len(with_statistics) and all(_fresh(each.layer) for each in untouched)
     for metrics in untouched:
-        drifted = _drifted(metrics, limits["drift"])
+        drifted = contradicted(metrics, limits["drift"])
         if drifted is False:
             continue
         yield Draft(
@@ -62,13 +63,3 @@ def _fresh(layer: NormLayer) -> bool:
 
 def _is(values: object, constant: float) -> bool:
     return bool(np.all(np.asarray(values, np.float64) == constant))
-
-
-def _drifted(metrics: LayerMetrics, limit: float) -> bool | None:
-    """Whether the data says that the statistics are wrong (True) or right (False); None where it does not say."""
-    drift = metrics.own or metrics.drift
-    if drift is None or not np.isfinite(drift.rms):
-        return None
-    if drift.lower > limit:
-        return True
-    return False if drift.corrected + 2.0 * drift.se < limit else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from normdiag.errors import InputError
 from normdiag.models.sniff import Format, sniff
-from normdiag.models.static.choose import choose, tree_of
+from normdiag.models.static.choose import Candidate, choose, find_candidates, tree_of
+from normdiag.models.static.copies import NamedCopy, compare_copies, inner_copies
 from normdiag.models.static.export import export_tree
 from normdiag.models.static.inert import MalformedError, TensorRef, shown
 from normdiag.models.static.modules import ModuleTree
@@ -25,6 +27,7 @@ from normdiag.models.static.staticfile import ModuleFacts, StaticFile
 from normdiag.models.static.tensors import read_tensor
 from normdiag.models.static.torchfile import legacy_object, pickle_object, zip_object
 from normdiag.models.static.zipped import open_archive
+from normdiag.records import CopyComparison
 
 Array = NDArray[Any]
 Facts = Mapping[str, ModuleFacts]
@@ -33,6 +36,8 @@ Facts = Mapping[str, ModuleFacts]
 # many elements, plus a number for each byte of the file.
 _SPARE_ELEMENTS = 1 << 27
 _ELEMENTS_PER_BYTE = 16
+# A file could list models without end; copies of the one taken are looked for among the first of them.
+_MAX_OTHERS = 32
 
 
 def read_static(path: Path, fmt: Format, key: str | None = None) -> StaticFile:
@@ -43,19 +48,29 @@ def read_static(path: Path, fmt: Format, key: str | None = None) -> StaticFile:
     """
     source = open_source(path)
     try:
-        tree, notes, whole = _model(source, fmt, key)
-        return _static_file(source, tree, notes, whole)
+        return _model(source, fmt, key)
     except MalformedError as error:
         raise InputError(f"{path}: {error}") from None
 
 
-def _model(source: Source, fmt: Format, key: str | None) -> tuple[ModuleTree, tuple[str, ...], bool]:
+def _model(source: Source, fmt: Format, key: str | None) -> StaticFile:
     if fmt in _PROGRAMS:
         if key is not None:
             raise InputError(f"{source.name}: --key chooses among the models of a checkpoint; a {fmt} file holds one")
-        return _PROGRAMS[fmt](source), (), True
-    candidate, notes = choose(_object(source, fmt), key, source.name)
-    return tree_of(candidate), notes, candidate.is_module
+        return _static_file(source, _PROGRAMS[fmt](source), (), whole=True)
+    found = _object(source, fmt)
+    candidate, notes = choose(found, key, source.name)
+    tree = tree_of(candidate)
+    static = _static_file(source, tree, notes, candidate.is_module)
+    return replace(static, copies=_copies(found, candidate, tree))
+
+
+def _copies(found: Any, candidate: Candidate, tree: ModuleTree) -> tuple[CopyComparison, ...]:
+    """How the other copies of the model that was taken compare with it."""
+    others = (each for each in find_candidates(found) if each.path != candidate.path)
+    beside = [NamedCopy(each.path, tree_of(each).tensors) for each in islice(others, _MAX_OTHERS)]
+    outer = compare_copies(NamedCopy(candidate.path, tree.tensors), beside)
+    return (*outer, *(each for one, two in inner_copies(tree.tensors) for each in compare_copies(one, [two])))
 
 
 def _object(source: Source, fmt: Format) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from normdiag.records import NormKind
+from normdiag.records import CopyComparison, NormKind
 
 Array = NDArray[Any]
 
@@ -64,9 +64,11 @@ class StaticFile:
     `tensors` are read-only arrays by name, in file order, views of the file where possible (so perhaps unaligned);
     `modules` the facts by module path, empty where the file holds weights alone; `notes` say what was taken, left out
     and renamed. `whole_module` marks a pickled object, TorchScript or torch.export program that only --trust can run.
+    `copies` are other copies of the model in the file.
     """
 
     tensors: Mapping[str, Array]
     modules: Mapping[str, ModuleFacts] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     whole_module: bool = False
+    copies: tuple[CopyComparison, ...] = ()

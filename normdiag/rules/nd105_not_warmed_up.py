@@ -1,0 +1,68 @@
+"""ND105: running statistics that still hold much of their initial values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+
+import numpy as np
+
+from normdiag.records import LayerMetrics, NormLayer, Report
+from normdiag.rules.batch import uses_batch
+from normdiag.rules.rule import Draft, rule
+from normdiag.rules.stored import contradicted
+from normdiag.wording import abridged
+
+
+@rule("ND105", "not-warmed-up", "warning", share=0.99, drift=0.5)
+def not_warmed_up(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+    """Too few batches went into the running statistics: part of the initial mean 0 and variance 1 is still in them.
+
+    What it means: after t updates with momentum m, a share of (1 - m)^t of a running statistic is the value it began
+    with. At the default momentum of 0.1 it takes 44 batches until that is under 1 % (limit `share`), at 0.01 459.
+
+    Why it matters: eval mode normalizes with a mixture of the data's statistics and of 0 and 1, while training used
+    the data's alone. It happens after short fine-tuning of a net with new norm layers, after update_bn or a
+    recalibration over a handful of batches, and with a small momentum.
+
+    What keeps it silent: a momentum or a number of batches that the file does not hold (weights alone do not say the
+    momentum), a cumulative average (momentum=None), no batches tracked at all (converted weights), a variance below
+    what the initial 1 would have left (the statistics came from elsewhere and the counter began anew), data whose
+    drift ends below the limit `drift`, and a layer that does not use its statistics (ND201).
+
+    How to fix it: run more training batches through the model in train mode, or recalibrate with a cumulative average
+    (momentum=None), which keeps nothing of the initial values.
+
+    Source: torch.nn.BatchNorm2d, update of the running estimates.
+    """
+    cold = [each for each in report.layers if _is_cold(each, report, limits)]
+    for (momentum, tracked), group in groupby(sorted(cold, key=_pace), _pace):
+        names = [each.layer.name for each in group]
+        left = (1.0 - momentum) ** tracked
+        yield Draft(
+            layer=names[0],
+            message=f"{abridged(names)}: after {tracked} batches with momentum {momentum:g}, {100 * left:.2g} % of "
+            "the running statistics is still their initial 0 and 1",
+            remedy="Recalibrate on training data with a cumulative average (momentum=None), or train on.",
+            evidence={"layers": len(names), "momentum": momentum, "batches": tracked, "initial_share": left},
+            confidence="medium",
+        )
+
+
+def _pace(metrics: LayerMetrics) -> tuple[float, int]:
+    return metrics.layer.momentum or 0.0, metrics.layer.num_batches_tracked or 0
+
+
+def _is_cold(metrics: LayerMetrics, report: Report, limits: Mapping[str, float]) -> bool:
+    momentum, tracked = _pace(metrics)
+    if not (0.0 < momentum < 1.0 and tracked > 0 and metrics.layer.has_statistics):
+        return False
+    left = (1.0 - momentum) ** tracked
+    if 1.0 - left >= limits["share"] or uses_batch(metrics.layer, report.model):
+        return False
+    return _began_at_one(metrics.layer, left) and contradicted(metrics, limits["drift"]) is not False
+
+
+def _began_at_one(layer: NormLayer, left: float) -> bool:
+    """Whether every variance is at least what is left of an initial 1; the margin is for rounding."""
+    return bool(np.all(np.asarray(layer.running_var, np.float64) >= 0.99 * left))

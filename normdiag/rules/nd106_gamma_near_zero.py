@@ -1,0 +1,66 @@
+"""ND106: channels whose gamma is next to nothing beside the others of their layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from normdiag.records import NormLayer, Report
+from normdiag.rules.rule import Draft, rule
+from normdiag.wording import abridged
+
+KINDS = frozenset({"batch_norm", "instance_norm", "group_norm"})
+# The gamma that a layer's others are held against. The median would itself be near zero where half are pruned, the
+# largest may be an outlier.
+USUAL = 0.9
+
+
+@rule("ND106", "gamma-near-zero", "info", ratio=1e-3, half=0.5)
+def gamma_near_zero(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+    """Channels have a gamma near zero: whatever their input, they pass on their bias.
+
+    What it means: |gamma| is below a thousandth (limit `ratio`) of what is usual in the layer, its 90th percentile.
+    The layer's output in these channels is beta give or take a thousandth of what the others carry.
+
+    Why it matters: the channel and the weights that make it cost their full share and do nothing. Weight decay or an
+    L1 penalty on gamma makes such channels, on purpose or not; on purpose, they are waiting to be cut out. A layer
+    with at least half of its channels so (limit `half`) is a warning, fewer are information: published nets have a
+    few in every other layer.
+
+    What keeps it silent: a layer whose gamma is zero throughout, as the last one of a residual branch begins its life;
+    LayerNorm and RMSNorm, whose features are no channels to be cut, and whose gamma some implementations store less 1.
+
+    How to fix it: cut the channels out of this layer and of the weights before and behind it (with beta added to the
+    next bias), or lower the weight decay on gamma.
+
+    Source: Liu et al. 2017, Learning Efficient Convolutional Networks through Network Slimming, section 3.
+    """
+    counts = {each.layer: _near_zero(each.layer, limits["ratio"]) for each in report.layers}
+    found = {layer: count for layer, count in counts.items() if count}
+    if not found:
+        return
+    worst = max(found, key=lambda layer: _share(layer, found[layer]))
+    ranked = sorted(found, key=lambda layer: -_share(layer, found[layer]))
+    listed = [f"{layer.name} ({found[layer]} of {layer.channels})" for layer in ranked]
+    yield Draft(
+        layer=worst.name,
+        message=f"{abridged(listed)}: gamma is near zero, so these channels pass on their bias alone"
+        + (f"; {sum(found.values())} channels of {len(found)} layers in all" if len(found) > 1 else ""),
+        remedy="Cut these channels out, or lower the weight decay on gamma.",
+        evidence={"channels": sum(found.values()), "layers": len(found), "worst_share": _share(worst, found[worst])},
+        severity="warning" if _share(worst, found[worst]) >= limits["half"] else "info",
+    )
+
+
+def _near_zero(layer: NormLayer, ratio: float) -> int:
+    if layer.gamma is None or layer.gamma.size == 0 or layer.kind not in KINDS:
+        return 0
+    size = np.abs(np.asarray(layer.gamma, np.float64))
+    if not np.all(np.isfinite(size)):  # ND101's
+        return 0
+    return int(np.count_nonzero(size < ratio * np.quantile(size, USUAL, method="higher")))
+
+
+def _share(layer: NormLayer, count: int) -> float:
+    return count / layer.gamma.size if layer.gamma is not None else 0.0

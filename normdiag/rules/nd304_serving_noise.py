@@ -1,0 +1,67 @@
+"""ND304: noise that batch statistics add at the batch size of deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from normdiag.metrics import batch_noise
+from normdiag.records import LayerMetrics, Report
+from normdiag.rules.batch import uses_batch
+from normdiag.rules.rule import Draft, is_measured, rule
+
+
+@rule("ND304", "serving-noise", "warning", noise=0.2, severe=0.5)
+def serving_noise(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+    """In batches of the size served, a layer that normalizes with its batch gives outputs that depend on chance.
+
+    What it means: the statistics of b samples scatter about those of all data, with a variance of Var(m) / b for the
+    mean. That moves the layer's output, at random, by the number given, in standard deviations. It is worked out from
+    the data's sums for the size given with `--serve-batch`, or else for the one that the data ran in.
+
+    When it fires: for layers that use the statistics of their batch in deployment (ND201). For others only where
+    `--serve-batch` is given, as information: what it would be if the model were served in train mode.
+
+    Why these limits: served with batch statistics, the digits CNN loses 1 point of accuracy at a noise of 0.24, 3 at
+    0.33 and 11 at 0.47, a perceptron 1 at 0.2 and 15 at 0.58, ResNet20 on CIFAR-10 7 at 0.18 and 11 at 0.26. So 0.2
+    (limit `noise`, of the noisiest layer) is a warning and 0.5 (limit `severe`) an error.
+
+    How to fix it: serve with running statistics (eval mode), or in larger batches. The noise falls with the square
+    root of the batch size.
+
+    Silent on random data. Not seen: that the samples of one request resemble each other, which makes it worse.
+
+    Source: Ioffe 2017, Batch Renormalization, section 3; Singh and Shrivastava 2019 (EvalNorm).
+    """
+    if not is_measured(report) or report.data is None:
+        return
+    size = report.serve_batch or report.data.batch_size
+    used = [each for each in report.layers if uses_batch(each.layer, report.model)]
+    rows = used or (report.layers if report.serve_batch else ())
+    noises = {each: noise for each in rows if (noise := _noise(each, size)) is not None}
+    if not noises:
+        return
+    worst = max(noises, key=lambda each: noises[each])
+    if noises[worst] > limits["noise"]:
+        yield _draft(worst, noises[worst], size, bool(used), sum(n > limits["noise"] for n in noises.values()), limits)
+
+
+def _noise(metrics: LayerMetrics, size: int) -> float | None:
+    seen = metrics.own or metrics.drift
+    return batch_noise(seen, size) if seen is not None and seen.samples > 1 else None
+
+
+def _draft(
+    metrics: LayerMetrics, noise: float, size: int, used: bool, layers: int, limits: Mapping[str, float]
+) -> Draft:
+    name = metrics.layer.name
+    does = "its batch's statistics add" if used else "batch statistics, if it used them, would add"
+    others = f"; {layers - 1} more layers are above {limits['noise']:g}" if layers > 1 else ""
+    return Draft(
+        layer=name,
+        message=f"{name}: in batches of {size}, {does} noise of {noise:.2g} standard deviations{others}",
+        remedy="Serve with running statistics (eval mode), or in larger batches."
+        if used
+        else "Keep serving it in eval mode; in train mode it would need larger batches.",
+        evidence={"noise": noise, "batch_size": size, "layers": layers},
+        severity="info" if not used else "error" if noise > limits["severe"] else "warning",
+    )
