@@ -77,11 +77,13 @@ class Constants:
     def _computed(self, node: Node, limit: int, depth: int, known: dict[str, Array | None]) -> Array | None:
         if node.op == "Constant" and not node.domain:
             return self._literal(node, limit)
+        if node.op == "Shape" and not node.domain:
+            return self._shape(node, limit, depth, known)
         fold = FOLDS.get(node.op) if not node.domain else None
         spent = sum(value.size for value in known.values() if value is not None)
         if fold is None or spent > MAX_FOLDED or len(known) > MAX_STEPS:
             return None
-        values = [self._value(name, max(limit, 64), depth, known) for name in _operands(node)]
+        values = [self._value(name, max(limit, 64), depth, known) for name in operands_of(node)]
         if not values or any(value is None for value in values):
             return None
         try:
@@ -89,6 +91,16 @@ class Constants:
         except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError):
             return None
         return result if result is not None and result.size <= limit else None
+
+    def _shape(self, node: Node, limit: int, depth: int, known: dict[str, Array | None]) -> Array | None:
+        """Of an initializer without reading it: torch.onnx.export makes up missing biases from the weight's shape."""
+        tensor = self.initializers.get(node.input(0))
+        value = None if tensor is not None else self._value(node.input(0), limit, depth, known)
+        if tensor is None and value is None:
+            return None
+        sizes = tuple(tensor.dims) if tensor is not None else value.shape if value is not None else ()
+        end = node.attribute("end")
+        return np.array(sizes[node.integer("start", 0) : None if end is None else int(end.i)], np.int64)
 
     def _literal(self, node: Node, limit: int) -> Array | None:
         attribute = next(iter(node.proto.attribute), None)
@@ -112,7 +124,7 @@ def make_constants(graph: Graph, reader: TensorReader, parent: Constants | None 
     outer = Constants(graph, reader, initializers, inputs, frozenset(initializers), parent)
     fixed = set(initializers)
     for node in graph.nodes:
-        operands = _operands(node)
+        operands = operands_of(node)
         if node.op == "Constant" or (
             operands and all(i in fixed or outer.is_constant(i) for i in operands) and not any(subgraphs(node.proto))
         ):
@@ -124,8 +136,8 @@ def _numeric(value: Array) -> bool:
     return value.dtype.kind in "fiuV" or value.dtype.name in ("bfloat16",)
 
 
-def _operands(node: Node) -> list[str]:
-    """The inputs that the value depends on."""
+def operands_of(node: Node) -> list[str]:
+    """The inputs whose values the value depends on."""
     return [name for name in (node.inputs[:1] if node.op == "CastLike" else node.inputs) if name]
 
 

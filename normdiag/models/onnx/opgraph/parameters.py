@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from normdiag.errors import InputError
-from normdiag.models.onnx.constants import FOLDS, MAX_FOLDED, Constants
+from normdiag.models.onnx.constants import FOLDS, MAX_FOLDED, Constants, operands_of
 from normdiag.models.onnx.graph import Node
 from normdiag.models.onnx.opgraph.attributes import Unclear
 from normdiag.models.onnx.opgraph.sizes import Book
@@ -30,6 +30,8 @@ COMPUTED = "is computed by the graph"
 GRAPH_INPUT = "is a graph input"
 # These only rearrange or widen what is stored, so that a tensor of any size may go through them when it is read.
 VIEWS = frozenset({"Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Cast"})
+# The size of a weight is no copy of it: whoever asks for it does not share the weight.
+READS_NO_VALUES = frozenset({"Shape", "Size"})
 _MAX_STEPS = 64
 _MAX_SOURCES = 64
 
@@ -150,7 +152,8 @@ def _sources(constants: Constants) -> tuple[Mapping[str, frozenset[str]], frozen
         outputs = [name for name in node.outputs if constants.is_constant(name)]
         if not outputs:
             continue
-        above = frozenset[str]().union(*(sources.get(name, frozenset()) for name in node.inputs))
+        read = () if node.op in READS_NO_VALUES else operands_of(node)
+        above = frozenset[str]().union(*(sources.get(name, frozenset()) for name in read))
         if len(above) > _MAX_SOURCES:
             crowded |= above
             above = frozenset()

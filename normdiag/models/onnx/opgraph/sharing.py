@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from itertools import islice
 from typing import Any
 
+from normdiag.models.onnx.opgraph.parameters import READS_NO_VALUES
 from normdiag.models.onnx.opgraph.scope import Scope, captured
 from normdiag.records import Op, Parameter
 
@@ -58,7 +59,8 @@ def _readers(ops: Sequence[Op], scope: Scope) -> Mapping[str, Counter[str]]:
             continue
         branches = Counter(name for name in op.inputs if name in handed)
         for index in op.nodes:
-            for name in scope.graph.nodes[index].inputs:
+            node = scope.graph.nodes[index]
+            for name in () if node.op in READS_NO_VALUES else node.inputs:
                 if branches[name] > 0:
                     branches[name] -= 1
                     _count(readers, scope, name, handed[name])
