@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from normdiag.errors import InputError
@@ -20,11 +20,12 @@ from normdiag.models.onnx.opgraph.parameters import make_store
 from normdiag.models.onnx.opgraph.scope import Claim, Draft, Rule, Scope, captured, make_scope
 from normdiag.models.onnx.opgraph.sharing import with_sharing
 from normdiag.models.onnx.opgraph.simple import SIMPLE_RULES
-from normdiag.models.onnx.opgraph.sites import Sites, find_sites
+from normdiag.models.onnx.opgraph.sites import Sites, find_sites, split_sites
 from normdiag.models.onnx.opgraph.sizes import size_book
 from normdiag.models.onnx.opgraph.splits import sliced_splits
 from normdiag.models.onnx.opgraph.windows import WINDOW_RULES
 from normdiag.models.onnx.parse import check_names
+from normdiag.models.onnx.program import NormSite
 from normdiag.records import Constant, Norm, Op, Opaque, OpGraph
 
 # Before, elementwise operators broadcast in another way; nothing of that age can be folded anyway.
@@ -38,7 +39,7 @@ STRUCTURED = frozenset(
 )
 
 
-def op_graph(model: Any, reader: TensorReader) -> OpGraph:
+def op_graph(model: Any, reader: TensorReader, known: Sequence[NormSite] | None = None) -> OpGraph:
     """The computation of the main graph of an onnx.ModelProto as it was parsed, local functions not written out.
 
     `Op.nodes` are indexes into `model.graph.node`. Nothing large is read: `Parameter.read` gets values through
@@ -46,7 +47,8 @@ def op_graph(model: Any, reader: TensorReader) -> OpGraph:
     it; where that is computed from constants, writing it means a new initializer of that name or another. Nodes that
     only take the dimensions of a tensor (Shape, Size) do not read it here: who removes a tensor must give them
     another one of the same shape, such as the input or the output of the norm that is gone. What is known of
-    initializers that are also graph inputs stands in parameters.py.
+    initializers that are also graph inputs stands in parameters.py. `known` are the layers of this very model, where
+    they were found before.
 
     Raises InputError where nodes read what nothing in front of them writes, where two write the same tensor, and where
     parameters of normalization layers are damaged.
@@ -58,7 +60,7 @@ def op_graph(model: Any, reader: TensorReader) -> OpGraph:
     constants = make_constants(graph, reader)
     book = size_book(model, graph, constants)
     scope = make_scope(model, graph, make_store(constants, book, model.ir_version), book)
-    sites = find_sites(model, graph, constants)
+    sites = find_sites(model, graph, constants) if known is None or model.functions else split_sites(known)
     claims, lost = _claims(scope, sites)
     unreached = (*sites.unreached, *lost)
     ops = with_sharing(_ops(scope, claims, tuple(layer.name for layer, _ in unreached)), scope)

@@ -48,9 +48,11 @@ def _normals(scope: Scope) -> Mapping[str, Normal]:
 
 def _unread(scope: Scope, sites: Sites) -> list[Claim]:
     nodes = [node for site in sites.main for node in site.nodes if site.layer.origin != "decomposed"]
+    unseen = list(unseen_batch_norms(scope, nodes))
+    if not unseen:
+        return []
     namer = make_namer(scope.graph.nodes)
     taken = [site.layer.name for site in sites.main]
-    unseen = list(unseen_batch_norms(scope, nodes))
     names = [namer.name(node, (node.input(3), *node.inputs[1:]), "batch_norm") for node in unseen]
     given = unique([*taken, *names])[len(taken) :]
     return [unread_batch_norm(scope, node, name) for node, name in zip(unseen, given, strict=True)]

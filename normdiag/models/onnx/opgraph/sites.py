@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,9 +32,9 @@ class Sites:
 def find_sites(model: Any, graph: Graph, constants: Constants) -> Sites:
     """All layers that `inspect` reports; it looks into local functions by writing them out."""
     found = tuple(_named(graph, constants))
-    main = tuple(site for site in found if site.where == "graph")
     if not model.functions:
-        return Sites(main, tuple((s.layer, IN_SUBGRAPH) for s in found if s.where != "graph"))
+        return split_sites(found)
+    main = tuple(site for site in found if site.where == "graph")
     whole = inline_functions(_light(model), constants.reader.path)
     expanded = make_graph(whole.graph, graph.opset)
     inlined = tuple(_named(expanded, make_constants(expanded, constants.reader)))
@@ -44,6 +44,12 @@ def find_sites(model: Any, graph: Graph, constants: Constants) -> Sites:
         tuple(_renamed(site, names) for site in main),
         tuple(_outside(site) for site in inlined if site.where != "graph" or site.output not in outputs),
     )
+
+
+def split_sites(found: Sequence[NormSite]) -> Sites:
+    """The layers of a graph that has no local functions."""
+    main = tuple(site for site in found if site.where == "graph")
+    return Sites(main, tuple((site.layer, IN_SUBGRAPH) for site in found if site.where != "graph"))
 
 
 def _named(graph: Graph, constants: Constants) -> Iterator[NormSite]:
