@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from normdiag.fold.plan import plan_folds
-from normdiag.records import FoldPlan, FoldStep
+from normdiag.records import FoldPlan, FoldStep, Refusal
 from tests.fold.graphs import Net, feeds
 from tests.fold.interpret import agree, run
 
@@ -27,3 +29,18 @@ def only(plan: FoldPlan) -> FoldStep:
 def nothing(plan: FoldPlan) -> bool:
     """Whether the plan neither does nor refuses anything."""
     return not (plan.steps or plan.refusals or plan.edits or plan.removed or plan.norms)
+
+
+def stays(plan: FoldPlan) -> Refusal:
+    assert not plan.steps
+    assert not plan.edits
+    (refusal,) = plan.refusals
+    return refusal
+
+
+def bn(net: Net, x: str, **options: Any) -> str:
+    return net.relu(net.norm(x, name="bn", **options))
+
+
+def planned_only(net: Net, *outputs: str, **facts: Any) -> FoldPlan:
+    return plan_folds(net.graph(*outputs, **facts), BOTH)

@@ -250,3 +250,11 @@ def test_branches_that_need_no_change_need_not_be_foldable() -> None:
     y = net.scale_shift(net.relu(net.x), scale=[1.0, 1.0, 2.0, 3.0], shift=[0.0, 0.0, 1.0, 0.0], layer=True)
     same, changed = net.split(y, 2, 2)
     assert only(planned(net, net.relu(same), same, net.conv(changed, 3, name="conv"))).into == ("conv",)
+
+
+def test_layers_and_norms_together_are_the_layers_before() -> None:
+    net = Net(4, 7)
+    first = net.norm(net.relu(net.x), name="first")
+    joined = net.concat(net.conv(net.x, 4, padded=True, name="conv"), first)
+    step = next(step for step in planned(net, net.norm(joined, name="bn")).steps if step.norm == "bn")
+    assert (step.direction, set(step.into)) == ("before", {"conv", "first"})

@@ -11,22 +11,11 @@ import pytest
 
 from normdiag.fold.plan import plan_folds
 from normdiag.fold.targets import outer_obstacle
-from normdiag.records import Affine, Conv, FoldPlan, Linear, NormLayer, OpGraph, Refusal, Size
+from normdiag.records import Affine, Conv, Linear, NormLayer, OpGraph, Refusal, Size
 from tests.fold.graphs import Net, parameter
-from tests.fold.planning import BOTH, planned
+from tests.fold.planning import BOTH, bn, planned, planned_only, stays
 
 Made = tuple[Net, tuple[str, ...]]
-
-
-def stays(plan: FoldPlan) -> Refusal:
-    assert not plan.steps
-    assert not plan.edits
-    (refusal,) = plan.refusals
-    return refusal
-
-
-def bn(net: Net, x: str, **options: Any) -> str:
-    return net.relu(net.norm(x, name="bn", **options))
 
 
 def second_reader(net: Net) -> tuple[str, ...]:
@@ -109,10 +98,6 @@ def test_what_is_no_fixed_map_says_why(obstacle: str) -> None:
     net = Net(4, 7)
     refusal = stays(planned_only(net, net.norm(net.conv(net.x, 4), name="bn", obstacle=obstacle)))
     assert refusal == Refusal("bn", "batch_norm", obstacle, None)
-
-
-def planned_only(net: Net, *outputs: str, **facts: Any) -> FoldPlan:
-    return plan_folds(net.graph(*outputs, **facts), BOTH)
 
 
 @pytest.mark.parametrize("word", ["weight", "bias"])
@@ -228,41 +213,6 @@ def test_long_names_are_cut() -> None:
     net = Net(4, 7)
     y = net.norm(net.relu(net.x, name="a" * 300), name="bn")
     assert len(stays(planned(net, y)).reason) == 200
-
-
-@pytest.mark.parametrize("tensor", ["conv_out", "identity0_out"])
-def test_integers_are_not_scaled(tensor: str) -> None:
-    """Behind an exact cast from integers there is nothing that could hold a fraction."""
-    net = Net(4, 7)
-    x = net.through(net.conv(net.x, 4, name="conv"))
-    plan = planned_only(net, bn(net, x), dtypes={tensor: "int32"})
-    assert f"{tensor!r}" in stays(plan).reason
-    assert "holds int32" in stays(plan).reason
-
-
-@pytest.mark.parametrize(
-    "conv",
-    [
-        Conv(parameter("w", np.ones((4, 4, 3))), parameter("b", np.ones(3))),
-        Conv(parameter("w", np.ones((4, 2, 3))), groups=0),
-        Conv(parameter("w", np.ones((4, 2, 3))), groups=3),
-        Conv(parameter("w", np.ones(4))),
-        Conv(parameter("w", np.ones((5, 4, 3)))),
-        Linear(parameter("w", np.ones(5))),
-        Linear(parameter("w", np.ones((7, 5))), channel_axis=-1),
-        Linear(parameter("w", np.ones((4, 4))), parameter("b", np.ones((3, 1))), channel_axis=-2),
-    ],
-)
-def test_shapes_that_contradict_each_other(conv: Conv | Linear) -> None:
-    net = Net(4, 7)
-    x = net.conv(net.x, 4, name="layer")
-    net.ops[0] = replace(net.ops[0], detail=conv)
-    assert "do not" in stays(planned_only(net, bn(net, x))).reason
-    ahead = Net(4, 7)
-    y = ahead.conv(ahead.norm(ahead.relu(ahead.x), name="bn"), 4, name="layer")
-    ahead.ops[-1] = replace(ahead.ops[-1], detail=replace(conv, padded=False) if isinstance(conv, Conv) else conv)
-    plan = planned_only(ahead, y)
-    assert not plan.steps or conv.weight.shape[0] == 5
 
 
 @pytest.mark.parametrize(
