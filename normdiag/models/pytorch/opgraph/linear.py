@@ -95,11 +95,13 @@ def _matrices(call: Call, program: Program, left: Any, right: Any, bias: Any) ->
     return program.draft(call, "linear", detail, (data,), parameters=_present(matrix, bias))
 
 
-def _product(program: Program, matrix: Any, bias: Any, *axes: int) -> Linear | None:
+def _product(
+    program: Program, matrix: Any, bias: Any, out_axis: int = -1, in_axis: int = -2, channel_axis: int = -1
+) -> Linear | None:
     weight, added = program.parameter(matrix), program.parameter(bias)
     if weight is None or (bias is not None and added is None):
         return None
-    return Linear(weight, added, *axes)
+    return Linear(weight, added, out_axis, in_axis, channel_axis)
 
 
 def _added_constant(program: Program, product: Node) -> tuple[Node, Node] | None:
