@@ -12,7 +12,7 @@ from normdiag.errors import InputError, UsageError
 from normdiag.fold.options import ExportOptions
 from normdiag.models import LoadOptions, from_module, load
 from normdiag.observe.activations import SATURATION_THRESHOLD
-from normdiag.records import LayerMetrics, Model, Report, Target
+from normdiag.records import FoldPlan, LayerMetrics, Model, OpGraph, RangeSpread, Report, Target
 from normdiag.rules import RULES, Rule, with_findings
 from normdiag.wording import abridged
 
@@ -124,18 +124,23 @@ def _judged(report: Report, model: Model, rules: Sequence[Rule], deployed: _Depl
     if model.graph is None or not model.layers or not any(rule.needs_graph for rule in rules):
         return with_findings(report, rules)
     from normdiag.fold.plan import plan_folds
-    from normdiag.fold.ranges import range_spreads
 
     try:
         graph = model.graph()
         folds = plan_folds(graph)
-        # The only one that reads weights, and about quantization alone: the rest stays quick enough for a commit hook.
-        ranges = range_spreads(graph, folds) if deployed.target == "int8" else ()
+        ranges = _ranges(graph, folds) if deployed.target == "int8" else ()
     except InputError as error:
         note = f"the rules on the graph (ND2xx) could not look: {error}"
         return with_findings(replace(report, notes=(*report.notes, note)), rules)
     seen = replace(report, graph=graph, folds=folds, ranges=ranges)
     return replace(with_findings(seen, rules), graph=None, folds=None)
+
+
+def _ranges(graph: OpGraph, folds: FoldPlan) -> tuple[RangeSpread, ...]:
+    """What folding does to weight ranges: for quantization alone, since nothing else has the rules read weights."""
+    from normdiag.fold.ranges import range_spreads
+
+    return range_spreads(graph, folds)
 
 
 def _static_report(model: Model, *, has_data: bool) -> Report:

@@ -136,8 +136,8 @@ TRAPS = {
     "pre-activation: from a sum into a ReLU": f"s = Add(LAST, x) {bn('s', 'n', 'pre')} q = Relu(n) y = Conv(q, kernel)",
     "pre-activation behind the stem": f"p = MaxPool <kernel_shape=[1,1]> (LAST) {bn('p', 'n', 'pre')} q = Relu(n) "
     "y = Conv(q, kernel)",
-    "pre-activation behind a stem without a norm": f"c = Conv(LAST, kernel) r = Relu(c) {bn('r', 'n', 'pre')} q = Relu(n) "
-    "y = Conv(q, kernel)",
+    "pre-activation behind a stem without a norm": f"c = Conv(LAST, kernel) r = Relu(c) "
+    f"{bn('r', 'n', 'pre')} q = Relu(n) y = Conv(q, kernel)",
     "a second norm behind one in front": f"{bn('LAST', 'n', 'second')} y = Conv(n, kernel)",
     "softmax is no hidden layer": f"c = Conv(LAST, kernel) s = Softmax(c) {bn('s', 'y', 'soft')}",
     "a linear bottleneck": f"c = Conv(LAST, kernel) {bn('c', 'y', 'bottleneck')}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,7 @@ def fresh(tensor: str, axis: int, taken: Set[str] = frozenset()) -> str:
     return name
 
 
+@lru_cache(64)
 def dtype_name(number: int) -> str | None:
     """The numpy (or ml_dtypes) name of an ONNX element type; None for one that is unknown."""
     from onnx import helper
