@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from normdiag.errors import InputError
 from normdiag.models.static.inert import MalformedError, TensorRef, shown
 from normdiag.models.static.names import find_wrappers
 from normdiag.models.static.tensors import read_tensor
@@ -74,7 +75,7 @@ def _is_copy(own: Tensors, other: Tensors) -> bool:
 
 
 def _compare(own: Tensors, other: Tensors, name: str, taken: str) -> CopyComparison | None:
-    """None where the statistics are initial throughout, or the file cannot be read here."""
+    """None where the statistics are initial throughout, or the copy is damaged."""
     norms = [each.removesuffix(VAR) for each in own if each.endswith(VAR)]
     affine = [f"{norm}.{role}" for norm in norms for role in ("weight", "bias") if f"{norm}.{role}" in own]
     weights = [each for each in own if each.endswith("weight") and len(own[each].shape) > 1]
@@ -85,7 +86,7 @@ def _compare(own: Tensors, other: Tensors, name: str, taken: str) -> CopyCompari
         return CopyComparison(
             shown(name), shown(taken), _difference(own, other, weights), _difference(own, other, affine), drift
         )
-    except MalformedError:
+    except (InputError, MalformedError):
         return None
 
 
@@ -112,8 +113,7 @@ def _drift(own: Tensors, other: Tensors, norms: Sequence[str]) -> float | None:
         s = np.sqrt(np.maximum(var, 0) + EPS)
         squares.append(((mean2 - mean) / s) ** 2 + (np.sqrt(np.maximum(var2, 0) + EPS) / s - 1) ** 2)
         initial = initial and bool(np.all(mean == 0) and np.all(var == 1))
-    every = np.concatenate([each.ravel() for each in squares])
-    return None if initial else float(np.sqrt(np.mean(every)))
+    return None if initial else float(np.sqrt(np.mean(np.concatenate([each.ravel() for each in squares]))))
 
 
 def _read(tensor: TensorRef) -> NDArray[Any]:

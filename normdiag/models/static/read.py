@@ -68,9 +68,17 @@ def _model(source: Source, fmt: Format, key: str | None) -> StaticFile:
 def _copies(found: Any, candidate: Candidate, tree: ModuleTree) -> tuple[CopyComparison, ...]:
     """How the other copies of the model that was taken compare with it."""
     others = (each for each in find_candidates(found) if each.path != candidate.path)
-    beside = [NamedCopy(each.path, tree_of(each).tensors) for each in islice(others, _MAX_OTHERS)]
+    beside = [NamedCopy(each.path, tensors) for each in islice(others, _MAX_OTHERS) if (tensors := _tensors(each))]
     outer = compare_copies(NamedCopy(candidate.path, tree.tensors), beside)
     return (*outer, *(each for one, two in inner_copies(tree.tensors) for each in compare_copies(one, [two])))
+
+
+def _tensors(candidate: Candidate) -> Mapping[str, TensorRef]:
+    """None of a candidate that is damaged: it was not asked for."""
+    try:
+        return tree_of(candidate).tensors
+    except MalformedError:
+        return {}
 
 
 def _object(source: Source, fmt: Format) -> Any:

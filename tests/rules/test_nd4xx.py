@@ -1,0 +1,82 @@
+"""ND403: what fires, what stays silent, and the traps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import normdiag
+from normdiag.models import LoadOptions
+from normdiag.records import ActivationMetrics
+from tests.rules.test_rules import DATA, bn, found, report
+
+STEEPEST = {"sigmoid": 0.25, "tanh": 1.0, "hard_sigmoid": 1 / 6}
+
+
+def chain(*slopes: float, kind: str = "sigmoid", **changes: object) -> tuple[ActivationMetrics, ...]:
+    """Activations whose root mean squared derivative is this share of their steepest slope."""
+    return tuple(
+        replace(ActivationMetrics(f"act{i}", kind, 0.1, (slope * STEEPEST[kind]) ** 2, 20, 0), **changes)  # type: ignore[arg-type]
+        for i, slope in enumerate(slopes)
+    )
+
+
+@pytest.mark.parametrize(("kind", "slopes"), [("sigmoid", (0.9, 0.1, 0.9)), ("tanh", (0.4,) * 6)])
+def test_fires_on_a_chain_and_names_the_one_that_lets_least_through(kind: str, slopes: tuple[float, ...]) -> None:
+    (finding,) = found("ND403", report(bn(), activations=chain(*slopes, kind=kind)))
+    assert (finding.severity, finding.evidence["depth"]) == ("warning", len(slopes))
+    assert finding.layer == ("act1" if kind == "sigmoid" else "act0")
+
+
+@pytest.mark.parametrize(("slope", "fires"), [(0.3, True), (0.49, True), (0.51, False), (0.9, False)])
+def test_half_of_the_steepest_slope_is_the_limit(slope: float, fires: bool) -> None:
+    assert bool(found("ND403", report(bn(), activations=chain(*[slope] * 8)))) is fires
+
+
+def test_a_short_chain_that_still_passes_a_hundredth_is_silent() -> None:
+    assert not found("ND403", report(bn(), activations=chain(0.45, 0.45, 0.45, kind="tanh")))
+    for slope, fires in ((0.11, False), (0.09, True)):
+        assert bool(found("ND403", report(bn(), activations=chain(slope, slope, kind="tanh")))) is fires
+    assert not found("ND403", report(bn(), activations=chain(0.001)))
+
+
+def test_a_dead_activation_leaves_nothing() -> None:
+    (finding,) = found("ND403", report(bn(), activations=chain(0.9, 0.0)))
+    assert finding.evidence["remains"] == 0.0
+
+
+def test_trap_deep_healthy_sigmoids() -> None:
+    """Forty of them leave 1e-30 at best, and are trained with BatchNorm."""
+    assert not found("ND403", report(bn(), activations=chain(*[0.7] * 40)))
+
+
+@pytest.mark.parametrize("kind", ["relu", "gelu", "silu", "leaky_relu"])
+def test_trap_gates_beside_unbounded_activations(kind: str) -> None:
+    main = ActivationMetrics("main", kind, 0.5, 0.5, 20, 0)
+    assert not found("ND403", report(bn(), activations=(*chain(*[0.1] * 5), main)))
+
+
+def test_the_model_s_own_output_is_no_part_of_the_chain() -> None:
+    assert not found("ND403", report(bn(), activations=(*chain(0.9), *chain(0.01, final=True))))
+    output = replace(ActivationMetrics("out", "relu", 0.5, 0.5, 20, 0), final=True)
+    assert found("ND403", report(bn(), activations=(*chain(*[0.1] * 5), output)))
+
+
+def test_silent_on_random_data_and_without_activations() -> None:
+    assert not found("ND403", report(bn(), activations=chain(*[0.1] * 5), data=replace(DATA, random=True)))
+    assert not found("ND403", report(bn()))
+
+
+@pytest.mark.parametrize(
+    ("norm", "step", "fires"), [("none", "0100", True), ("none", "5000", False), ("batch", "0100", False)]
+)
+def test_the_net_of_the_batch_norm_paper(norm: str, step: str, fires: bool, samples: Path) -> None:
+    pytest.importorskip("torch")
+    seen = normdiag.inspect(
+        samples / f"digits_mlp_{norm}_{step}.pt",
+        data=[str(samples / "digits.npz")],
+        load_options=LoadOptions(arch=f"{samples}/net.py:DigitsMLP", arch_args=(f"norm={norm}",)),
+    )
+    assert [each.layer for each in seen.findings if each.rule == "ND403"] == ["hidden3.sigmoid"] * fires
