@@ -17,9 +17,9 @@ import numpy as np
 import onnx
 
 from benchmarks.fold_tools import ONNX_TOOLS
-from tests.fold.test_zoo_onnx import FAMILIES
-from tests.fold.zoo.case import OnnxCase
-from tests.fold.zoo.oracle import TOLERANCE, feeds, session
+from tests.folding.test_zoo_onnx import FAMILIES
+from tests.folding.zoo.case import OnnxCase
+from tests.folding.zoo.oracle import TOLERANCE, feeds, session
 
 VERDICTS = ("folded", "less", "wrong", "broken", "fails")
 DTYPE = "float32"

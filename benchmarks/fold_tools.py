@@ -26,14 +26,14 @@ def normdiag_proven() -> Work:
     import onnxruntime  # noqa: F401
 
     import normdiag
-    import normdiag.fold.onnx
+    import normdiag.folding.onnx
 
     return lambda source, target: _check(normdiag.fold(source, output=target).report.written)
 
 
 def normdiag_alone() -> Work:
     import normdiag
-    import normdiag.fold.onnx
+    import normdiag.folding.onnx
 
     return lambda source, target: _check(normdiag.fold(source, output=target, verify=False).report.written)
 

@@ -1,7 +1,7 @@
 """What the normalization layers of a trained model are really doing.
 
-`normdiag.inspect(model_or_path, batches)` is what `normdiag inspect` calls, `normdiag.fold(model_or_path, batches)` what
-`normdiag fold` calls, and `normdiag.check(paths)` what `normdiag check` calls.
+`normdiag.inspect(model_or_path, batches)`, `normdiag.fold(model_or_path, batches)` and `normdiag.check(paths)` are what
+the commands of these names call.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from normdiag.checking import Checking, check
     from normdiag.config import Config
     from normdiag.data import DataOptions
-    from normdiag.fold.options import ExportOptions
-    from normdiag.fold.pytorch import load_folded
-    from normdiag.folding import FoldResult
+    from normdiag.folding.options import ExportOptions
+    from normdiag.folding.pytorch import load_folded
     from normdiag.models import LoadOptions
     from normdiag.records import CheckReport, FoldReport, Report
+    from normdiag.run_fold import FoldResult
 
 __version__ = "0.1.0"
 __all__ = [
@@ -40,10 +40,10 @@ __all__ = [
 _HOMES = {
     "inspect": "normdiag.api",
     "fold": "normdiag.api",
-    "load_folded": "normdiag.fold.pytorch",
-    "FoldResult": "normdiag.folding",
+    "load_folded": "normdiag.folding.pytorch",
+    "FoldResult": "normdiag.run_fold",
     "FoldReport": "normdiag.records",
-    "ExportOptions": "normdiag.fold.options",
+    "ExportOptions": "normdiag.folding.options",
     "check": "normdiag.checking",
     "Checking": "normdiag.checking",
     "CheckReport": "normdiag.records",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from normdiag.data import DataOptions
 from normdiag.errors import InputError, UsageError
-from normdiag.fold.options import ExportOptions
+from normdiag.folding.options import ExportOptions
 from normdiag.models import LoadOptions, from_module, load
 from normdiag.observe.activations import SATURATION_THRESHOLD
 from normdiag.records import FoldPlan, LayerMetrics, Model, OpGraph, RangeSpread, Report, Target
@@ -19,7 +19,7 @@ from normdiag.wording import abridged
 if TYPE_CHECKING:
     from torch import nn
 
-    from normdiag.folding import FoldResult
+    from normdiag.run_fold import FoldResult
 
 Progress = Callable[[int, "int | None"], None]
 NO_DATA = "no data was given, so drift, the batch-vs-eval gap, saturation and dead units were not measured (--data)"
@@ -102,7 +102,7 @@ def fold(
     """
     if batches is not None and data:
         raise UsageError("give either batches or data, not both")
-    from normdiag.folding import FoldOptions, Inputs, run_fold  # what inspect does without
+    from normdiag.run_fold import FoldOptions, Inputs, run_fold  # what inspect does without
 
     target = None if output is None else Path(output)
     options = FoldOptions(target, tuple(norms), force, dry_run, verify, export or ExportOptions())
@@ -123,7 +123,7 @@ def _judged(report: Report, model: Model, rules: Sequence[Rule], deployed: _Depl
     report = replace(report, target=deployed.target, serve_batch=deployed.serve_batch, copies=model.copies)
     if model.graph is None or not model.layers or not any(rule.needs_graph for rule in rules):
         return with_findings(report, rules)
-    from normdiag.fold.plan import plan_folds
+    from normdiag.folding.plan import plan_folds
 
     try:
         graph = model.graph()
@@ -138,7 +138,7 @@ def _judged(report: Report, model: Model, rules: Sequence[Rule], deployed: _Depl
 
 def _ranges(graph: OpGraph, folds: FoldPlan) -> tuple[RangeSpread, ...]:
     """What folding does to weight ranges: for quantization alone, since nothing else has the rules read weights."""
-    from normdiag.fold.ranges import range_spreads
+    from normdiag.folding.ranges import range_spreads
 
     return range_spreads(graph, folds)
 

@@ -64,7 +64,7 @@ def fold(
         input_shape=input_shape,
     )
     from normdiag import api  # here, so that --help and wrong usage do not wait for it
-    from normdiag.fold.options import ExportOptions
+    from normdiag.folding.options import ExportOptions
 
     with stdout_to_stderr(), progress_bar(quiet=quiet, unit="runs") as progress:
         report = api.fold(
@@ -84,7 +84,7 @@ def fold(
         ).report
     print_out(_as_json(report) if json else _as_text(report, color, all_layers))
     if report.verification is not None and not report.verification.passed:
-        from normdiag.fold.verify import failure_message
+        from normdiag.folding.verify import failure_message
 
         print(f"normdiag: {failure_message(report.verification)}", file=sys.stderr)
     raise typer.Exit(fold_exit_code(report))

@@ -12,11 +12,11 @@ import pytest
 
 from normdiag import api
 from normdiag.data import DataOptions
-from normdiag.fold.options import ExportOptions
-from normdiag.folding import FoldResult
+from normdiag.folding.options import ExportOptions
 from normdiag.models import LoadOptions
 from normdiag.records import Finding, FoldReport
 from normdiag.reporters.fold.text import render_fold
+from normdiag.run_fold import FoldResult
 from tests.cli.conftest import Called, Result
 from tests.reporters.fold.fold_reports import clean, failed, nothing
 

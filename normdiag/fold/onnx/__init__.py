@@ -1,5 +1,0 @@
-"""Folding in ONNX files: only what a plan touches is changed, all else is copied byte for byte."""
-
-from normdiag.fold.onnx.foldable import OnnxFoldable, OnnxFolded
-
-__all__ = ["OnnxFoldable", "OnnxFolded"]

@@ -1,6 +1,0 @@
-"""Folding PyTorch models: by way of torch.export into .onnx, .pt2 or weights."""
-
-from normdiag.fold.pytorch.foldable import TorchFoldable, TorchFolded
-from normdiag.fold.pytorch.load import load_folded
-
-__all__ = ["TorchFoldable", "TorchFolded", "load_folded"]

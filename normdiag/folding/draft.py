@@ -1,0 +1,157 @@
+"""Attempts to fold one norm, each as a whole or not at all, on a plan in the making."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from normdiag.folding.affine import scales
+from normdiag.folding.floats import limits
+from normdiag.folding.obstacle import Obstacle
+from normdiag.folding.situation import Situation, with_inner, with_outer
+from normdiag.folding.sources import Source, source_map
+from normdiag.folding.walk import Route, walk_down, walk_up
+from normdiag.records import Affine, FoldStep, LayerEdit, Norm, Op, ScaleShift
+from normdiag.records.fold import Direction
+from normdiag.records.model import Array
+
+# The largest constant of an Add that still leaves room for the data, as a share of the largest number.
+SHIFT_ROOM = 1 / 16
+
+
+@dataclass(frozen=True)
+class Move:
+    """One edit of one layer: for which source, and all that the layer had taken up once it was made."""
+
+    source: int
+    layer: int
+    edit: LayerEdit
+
+
+@dataclass
+class Draft:
+    """`before` and `after` say what stood in the way of a source in either direction, by op index."""
+
+    situation: Situation
+    steps: dict[int, FoldStep] = field(default_factory=dict)
+    moves: list[Move] = field(default_factory=list)
+    before: dict[int, Obstacle] = field(default_factory=dict)
+    after: dict[int, Obstacle] = field(default_factory=dict)
+    stripped: set[int] = field(default_factory=set)
+    shifts: dict[int, Array] = field(default_factory=dict)
+
+    def open(self, source: Source) -> bool:
+        """Whether there is still something to try: it has not gone, and what it does is known."""
+        return source.index not in self.steps and (source.index not in self.before or source.index not in self.after)
+
+
+def try_before(draft: Draft, source: Source) -> None:
+    """Fold it into the layers before it."""
+    affine = _known_map(draft, source)
+    if affine is None:
+        return
+    route = walk_up(draft.situation, source.index, affine)
+    if isinstance(route, Obstacle):
+        draft.before[source.index] = route
+        return
+    for layer, each in route.takes.items():
+        _edit(draft, source, layer, with_outer(draft.situation.edits.get(layer), each))
+    _gone(draft, source, _step(draft.situation, source, route, "before"))
+
+
+def try_after(draft: Draft, source: Source) -> None:
+    """Fold it into the layers after it; of a layer norm its gamma and beta."""
+    affine = _known_map(draft, source)
+    if affine is None:
+        return
+    route = walk_down(draft.situation, source.index, affine)
+    if isinstance(route, Obstacle):
+        draft.after[source.index] = route
+        return
+    _edit_after(draft, source, route)
+    if not source.whole:
+        draft.stripped.add(source.index)
+    _gone(draft, source, _step(draft.situation, source, route, "after"))
+
+
+def try_scale_after(draft: Draft, source: Source) -> None:
+    """Fold its scale alone: scale * x + shift = scale * (x + shift / scale), so that an Add of shift / scale stays.
+
+    Rounding the Add costs no more than rounding the norm did: both are of the size of |scale * x| + |shift|.
+    """
+    affine = _known_map(draft, source)
+    if affine is None or not scales(affine) or not draft.after[source.index].shift_only:
+        return
+    constant = _alone(draft, source, affine)
+    if isinstance(constant, str):
+        old = draft.after[source.index]
+        draft.after[source.index] = Obstacle(f"{old.reason}; {constant}", old.at)
+        return
+    route = walk_down(draft.situation, source.index, Affine(affine.scale, np.zeros((1,) * affine.shift.ndim)))
+    if isinstance(route, Obstacle):
+        return
+    _edit_after(draft, source, route)
+    draft.shifts[source.index] = constant
+    _gone(draft, source, _step(draft.situation, source, route, "after", shift_stays=True))
+
+
+def _known_map(draft: Draft, source: Source) -> Affine | None:
+    """Its map as it is now; None, with the reason noted, where it has none."""
+    affine = source_map(draft.situation, source)
+    if isinstance(affine, Affine):
+        return affine
+    draft.before[source.index] = draft.after[source.index] = Obstacle(affine)
+    return None
+
+
+def _alone(draft: Draft, source: Source, affine: Affine) -> Array | str:
+    """shift / scale, or why that cannot stand alone."""
+    scale, shift = np.broadcast_arrays(affine.scale, affine.shift)
+    count = int(((scale == 0) & (shift != 0)).sum())
+    if count:
+        return f"its scale is zero in {count} channels, so the shift cannot stay alone"
+    with np.errstate(over="ignore"):
+        constant: Array = np.divide(shift, scale, out=np.zeros(shift.shape), where=scale != 0)
+    name = draft.situation.graph.dtypes.get(draft.situation.op(source.index).outputs[0], "float16")
+    if np.abs(constant).max(initial=0) > limits(name).largest * SHIFT_ROOM:
+        return f"the shift alone would overflow {name}"
+    return constant
+
+
+def _edit_after(draft: Draft, source: Source, route: Route) -> None:
+    for layer, each in route.takes.items():
+        _edit(draft, source, layer, with_inner(draft.situation.edits.get(layer), each))
+
+
+def _edit(draft: Draft, source: Source, layer: int, edit: LayerEdit) -> None:
+    draft.situation.edits[layer] = edit
+    draft.moves.append(Move(source.index, layer, edit))
+
+
+def _gone(draft: Draft, source: Source, step: FoldStep) -> None:
+    """Note the step; what the op itself had taken up has gone with it."""
+    draft.situation.edits.pop(source.index, None)
+    removed = step.whole and not step.shift_stays
+    (draft.situation.gone if removed else draft.situation.settled).add(source.index)
+    draft.steps[source.index] = step
+
+
+def _step(
+    situation: Situation, source: Source, route: Route, direction: Direction, *, shift_stays: bool = False
+) -> FoldStep:
+    layers = [situation.op(index) for index in route.takes]
+    return FoldStep(
+        norm=source.name,
+        kind=source.kind,
+        direction="norm" if layers and all(map(_is_norm, layers)) else direction,
+        into=tuple(dict.fromkeys(op.name for op in layers)),
+        through=tuple(dict.fromkeys(situation.op(index).name for index in route.through)),
+        channels=source.channels,
+        whole=source.whole,
+        shift_stays=shift_stays,
+    )
+
+
+def _is_norm(op: Op) -> bool:
+    return isinstance(op.detail, Norm) or (isinstance(op.detail, ScaleShift) and op.detail.norm is not None)

@@ -1,0 +1,139 @@
+"""From everything that was compared to a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from normdiag.errors import InputError
+from normdiag.folding.backend import Point
+from normdiag.folding.bound import MEASURED, Depth, depth, most
+from normdiag.folding.feeds import Feed
+from normdiag.folding.tally import Row, Tally
+from normdiag.records import FoldPlan, Norm, OpGraph, PointError, ScaleShift, Verification
+from normdiag.wording import abridged
+
+
+@dataclass(frozen=True)
+class Done:
+    """One run: its samples and magnitude."""
+
+    size: int
+    magnitude: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """What was run and compared."""
+
+    feed: Feed
+    done: tuple[Done, ...]
+    float64_note: str | None = None
+    latency: tuple[float | None, float | None] = (None, None)
+
+
+def judged(
+    tally: Tally,
+    runs: Runs,
+    depths: Mapping[str, Depth],
+    points: Sequence[Point],
+) -> Verification:
+    """The verdict, by the estimated errors of each group. Raises InputError where there is nothing to base it on."""
+    inner = tally.rows("point", depths)
+    rows = tally.rows("output", depths) or inner or tally.rows("integer", depths)
+    if not rows:
+        raise InputError(_nothing(tally))
+    worst = rows[0]
+    sizes = [run.size for run in runs.done]
+    first = next(iter(depths.values()))
+    return Verification(
+        passed=all(row.error <= row.bound for row in (*rows, *inner)),
+        error=worst.error,
+        bound=worst.bound,
+        output=worst.tensor,
+        dtype=first.dtype,
+        depth=first.layers,
+        runs=len(runs.done),
+        samples=sum(sizes),
+        source=runs.feed.source,
+        float64_error=tally.largest("exact"),
+        original_float64_error=tally.largest("own"),
+        float64_note=runs.float64_note,
+        points=tuple(_point_errors(inner, points)),
+        batch_sizes=tuple(sorted(set(sizes))),
+        magnitudes=tuple(sorted({run.magnitude for run in runs.done if run.magnitude is not None})),
+        latency_before=runs.latency[0],
+        latency_after=runs.latency[1],
+        note="; ".join(_notes(tally, runs, rows, first.roundoff)) or None,
+    )
+
+
+def failure_message(verification: Verification) -> str:
+    """One line on why a fold has not passed."""
+    point = next((p for p in verification.points if p.bound is not None and p.relative > p.bound), None)
+    if verification.error > verification.bound:
+        where = f"first at {point.layer}" if point else f"at output {verification.output!r}"
+        return f"{_differs(verification.error, verification.bound)}, {where}; nothing was written"
+    if point is None or point.bound is None:
+        return "the folded model agrees with the original"
+    return f"{_differs(point.relative, point.bound)} at {point.layer}, though not at its outputs; nothing was written"
+
+
+def _differs(error: float, bound: float) -> str:
+    if math.isfinite(error):
+        return f"the folded model differs from the original by {error:.1e} (bound {bound:.1e})"
+    return "the folded model gives another shape, or NaN or infinity at other places than the original"
+
+
+def depth_seen(tally: Tally, group: str, graph: OpGraph, plan: FoldPlan, points: Sequence[Point]) -> Depth:
+    """The estimated errors, with the cancellation that was seen in a group of inputs."""
+    shifts = _shifts(graph)
+    scales = {tensor: each.scale for tensor, each in tally.of("point", group).items() if each.scale > 0}
+    seen = [point for point in points if point.layer in shifts and point.before in scales]
+    return depth(graph, plan, {point.layer: shifts[point.layer] / scales[point.before] for point in seen})
+
+
+def _shifts(graph: OpGraph) -> Mapping[str, float]:
+    """max|shift| of every norm that is a fixed affine map, by name."""
+    shifts = {}
+    for op in graph.ops:
+        if isinstance(op.detail, Norm | ScaleShift) and op.detail.shift is not None and op.detail.shift.size:
+            shifts[op.name] = float(abs(op.detail.shift).max())
+    return shifts
+
+
+def _point_errors(rows: Iterable[Row], points: Sequence[Point]) -> list[PointError]:
+    """One for each point, of the group where it is worst: those above their bound in order, then the others by excess.
+
+    What is wrong at one layer is wrong behind it too, and may grow; the first is the one to look at.
+    """
+    worst: dict[str, Row] = {}
+    for row in rows:  # worst first
+        worst.setdefault(row.tensor, row)
+    seen = [(point, worst[point.before]) for point in points if point.before in worst]
+    seen.sort(key=lambda pair: (False, 0.0) if pair[1].excess > 1 else (True, -pair[1].excess))
+    return [PointError(point.layer, point.before, row.error, row.bound) for point, row in seen]
+
+
+def _notes(tally: Tally, runs: Runs, rows: Sequence[Row], roundoff: float) -> Iterable[str]:
+    if runs.feed.note:
+        yield runs.feed.note
+    if tally.overflows:
+        yield f"{tally.overflows} runs were left out since the original overflows in them"
+    if not any(tally.all("output")):
+        yield "no output is floating-point; what is compared is " + abridged(sorted({row.tensor for row in rows}))
+    else:
+        differing = {tensor: each.largest for tensor, each in tally.all("integer") if each.largest}
+        if differing:
+            share = max(differing.values())
+            yield f"up to {share:.2g} of the values of {abridged(sorted(differing))} (integers) differ, as ties may"
+    unsteady = max(tally.largest("own") or 0.0, tally.largest("response") or 0.0)
+    if MEASURED * unsteady > most(roundoff):
+        yield f"the original itself is unsteady: rounding moves it by {unsteady:.1e}"
+
+
+def _nothing(tally: Tally) -> str:
+    if tally.overflows:
+        return "the original gives NaN or infinity on all made-up inputs, so that nothing can be compared: use --data"
+    return "the model has no output that could be compared: a fold cannot be proven"

@@ -1,0 +1,115 @@
+"""An ONNX file that can be folded, and what comes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from normdiag.folding.backend import Evaluator, Point
+from normdiag.folding.onnx.apply import apply_plan, make_patch
+from normdiag.folding.onnx.evaluate import OnnxEvaluator
+from normdiag.folding.onnx.exact import exact_evaluator
+from normdiag.folding.onnx.patch import Patch, collect, render
+from normdiag.folding.onnx.size import folded_bytes, parameter_bytes
+from normdiag.folding.onnx.source import Source, read_source
+from normdiag.folding.onnx.write import write_model
+from normdiag.folding.ways import find_points
+from normdiag.models.onnx.load import FLOATS, input_specs
+from normdiag.models.onnx.opgraph import op_graph
+from normdiag.records import FoldPlan, InputSpec, ModelInfo, OpGraph
+from normdiag.records.opgraph import Norm
+
+
+class OnnxFoldable:
+    """An ONNX file; satisfies normdiag.folding.backend.Foldable. The file is read once and never changed."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises InputError where the file is damaged, incomplete, or points outside its folder."""
+        self._source = read_source(path)
+
+    @cached_property
+    def info(self) -> ModelInfo:
+        """Where it came from; `parameters` without running statistics, as `inspect` counts them."""
+        digest, size = hashlib.sha256(), 0
+        for block in self._source.file_blocks():
+            digest.update(block)
+            size += len(block)
+        tensors = self._source.proto.graph.initializer
+        layers = [op.detail.layer for op in self.graph.ops if isinstance(op.detail, Norm)]
+        statistics = sum(2 * each.running_var.size for each in layers if each.running_var is not None)
+        parameters = sum(math.prod(tensor.dims) for tensor in tensors if tensor.data_type in FLOATS)
+        return ModelInfo(str(self._source.path), "onnx", "onnx", digest.hexdigest(), size, parameters - statistics)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None: the file is folded as it is."""
+        return ()
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """The graph inputs that have no default value."""
+        return input_specs(self._source.proto.graph)
+
+    @cached_property
+    def graph(self) -> OpGraph:
+        """What the planner reads."""
+        return op_graph(self._source.proto, self._source.reader)
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of all initializers and constants."""
+        return parameter_bytes(self._source.proto.graph)
+
+    def evaluator(self, tensors: Sequence[str] = ()) -> Evaluator:
+        """The original ready to run in its own dtypes; `tensors` are returned beside the outputs."""
+        return OnnxEvaluator(self._source, Patch(), tensors)
+
+    def exact(self, tensors: Sequence[str] = ()) -> Evaluator | str:
+        """The original in float64, or why that cannot run; `tensors` as for `evaluator`."""
+        return exact_evaluator(self._source, tensors)
+
+    def fold(self, plan: FoldPlan) -> OnnxFolded:
+        """Apply a plan to a copy. Raises InputError where a layer cannot be edited in this file."""
+        return OnnxFolded(self._source, self.graph, plan)
+
+
+class OnnxFolded:
+    """The folded model as what differs from the file; satisfies normdiag.folding.backend.Folded."""
+
+    def __init__(self, source: Source, graph: OpGraph, plan: FoldPlan) -> None:
+        """`graph` is that of `source`, and `plan` was made for it."""
+        self._source, self._graph, self._plan = source, graph, plan
+        self._draft = apply_plan(source, graph, plan)
+        self._patch = make_patch(self._draft)
+
+    @cached_property
+    def points(self) -> tuple[Point, ...]:
+        """One point for each step of the plan, where its values still exist in both models."""
+        return find_points(self._graph, self._plan, self._draft.name_now)
+
+    @property
+    def model(self) -> Any:
+        """The folded onnx.ModelProto; external data of unchanged tensors stay where they are."""
+        import onnx
+
+        return onnx.ModelProto.FromString(collect(render(self._source, self._patch)))
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of all initializers and constants."""
+        return folded_bytes(self._source.proto.graph, self._patch)
+
+    def evaluator(self, tensors: Sequence[str] = ()) -> Evaluator:
+        """The folded model ready to run in its own dtypes."""
+        return OnnxEvaluator(self._source, self._patch, tensors)
+
+    def write(self, target: Path) -> tuple[str, ...]:
+        """Write it, whole or not at all, and return notes for the user: other files that belong to it.
+
+        Raises InputError where it does not fit into an ONNX file.
+        """
+        return write_model(self._source, self._patch, target)

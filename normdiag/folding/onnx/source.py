@@ -1,0 +1,99 @@
+"""The ONNX file as it is: parsed once, and open until the folded model is written, so that both may have one name."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from normdiag.errors import InputError
+from normdiag.folding.onnx import wire
+from normdiag.models.onnx.external import TensorReader
+from normdiag.models.onnx.parse import check_names, parse_model
+
+_BLOCK = 2**22
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A model as parsed (`proto`, never changed) and as bytes: fields of the model, and of its graph.
+
+    `stream` is where the ranges of the fields are read from.
+    """
+
+    path: Path
+    proto: Any
+    reader: TensorReader
+    stream: IO[bytes]
+    model: tuple[wire.Field, ...]
+    graph: tuple[wire.Field, ...]
+
+    def blocks(self, start: int, end: int) -> Iterator[bytes]:
+        """The bytes of a range, in blocks. Raises InputError where the file was cut meanwhile."""
+        self.stream.seek(start)
+        while start < end:
+            block = self.stream.read(min(_BLOCK, end - start))
+            if not block:
+                raise InputError(f"{self.path}: changed while it was being read; start again")
+            start += len(block)
+            yield block
+
+    def file_blocks(self) -> Iterator[bytes]:
+        """The bytes of the whole file."""
+        with self.path.open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                yield block
+
+
+def read_source(path: Path) -> Source:
+    """Open and parse an ONNX file; its local functions stay as they are. External data is checked but not read.
+
+    Raises InputError as load_onnx does.
+    """
+    proto = parse_model(path)
+    check_names(proto.graph, path)
+    reader = TensorReader(path)
+    for tensor in tensors_of(proto):
+        reader.check(tensor)
+    try:
+        stream: IO[bytes] = path.open("rb")
+        model, graph = _layers(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), proto)
+    except ValueError:
+        stream, model, graph = _canonical(proto)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return Source(path, proto, reader, stream, model, graph)
+
+
+def tensors_of(message: Any) -> Iterator[Any]:
+    """Every onnx.TensorProto in a protobuf message of a model, wherever it stands."""
+    from onnx import TensorProto
+
+    if isinstance(message, TensorProto):
+        yield message
+        return
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is not None:
+            for each in value if descriptor.is_repeated else (value,):
+                yield from tensors_of(each)
+
+
+def _layers(data: Any, proto: Any) -> tuple[tuple[wire.Field, ...], tuple[wire.Field, ...]]:
+    """Raises ValueError where the bytes are not laid out as protobuf lays them out itself."""
+    model = tuple(wire.fields(data, 0, len(data)))
+    outer = wire.only_graph(model)
+    graph = tuple(wire.fields(data, outer.body, outer.end))
+    counts = {wire.NODE: proto.graph.node, wire.INITIALIZER: proto.graph.initializer, wire.INPUT: proto.graph.input}
+    if any(sum(field.number == number for field in graph) != len(part) for number, part in counts.items()):
+        raise ValueError("not the file that was parsed")
+    return model, graph
+
+
+def _canonical(proto: Any) -> tuple[IO[bytes], tuple[wire.Field, ...], tuple[wire.Field, ...]]:
+    """For files that say the same in an unusual way: the model as protobuf writes it."""
+    import io
+
+    data = proto.SerializeToString()
+    return io.BytesIO(data), *_layers(data, proto)

@@ -1,0 +1,92 @@
+"""Which norms go where: first into the layers before them, then into those after, then all but their shift.
+
+In eval mode such a norm is y = scale * x + shift per channel, so that a linear layer beside it takes it up exactly
+(Ioffe and Szegedy 2015, section 3.1; docs/folding.md). Each norm moves
+through the graph as the folds before it left it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from normdiag.folding.draft import Draft, Move, try_after, try_before, try_scale_after
+from normdiag.folding.obstacle import Obstacle
+from normdiag.folding.situation import start
+from normdiag.folding.sources import LAYER_KINDS, Source, find_sources
+from normdiag.records import FoldPlan, NormLayer, OpGraph, Refusal
+
+LONGEST_REASON = 200
+BATCH = frozenset({"batch"})
+NOTHING_DENIED: Mapping[int, Refusal] = MappingProxyType({})
+
+
+def plan_folds(
+    graph: OpGraph, norms: frozenset[str] = BATCH, denied: Mapping[int, Refusal] = NOTHING_DENIED
+) -> FoldPlan:
+    """The plan for the norms asked for: 'batch' (and what has fixed statistics like it), 'layer' (and RMS norm).
+
+    Every such norm gets one step or one refusal, in graph order. Those in `denied`, by op index, stay. Weights are not
+    read, so that what does not fit their dtype is not seen here: see checked_plan.
+    """
+    return planned(graph, norms, denied, {})[0]
+
+
+def planned(
+    graph: OpGraph, norms: frozenset[str], denied: Mapping[int, Refusal], barred: Mapping[tuple[int, int], str]
+) -> tuple[FoldPlan, tuple[Move, ...]]:
+    """The plan, where `barred` layers do not take up a norm (op index, layer index: why), and what made each edit."""
+    sources = find_sources(graph, norms)
+    draft = _draft(graph, [source for source in sources if source.index not in denied], barred)
+    stay = [source for source in sources if source.asked and source.index not in draft.steps]
+    refusals = [denied.get(source.index) or _refusal(draft, source) for source in stay]
+    unreached = [Refusal(layer.name, layer.kind, why) for layer, why in graph.unreached if _asked(layer, norms)]
+    plan = FoldPlan(
+        steps=tuple(draft.steps[index] for index in sorted(draft.steps)),
+        refusals=(*refusals, *unreached),
+        edits=dict(sorted(draft.situation.edits.items())),
+        removed=tuple(sorted(draft.situation.gone)),
+        stripped=tuple(sorted(draft.stripped)),
+        shifts=dict(sorted(draft.shifts.items())),
+        norms=sum(source.asked for source in sources) + len(unreached),
+    )
+    return plan, tuple(draft.moves)
+
+
+def _draft(graph: OpGraph, sources: list[Source], barred: Mapping[tuple[int, int], str]) -> Draft:
+    """Upstream in graph order, so that a norm finds those before it gone; downstream against it, likewise.
+
+    Scales alone in graph order again: a norm whose shift stays takes up no more.
+    """
+    draft = Draft(start(graph, barred))
+    for source in sources:
+        if source.whole:
+            try_before(draft, source)
+    for source in reversed(sources):
+        if draft.open(source):
+            try_after(draft, source)
+    for source in sources:
+        if source.index not in draft.steps and source.asked and source.whole:
+            try_scale_after(draft, source)
+    return draft
+
+
+def _refusal(draft: Draft, source: Source) -> Refusal:
+    found = [draft.before.get(source.index), draft.after.get(source.index)]
+    reasons = list(dict.fromkeys(obstacle for obstacle in found if obstacle))
+    return Refusal(source.name, source.kind, _clause(reasons), next((each.at for each in reasons if each.at), None))
+
+
+def _clause(reasons: list[Obstacle]) -> str:
+    """Both directions in one clause, or as much of it as is short enough to read."""
+    whole = ", and ".join(each.reason for each in reasons)
+    if len(whole) <= LONGEST_REASON:
+        return whole
+    first = reasons[0].reason
+    return first if len(first) <= LONGEST_REASON else first[: LONGEST_REASON - 1] + "…"
+
+
+def _asked(layer: NormLayer, norms: frozenset[str]) -> bool:
+    if layer.kind in LAYER_KINDS:
+        return "layer" in norms
+    return "batch" in norms and (layer.kind == "batch_norm" or layer.has_statistics)

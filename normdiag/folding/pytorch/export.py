@@ -1,0 +1,177 @@
+"""From a live module to a torch.export program without in-place operations, on which graph edits are safe."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram, ShapesCollection
+from torch.utils import _pytree as pytree
+
+from normdiag.errors import InputError
+from normdiag.folding.options import ExportOptions
+from normdiag.folding.pytorch.editor import ProgramEditor
+from normdiag.folding.pytorch.functional import functional
+from normdiag.folding.pytorch.quiet import quiet
+from normdiag.folding.pytorch.running import TorchEvaluator, known_size, samples, user_inputs
+from normdiag.models.pytorch.arrays import Array
+from normdiag.models.pytorch.layers import require_initialised, unwrap
+from normdiag.observe.pytorch.guard import untouched
+from normdiag.observe.pytorch.values import as_inputs, model_dtype, named_outputs
+from normdiag.records import Batch
+from normdiag.usercode import user_code
+
+CPU = torch.device("cpu")
+ADVICE = "export it to ONNX in your own code and fold that file"
+# The program runs the same operators on the same numbers; only their order within a sum may differ.
+SAME = {torch.float64: 1e-9, torch.float32: 1e-3}
+SAME_IN_HALF = 3e-2
+
+
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """A program, and the module that it was made from: a copy in eval mode, None where only a program was given."""
+
+    program: ExportedProgram
+    module: nn.Module | None
+    example: Batch
+    notes: tuple[str, ...] = ()
+
+
+def export_program(source: nn.Module | ExportedProgram, batch: Batch, options: ExportOptions) -> Exported:
+    """The computation of `source` in eval mode, as a functional program on the CPU; `source` is not changed.
+
+    `batch` is an example of the input. That the batch size can be free is found out with two samples of it; where the
+    code of the model depends on their number, the program is fixed to the number in `batch`, and a note says so. Raises
+    InputError where the module cannot run on the batch, cannot be copied, or cannot be exported.
+    """
+    if isinstance(source, ExportedProgram):
+        return Exported(functional(source), None, batch)
+    module = deployed_copy(unwrap(source))
+    if 0 not in options.dynamic_axes:
+        return _checked(module, batch, options)
+    with suppress(_FixedError, InputError):
+        return _checked(module, samples(batch, 2), options)
+    size = _declared_size(module) or batch.size
+    fixed = replace(options, dynamic_axes=tuple(axis for axis in options.dynamic_axes if axis))
+    note = f"the batch size is fixed at {size}: the code of the model does not leave it free"
+    return replace(_checked(module, samples(batch, size), fixed), notes=(note,))
+
+
+def deployed_copy(module: nn.Module) -> nn.Module:
+    """A copy on the CPU in eval mode, with the flags set one by one: models override eval() with side effects."""
+    require_initialised(module)
+    try:
+        with quiet():
+            copied = copy.deepcopy(module, _computed(module)).to(CPU)
+    except Exception as error:
+        raise InputError(f"the model cannot be copied, and is never changed itself: {_reason(error)}") from error
+    for each in copied.modules():
+        if getattr(each, "training", False):
+            each.training = False
+    return copied
+
+
+def _computed(module: nn.Module) -> dict[int, Any]:
+    """Copies of tensors computed under autograd, as the weight of weight_norm is: deepcopy itself refuses them."""
+    held = (value for each in module.modules() for value in vars(each).values())
+    return {
+        id(value): value.detach().clone() for value in held if isinstance(value, torch.Tensor) and not value.is_leaf
+    }
+
+
+def different_outputs(module: nn.Module, evaluator: TorchEvaluator, example: Batch) -> str | None:
+    """The name of an output that the module itself and a program of it do not have in common; None where all agree."""
+    expected, found = _eager(module, example), evaluator.run(example)
+    limit = SAME.get(model_dtype(module), SAME_IN_HALF)
+    return next(
+        (name for name, value in expected.items() if name not in found or not _close(found[name], value, limit)), None
+    )
+
+
+class _FixedError(Exception):
+    """The batch size did not stay free."""
+
+
+def _checked(module: nn.Module, example: Batch, options: ExportOptions) -> Exported:
+    """Export, and compare the program with the module on the example."""
+    _eager(module, example)  # tells what is wrong with the data or the user's code better than an export does
+    program = functional(_exported(module, example, options))
+    if 0 in options.dynamic_axes and any(spec.shape and spec.shape[0] for spec in user_inputs(program)):
+        raise _FixedError
+    wrong = different_outputs(module, TorchEvaluator(program), example)
+    if wrong:
+        raise InputError(
+            f"torch.export's program of this model gives another {wrong!r} than the model itself; does it draw random "
+            f"numbers? If not, {ADVICE}"
+        )
+    return Exported(program, None if isinstance(module, torch.jit.ScriptModule) else module, example)
+
+
+def _eager(module: nn.Module, example: Batch) -> dict[str, Array]:
+    """The outputs of the module itself, those of floating-point numbers."""
+    args, kwargs = as_inputs(example, model_dtype(module), CPU, torch.contiguous_format)
+    shapes = ", ".join(f"{array.dtype} {tuple(array.shape)}" for array in example.arrays)
+    with untouched(module, CPU), user_code("the model", f"failed on an input of {shapes}"):
+        outputs = named_outputs(module(*args, **kwargs))
+    return {name: value for name, value in outputs.items() if value.dtype.kind not in "iub"}
+
+
+def _exported(module: nn.Module, example: Batch, options: ExportOptions) -> ExportedProgram:
+    args, kwargs = as_inputs(example, model_dtype(module), CPU, torch.contiguous_format)
+    try:
+        with quiet(), untouched(module, CPU):
+            if isinstance(module, torch.jit.ScriptModule):
+                return _from_script(module, args, kwargs)
+            shapes: Any = ShapesCollection()  # type: ignore[no-untyped-call]
+            for value in (*args, *kwargs.values()):
+                shapes[value] = {axis: Dim.AUTO for axis in options.dynamic_axes if axis < value.dim()}
+            program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
+    except Exception as error:
+        if 0 in options.dynamic_axes:
+            raise _FixedError from error
+        raise InputError(f"torch.export cannot take this model: {_reason(error)}; {ADVICE}") from error
+    # What would be kept in a .pt2 file is not the user's data.
+    program.example_inputs = pytree.tree_map_only(torch.Tensor, torch.zeros_like, program.example_inputs)
+    return program
+
+
+def _from_script(module: torch.jit.ScriptModule, args: Any, kwargs: Any) -> ExportedProgram:
+    """TorchScript by torch's own converter, which leaves all sizes free, under the input names of the forward."""
+    from torch._export.converter import TS2EPConverter
+
+    forward: Any = module.forward
+    names = [argument.name for argument in forward.schema.arguments[1:]]
+    program = TS2EPConverter(module, args or tuple(kwargs[name] for name in names if name in kwargs)).convert()
+    editor = ProgramEditor(program)
+    editor.name_inputs(names if args else [name for name in names if name in kwargs])
+    return editor.finish()
+
+
+def _declared_size(module: nn.Module) -> int | None:
+    """The batch size of a module that came out of a torch.export program with a fixed one."""
+    if not isinstance(module, torch.fx.GraphModule):
+        return None
+    values = (node.meta.get("val") for node in module.graph.nodes if node.op == "placeholder")
+    return next(
+        (known_size(value.shape[0]) for value in values if isinstance(value, torch.Tensor) and value.dim()), None
+    )
+
+
+def _close(found: Array, expected: Array, limit: float) -> bool:
+    a, b = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    if a.shape != b.shape:
+        return False
+    largest = float(np.abs(b[np.isfinite(b)]).max(initial=0.0))
+    return bool(np.allclose(a, b, rtol=0.0, atol=limit * largest, equal_nan=True))
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of torch's message; advice for its developers and stacks follow."""
+    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return line.strip()[:300].rstrip(".")

@@ -1,0 +1,43 @@
+"""Folded PyTorch models as files: whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from normdiag.atomic import replacing
+from normdiag.folding.options import ExportOptions
+from normdiag.folding.pytorch.onnx_check import check_onnx
+from normdiag.folding.pytorch.onnx_file import export_onnx, save_onnx
+from normdiag.folding.pytorch.quiet import quiet
+from normdiag.records import Batch
+
+
+def write_onnx(program: ExportedProgram, target: Path, options: ExportOptions, example: Batch) -> tuple[str, ...]:
+    """By torch.onnx.export. Raises InputError where that cannot express the program, or the file runs differently."""
+    exported = export_onnx(program, options)
+    return save_onnx(exported.model, target, lambda path: check_onnx(path, program, exported.names, example))
+
+
+def write_program(program: ExportedProgram, target: Path) -> tuple[str, ...]:
+    """A torch.export file, which `torch.export.load` reads."""
+    with replacing(target) as stream, quiet():
+        torch.export.save(program, stream)
+    return (f"load it with torch.export.load({target.name!r}).module()",)
+
+
+def write_weights(weights: Mapping[str, Tensor], target: Path) -> tuple[str, ...]:
+    """A state dict, as safetensors or in torch's own format by the suffix of `target`."""
+    plain = {name: value.detach().clone().contiguous() for name, value in weights.items()}
+    with replacing(target) as stream:
+        if target.suffix.lower() == ".safetensors":
+            from safetensors.torch import save
+
+            stream.write(save(plain, metadata={"format": "pt"}))
+        else:
+            torch.save(plain, stream)
+    return (f"load them into the original architecture with normdiag.load_folded(Net(), {target.name!r})",)

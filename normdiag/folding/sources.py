@@ -1,0 +1,114 @@
+"""The ops that folding is asked to remove, with what they do, or why that is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from normdiag.folding.affine import collapsed, is_identity, length, mapped, varying
+from normdiag.folding.situation import Situation, edited_map, own_map
+from normdiag.folding.targets import FLOATS
+from normdiag.records import Affine, Norm, NormKind, NormLayer, Op, OpGraph, ScaleShift
+
+Kind = NormKind | Literal["scale_shift"]
+LAYER_KINDS = ("layer_norm", "rms_norm")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One op that may go. `whole`: all of it, not only gamma and beta; `asked`: a norm, to be refused if it stays."""
+
+    index: int
+    name: str
+    kind: Kind
+    channels: int | None
+    whole: bool = True
+    asked: bool = True
+
+
+def find_sources(graph: OpGraph, norms: Collection[str]) -> tuple[Source, ...]:
+    """In graph order. `norms` holds 'batch' (and what has fixed statistics like it), 'layer', or both."""
+    found = (_source(index, op) for index, op in enumerate(graph.ops) if _is_float(op, graph))
+    return tuple(source for source in found if source and ("batch" if source.whole else "layer") in norms)
+
+
+def _source(index: int, op: Op) -> Source | None:
+    match op.detail:
+        case Norm(layer=layer) if layer.kind in LAYER_KINDS:
+            return Source(index, layer.name, layer.kind, layer.channels, whole=False)
+        case Norm(layer=layer, scale=scale, obstacle=obstacle) if is_batch(layer) or scale is not None or obstacle:
+            return Source(index, layer.name, layer.kind, layer.channels)
+        case ScaleShift(norm=NormLayer() as layer):
+            return Source(index, layer.name, layer.kind, layer.channels)
+        case ScaleShift(scale=scale, shift=shift):
+            channels = max(scale.size, shift.size)
+            return Source(index, op.name, "scale_shift", channels if channels > 1 else None, asked=False)
+    return None
+
+
+def _is_float(op: Op, graph: OpGraph) -> bool:
+    return all(graph.dtypes.get(name, "float32") in FLOATS for name in op.outputs)
+
+
+def is_batch(layer: NormLayer) -> bool:
+    """Whether it is a BatchNorm."""
+    return layer.kind == "batch_norm"
+
+
+def source_map(situation: Situation, source: Source) -> Affine | str:
+    """What it does now, with what it has taken up, in the axes of its data; or why that is not known."""
+    op = situation.op(source.index)
+    why = _unknown(op)
+    if why:
+        return why
+    ranks = (situation.rank(name) for name in (op.inputs[0], op.outputs[0]))
+    rank = next((rank for rank in ranks if rank is not None), None)
+    if rank is None:
+        return f"the rank of its input {op.inputs[0]!r} is unknown"
+    own = own_map(op, rank)
+    if own is None:
+        return f"its parameters do not fit its input {op.inputs[0]!r}"
+    if not np.isfinite(own.scale).all() or not np.isfinite(own.shift).all():
+        return "its scale or shift is not finite in some channels"
+    if not _fits(situation, op, own):
+        return f"its input {op.inputs[0]!r} is not known to have as many channels"
+    total = mapped(edited_map(own, situation.edits.get(source.index)), collapsed)
+    return (
+        "its gamma is 1 and its beta 0: there is nothing to fold" if not source.whole and is_identity(total) else total
+    )
+
+
+def _unknown(op: Op) -> str | None:
+    """Why it is no fixed map."""
+    if isinstance(op.detail, Norm) and op.detail.obstacle:
+        return op.detail.obstacle
+    if len(op.inputs) != 1 or sum(map(bool, op.outputs)) != 1 or not op.outputs[0]:
+        return "it has more inputs or outputs than one"
+    match op.detail:
+        case Norm(layer=layer) as norm if layer.kind in LAYER_KINDS:
+            return _affine_obstacle(norm)
+        case Norm(scale=None) | Norm(shift=None):
+            return "it has no running statistics: it normalizes with those of its input"
+        case ScaleShift(obstacle=str(why)):
+            return f"one of its constants {why}"
+    return None
+
+
+def _affine_obstacle(norm: Norm) -> str | None:
+    if norm.gamma is None:
+        return "it has no gamma or beta"
+    for word, parameter in (("gamma", norm.gamma), ("beta", norm.beta)):
+        if parameter is not None and (parameter.obstacle or parameter.dtype not in FLOATS):
+            return f"its {word} {parameter.obstacle or f'is stored as {parameter.dtype}'}"
+    return None
+
+
+def _fits(situation: Situation, op: Op, own: Affine) -> bool:
+    """Whether the data has all the channels that it varies along: constants could widen data that has one only."""
+    sizes = situation.graph.sizes.get(op.inputs[0])
+    if isinstance(op.detail, Norm):
+        return sizes is None or all(sizes[axis].known in (None, length(own, axis)) for axis in varying(own))
+    return sizes is not None and all(sizes[axis].known == length(own, axis) for axis in varying(own))

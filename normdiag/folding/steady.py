@@ -1,0 +1,70 @@
+"""How far rounding alone moves the original: against itself in float64, or where that cannot run, when its input
+changes in the last bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from normdiag.errors import InputError
+from normdiag.folding.backend import Evaluator, Foldable
+from normdiag.folding.feeds import Trial
+from normdiag.folding.probe import nudged
+from normdiag.folding.tally import Tally, Values, floating
+
+# float64 takes twice the memory of a float32 model, on top of what is there.
+EXACT_BYTES = 1 << 29
+REPEATED = 8
+
+
+@dataclass
+class Steadiness:
+    """Measures `original`, whose tensors `names` are in view of `evaluator`. float64 is made ready when first needed.
+
+    `failed` says why float64 could not run, once it has been tried.
+    """
+
+    original: Foldable
+    evaluator: Evaluator
+    names: tuple[str, ...]
+    roundoff: float
+    failed: str | None = field(default=None)
+
+    @cached_property
+    def _exact(self) -> Evaluator | str:
+        if self.original.size_bytes > EXACT_BYTES:
+            return "the model is too large to be held in float64 as well"
+        return self.original.exact(self.names)
+
+    def measure(self, tally: Tally, trial: Trial, values: Values, after: Values) -> None:
+        """Add what one run tells; `values` are those of the original on it, `after` those of the folded model."""
+        truth = self._truth(trial)
+        if truth is not None:
+            tally.add("own", trial.group, floating(values, truth, truth))
+            tally.add("exact", trial.group, floating(truth, after, [name for name in truth if name not in self.names]))
+        else:
+            respond(tally, trial, self.evaluator, values, self.roundoff)
+
+    def measure_again(self, tally: Tally, trial: Trial, values: Values) -> None:
+        """Add a few more samples of rounding: where one direction carries all the error, one may be small by luck."""
+        for seed in range(1, 1 + REPEATED):
+            respond(tally, trial, self.evaluator, values, self.roundoff, seed)
+
+    def _truth(self, trial: Trial) -> Values | None:
+        if self.failed is None and isinstance(self._exact, str):
+            self.failed = self._exact
+        if self.failed is not None or isinstance(self._exact, str):
+            return None
+        try:
+            return self._exact.run(trial.batch)
+        except InputError as error:
+            self.failed = f"the original does not run in float64: {error}"
+            return None
+
+
+def respond(tally: Tally, trial: Trial, evaluator: Evaluator, values: Values, roundoff: float, seed: int = 0) -> None:
+    """Add how far the original moves when its input changes in the last bit."""
+    moved = nudged(trial.batch, roundoff, seed)
+    if moved is not None:
+        tally.add("response", trial.group, floating(values, evaluator.run(moved), values))

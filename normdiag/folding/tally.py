@@ -1,0 +1,141 @@
+"""What the runs of a proof found, by kind of comparison, group of inputs and tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from normdiag.errors import InputError
+from normdiag.folding.backend import Evaluator
+from normdiag.folding.bound import Depth, accepted
+from normdiag.folding.compare import Difference, difference, is_floating, mismatch, worst
+from normdiag.folding.feeds import Trial
+from normdiag.records import Batch
+from normdiag.records.model import Array
+
+Values = Mapping[str, Array]
+# 'output', 'integer' and 'point': folded against original. 'own': original against float64, 'exact': folded against
+# float64. 'response': the original against itself on an input that differs in the last bit.
+Kind = Literal["output", "integer", "point", "own", "exact", "response"]
+COMPARED: tuple[Kind, ...] = ("output", "point")
+MISSING = Difference(math.inf, 1.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tensor in one group of inputs: its error, and what rounding can explain of it."""
+
+    group: str
+    tensor: str
+    error: float
+    bound: float
+
+    @property
+    def excess(self) -> float:
+        """Error over bound; 0 where there is no error."""
+        return self.error / self.bound if self.error else 0.0
+
+
+@dataclass
+class Tally:
+    """Collects differences. Those of one kind, group and tensor share one scale, the largest value in all of them.
+
+    `overflows` counts runs that were left out since the original overflowed in them; `strict` leaves none out.
+    """
+
+    strict: bool
+    overflows: int = 0
+    found: dict[tuple[Kind, str], dict[str, Difference]] = field(default_factory=dict)
+
+    def add(self, kind: Kind, group: str, differences: Mapping[str, Difference]) -> None:
+        """Take in the differences of one run by tensor."""
+        known = self.found.setdefault((kind, group), {})
+        for tensor, each in differences.items():
+            known[tensor] = worst((known[tensor], each)) if tensor in known else each
+
+    def of(self, kind: Kind, group: str) -> Mapping[str, Difference]:
+        """What was found of a kind in a group, by tensor."""
+        return self.found.get((kind, group), {})
+
+    def all(self, kind: Kind) -> Iterator[tuple[str, Difference]]:
+        """Tensor and difference of everything of a kind."""
+        return ((tensor, each) for (k, _), known in self.found.items() if k == kind for tensor, each in known.items())
+
+    def largest(self, kind: Kind) -> float | None:
+        """The worst relative difference of a kind; None where nothing was compared."""
+        groups = [group for k, group in self.found if k == kind]
+        return max((error for group in groups for error in self._relative(kind, group).values()), default=None)
+
+    def rows(self, kind: Kind, depths: Mapping[str, Depth]) -> list[Row]:
+        """Every tensor of a kind in these groups with its bound, worst first."""
+        rows = [row for group, depth in depths.items() for row in self._rows(kind, group, depth)]
+        return sorted(rows, key=lambda row: row.excess, reverse=True)
+
+    def exceeds(self, group: str, depth: Depth) -> bool:
+        """Whether an output or point of a group differs by more than what is known so far to be rounding."""
+        return any(row.error > row.bound for kind in COMPARED for row in self._rows(kind, group, depth))
+
+    def _rows(self, kind: Kind, group: str, depth: Depth) -> Iterator[Row]:
+        own, response = self._relative("own", group), self._relative("response", group)
+        most = max(own.values(), default=None)  # for tensors that float64 does not show
+        for tensor, each in self.of(kind, group).items():
+            bound = accepted(
+                depth.of(tensor), depth.roundoff, own=own.get(tensor, most), response=response.get(tensor, 0.0)
+            )
+            yield Row(group, tensor, each.relative, bound)
+
+    def _relative(self, kind: Kind, group: str) -> dict[str, float]:
+        """The relative differences by tensor, on the scales on which folded and original are compared."""
+        scales = {t: each.scale for compared in COMPARED for t, each in self.of(compared, group).items()}
+        known = self.of(kind, group)
+        return {t: replace(each, scale=scales.get(t, each.scale)).relative for t, each in known.items()}
+
+
+def add_outputs(tally: Tally, group: str, before: Values, after: Values, names: Iterable[str]) -> bool:
+    """Compare the outputs of one run; False where it was left out.
+
+    Where the original alone gives NaN or an infinity it has overflowed, and made-up inputs then say nothing: they are
+    left out. On the user's own data it is a difference.
+    """
+    listed = list(names)
+    found = floating(before, after, listed)
+    if any(each.lost for each in found.values()):
+        if not tally.strict:
+            tally.overflows += 1
+            return False
+        found = {name: replace(each, largest=math.inf) if each.lost else each for name, each in found.items()}
+    tally.add("output", group, found)
+    tally.add("integer", group, _shares(before, after, listed))
+    return True
+
+
+def ran(evaluator: Evaluator, trial: Trial) -> Values | None:
+    """What the original gives, or None where it cannot run on an optional trial. Raises InputError for any other."""
+    try:
+        return evaluator.run(trial.batch)
+    except InputError:
+        if trial.optional:
+            return None
+        raise
+
+
+def of_folded(evaluator: Evaluator, batch: Batch) -> Values:
+    """What the folded model gives where the original ran. Raises InputError saying so where it fails."""
+    try:
+        return evaluator.run(batch)
+    except InputError as error:
+        raise InputError(f"the folded model does not run on inputs that the original runs on: {error}") from error
+
+
+def floating(before: Values, after: Values, names: Iterable[str]) -> dict[str, Difference]:
+    """The differences of the floating tensors among `names`; infinite where `after` lacks one."""
+    listed = [name for name in names if name in before and is_floating(before[name])]
+    return {name: difference(before[name], after[name]) if name in after else MISSING for name in listed}
+
+
+def _shares(before: Values, after: Values, names: Iterable[str]) -> dict[str, Difference]:
+    """The shares of elements that differ in the integer and boolean tensors."""
+    listed = [name for name in names if name in before and not is_floating(before[name])]
+    return {name: mismatch(before[name], after[name]) if name in after else MISSING for name in listed}

@@ -1,0 +1,143 @@
+"""Proof of a fold: original and folded on the same inputs, against what rounding can explain.
+
+Two passes. The first takes single samples and looks at every folded point, with the original in float64 beside it; the
+second takes whole batches and compares the outputs. A fold has passed when all outputs and points are within bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+
+from normdiag.errors import InputError
+from normdiag.folding.backend import Evaluator, Foldable, Folded, Point
+from normdiag.folding.batches import compare, originals, responding
+from normdiag.folding.bound import ROUNDOFF, Depth, coarsest
+from normdiag.folding.feeds import Feed, Trial
+from normdiag.folding.judge import Done, Runs, depth_seen, failure_message, judged
+from normdiag.folding.latency import latencies
+from normdiag.folding.points import look, watch
+from normdiag.folding.probe import batch_size, singles
+from normdiag.folding.steady import Steadiness
+from normdiag.folding.tally import Tally
+from normdiag.records import FoldPlan, Verification
+
+__all__ = ["failure_message", "verify"]
+
+Progress = Callable[[int, "int | None"], None]
+
+# A model above this is never held twice: the outputs of the original are kept, of so many batches at most.
+TOGETHER_BYTES = 1 << 30
+KEPT_BATCHES = 16
+TOO_LARGE = "the model is too large to be held twice: one ran after the other, and their outputs alone were compared"
+
+
+def verify(
+    original: Foldable,
+    folded: Folded,
+    plan: FoldPlan,
+    feeds: Feed | Sequence[Feed],
+    *,
+    progress: Progress | None = None,
+) -> Verification:
+    """Run both on the first of `feeds` that the original can run on, and compare.
+
+    `progress(runs, None)` is called after each run. Raises InputError where the original runs on none of the feeds,
+    where the user's data does not fit it, or where nothing comes out that could be compared.
+    """
+    feed, samples, batches = _opened(original, [feeds] if isinstance(feeds, Feed) else feeds)
+    task = _Task(original, folded, plan, feed, samples, batches, progress or (lambda done, total: None))
+    return _together(task) if original.size_bytes <= TOGETHER_BYTES else _in_turn(task)
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    original: Foldable
+    folded: Folded
+    plan: FoldPlan
+    feed: Feed
+    samples: Sequence[Trial]
+    batches: Iterable[Trial]
+    progress: Progress
+
+    @property
+    def roundoff(self) -> float:
+        """Of the coarsest dtype."""
+        return ROUNDOFF[coarsest(self.original.graph)]
+
+    def depth_of(self, tally: Tally, points: Sequence[Point] = ()) -> Callable[[str], Depth]:
+        """The estimated errors in a group, with what has been seen in it so far."""
+        graph = self.original.graph
+        return lambda group: depth_seen(tally, group, graph, self.plan, points)
+
+    def verdict(self, tally: Tally, runs: Runs, points: Sequence[Point] = ()) -> Verification:
+        """All groups judged."""
+        of = self.depth_of(tally, points)
+        place = {op.name: index for index, op in enumerate(self.original.graph.ops)}
+        points = sorted(points, key=lambda point: place.get(point.layer, -1))
+        return judged(tally, runs, {group: of(group) for group in {trial.group for trial in self.samples}}, points)
+
+    def counted(self, trials: Iterable[Trial], start: int = 0) -> list[Done]:
+        """What is to be remembered of each trial, with progress told after it."""
+        done = []
+        for trial in trials:
+            done.append(Done(batch_size(trial.batch), trial.magnitude))
+            self.progress(start + len(done), None)
+        return done
+
+
+def _together(task: _Task) -> Verification:
+    """Both models are in memory at once, run by run."""
+    tally = Tally(strict=not task.feed.made_up)
+    watched = watch(task.original, task.folded, task.roundoff)
+    depth_of = task.depth_of(tally, watched.points)
+    looked = task.counted(look(watched, task.samples, tally, depth_of))
+    before, after = task.original.evaluator(), task.folded.evaluator()
+    steadiness = Steadiness(task.original, before, (), task.roundoff, watched.steadiness.failed)
+    compared = compare(originals(before, task.batches), after, tally, depth_of, steadiness)
+    done = task.counted(compared, len(looked))
+    times = latencies(before, after, task.samples[0].batch)
+    runs = Runs(task.feed, tuple(looked + done if task.feed.made_up else done), steadiness.failed, times)
+    return task.verdict(tally, runs, watched.points)
+
+
+def _in_turn(task: _Task) -> Verification:
+    """First the original, then the folded model: only one of them is in memory at any time."""
+    tally = Tally(strict=not task.feed.made_up)
+    samples = {trial.group: trial for trial in reversed(task.samples)}.values() if task.feed.made_up else ()
+    trials = chain(samples, task.batches)
+    kept = list(islice(responding(task.original.evaluator(), trials, tally, task.roundoff), KEPT_BATCHES))
+    done = task.counted(compare(kept, task.folded.evaluator(), tally, task.depth_of(tally), None))
+    return task.verdict(tally, Runs(task.feed, tuple(done), TOO_LARGE))
+
+
+def _opened(original: Foldable, feeds: Sequence[Feed]) -> tuple[Feed, Sequence[Trial], Iterable[Trial]]:
+    """The feed to use, its samples, at least one, and its batches. Of the user's data the samples are the first."""
+    for feed in feeds:
+        if not feed.made_up:
+            batches = iter(feed.batches)
+            first = next(batches, None)
+            if first is None:
+                raise InputError(f"{feed.source} gave no batches")
+            samples = [replace(first, batch=batch) for batch in singles(first.batch, original.inputs)]
+            return feed, samples, chain([first], batches)
+    return _first_that_runs(original.evaluator(), feeds)
+
+
+def _first_that_runs(evaluator: Evaluator, feeds: Sequence[Feed]) -> tuple[Feed, Sequence[Trial], Iterable[Trial]]:
+    """The first guess of free sizes that the model runs on."""
+    errors = []
+    for feed in feeds:
+        samples = tuple(feed.samples)
+        try:
+            evaluator.run(samples[0].batch)
+        except InputError as error:
+            errors.append(str(error))
+        else:
+            return feed, samples, feed.batches
+    raise InputError(
+        "a fold is proven by running the model, and it does not run on made-up inputs "
+        f"({errors[0] if errors else 'there are none'}): give data with --data, or the sizes of one sample "
+        "with --input-shape"
+    )

@@ -1,0 +1,163 @@
+"""New parameters of a layer that takes up a fold: float64 arithmetic, one rounding to the stored dtype at the end.
+
+With new(x) = outer(L(inner(x))): W' = outer.scale * W * inner.scale and
+b' = outer.scale * (b + W @ inner.shift) + outer.shift (see docs/folding.md).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from normdiag.folding.affine import identity, scales, shifts
+from normdiag.folding.floats import as_dtype
+from normdiag.folding.layout import Layout, blocks, layout, part, place
+from normdiag.folding.situation import edited_map, own_map
+from normdiag.folding.targets import norm_axes
+from normdiag.records import Affine, Constant, Conv, LayerEdit, Linear, NewParameters, Norm, Op, Parameter, ScaleShift
+from normdiag.records.model import Array
+
+
+def new_parameters(op: Op, edit: LayerEdit) -> NewParameters:
+    """What `op` must hold so that it does what the edit asks; see NewParameters.
+
+    Memory beyond the weight itself and the new one is a fixed block and what depends on channels alone. A ScaleShift,
+    which has no stored dtype of its own, comes in float64. Numbers that do not fit the dtype become infinite
+    (misfit in checks.py tells beforehand). Raises TypeError for an op that takes nothing up.
+    """
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        match op.detail:
+            case Conv() | Linear():
+                return _product(op.detail, edit)
+            case Norm() as norm:
+                return _norm(op, norm, edit)
+            case ScaleShift(scale=scale):
+                total = _total(op, scale.ndim, edit)
+                return NewParameters(total.scale, total.shift)
+            case Constant(value=value):
+                outer = edit.outer or identity(len(value.shape))
+                return NewParameters(_cast(outer.scale * _read(value) + outer.shift, value.dtype))
+    raise TypeError(f"{op.operator} takes no fold up")
+
+
+def changes_weight(edit: LayerEdit) -> bool:
+    """Whether the weight of a convolution or linear layer changes, not only its bias."""
+    return any(side is not None and scales(side) for side in (edit.inner, edit.outer))
+
+
+def _product(layer: Conv | Linear, edit: LayerEdit) -> NewParameters:
+    weight = layer.weight.read()
+    bias = new_bias(layer, edit, weight)
+    return NewParameters(_scaled(layer, weight, edit) if changes_weight(edit) else weight, bias)
+
+
+def _scaled(layer: Conv | Linear, weight: Array, edit: LayerEdit) -> Array:
+    view = layout(layer)
+    result = np.empty(weight.shape, as_dtype(layer.weight.dtype))
+    source, target = weight.reshape(view.shape), result.reshape(view.shape)
+    factors = scale_factors(view, edit)
+    for where in blocks(view.shape):
+        piece = source[where].astype(np.float64)
+        for factor in factors:
+            piece *= part(factor, where)
+        target[where] = piece
+    return result
+
+
+def scale_factors(view: Layout, edit: LayerEdit) -> list[Array]:
+    """The scales of an edit that are not all 1, to be broadcast over the view."""
+    inner = [view.along_in(edit.inner.scale.reshape(-1))] if edit.inner and scales(edit.inner) else []
+    outer = [view.along_out(edit.outer.scale.reshape(-1))] if edit.outer and scales(edit.outer) else []
+    return inner + outer
+
+
+def new_bias(layer: Conv | Linear, edit: LayerEdit, weight: Array | None = None) -> Array | None:
+    """The effective bias; None where the layer has none and gets no shift. `weight` as stored, where it is at hand."""
+    view = layout(layer)
+    beta = layer.beta if isinstance(layer, Linear) else 1.0
+    bias = beta * _read(layer.bias) if layer.bias else np.zeros(1)
+    shifted = edit.inner is not None and shifts(edit.inner)
+    if edit.inner is not None and shifted:
+        stored = layer.weight.read() if weight is None else weight
+        bias = bias + _shift_through(layer, view, stored, edit.inner.shift.reshape(-1))
+    if edit.outer is not None:
+        bias = _beside(layer, edit.outer.scale) * bias + _beside(layer, edit.outer.shift)
+    if layer.bias is None and not shifted and not (edit.outer and shifts(edit.outer)):
+        return None
+    if layer.bias is None:
+        bias = np.broadcast_to(bias, np.broadcast_shapes(bias.shape, _bias_shape(layer, view)))
+    return _cast(bias, (layer.bias or layer.weight).dtype)
+
+
+def _bias_shape(layer: Conv | Linear, view: Layout) -> tuple[int, ...]:
+    channels = view.groups * view.shape[view.out_axis]
+    return (channels, 1) if isinstance(layer, Linear) and layer.channel_axis == -2 else (channels,)
+
+
+def _beside(layer: Conv | Linear, values: Array) -> Array:
+    """Numbers per output channel as they are broadcast against the bias."""
+    upright = isinstance(layer, Linear) and layer.channel_axis == -2 and values.size > 1
+    return values.reshape(-1, 1) if upright else values.reshape(-1)
+
+
+def _shift_through(layer: Conv | Linear, view: Layout, weight: Array, shift: Array) -> Array:
+    """What the layer makes of a constant input without padding, in the shape of its bias."""
+    source = weight.reshape(view.shape)
+    along = np.broadcast_to(view.along_in(shift), (view.shape[0], *_along_in(view)))
+    total = np.zeros((view.shape[0], view.shape[view.out_axis]))
+    for where in blocks(view.shape):
+        total[place(where, view.out_axis)] += _contracted(source[where].astype(np.float64), part(along, where), view)
+    if isinstance(layer, Conv):
+        return total.reshape(-1)
+    lead = weight.shape[:-2]
+    if not lead:
+        return layer.alpha * (total.reshape(-1, 1) if layer.channel_axis == -2 else total.reshape(-1))
+    return layer.alpha * total.reshape(*lead, *((-1, 1) if layer.channel_axis == -2 else (1, -1)))
+
+
+def _along_in(view: Layout) -> tuple[int, int, int]:
+    return (view.shape[1], 1, 1) if view.in_axis == 1 else (1, view.shape[2], 1)
+
+
+def _contracted(piece: Array, along: Array, view: Layout) -> Array:
+    """The sum over input channels and kernel of a block times numbers per input channel: (first, out)."""
+    groups, rows = piece.shape[:2]
+    if view.in_axis == 1:
+        summed = along.reshape(groups, 1, rows) @ piece.reshape(groups, rows, -1)
+        return np.asarray(summed.reshape(groups, *piece.shape[2:]).sum(2))
+    wide = np.broadcast_to(along, (groups, 1, *piece.shape[2:])).reshape(groups, -1, 1)
+    return np.asarray((piece.reshape(groups, rows, -1) @ wide).reshape(groups, rows))
+
+
+def _norm(op: Op, norm: Norm, edit: LayerEdit) -> NewParameters:
+    """Gamma and beta. Running statistics stay: gamma' = scale * sqrt(var + eps), beta' = shift + scale * mean."""
+    assert norm.gamma is not None
+    rank = max(side.scale.ndim for side in (edit.inner, edit.outer) if side)
+    shape = norm.gamma.shape
+    total = _total(op, rank, edit)
+    axes = norm_axes(norm, rank) or ()
+    scale, shift = (_per_channel(values, axes, shape) for values in (total.scale, total.shift))
+    if norm.scale is not None:
+        mean, var = (np.asarray(v, np.float64) for v in (norm.layer.running_mean, norm.layer.running_var))
+        scale, shift = scale * np.sqrt(var + (norm.layer.eps or 0.0)), shift + scale * mean
+    with_beta = norm.beta is not None or shifts(total)
+    beta_dtype = (norm.beta or norm.gamma).dtype
+    return NewParameters(_cast(scale, norm.gamma.dtype), _cast(shift, beta_dtype) if with_beta else None)
+
+
+def _per_channel(values: Array, axes: tuple[int, ...], shape: tuple[int, ...]) -> Array:
+    """Values in the axes of the data as gamma has them."""
+    return np.broadcast_to(values.reshape([values.shape[axis] for axis in axes]), shape)
+
+
+def _total(op: Op, rank: int, edit: LayerEdit) -> Affine:
+    own = own_map(op, rank)
+    assert own is not None
+    return edited_map(own, edit)
+
+
+def _read(parameter: Parameter) -> Array:
+    return np.asarray(parameter.read(), np.float64)
+
+
+def _cast(values: Array, dtype: str) -> Array:
+    return np.array(values, as_dtype(dtype), order="C")

@@ -1,0 +1,185 @@
+"""From a model to a folded one: open, plan, fold, prove, write. What was not proven is written only where asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from normdiag.data import DataOptions
+from normdiag.errors import InputError, UsageError
+from normdiag.folding.backend import Foldable, Folded
+from normdiag.folding.checked import checked_plan
+from normdiag.folding.feeds import Feed, given, made_up
+from normdiag.folding.options import ExportOptions
+from normdiag.folding.ranges import range_spreads
+from normdiag.folding.verify import verify
+from normdiag.models import LoadOptions, from_module, load, refuse_for_onnx
+from normdiag.models.sniff import sniff
+from normdiag.records import Batch, FoldPlan, FoldReport, Model, Report, Verification
+from normdiag.rules import with_findings
+from normdiag.run import open_source
+
+Progress = Callable[[int, "int | None"], None]
+NORMS = ("batch", "layer")
+TARGETS = (".onnx", ".pt2", ".safetensors", ".pt", ".pth")
+NOT_PROVEN = "nothing was run: that the folded model equals the original is not proven"
+DRY = "a dry run: nothing was run or written"
+
+
+@dataclass(frozen=True, eq=False)
+class FoldOptions:
+    """What `fold` is asked for.
+
+    `output` is where the result goes, None for nowhere; its ending says the format. `norms` are the kinds: batch, and
+    layer for gamma and beta of LayerNorm and RMSNorm. `force` replaces an existing file. `dry_run` ends with the plan;
+    without `verify` nothing is run.
+    """
+
+    output: Path | None = None
+    norms: tuple[str, ...] = ("batch",)
+    force: bool = False
+    dry_run: bool = False
+    verify: bool = True
+    export: ExportOptions = field(default_factory=ExportOptions)
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for kinds of norms that there are not, InputError for a file that cannot be written."""
+        unknown = [name for name in self.norms if name not in NORMS]
+        if unknown or not self.norms:
+            raise UsageError(f"--norms {','.join(self.norms)}: give batch, layer or batch,layer")
+        if self.output is not None:
+            _check_output(self.output, self.force)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldResult:
+    """What came of a fold. `folded` is None for a dry run."""
+
+    report: FoldReport
+    folded: Folded | None = None
+
+    @cached_property
+    def model(self) -> Any:
+        """The folded model: an onnx.ModelProto for an ONNX file, else a torch.nn.Module that takes the same inputs."""
+        return None if self.folded is None else self.folded.model
+
+    @property
+    def plan(self) -> FoldPlan:
+        """What was folded, what stays and why."""
+        return self.report.plan
+
+    @property
+    def verification(self) -> Verification | None:
+        """The proof, None where it was not asked for."""
+        return self.report.verification
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What the models are run on: the caller's batches, data specifications, or made-up inputs."""
+
+    batches: Iterable[Any] | None = None
+    data: Sequence[str] = ()
+    options: DataOptions = field(default_factory=DataOptions)
+
+    @property
+    def chosen(self) -> bool:
+        """Whether the user gave any."""
+        return self.batches is not None or bool(self.data)
+
+
+def run_fold(
+    model: Any, inputs: Inputs, reading: LoadOptions, options: FoldOptions, progress: Progress | None
+) -> FoldResult:
+    """Open, plan, fold, prove and write. Raises InputError and UsageError as `normdiag.fold` does."""
+    foldable = open_foldable(model, inputs, reading, options)
+    plan = checked_plan(foldable.graph, frozenset(options.norms))
+    report = _planned(foldable, plan)
+    if options.dry_run:
+        return FoldResult(_noted(report, DRY))
+    folded = foldable.fold(plan)
+    report = replace(report, size_after=folded.size_bytes)
+    if options.verify:
+        proof = verify(foldable, folded, plan, _feeds(foldable, inputs), progress=progress)
+        report = replace(report, verification=proof)
+        if not proof.passed:
+            return FoldResult(report, folded)
+    else:
+        report = _noted(report, NOT_PROVEN)
+    return FoldResult(report if options.output is None else _written(report, folded, options.output), folded)
+
+
+def open_foldable(model: Any, inputs: Inputs, reading: LoadOptions, options: FoldOptions) -> Foldable:
+    """The model in the backend that folds it. Raises InputError for weights whose code is not known."""
+    if isinstance(model, str | Path) and sniff(Path(model)) == "onnx":
+        return _open_onnx(Path(model), reading, options.output)
+    loaded = load(Path(model), reading) if isinstance(model, str | Path) else from_module(model)
+    if loaded.program is None:
+        raise InputError(f"{loaded.info.path}: {loaded.why_not_run}")
+    from normdiag.folding.pytorch import TorchFoldable
+
+    return TorchFoldable(loaded.program, loaded.info, _example(loaded, inputs), options.export)
+
+
+def _open_onnx(path: Path, reading: LoadOptions, output: Path | None) -> Foldable:
+    if output is not None and output.suffix.lower() != ".onnx":
+        raise UsageError(f"-o {output}: what is folded in an ONNX model is written as .onnx")
+    refuse_for_onnx(reading, path)
+    from normdiag.folding.onnx import OnnxFoldable
+
+    return OnnxFoldable(path)
+
+
+def _example(model: Model, inputs: Inputs) -> Batch:
+    """The first batch of the data, or a made-up one of the shapes that the user or the model gives."""
+    if not inputs.chosen and not inputs.options.input_shapes and not model.inputs:
+        raise UsageError(
+            "a PyTorch model does not say what it takes: give data with --data, or the shape of one sample with "
+            "--input-shape 3,224,224"
+        )
+    source = open_source(model, inputs.batches, inputs.data or ("random",), inputs.options)
+    batch = next(iter(source), None)
+    if batch is None:
+        raise InputError(f"{source.info.source}: holds no samples")
+    return batch
+
+
+def _feeds(foldable: Foldable, inputs: Inputs) -> Feed | Sequence[Feed]:
+    if not inputs.chosen:
+        return made_up(foldable.inputs, inputs.options, foldable.graph)
+    model = Model(foldable.info, (), foldable.inputs)
+    source = open_source(model, inputs.batches, inputs.data, inputs.options)
+    return given(source, source.info.source)
+
+
+def _planned(foldable: Foldable, plan: FoldPlan) -> FoldReport:
+    """The report of a plan: nothing was done yet."""
+    ranges = range_spreads(foldable.graph, plan)
+    found = with_findings(Report(foldable.info, None, (), ranges=ranges)).findings
+    return FoldReport(
+        foldable.info, plan, ranges=ranges, findings=found, size_before=foldable.size_bytes, notes=foldable.notes
+    )
+
+
+def _written(report: FoldReport, folded: Folded, output: Path) -> FoldReport:
+    return replace(_noted(report, *folded.write(output)), written=str(output))
+
+
+def _noted(report: FoldReport, *notes: str) -> FoldReport:
+    return replace(report, notes=(*report.notes, *notes))
+
+
+def _check_output(output: Path, force: bool) -> None:
+    """Before any work. Raises UsageError for a name that says no format or exists, InputError for a bad folder."""
+    if output.suffix.lower() not in TARGETS:
+        raise UsageError(f"-o {output}: end the name with one of {', '.join(TARGETS)}; the ending says the format")
+    if output.is_dir():
+        raise InputError(f"-o {output} is a folder; give a file")
+    if not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
+        raise InputError(f"-o {output}: the folder {output.parent} does not exist or cannot be written to")
+    if output.exists() and not force:
+        raise UsageError(f"-o {output} exists; --force replaces it")

@@ -1,0 +1,82 @@
+"""PyTorch: layer norms written in elementary operations, whose gamma and beta go, or take up a norm behind them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tests.folding.zoo.torch_case import Fn, Zoo
+
+ZOO = Zoo()
+IMAGE = (2, 4, 7, 6)
+BOTH = {"norms": frozenset({"batch", "layer"})}
+
+
+class LlamaNorm(nn.Module):
+    """RMSNorm as language models write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6))
+
+
+ZOO.add("rms_norm_by_hand", lambda: nn.Sequential(LlamaNorm(), nn.Linear(6, 4)), (2, 5, 6), left="add mul", **BOTH)
+ZOO.add(
+    "rms_norm_by_hand_and_two_linear_layers",
+    lambda: Fn(
+        lambda s, x: (s.a(y := s.norm(x)), s.b(y)), norm=LlamaNorm(), a=nn.Linear(6, 4), b=nn.Linear(6, 3, bias=False)
+    ),
+    (2, 5, 6),
+    left="add mul",
+    **BOTH,
+)
+
+
+class LayerNormByHand(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gamma, self.beta = nn.Parameter(torch.randn(6)), nn.Parameter(torch.randn(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        return centred / (centred.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt() * self.gamma + self.beta
+
+
+ZOO.add(
+    "layer_norm_by_hand",
+    lambda: nn.Sequential(LayerNormByHand(), nn.Linear(6, 4)),
+    (2, 5, 6),
+    left="sub add div",
+    **BOTH,
+)
+
+
+class InstanceNormByHand(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gamma, self.beta = nn.Parameter(torch.randn(4, 1, 1)), nn.Parameter(torch.randn(4, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean((2, 3), keepdim=True)
+        return centred / (centred.pow(2).mean((2, 3), keepdim=True) + 1e-5).sqrt() * self.gamma + self.beta
+
+
+ZOO.add(
+    "norm_behind_an_instance_norm_by_hand",
+    lambda: nn.Sequential(InstanceNormByHand(), nn.BatchNorm2d(4), nn.Tanh()),
+    IMAGE,
+    left="sub add div mul add",
+)
+
+
+@ZOO.case((2, 5, 6), left="sub add div mul add")
+def norm_behind_a_layer_norm_by_hand() -> nn.Module:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return torch.relu(self.bn(self.ln(x).transpose(1, 2)))
+
+    return Fn(forward, ln=LayerNormByHand(), bn=nn.BatchNorm1d(6))

@@ -1,0 +1,134 @@
+"""PyTorch: norms behind sums and joins, and weights and modules that are used twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tests.folding.zoo.torch_case import Fn, Zoo
+
+ZOO = Zoo()
+IMAGE = (2, 3, 7, 6)
+
+
+# Parts and sums.
+
+
+def two(forward: Any, *, outputs: tuple[int, int] = (4, 4), norm: nn.Module | None = None) -> nn.Module:
+    first, second = nn.Conv2d(3, outputs[0], 3), nn.Conv2d(3, outputs[1], 3, bias=False)
+    return Fn(forward, first=first, second=second, norm=norm or nn.BatchNorm2d(4))
+
+
+ZOO.add("add", lambda: two(lambda s, x: torch.relu(s.norm(s.first(x) + s.second(x)))), IMAGE, left="add")
+ZOO.add("difference", lambda: two(lambda s, x: torch.relu(s.norm(s.first(x) - s.second(x)))), IMAGE, left="sub|add")
+ZOO.add(
+    "add_with_alpha",
+    lambda: two(lambda s, x: torch.relu(s.norm(torch.add(s.first(x), s.second(x), alpha=2)))),
+    IMAGE,
+    left="add|add batch_norm",
+    folded=None,
+)
+ZOO.add("add_in_place", lambda: two(lambda s, x: torch.relu(s.norm(s.first(x).add_(s.second(x))))), IMAGE, left="add")
+ZOO.add(
+    "add_of_a_branch_with_another_reader",
+    lambda: two(lambda s, x: torch.relu(s.norm((y := s.first(x)) + s.second(x))) + torch.sigmoid(y)),
+    IMAGE,
+    folded=0,
+    left="add batch_norm add",
+    refused=("",),
+)
+ZOO.add(
+    "concat",
+    lambda: two(
+        lambda s, x: torch.relu(s.norm(torch.cat((s.first(x), s.second(x)), 1))), outputs=(4, 2), norm=nn.BatchNorm2d(6)
+    ),
+    IMAGE,
+)
+ZOO.add(
+    "concat_with_a_nonlinear_part",
+    lambda: two(
+        lambda s, x: torch.relu(s.norm(torch.cat((s.first(x), torch.relu(s.second(x))), 1))),
+        outputs=(4, 2),
+        norm=nn.BatchNorm2d(6),
+    ),
+    IMAGE,
+    folded=0,
+    left="batch_norm",
+    refused=("",),
+)
+
+
+@ZOO.case(IMAGE, folded=2)
+def split_each_part_with_its_norm() -> nn.Module:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        first, second = torch.split(self.conv(x), (4, 2), 1)
+        return torch.cat((torch.relu(self.one(first)), torch.sigmoid(self.two(second))), 1)
+
+    return Fn(forward, conv=nn.Conv2d(3, 6, 3), one=nn.BatchNorm2d(4), two=nn.BatchNorm2d(2))
+
+
+@ZOO.case(IMAGE)
+def chunk_and_concat() -> nn.Module:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        first, second = self.conv(x).chunk(2, 1)
+        return torch.relu(self.norm(torch.cat((second, first), 1)))
+
+    return Fn(forward, conv=nn.Conv2d(3, 6, 3), norm=nn.BatchNorm2d(6))
+
+
+# Sharing.
+
+
+@ZOO.case(IMAGE, folded=2, left="add")
+def tied_weights_and_two_norms() -> nn.Module:
+    net = Fn(
+        lambda s, x: torch.relu(s.one(s.a(x))) + torch.relu(s.two(s.b(x))),
+        a=nn.Conv2d(3, 4, 3),
+        b=nn.Conv2d(3, 4, 3),
+        one=nn.BatchNorm2d(4),
+        two=nn.BatchNorm2d(4),
+    )
+    net.b.weight = net.a.weight  # type: ignore[union-attr]
+    return net
+
+
+@ZOO.case(IMAGE, folded=1, left="add")
+def tied_weights_and_one_norm() -> nn.Module:
+    net = Fn(
+        lambda s, x: torch.relu(s.one(s.a(x))) + torch.relu(s.b(x)),
+        a=nn.Conv2d(3, 4, 3),
+        b=nn.Conv2d(3, 4, 3),
+        one=nn.BatchNorm2d(4),
+    )
+    net.b.weight, net.b.bias = net.a.weight, net.a.bias  # type: ignore[union-attr]
+    return net
+
+
+@ZOO.case((2, 4, 9, 8), folded=2)
+def a_convolution_called_twice() -> nn.Module:
+    """One module, two calls, a norm for each."""
+    return Fn(
+        lambda s, x: torch.relu(s.two(s.conv(torch.relu(s.one(s.conv(x)))))),
+        conv=nn.Conv2d(4, 4, 3),
+        one=nn.BatchNorm2d(4),
+        two=nn.BatchNorm2d(4),
+    )
+
+
+@ZOO.case((2, 4, 9, 8), folded=None)
+def a_norm_called_twice() -> nn.Module:
+    """One norm behind two convolutions; it counts once or twice."""
+    return Fn(
+        lambda s, x: torch.relu(s.norm(s.b(torch.relu(s.norm(s.a(x)))))),
+        a=nn.Conv2d(4, 4, 3),
+        b=nn.Conv2d(4, 4, 3),
+        norm=nn.BatchNorm2d(4),
+    )
+
+
+@ZOO.case((2, 4, 9, 8), folded=None)
+def a_block_called_twice() -> nn.Module:
+    block = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    return nn.Sequential(block, block)

@@ -1,0 +1,168 @@
+"""`normdiag.fold` whole: files in, files out, nothing written that was not proven, nothing changed that was given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import normdiag
+from normdiag import run_fold
+from normdiag.errors import InputError, UsageError
+from sample_models.net import DigitsCNN
+
+Samples = Callable[[str], Path]
+
+
+def norms(path: Path) -> int:
+    return sum(node.op_type == "BatchNormalization" for node in onnx.load(path).graph.node)
+
+
+def test_an_onnx_file_is_folded_proven_and_written(samples: Path, tmp_path: Path) -> None:
+    source, target = samples / "digits_cnn.onnx", tmp_path / "folded.onnx"
+    before = source.read_bytes()
+    result = normdiag.fold(source, output=target)
+    assert (norms(source), norms(target)) == (3, 0)
+    assert source.read_bytes() == before
+    assert result.verification is not None
+    assert result.verification.passed
+    assert result.verification.error < 1e-5
+    assert result.report.written == str(target)
+    assert result.model == onnx.load(target)
+    onnx.checker.check_model(target)
+
+
+def test_the_file_may_be_folded_in_place(samples: Path, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes((samples / "digits_cnn.onnx").read_bytes())
+    with pytest.raises(UsageError, match="--force"):
+        normdiag.fold(path, output=path)
+    normdiag.fold(path, output=path, force=True)
+    assert norms(path) == 0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_data_can_be_given(samples: Path, tmp_path: Path) -> None:
+    result = normdiag.fold(samples / "digits_cnn.onnx", output=tmp_path / "f.onnx", data=(str(samples / "digits.npz"),))
+    assert result.verification is not None
+    assert "digits.npz" in result.verification.source
+    assert result.verification.samples == 359
+
+
+def test_a_dry_run_writes_and_runs_nothing(samples: Path, tmp_path: Path) -> None:
+    result = normdiag.fold(samples / "digits_cnn.onnx", output=tmp_path / "f.onnx", dry_run=True)
+    assert len(result.plan.steps) == 3
+    assert (result.verification, result.model, result.report.written) == (None, None, None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_the_proof_the_report_says_so(samples: Path, tmp_path: Path) -> None:
+    result = normdiag.fold(samples / "digits_cnn.onnx", output=tmp_path / "f.onnx", verify=False)
+    assert result.verification is None
+    assert any("not proven" in note for note in result.report.notes)
+    assert norms(tmp_path / "f.onnx") == 0
+
+
+def test_a_wrong_fold_is_caught_and_not_written(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from normdiag.folding.onnx import tensors
+
+    right = tensors.new_parameters
+
+    def wrong(op: Any, edit: Any) -> Any:
+        made = right(op, edit)
+        if op.name != "conv2" or made.bias is None:
+            return made
+        bias = made.bias.copy()
+        bias[3] += 0.05
+        return replace(made, bias=bias)
+
+    monkeypatch.setattr(tensors, "new_parameters", wrong)
+    result = normdiag.fold(samples / "digits_cnn.onnx", output=tmp_path / "f.onnx")
+    assert result.verification is not None
+    assert not result.verification.passed
+    assert result.verification.points[0].layer == "norm2"
+    assert result.report.written is None
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2", ".safetensors", ".pt"])
+def test_a_module_is_folded_to_every_format_and_left_alone(suffix: str, samples: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = DigitsCNN()
+    net.load_state_dict(torch.load(samples / "digits_cnn.pt"))
+    net.train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    x = torch.randn(4, 1, 8, 8)
+    target = tmp_path / f"folded{suffix}"
+    result = normdiag.fold(net, [x], output=target)
+    assert net.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert (len(result.plan.steps), len(result.plan.refusals)) == (3, 0)
+    expected = net.eval()(x).detach().numpy()
+    np.testing.assert_allclose(result.model(x).detach().numpy(), expected, atol=1e-4)
+    np.testing.assert_allclose(_run(target, x), expected, atol=1e-4)
+
+
+def _run(path: Path, x: torch.Tensor) -> Any:
+    if path.suffix == ".onnx":
+        import onnxruntime
+
+        assert norms(path) == 0
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
+    if path.suffix == ".pt2":
+        return torch.export.load(path).module()(x).detach().numpy()
+    return normdiag.load_folded(DigitsCNN(), path).eval()(x).detach().numpy()
+
+
+def test_weights_without_code_are_refused(samples: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--arch"):
+        normdiag.fold(samples / "digits_cnn.pt", output=tmp_path / "f.onnx")
+
+
+def test_a_module_needs_to_be_shown_its_input(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--input-shape"):
+        normdiag.fold(DigitsCNN(), output=tmp_path / "f.onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("f.txt", "ending"), ("f", "ending"), ("none/f.onnx", "folder"), (".", "ending")]
+)
+def test_outputs_that_cannot_be(name: str, message: str, samples: Path, tmp_path: Path) -> None:
+    with pytest.raises((InputError, UsageError), match=message):
+        normdiag.fold(samples / "digits_cnn.onnx", output=tmp_path / name)
+
+
+def test_arguments_that_contradict_each_other(samples: Path, tmp_path: Path) -> None:
+    model = samples / "digits_cnn.onnx"
+    with pytest.raises(UsageError, match="not both"):
+        normdiag.fold(model, [np.zeros((1, 1, 8, 8), np.float32)], data=("random",))
+    with pytest.raises(UsageError, match=r"\.onnx"):
+        normdiag.fold(model, output=tmp_path / "f.pt2")
+    with pytest.raises(UsageError, match="batch,layer"):
+        normdiag.fold(model, output=tmp_path / "f.onnx", norms=("group",))
+    with pytest.raises(UsageError, match="--trust"):
+        normdiag.fold(model, output=tmp_path / "f.onnx", load_options=normdiag.LoadOptions(trust=True))
+
+
+def test_the_onnx_path_never_imports_torch(samples: Path, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, normdiag\n"
+        f"normdiag.fold({str(samples / 'digits_cnn.onnx')!r}, output={str(tmp_path / 'f.onnx')!r})\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_options_are_checked_before_any_work() -> None:
+    with pytest.raises(UsageError):
+        run_fold.FoldOptions(norms=())
