@@ -11,8 +11,8 @@ from normdiag.rules.rule import Draft, rule
 from normdiag.wording import abridged
 
 KINDS = frozenset({"batch_norm", "instance_norm", "group_norm"})
-# The gamma that a layer's others are held against. The median would itself be near zero where half are pruned, the
-# largest may be an outlier.
+# The gamma that a layer's others are held against, of those that are not zero. The median would itself be near zero
+# where half are pruned, the largest may be an outlier.
 USUAL = 0.9
 
 
@@ -20,7 +20,8 @@ USUAL = 0.9
 def gamma_near_zero(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
     """Channels have a gamma near zero: whatever their input, they pass on their bias.
 
-    What it means: |gamma| is below a thousandth (limit `ratio`) of what is usual in the layer, its 90th percentile.
+    What it means: |gamma| is below a thousandth (limit `ratio`) of what is usual in the layer, the 90th percentile of
+    those that are not zero.
     The layer's output in these channels is beta give or take a thousandth of what the others carry.
 
     Why it matters: the channel and the weights that make it cost their full share and do nothing. Weight decay or an
@@ -59,7 +60,10 @@ def _near_zero(layer: NormLayer, ratio: float) -> int:
     size = np.abs(np.asarray(layer.gamma, np.float64))
     if not np.all(np.isfinite(size)):  # ND101's
         return 0
-    return int(np.count_nonzero(size < ratio * np.quantile(size, USUAL, method="higher")))
+    if not size.any():  # a residual branch that begins at zero
+        return 0
+    usual = np.quantile(size[size > 0], USUAL, method="higher")
+    return int(np.count_nonzero(size < ratio * usual))
 
 
 def _share(layer: NormLayer, count: int) -> float:

@@ -21,8 +21,9 @@ def drift(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
     in the median, 0.24 at most); input scaled to [0,1] instead of normalized gives 0.6, and 0..255 over 40.
 
     Which layer: those are named that drift with batch statistics in all layers before them (their own drift). Layers
-    that drift only because of one before are counted, not named. Where own drift could not be measured, the first is
-    named.
+    that drift only because of one before are counted, not named. Where none drifts so by itself, small drift has grown
+    on its way: of the layers up to the first that is off, the one with the largest own drift is named. Where own drift
+    could not be measured, the first is named. Both with medium confidence.
 
     How to fix it: if the first layer alone is named, check the preprocessing before anything else. If a later one, its
     statistics do not belong to its weights: averaged weights, a wrong checkpoint, fine-tuning with frozen statistics.
@@ -40,11 +41,20 @@ def drift(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
     drifting = [each for each in measured if each.drift is not None and each.drift.lower > limit]
     causes = [each for each in drifting if each.own is not None and each.own.lower > limit]
     surely = bool(causes)
-    causes = causes or drifting[:1]
+    causes = causes or _likeliest(measured, drifting)
     for index, each in enumerate(causes):
-        inherited = len(drifting) - len(causes) if index == 0 else 0
+        inherited = sum(other not in causes for other in drifting) if index == 0 else 0
         alone_at_the_input = each is measured[0] and len(causes) == 1
         yield _draft(each, inherited, preprocessing=alone_at_the_input, surely=surely)
+
+
+def _likeliest(measured: list[LayerMetrics], drifting: list[LayerMetrics]) -> list[LayerMetrics]:
+    """Of the layers up to the first that drifts, the one that does most by itself; of equal ones the last."""
+    if not drifting:
+        return []
+    before = measured[: measured.index(drifting[0]) + 1]
+    owns = {index: each.own.corrected for index, each in enumerate(before) if each.own is not None}
+    return [before[max(owns, key=lambda index: (owns[index], index))]] if owns else drifting[:1]
 
 
 def _draft(metrics: LayerMetrics, inherited: int, *, preprocessing: bool, surely: bool) -> Draft:

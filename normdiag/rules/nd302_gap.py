@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from normdiag.records import Gap, Report
+from normdiag.records import Gap, LayerMetrics, Report
 from normdiag.rules.rule import Draft, is_measured, rule
 
 
@@ -22,7 +22,12 @@ def gap(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
     Why these limits: at batch 32 a healthy ResNet20 disagrees with itself in 5 % of CIFAR-10 images and differs by
     0.37 of the output's RMS, half of it noise; with stale statistics a fifth of the answers and more change.
 
-    How to fix it: see the drift of the layers (ND301); `--attribute` ranks them by how much of the gap each causes.
+    Where to look: the layer is told that drifts most by itself, that is with batch statistics in all before it. Small
+    drift of one layer, below what ND301 reports, is often enough. `--attribute` ranks the layers by how much of the gap
+    each causes.
+
+    How to fix it: recalibrate on training data and measure the accuracy before and after, or prepare the input as in
+    training.
 
     Silent on random data. Source: Singh and Shrivastava 2019 (EvalNorm), section 3.
     """
@@ -33,21 +38,33 @@ def gap(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
     disagreement = _lower_disagreement(value) * share
     if disagreement <= limits["disagreement"] and value.relative_rms * share <= limits["relative_rms"]:
         return
-    top1 = value.top1_disagreement
+    top1, worst = value.top1_disagreement, _worst(report)
+    where = f"; by itself, {worst.layer.name} drifts most ({_own(worst):.2g})" if worst is not None else ""
     answers = f", and the answer changes for {100 * top1:.1f} % of samples" if top1 is not None else ""
     yield Draft(
         layer=None,
         message=f"{value.output}: differs by {value.relative_rms:.3g} of its RMS between batch and running statistics"
-        f" (batch size {value.batch_size}){answers}",
+        f" (batch size {value.batch_size}){answers}{where}",
         remedy="Look at the layers with the largest own drift; --attribute ranks them by what they add to the gap.",
         evidence={
             "relative_rms": value.relative_rms,
             "top1_disagreement": top1,
             "explained_drift": value.explained_drift,
             "batch_size": value.batch_size,
+            "worst_layer": None if worst is None else worst.layer.name,
+            "worst_own_drift": None if worst is None else _own(worst),
         },
         confidence="medium",
     )
+
+
+def _worst(report: Report) -> LayerMetrics | None:
+    """The layer with the largest own drift."""
+    return max((each for each in report.layers if each.own is not None), key=_own, default=None)
+
+
+def _own(metrics: LayerMetrics) -> float:
+    return metrics.own.corrected if metrics.own is not None else 0.0
 
 
 def _lower_disagreement(value: Gap) -> float:
