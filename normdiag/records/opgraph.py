@@ -7,6 +7,7 @@ read only when asked for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -77,7 +78,8 @@ class Conv:
     """A convolution; `weight` is (out, in / groups, *kernel), where transposed (in, out / groups, *kernel).
 
     `bias` is (out,) or None. `padded`: zeros may be put around the input (auto_pad SAME counts), so that a constant in
-    front does not stay constant at the border.
+    front does not stay constant at the border. `strides` and `dilations` (one for each dimension of the kernel) and
+    `pads` (first those at all beginnings, then those at all ends, as in ONNX) are None where they are not known.
     """
 
     weight: Parameter
@@ -85,6 +87,9 @@ class Conv:
     groups: int = 1
     transposed: bool = False
     padded: bool = False
+    strides: tuple[int, ...] | None = None
+    dilations: tuple[int, ...] | None = None
+    pads: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,10 +219,31 @@ class Constant:
 
 
 @dataclass(frozen=True)
+class Pointwise:
+    """A known function of each value by itself: which one, as observe/activations.py names it, and its numbers.
+
+    `alpha` and `beta` are those of the ONNX operator of that kind (of silu x * sigmoid(alpha * x), of selu its alpha
+    and gamma). `low` and `high` are the bounds of clip. `slope` is that of prelu, which broadcasts to the data. A
+    'product' multiplies two tensors.
+    """
+
+    kind: str
+    alpha: float = 1.0
+    beta: float = 0.0
+    low: float = -math.inf
+    high: float = math.inf
+    slope: Parameter | None = None
+
+
+@dataclass(frozen=True)
 class Opaque:
-    """Something that no affine map goes through; `why` completes 'it comes from X, ...': 'a nonlinearity'."""
+    """Something that no affine map goes through; `why` completes 'it comes from X, ...': 'a nonlinearity'.
+
+    `function` is set where it is known what is done to each value.
+    """
 
     why: str
+    function: Pointwise | None = field(default=None, compare=False)
 
 
 Detail = (

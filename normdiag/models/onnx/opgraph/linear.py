@@ -30,8 +30,10 @@ def _conv(scope: Scope, node: Node) -> Draft:
     if bias is not None and bias.shape != (channels,):
         raise Unclear(MISFIT)
     padded = _spills(node, weight.shape[2:]) if transposed else _padded(node, weight.shape[2:])
-    _list(node, "strides", spatial, 1), _list(node, "dilations", spatial, 1)
-    detail = Conv(weight, bias, groups, transposed, padded)
+    strides, dilations = _list(node, "strides", spatial, 1), _list(node, "dilations", spatial, 1)
+    fixed = text(node, "auto_pad", "NOTSET") == "NOTSET" and node.attribute("output_shape") is None
+    pads = _list(node, "pads", 2 * spatial, 0) if fixed else None
+    detail = Conv(weight, bias, groups, transposed, padded, strides, dilations, pads)
     return Draft("conv_transpose" if transposed else "conv", (node.inputs[0],), detail)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from normdiag.models.onnx.graph import Node
+from normdiag.models.onnx.opgraph.pointwise import pointwise
 from normdiag.models.onnx.opgraph.scope import Draft, Scope
 from normdiag.records import Opaque, OpKind
 
@@ -30,7 +31,7 @@ WHY: Mapping[str, str] = {op: why for why, ops in _WORDS for op in ops.split()}
 def opaque(scope: Scope, node: Node, why: str = "") -> Draft:
     """An operation that nothing is known of but what it reads."""
     kind: OpKind = "activation" if node.op in ACTIVATIONS else "other"
-    return Draft(kind, scope.data(node), Opaque(why or _why(scope, node)))
+    return Draft(kind, scope.data(node), Opaque(why or _why(scope, node), pointwise(scope, node)))
 
 
 def _why(scope: Scope, node: Node) -> str:
