@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from normdiag.records import (
     Add,
     Concat,
@@ -25,11 +23,10 @@ from normdiag.records import (
 
 def shift_takers(graph: OpGraph) -> frozenset[str]:
     """Tensors to which the layers before them can add a constant, as far as one look at each operation tells."""
-    read = Counter(name for op in graph.ops for name in op.inputs)
     takers: set[str] = set()
     for op in graph.ops:
         if _takes_shift(op, takers):
-            takers.update(name for name in op.outputs if name and read[name] <= 1)
+            takers.update(op.outputs)
     return frozenset(takers)
 
 

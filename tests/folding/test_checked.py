@@ -99,6 +99,15 @@ def test_only_the_norm_to_blame_stays() -> None:
     assert [refusal.norm for refusal in plan.refusals] == ["b"]
 
 
+def test_a_norm_beside_the_one_to_blame_goes() -> None:
+    net = Net(4, 7)
+    left, right = net.split(net.conv(net.x, 4, name="conv"), 2, 2)
+    outputs = (net.norm(left, gamma=1e6, mean=0, beta=0, name="left"), net.norm(right, name="right"))
+    plan = checked_plan(stored_as(net.graph(*outputs), "float16"))
+    assert [(step.norm, step.into) for step in plan.steps] == [("right", ("conv",))]
+    assert [refusal.norm for refusal in plan.refusals] == ["left"]
+
+
 def test_what_fits_in_the_end_is_not_refused_for_what_came_between() -> None:
     net = Net(4, 7)
     x = net.conv(net.x, 4, name="conv")

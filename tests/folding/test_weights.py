@@ -95,7 +95,7 @@ def test_batches_of_matrices(axis: int, upright: bool) -> None:
     random = np.random.default_rng(4)
     out_axis = -2 if upright else -1
     matrices = random.normal(size=(2, 5, 4) if upright else (2, 4, 5))
-    detail = Linear(parameter("w", matrices), None, out_axis, -3 - out_axis, axis)
+    detail = Linear(parameter("w", matrices), None, out_axis, -3 - out_axis, axis, alpha=0.5)
     net = Net(*((3, 4) if axis == -1 else (4, 3)))
     net._op("linear", "MatMul", [net.x], (2, 3, 5) if axis == -1 else (2, 5, 3), detail, "product")
     check(net, LayerEdit(along(3 + axis, 4, 3, random), along(3 + axis, 5, 3, random)))
