@@ -79,8 +79,8 @@ def test_defaults(cli: Cli, calls: list[Call]) -> None:
 def test_every_option_reaches_the_engine(cli: Cli, calls: list[Call]) -> None:
     given = (
         "check m.pt --data a=x.npy --data b=y.npy --preprocess imagenet --batch-size 16 --max-samples 100 --seed 3"
-        " --resize 256 --crop 224x192 --rgb --input-shape a=3,8,8 --arch net.py:Net --arch-arg n=1 --key ema"
-        " --device cuda --saturation-threshold 0.1 --fail-on warning --select ND1,ND3 --select ND401 --ignore ND104"
+        " --resize 256 --crop 224x192 --rgb --input-shape a=3,8,8 --serve-batch 4 --arch net.py:Net --arch-arg n=1"
+        " --key ema --device cuda --saturation-threshold 0.1 --fail-on warning --select ND1,ND3 --select ND401 --ignore ND104"
         " --extend-select ND402 --target fp16 --baseline b.json --jobs 4 --quiet"
     )
     assert cli(*given.split()).code == 0
@@ -89,7 +89,7 @@ def test_every_option_reaches_the_engine(cli: Cli, calls: list[Call]) -> None:
     assert config.select == ("ND1", "ND3", "ND401", "ND402") and config.ignore == ("ND104",)
     assert (config.fail_on, config.target) == ("warning", "fp16")
     assert config.data == DataSettings(
-        ("a=x.npy", "b=y.npy"), "imagenet", 16, 100, 3, 256, (224, 192), False, ("a=3,8,8",)
+        ("a=x.npy", "b=y.npy"), "imagenet", 16, 100, 3, 256, (224, 192), False, ("a=3,8,8",), 4
     )
     assert call.checking.load_options == LoadOptions(key="ema", arch="net.py:Net", arch_args=("n=1",))
     assert (call.checking.device, call.checking.threshold) == ("cuda", 0.1)

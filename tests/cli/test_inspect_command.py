@@ -30,6 +30,7 @@ def test_defaults_are_those_of_the_api(cli: Cli, calls: list[Called]) -> None:
         "load_options": LoadOptions(),
         "device": "cpu",
         "attribute": False,
+        "serve_batch": None,
         "progress": None,
     }
 
@@ -37,7 +38,7 @@ def test_defaults_are_those_of_the_api(cli: Cli, calls: list[Called]) -> None:
 def test_every_option_reaches_the_api(cli: Cli, calls: list[Called]) -> None:
     given = (
         "inspect net.pt --data a=x.npy --data b=y.npy --preprocess imagenet --batch-size 16 --max-samples 100 --seed 3"
-        " --device cuda --resize 256 --crop 224x192 --grayscale --input-shape a=3,8,8 --input-shape b=4"
+        " --device cuda --resize 256 --crop 224x192 --grayscale --input-shape a=3,8,8 --input-shape b=4 --serve-batch 4"
         " --arch net.py:Net --arch-arg n=1 --arch-arg m=2 --key ema --attribute --saturation-threshold 0.1 --quiet"
     )
     assert cli(*given.split()).code == 0
@@ -54,6 +55,7 @@ def test_every_option_reaches_the_api(cli: Cli, calls: list[Called]) -> None:
         input_shapes=("a=3,8,8", "b=4"),
     )
     assert call.options["load_options"] == LoadOptions(key="ema", arch="net.py:Net", arch_args=("n=1", "m=2"))
+    assert call.options["serve_batch"] == 4
     assert (call.options["device"], call.options["attribute"], call.options["threshold"]) == ("cuda", True, 0.1)
 
 
@@ -174,7 +176,7 @@ def test_what_is_read_is_never_overwritten(
         (["inspect", "a", "--jsn"], "--json"),
         (["inspect", "a", "-o", "no/such/folder/r.json"], "does not exist"),
         (["inspect", "a", "-o", "/"], "is a folder"),
-        (["check"], "No such command 'check'"),
+        (["inspekt"], "No such command 'inspekt'"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_2(cli: Cli, calls: list[Called], arguments: list[str], message: str) -> None:

@@ -40,6 +40,7 @@ seed = 3
 resize = 256
 crop = [224, 192]
 grayscale = false
+serve-batch = 4
 input-shape = "b=3,4"
 
 [models."*"]
@@ -186,6 +187,7 @@ def test_the_nearest_file_counts_and_normdiag_toml_goes_before_pyproject(tmp_pat
         ("[models.x]\nseed = true", "whole number"),
         ("[models.x]\ncrop = [1, 2, 3]", "whole number"),
         ("[models.x]\ngrayscale = 1", "true or false"),
+        ("[models.x]\nserve-batch = 0", "at least 1"),
         ("[models.x]\npreprocess = 1", "must be a string"),
         ("select = [", "no valid TOML"),
         ("\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "no valid TOML"),
@@ -211,7 +213,7 @@ def test_flags_go_over_the_file(full: Config) -> None:
     assert (config.fail_on, config.target) == ("never", "bf16")
     assert config.rules() == full.rules()
     assert config.data_for("cls.onnx") == DataSettings(
-        ("x.npz",), "imagenet", 2, 100, 3, 256, (224, 192), False, ("b=3,4",)
+        ("x.npz",), "imagenet", 2, 100, 3, 256, (224, 192), False, ("b=3,4",), 4
     )
 
 

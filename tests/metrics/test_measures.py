@@ -152,6 +152,14 @@ def test_no_drift_is_computed_where_eps_is_unknown() -> None:
     assert measure_layers([layer("other")], seen)[0].calls == 0
 
 
+def test_the_share_of_groups_below_eps() -> None:
+    variances = np.array([0.0, 1e-30, 9e-6, 1.1e-5, 1.0])
+    seen = GroupSums.of(variances, np.ones(4), group_size=4, channel_count=5, abs_max=1.0)
+    assert measure_groups(seen, 1e-5).below_eps == pytest.approx(0.6)
+    assert measure_groups(seen, 1e-40).below_eps == pytest.approx(0.2), "zero alone"
+    assert measure_groups(seen, None).below_eps is measure_groups(seen, 0.0).below_eps is None
+
+
 def test_attribution_ranks_by_what_goes() -> None:
     before = {"y": OutputSums(4.0, 1.0)}
     after = {"a": {"y": OutputSums(1.0, 1.0)}, "b": {"y": OutputSums(0.0, 1.0)}, "c": {"y": OutputSums(9.0, 1.0)}}

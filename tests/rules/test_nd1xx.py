@@ -36,6 +36,11 @@ def test_nd103_one_finding_has_the_sum_over_all_layers() -> None:
     assert "in all" not in found("ND103", report(bn("a", running_var=below)))[0].message
 
 
+def test_nd103_a_hundredth_of_eps_is_dead() -> None:
+    (finding,) = found("ND103", report(bn(running_var=np.array([1.5e-7, 0.7e-7, 1.0, 1.0]))))
+    assert (finding.evidence["below_eps"], finding.evidence["dead"]) == (2, 1)
+
+
 def test_nd103_is_silent_for_statistics_that_are_not_used() -> None:
     assert not found("ND103", report(bn(running_var=np.full(4, 1e-9), batch_statistics=True)))
 
@@ -96,8 +101,8 @@ def test_nd105_trap_a_counter_that_began_anew_on_good_statistics() -> None:
 
 
 def test_nd105_believes_the_data() -> None:
-    assert not found("ND105", report(LayerMetrics(cold(), 1, drift(0.1), drift(0.1))))
-    assert found("ND105", report(LayerMetrics(cold(), 1, drift(2.0), drift(2.0))))
+    for size, fires in ((0.1, False), (0.4, False), (0.7, True), (2.0, True)):
+        assert bool(found("ND105", report(LayerMetrics(cold(), 1, drift(size), drift(size))))) is fires
     assert found("ND105", report(LayerMetrics(cold(), 1, drift(0.4, n=4, spread=1.0), None)))
 
 
@@ -240,7 +245,9 @@ def test_nd109_is_silent_for_few_features_other_kinds_and_no_plain_scale() -> No
     assert not found("ND109", report(ln([*np.ones(31), np.nan])))
     less_one = np.where(np.arange(32) % 7, 0.05, -0.05)
     assert not found("ND109", report(ln([*less_one[:-1], 2.0], "rms_norm")))
-    assert found("ND109", report(ln([-1.0, *np.ones(30), 50.0], "rms_norm"))), "one sign alone is no other storage"
+    assert found("ND109", report(ln([-1.0, -1.0, *np.ones(29), 50.0], "rms_norm"))), (
+        "two signs alone are no other storage"
+    )
 
 
 # All of them
