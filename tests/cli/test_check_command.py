@@ -80,8 +80,8 @@ def test_every_option_reaches_the_engine(cli: Cli, calls: list[Call]) -> None:
     given = (
         "check m.pt --data a=x.npy --data b=y.npy --preprocess imagenet --batch-size 16 --max-samples 100 --seed 3"
         " --resize 256 --crop 224x192 --rgb --input-shape a=3,8,8 --serve-batch 4 --arch net.py:Net --arch-arg n=1"
-        " --key ema --device cuda --saturation-threshold 0.1 --fail-on warning --select ND1,ND3 --select ND401 --ignore ND104"
-        " --extend-select ND402 --target fp16 --baseline b.json --jobs 4 --quiet"
+        " --key ema --device cuda --saturation-threshold 0.1 --fail-on warning --select ND1,ND3 --select ND401 --ignore"
+        " ND104 --extend-select ND402 --target fp16 --baseline b.json --jobs 4 --quiet"
     )
     assert cli(*given.split()).code == 0
     (call,) = calls
