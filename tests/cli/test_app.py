@@ -40,8 +40,8 @@ def test_help_names_every_option_and_has_an_example() -> None:
     help_ = process("inspect", "--help", COLUMNS="200").stdout
     options = (
         "--data --preprocess --batch-size --max-samples --seed --device --resize --crop --grayscale --rgb --input-shape"
-        " --serve-batch --arch --arch-arg --trust --key --channels --all --attribute --saturation-threshold --format --json"
-        " --output -o --quiet --color --no-color"
+        " --serve-batch --arch --arch-arg --trust --key --channels --all --attribute --saturation-threshold --format"
+        " --json --output -o --quiet --color --no-color"
     )
     assert [option for option in options.split() if option not in help_] == []
     assert "Example:" in help_ and "RUNS CODE" in help_
