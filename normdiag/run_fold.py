@@ -13,6 +13,7 @@ from normdiag.data import DataOptions
 from normdiag.errors import InputError, UsageError
 from normdiag.folding.backend import Foldable, Folded
 from normdiag.folding.checked import checked_plan
+from normdiag.folding.checks import Peaks
 from normdiag.folding.feeds import Feed, given, made_up
 from normdiag.folding.options import ExportOptions
 from normdiag.folding.ranges import range_spreads
@@ -97,8 +98,9 @@ def run_fold(
 ) -> FoldResult:
     """Open, plan, fold, prove and write. Raises InputError and UsageError as `normdiag.fold` does."""
     foldable = open_foldable(model, inputs, reading, options)
-    plan = checked_plan(foldable.graph, frozenset(options.norms))
-    report = _planned(foldable, plan)
+    peaks = Peaks()
+    plan = checked_plan(foldable.graph, frozenset(options.norms), peaks=peaks)
+    report = _planned(foldable, plan, peaks)
     if options.dry_run:
         return FoldResult(_noted(report, DRY))
     folded = foldable.fold(plan)
@@ -156,9 +158,9 @@ def _feeds(foldable: Foldable, inputs: Inputs) -> Feed | Sequence[Feed]:
     return given(source, source.info.source)
 
 
-def _planned(foldable: Foldable, plan: FoldPlan) -> FoldReport:
+def _planned(foldable: Foldable, plan: FoldPlan, peaks: Peaks) -> FoldReport:
     """The report of a plan: nothing was done yet."""
-    ranges = range_spreads(foldable.graph, plan)
+    ranges = range_spreads(foldable.graph, plan, peaks)
     found = with_findings(Report(foldable.info, None, (), ranges=ranges)).findings
     return FoldReport(
         foldable.info, plan, ranges=ranges, findings=found, size_before=foldable.size_bytes, notes=foldable.notes

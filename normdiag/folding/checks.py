@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
 from normdiag.folding.affine import scales
@@ -15,7 +17,20 @@ from normdiag.records.model import Array
 STEPS = 4
 
 
-def misfit(op: Op, edit: LayerEdit, dtype: str) -> str | None:
+@dataclass(frozen=True, eq=False)
+class Peaks:
+    """max|w| of each output channel of weights as they are stored, float64 (channels,). Each weight is read once."""
+
+    known: dict[Conv | Linear, Array] = field(default_factory=dict)
+
+    def of(self, layer: Conv | Linear) -> Array:
+        """Those of one layer."""
+        if layer not in self.known:
+            self.known[layer] = _stored(layer)
+        return self.known[layer]
+
+
+def misfit(op: Op, edit: LayerEdit, dtype: str, peaks: Peaks) -> str | None:
     """Why the edit cannot be stored, as a clause; None where it can. `dtype` is that of the data that `op` gives.
 
     Overflow: a finite number becomes infinite. Loss: rounding moves a weight by more than 4 steps, eps * the largest
@@ -24,21 +39,21 @@ def misfit(op: Op, edit: LayerEdit, dtype: str) -> str | None:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         if isinstance(op.detail, Conv | Linear) and changes_weight(edit):
-            return _weight_misfit(op, op.detail, edit) or _others_misfit(op, edit, dtype)
+            return _weight_misfit(op, op.detail, edit, peaks) or _others_misfit(op, edit, dtype)
         return _others_misfit(op, edit, dtype)
 
 
-def largest_weights(layer: Conv | Linear, edit: LayerEdit | None = None) -> Array:
-    """max|w| of each output channel, float64 (channels,), of the stored weight or of what the edit makes of it."""
-    inner, outer = (edit.inner, edit.outer) if edit else (None, None)
-    largest = _products(layer, LayerEdit(inner=inner))[0] if inner and scales(inner) else _stored(layer)
+def largest_weights(layer: Conv | Linear, edit: LayerEdit, peaks: Peaks) -> Array:
+    """max|w| of each output channel, float64 (channels,), of what the edit makes of the stored weight."""
+    inner, outer = edit.inner, edit.outer
+    largest = _products(layer, LayerEdit(inner=inner))[0] if inner and scales(inner) else peaks.of(layer)
     return largest * np.abs(outer.scale.reshape(-1)) if outer else largest
 
 
-def _weight_misfit(op: Op, layer: Conv | Linear, edit: LayerEdit) -> str | None:
+def _weight_misfit(op: Op, layer: Conv | Linear, edit: LayerEdit, peaks: Peaks) -> str | None:
     dtype = layer.weight.dtype
-    out = largest_weights(layer, edit)
-    if not np.isfinite(out).all() and not np.isfinite(largest_weights(layer)).all():
+    out = largest_weights(layer, edit, peaks)
+    if not np.isfinite(out).all() and not np.isfinite(peaks.of(layer)).all():
         return f"the weight of {op.operator} {op.name!r} holds values that are not finite"
     too_large = int((out > limits(dtype).largest).sum())
     if too_large:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from normdiag.folding.checks import largest_weights
+from normdiag.folding.checks import Peaks, largest_weights
 from normdiag.records import Conv, FoldPlan, Linear, OpGraph, RangeSpread
 from normdiag.records.model import Array
 
@@ -17,11 +17,12 @@ LEVELS = 127
 ONE_LEVEL = 1.5
 
 
-def range_spreads(graph: OpGraph, plan: FoldPlan) -> tuple[RangeSpread, ...]:
-    """For each convolution and linear layer that the plan edits, in graph order. Reads its weights."""
+def range_spreads(graph: OpGraph, plan: FoldPlan, peaks: Peaks | None = None) -> tuple[RangeSpread, ...]:
+    """For each convolution and linear layer that the plan edits, in graph order. Reads weights not yet in `peaks`."""
+    seen = peaks or Peaks()
     edited = ((graph.ops[index], edit) for index, edit in plan.edits.items())
     return tuple(
-        _spread(op.name, largest_weights(op.detail), largest_weights(op.detail, edit))
+        _spread(op.name, seen.of(op.detail), largest_weights(op.detail, edit, seen))
         for op, edit in edited
         if isinstance(op.detail, Conv | Linear)
     )

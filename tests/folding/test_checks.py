@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from normdiag.folding.checks import largest_weights, misfit
+from normdiag.folding.checks import Peaks, largest_weights, misfit
 from normdiag.folding.floats import as_dtype, limits
 from normdiag.folding.weights import new_parameters
 from normdiag.records import Affine, Constant, Conv, LayerEdit, Norm, Op
@@ -40,7 +40,7 @@ def scaled(factor: float, shift: float = 0.0) -> LayerEdit:
     ],
 )
 def test_norms_that_take_something_up(edit: LayerEdit, reason: str | None) -> None:
-    found = misfit(norm_op(1.0, "float16"), edit, "float16")
+    found = misfit(norm_op(1.0, "float16"), edit, "float16", Peaks())
     assert found is None if reason is None else (found or "").startswith(reason)
 
 
@@ -49,11 +49,12 @@ def test_constants_and_plain_scales() -> None:
     net.constant(1, 4, 3, name="c")
     value = parameter("v", np.ones((1, 4, 3), np.float16))
     constant = replace(net.ops[-1], detail=Constant(value))
-    assert misfit(constant, scaled(1e6), "float16") == "the value would overflow float16 in 12 channels of 'c'"
-    assert misfit(constant, scaled(2), "float16") is None
+    assert misfit(constant, scaled(1e6), "float16", Peaks()) == "the value would overflow float16 in 12 channels of 'c'"
+    assert misfit(constant, scaled(2), "float16", Peaks()) is None
     net.scale_shift(net.x, scale=np.ones(4), name="m")
-    assert misfit(net.ops[-1], scaled(1e6), "float16") == "the scale would overflow float16 in 4 channels of 'm'"
-    assert misfit(net.ops[-1], scaled(1e6), "float32") is None
+    why = misfit(net.ops[-1], scaled(1e6), "float16", Peaks())
+    assert why == "the scale would overflow float16 in 4 channels of 'm'"
+    assert misfit(net.ops[-1], scaled(1e6), "float32", Peaks()) is None
 
 
 @settings(max_examples=300)
@@ -70,7 +71,7 @@ def test_the_check_agrees_with_the_numbers_that_are_written(
     edit = LayerEdit(inner=side) if ahead else LayerEdit(outer=side)
     exact = expected(weight.astype(np.float64), edit, transposed)
     written = new_parameters(op, edit).weight.astype(np.float64)
-    why = misfit(op, edit, dtype)
+    why = misfit(op, edit, dtype, Peaks())
     assert ("overflow" in (why or "")) is not np.isfinite(written).all()
     if why is None:
         largest = per_scale(np.abs(exact), ahead, transposed)
@@ -115,6 +116,6 @@ def test_largest_weights_are_those_of_the_new_parameters(seed: int, groups: int,
     weight = np.abs(new_parameters(net.ops[-1], edit).weight)
     if transposed:
         per_group = weight.reshape(groups, 6 // groups, 12 // groups, 3).max((1, 3)).ravel()
-        np.testing.assert_allclose(largest_weights(detail, edit), per_group)
+        np.testing.assert_allclose(largest_weights(detail, edit, Peaks()), per_group)
     else:
-        np.testing.assert_allclose(largest_weights(detail, edit), weight.max((1, 2)))
+        np.testing.assert_allclose(largest_weights(detail, edit, Peaks()), weight.max((1, 2)))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import mmap
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from normdiag.errors import InputError
 from normdiag.folding.onnx import wire
 from normdiag.models.onnx.external import TensorReader
+from normdiag.models.onnx.load import FLOATS
 from normdiag.models.onnx.parse import check_names, parse_model
 
 _BLOCK = 2**22
+# Smaller tensors are as quickly copied as looked for.
+_LARGE = 2**16
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +63,28 @@ def read_source(path: Path) -> Source:
         reader.check(tensor)
     try:
         stream: IO[bytes] = path.open("rb")
-        model, graph = _layers(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), proto)
+        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        model, graph = _layers(data, proto)
+        reader = replace(reader, embedded=_embedded(memoryview(data), graph, proto))
     except ValueError:
         stream, model, graph = _canonical(proto)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     return Source(path, proto, reader, stream, model, graph)
+
+
+def _embedded(data: memoryview, graph: tuple[wire.Field, ...], proto: Any) -> dict[str, memoryview]:
+    """Where the raw data of large initializers lie in the file, of those whose name no other tensor has."""
+    names = Counter(tensor.name for tensor in tensors_of(proto))
+    found = {}
+    places = (each for each in graph if each.number == wire.INITIALIZER)
+    for place, tensor in zip(places, proto.graph.initializer, strict=True):
+        if place.end - place.body < _LARGE or names[tensor.name] > 1 or tensor.data_type not in FLOATS:
+            continue
+        raw = [each for each in wire.fields(data, place.body, place.end) if each.number == wire.RAW_DATA]
+        if len(raw) == 1 and tensor.data_location != tensor.EXTERNAL:
+            found[tensor.name] = data[raw[0].body : raw[0].end]
+    return found
 
 
 def tensors_of(message: Any) -> Iterator[Any]:

@@ -1,6 +1,6 @@
 """The outer layers of an ONNX file as byte ranges, so that what folding does not touch is copied byte for byte.
 
-Only two levels are looked at, the fields of ModelProto and those of GraphProto; see
+Two levels are looked at, the fields of ModelProto and those of GraphProto, and where raw data lie in a tensor; see
 https://protobuf.dev/programming-guides/encoding for the encoding.
 """
 
@@ -13,6 +13,8 @@ from typing import Any
 # Fields of onnx.ModelProto and onnx.GraphProto.
 GRAPH, TRAINING, FUNCTIONS = 7, 20, 25
 NODE, INITIALIZER, INPUT, VALUE_INFO, ANNOTATION, SPARSE = 1, 5, 11, 13, 14, 15
+# And of onnx.TensorProto.
+RAW_DATA = 9
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED = {_FIXED64: 8, _FIXED32: 4}
 _MAX_VARINT = 10

@@ -18,10 +18,15 @@ from normdiag.records.model import Array
 
 @dataclass(frozen=True)
 class TensorReader:
-    """Reads tensors of the model at `path`; external files are mapped, not loaded. `sizes` caches file sizes."""
+    """Reads tensors of the model at `path`; external files are mapped, not loaded. `sizes` caches file sizes.
+
+    `embedded` has the raw data of tensors inside the model file, by name, where they are mapped as well: protobuf hands
+    out a copy each time it is asked.
+    """
 
     path: Path
     sizes: dict[str, int] = field(default_factory=dict)
+    embedded: Mapping[str, memoryview] = field(default_factory=dict)
 
     def check(self, tensor: Any) -> None:
         """Raise InputError unless the external data of `tensor` lie, in full, in a file inside the model's folder."""
@@ -37,9 +42,17 @@ class TensorReader:
         try:
             if tensor.data_location == tensor.EXTERNAL:
                 return self._mapped(tensor)
+            if tensor.name in self.embedded:
+                return self._view(tensor)
             return np.asarray(numpy_helper.to_array(tensor))
         except (ValueError, TypeError, KeyError, OverflowError, MemoryError, AttributeError) as error:
             raise InputError(f"{self.path}: tensor {tensor.name!r} is damaged: {error}") from None
+
+    def _view(self, tensor: Any) -> Array:
+        from onnx import helper
+
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+        return np.frombuffer(self.embedded[tensor.name], dtype).reshape(tuple(tensor.dims))
 
     def _mapped(self, tensor: Any) -> Array:
         from onnx import helper
