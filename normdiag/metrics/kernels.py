@@ -1,0 +1,81 @@
+"""Means of channels through convolutions and matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normdiag.records import Conv, Linear, Sizes
+
+Floats = NDArray[np.float64]
+
+
+def conv_mean(conv: Conv, mean: Floats, before: Sizes | None, after: Sizes | None) -> Floats | None:
+    """Mean of each output channel, over all positions, of a convolution whose inputs have the mean `mean` (C,).
+
+    The zeros that padding puts around the input lower it: each position of the kernel counts with the share of the
+    output positions at which it lies on the input. Where the sizes are free, as if there were no border. None where
+    the weights do not fit. Sums are in float32: one pass over the bytes.
+    """
+    weight = np.asarray(conv.weight.read()).astype(np.float32, copy=False)
+    spatial, groups = weight.shape[2:], conv.groups
+    inputs = weight.shape[0] if conv.transposed else weight.shape[1] * groups
+    if len(mean) != inputs:
+        return None
+    shares = [_shares(conv, i, before, after) for i in range(len(spatial))]
+    kernel = reduce(np.multiply.outer, shares, np.ones(()))
+    spread = (mean.reshape(groups, -1, 1) * kernel.reshape(-1)).astype(np.float32)  # (groups, in / groups, positions)
+    if conv.transposed:
+        cut = weight.reshape(groups, inputs // groups, -1, kernel.size)
+        found = np.einsum("giok,gik->go", cut, spread).reshape(-1)
+    else:
+        found = np.matmul(weight.reshape(groups, len(weight) // groups, -1), spread.reshape(groups, -1, 1)).reshape(-1)
+    bias = np.zeros(1) if conv.bias is None else np.asarray(conv.bias.read(), np.float64)
+    return np.asarray(found + bias)
+
+
+def _shares(conv: Conv, index: int, before: Sizes | None, after: Sizes | None) -> Floats:
+    """For each position of the kernel along one dimension, the share of output positions at which it meets input."""
+    length = conv.weight.shape[2 + index]
+    stride, dilation = ((1 if each is None else each[index]) for each in (conv.strides, conv.dilations))
+    small, large = _known(after, index), _known(before, index)
+    if conv.transposed:
+        small, large = large, small
+    if small is None or large is None or small < 1 or large < 1:
+        return np.full(length, 1.0 / stride if conv.transposed else 1.0)
+    needed = max((small - 1) * stride + (length - 1) * dilation + 1 - large, 0)
+    pad = needed // 2 if conv.pads is None else conv.pads[index]
+    # Counted are the i in [0, small) with 0 <= i * stride + offset < large.
+    offsets = [position * dilation - pad for position in range(length)]
+    first = [min(max(-(offset // stride), 0), small) for offset in offsets]
+    last = [min(max(-((offset - large) // stride), 0), small) for offset in offsets]
+    counted = [max(end - start, 0) for start, end in zip(first, last, strict=True)]
+    return np.asarray(counted, np.float64) / (large if conv.transposed else small)
+
+
+def _known(sizes: Sizes | None, index: int) -> int | None:
+    return None if sizes is None or len(sizes) <= 2 + index else sizes[2 + index].known
+
+
+def linear_mean(linear: Linear, mean: Floats) -> Floats | None:
+    """Mean of each output channel of a product with a matrix; None where it is not one matrix and a bias for it."""
+    if len(linear.weight.shape) != 2:
+        return None
+    weight = np.asarray(linear.weight.read()).astype(np.float32, copy=False)
+    if weight.shape[linear.in_axis] != len(mean):
+        return None
+    vector = mean.astype(np.float32)
+    found = vector @ weight if linear.in_axis % 2 == 0 else weight @ vector
+    bias = np.zeros(1) if linear.bias is None else np.asarray(linear.bias.read(), np.float64)
+    if bias.size not in (1, len(found)) or not _along(bias.shape, linear.channel_axis):
+        return None
+    return np.asarray(linear.alpha * found + linear.beta * bias.reshape(-1))
+
+
+def _along(shape: Sequence[int], axis: int) -> bool:
+    """Whether a bias varies along the channels alone."""
+    place = len(shape) + axis
+    return all(size == 1 for i, size in enumerate(shape) if i != place)

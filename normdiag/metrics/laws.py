@@ -1,0 +1,132 @@
+"""How a channel of activations is distributed, as far as weights, gamma and beta say: the law behind a BatchNorm.
+
+Behind BatchNorm a channel has mean beta and standard deviation |gamma|, whatever came before: that is what the layer
+is for. Its shape is taken to be Gaussian. A law is carried as the means of POINTS equally likely slices of it, so that
+any function of the values is followed by applying it to each of them, and a mean is a plain mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normdiag.records import NormLayer, Pointwise
+
+Floats = NDArray[np.float64]
+# The mean of a ReLU is then within 0.001 standard deviations of its closed form, |gamma| phi(a) + beta Phi(a).
+POINTS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Law:
+    """Of a tensor with C channels along `axis`: the mean of each, and where known its distribution.
+
+    `mean` is float64 (C,). `values` (C, POINTS) are the means of equally likely slices, as functions of the output of
+    the norm that `source` names; None where only the mean is known, as behind a convolution.
+    """
+
+    mean: Floats
+    axis: int
+    values: Floats | None = None
+    source: str | None = None
+
+
+@cache
+def normal_points() -> Floats:
+    """Means of POINTS equally likely slices of the standard normal distribution, ascending, float64 (POINTS,)."""
+    normal = NormalDist()
+    edges = [-math.inf, *(normal.inv_cdf(i / POINTS) for i in range(1, POINTS)), math.inf]
+    density = np.array([normal.pdf(edge) if math.isfinite(edge) else 0.0 for edge in edges])
+    return np.asarray(POINTS * (density[:-1] - density[1:]))
+
+
+def behind_norm(layer: NormLayer, axis: int, source: str) -> Law | None:
+    """The law of a BatchNorm's output: mean beta, standard deviation |gamma| sqrt(var / (var + eps)).
+
+    None where its gamma, beta or variance are unknown or no numbers.
+    """
+    channels = layer.channels
+    if channels is None or layer.running_var is None:
+        return None
+    var = np.asarray(layer.running_var, np.float64)
+    gamma = np.ones(channels) if layer.gamma is None else np.asarray(layer.gamma, np.float64)
+    beta = np.zeros(channels) if layer.beta is None else np.asarray(layer.beta, np.float64)
+    with np.errstate(all="ignore"):
+        scale = gamma * np.sqrt(var / (var + (layer.eps or 0.0)))
+    if {var.shape, gamma.shape, beta.shape} != {(channels,)} or not np.isfinite(scale * beta).all():
+        return None
+    return Law(beta, axis, beta[:, None] + scale[:, None] * normal_points(), source)
+
+
+def applied(law: Law, function: Callable[[Floats], Floats]) -> Law | None:
+    """The law behind a function of each value; None where the distribution in front of it is not known."""
+    if law.values is None:
+        return None
+    with np.errstate(all="ignore"):
+        values = function(law.values)
+    return replace(law, mean=values.mean(axis=1), values=values)
+
+
+def through(function: Pointwise, law: Law) -> Law | None:
+    """The law behind a function of one tensor; None where function or distribution are not known."""
+    if function.kind == "prelu":
+        return _through_prelu(function, law)
+    rule = _FUNCTIONS.get(function.kind)
+    return None if rule is None else applied(law, lambda x: rule(function, x))
+
+
+def product(left: Law, right: Law) -> Law | None:
+    """The law of a product of two functions of the same values: x * sigmoid(x), say."""
+    factor = right.values
+    if factor is None or left.source is None or (left.source, left.axis) != (right.source, right.axis):
+        return None
+    return applied(left, lambda x: np.asarray(x * factor))
+
+
+def _through_prelu(function: Pointwise, law: Law) -> Law | None:
+    slope = None if function.slope is None else np.asarray(function.slope.read(), np.float64)
+    if slope is None or slope.size not in (1, len(law.mean)):
+        return None
+    column = slope.reshape(-1, 1)
+    return applied(law, lambda x: np.where(x > 0, x, column * x))
+
+
+def _sigmoid(x: Floats) -> Floats:
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)))
+
+
+def _gelu(_: Pointwise, x: Floats) -> Floats:
+    erf = np.vectorize(math.erf, otypes=[np.float64])
+    return np.asarray(0.5 * x * (1.0 + erf(x / math.sqrt(2.0))))
+
+
+def _gelu_tanh(_: Pointwise, x: Floats) -> Floats:
+    return np.asarray(0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3))))
+
+
+def _elu(alpha: float, x: Floats) -> Floats:
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0)))
+
+
+_FUNCTIONS: Mapping[str, Callable[[Pointwise, Floats], Floats]] = {
+    "relu": lambda f, x: np.maximum(x, 0.0),
+    "clip": lambda f, x: np.clip(x, f.low, f.high),
+    "leaky_relu": lambda f, x: np.where(x > 0, x, f.alpha * x),
+    "sigmoid": lambda f, x: _sigmoid(x),
+    "tanh": lambda f, x: np.tanh(x),
+    "softplus": lambda f, x: np.logaddexp(0.0, x),
+    "hard_sigmoid": lambda f, x: np.clip(f.alpha * x + f.beta, 0.0, 1.0),
+    "hard_swish": lambda f, x: x * np.clip(x / 6.0 + 0.5, 0.0, 1.0),
+    "elu": lambda f, x: _elu(f.alpha, x),
+    "selu": lambda f, x: f.beta * _elu(f.alpha, x),
+    "silu": lambda f, x: x * _sigmoid(f.alpha * x),
+    "mish": lambda f, x: x * np.tanh(np.logaddexp(0.0, x)),
+    "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+}
