@@ -258,3 +258,9 @@ def test_layers_and_norms_together_are_the_layers_before() -> None:
     joined = net.concat(net.conv(net.x, 4, padded=True, name="conv"), first)
     step = next(step for step in planned(net, net.norm(joined, name="bn")).steps if step.norm == "bn")
     assert (step.direction, set(step.into)) == ("before", {"conv", "first"})
+
+
+def test_only_norms_become_an_add() -> None:
+    """A plain scale and shift ahead of padding is left as it is."""
+    net = Net(4, 7)
+    assert nothing(planned(net, net.conv(net.scale_shift(net.relu(net.x)), 3, padded=True)))
