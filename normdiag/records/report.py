@@ -187,7 +187,8 @@ class RangeSpread:
     """Per-channel weight ranges of one layer, before and after folding.
 
     `spread` is the largest over the smallest nonzero max|w| of its output channels. `coarse` counts channels to which
-    one INT8 scale for the whole tensor leaves at most one level: max|w_c| < 1.5 * max|w| / 127.
+    one INT8 scale for the whole tensor leaves at most one level: max|w_c| < 1.5 * max|w| / 127. Channels that are zero,
+    or to which their norm leaves no signal to speak of, do not count.
     """
 
     layer: str

@@ -48,3 +48,17 @@ def test_all_zero_weights_and_layers_that_are_no_products() -> None:
     plan = plan_folds(graph)
     assert len(plan.edits) == 2
     assert [(each.spread_after, each.coarse_after) for each in range_spreads(graph, plan)] == [(1.0, 0)]
+
+
+@pytest.mark.parametrize(("gamma", "coarse"), [(1e-4, 0), (1.0, 1)])
+def test_channels_that_their_norm_silences_do_not_count(gamma: float, coarse: int) -> None:
+    """Both are as narrow after folding; only the one whose signal goes on would be missed."""
+    weight = np.ones((4, 2, 3))
+    weight[2] *= 1e-4 / gamma
+    net = Net(2, 7)
+    conv = net.conv(net.x, 4, weight=parameter("w", weight), name="conv")
+    net.norm(conv, gamma=[1.0, 1.0, gamma, 1.0], name="bn")
+    graph = net.graph(net.ops[-1].outputs[0])
+    (found,) = range_spreads(graph, plan_folds(graph))
+    assert found.spread_after > 1000
+    assert found.coarse_after == coarse
