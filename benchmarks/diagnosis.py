@@ -1,0 +1,137 @@
+"""Planted faults, and how many of them `normdiag check` finds: `python -m benchmarks.diagnosis [subject ...]`.
+
+Healthy models get one fault each, in one layer or in all, at several strengths. A fault that takes at most 2 points of
+accuracy is counted apart: it may or may not be found. Found is a warning or error that the healthy model does not
+have; its layer is named where some finding names a faulty one, and first where no other layer comes before. Prints
+docs/diagnosis.md holds them. About ten minutes on one core; seeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+
+from benchmarks import diagnosis_faults as faults
+from benchmarks.diagnosis_case import Case, Result, Verdict, examine, healthy
+from benchmarks.diagnosis_inputs import input_faults
+from benchmarks.diagnosis_statistics import statistics_faults
+from benchmarks.diagnosis_subjects import Subject, subjects, without_batch_norm
+
+SUMMARY = (
+    *("fault", "strength", "cases", "cost > 2 points", "found", "layer named", "named first", "drift elsewhere"),
+    *(".onnx, no data", "weights, no data", "harmless, yet found"),
+)
+
+
+def cases(subject: Subject) -> Iterator[Case]:
+    """All that is planted into one model."""
+    if subject.batch_norms:
+        yield from statistics_faults(subject)
+        yield from faults.non_finite(subject)
+        yield from faults.dead(subject)
+        yield from faults.half(subject)
+    yield from input_faults(subject)
+    if subject.name == "digits_cnn":
+        yield from faults.training_mode(subject)
+        yield from faults.dropout(subject)
+    if "mlp" in subject.name:
+        yield from faults.saturation(subject)
+    if "transformer" in subject.name:
+        yield from faults.half_tokens(subject)
+
+
+def summary(results: Sequence[Result]) -> Iterator[str]:
+    """One row for each fault and strength: of those that cost accuracy, how many are found and rightly placed."""
+    yield f"| {' | '.join(SUMMARY)} |"
+    yield "|---" * len(SUMMARY) + "|"
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for each in results:
+        groups.setdefault((each.case.fault, each.case.strength), []).append(each)
+    for (fault, strength), group in groups.items():
+        costly = [each for each in group if each.costs]
+        found = sum(each.data.found for each in costly)
+        named, first = sum(each.data.named for each in costly), sum(each.data.first for each in costly)
+        elsewhere = sum(each.data.elsewhere for each in costly)
+        static = [_share([each.graph for each in costly]), _share([each.weights for each in costly])]
+        harmless = f"{sum(e.data.found for e in group if not e.costs)} of {len(group) - len(costly)}"
+        cells = [fault, strength, len(group), len(costly), found, named, first, elsewhere, *static, harmless]
+        yield "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _share(verdicts: Iterable[Verdict | None]) -> str:
+    looked = [each for each in verdicts if each is not None]
+    return f"{sum(each.found for each in looked)} of {len(looked)}" if looked else "-"
+
+
+def misses(results: Iterable[Result]) -> Iterator[str]:
+    """Each fault that costs accuracy and is not found with data, or whose layer is not named."""
+    yield "| model | fault | strength | place | right, % | with the fault, % | what was said instead |"
+    yield "|---|---|---|---|---|---|---|"
+    for each in results:
+        if each.costs and not (each.data.found and each.data.named):
+            case, said = each.case, "; ".join(text[:110] for text in each.data.texts[:2]) or "nothing"
+            cells = [
+                case.subject.name,
+                case.fault,
+                case.strength,
+                case.place,
+                f"{each.before:.1f}",
+                f"{each.after:.1f}",
+            ]
+            yield "| " + " | ".join([*cells, said.replace("|", "\\|")]) + " |"
+
+
+def every_case(results: Iterable[Result]) -> Iterator[str]:
+    yield "| model | fault | strength | place | right, % | with the fault, % | with data | named | .onnx | weights |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
+    for each in results:
+        case = each.case
+        ways = [" ".join(way.rules) if way is not None else "-" for way in (each.data, each.graph, each.weights)]
+        cells = [case.subject.name, case.fault, case.strength, case.place, f"{each.before:.1f}", f"{each.after:.1f}"]
+        cells += [ways[0], "first" if each.data.first else "yes" if each.data.named else "no", *ways[1:]]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def healthy_rows(subject: Subject) -> str:
+    """What is found on the healthy model."""
+    ways = ("data", "graph", "weights") if subject.batch_norms else ("data", "weights")
+    counts = []
+    for way in ways:
+        found = healthy(subject, way)
+        listed = ", ".join(f"{each.rule} {each.severity}" for each in found if each.severity != "info") or "none"
+        errors = sum(each.severity == "error" for each in found)
+        counts.append(f"{way}: {errors} errors; warnings: {listed}; {sum(e.severity == 'info' for e in found)} info")
+    return f"| {subject.name} | " + " / ".join(counts) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("subjects", nargs="*")
+    parser.add_argument("--images", type=int, default=200, help="of CIFAR-10; twice as many of MNIST")
+    parser.add_argument("--fault", help="only faults whose name contains this")
+    parser.add_argument("--all", action="store_true", help="a row for every case")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    results, rows = [], []
+    for subject in (*subjects(given.images), *without_batch_norm()):
+        if given.subjects and subject.name not in given.subjects:
+            continue
+        started = time.perf_counter()
+        rows.append(healthy_rows(subject))
+        results += [examine(case) for case in cases(subject) if not given.fault or given.fault in case.fault]
+        print(f"{subject.name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    for title, lines in (
+        ("Healthy models", ["| model | findings |", "|---|---|", *rows]),
+        ("Recall", summary(results)),
+        ("Misses", misses(results)),
+        *((("Every case", every_case(results)),) if given.all else ()),
+    ):
+        print(f"\n## {title}\n", *lines, sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
