@@ -96,9 +96,9 @@ def every_case(results: Iterable[Result]) -> Iterator[str]:
         yield "| " + " | ".join(cells) + " |"
 
 
-def healthy_rows(subject: Subject) -> str:
+def healthy_rows(subject: Subject, *, with_data: bool) -> str:
     """What is found on the healthy model."""
-    ways = ("data", "graph", "weights") if subject.batch_norms else ("data", "weights")
+    ways = [*["data"] * with_data, *["graph"] * bool(subject.batch_norms), "weights"]
     counts = []
     for way in ways:
         found = healthy(subject, way)
@@ -113,6 +113,7 @@ def main() -> None:
     parser.add_argument("subjects", nargs="*")
     parser.add_argument("--images", type=int, default=200, help="of CIFAR-10; twice as many of MNIST")
     parser.add_argument("--fault", help="only faults whose name contains this")
+    parser.add_argument("--no-data", action="store_true", help="only what the files alone say")
     parser.add_argument("--all", action="store_true", help="a row for every case")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -121,8 +122,9 @@ def main() -> None:
         if given.subjects and subject.name not in given.subjects:
             continue
         started = time.perf_counter()
-        rows.append(healthy_rows(subject))
-        results += [examine(case) for case in cases(subject) if not given.fault or given.fault in case.fault]
+        rows.append(healthy_rows(subject, with_data=not given.no_data))
+        chosen = (case for case in cases(subject) if not given.fault or given.fault in case.fault)
+        results += [examine(case, with_data=not given.no_data) for case in chosen]
         print(f"{subject.name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
     for title, lines in (
         ("Healthy models", ["| model | findings |", "|---|---|", *rows]),
