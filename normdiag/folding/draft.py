@@ -41,10 +41,6 @@ class Draft:
     stripped: set[int] = field(default_factory=set)
     shifts: dict[int, Array] = field(default_factory=dict)
 
-    def open(self, source: Source) -> bool:
-        """Whether there is still something to try: it has not gone, and what it does is known."""
-        return source.index not in self.steps and (source.index not in self.before or source.index not in self.after)
-
 
 def try_before(draft: Draft, source: Source) -> None:
     """Fold it into the layers before it."""

@@ -56,15 +56,19 @@ def planned(
 def _draft(graph: OpGraph, sources: list[Source], barred: Mapping[tuple[int, int], str]) -> Draft:
     """Upstream in graph order, so that a norm finds those before it gone; downstream against it, likewise.
 
-    Scales alone in graph order again: a norm whose shift stays takes up no more.
+    First without norms that may still go themselves among the layers: what one takes up can stand in its own way, as a
+    negative scale does before a maximum. Then into those as well. Scales alone come last, in graph order again: a norm
+    whose shift stays takes up no more.
     """
     draft = Draft(start(graph, barred))
-    for source in sources:
-        if source.whole:
-            try_before(draft, source)
-    for source in reversed(sources):
-        if draft.open(source):
-            try_after(draft, source)
+    for waiting in ({source.index for source in sources if source.whole}, set[int]()):
+        draft.situation.waiting = waiting
+        for source in sources:
+            if source.whole and source.index not in draft.steps:
+                try_before(draft, source)
+        for source in reversed(sources):
+            if source.index not in draft.steps:
+                try_after(draft, source)
     for source in sources:
         if source.index not in draft.steps and source.asked and source.whole:
             try_scale_after(draft, source)

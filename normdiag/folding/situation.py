@@ -20,6 +20,7 @@ class Situation:
     """Changes as the plan grows; a walk only reads it, except for `steps_left`, which bounds all walks together.
 
     `gone` are ops that hand their input on unchanged from now on, `settled` those that nothing more is done to.
+    `waiting` are norms that may still go themselves, and take nothing up until then.
     `barred` says which layers must not take up a norm (op index, layer index), and why.
     """
 
@@ -30,6 +31,7 @@ class Situation:
     edits: dict[int, LayerEdit] = field(default_factory=dict)
     gone: set[int] = field(default_factory=set)
     settled: set[int] = field(default_factory=set)
+    waiting: set[int] = field(default_factory=set)
     steps_left: int = 0
     outputs: frozenset[str] = frozenset()
     shift_takers: frozenset[str] = frozenset()
@@ -57,7 +59,7 @@ def start(graph: OpGraph, barred: Mapping[tuple[int, int], str]) -> Situation:
     situation = Situation(
         graph,
         barred,
-        steps_left=50_000 + 20 * len(graph.ops),
+        steps_left=100_000 + 40 * len(graph.ops),
         outputs=frozenset(graph.outputs),
         shift_takers=shift_takers(graph),
     )

@@ -125,7 +125,7 @@ def _ask_before(
     if passes(op):
         route.through.append(index)
         return upstream(op, outputs, situation.graph, situation.shift_takers)
-    if not is_target(op) or index in situation.settled:
+    if not is_target(op) or index in situation.settled or index in situation.waiting:
         return blocked(op, f"it comes out of {{op}}, {_why_not(op)}")
     obstacle = outer_obstacle(op, outputs[0]) if set(outputs) == {0} else blocked(op, "it comes out of {op}")
     return obstacle or _taken(situation, route, source, index, outputs[0])
@@ -143,7 +143,7 @@ def _ask_after(
     if passes(op):
         route.through.append(index)
         return downstream(op, inputs, situation.graph)
-    if not is_target(op) or index in situation.settled:
+    if not is_target(op) or index in situation.settled or index in situation.waiting:
         return blocked(op, f"its output goes into {{op}}, {_why_not(op)}")
     obstacle = inner_obstacle(op, inputs[0]) if set(inputs) == {0} else blocked(op, "its output goes into {op}")
     return obstacle or _taken(situation, route, source, index, inputs[0])

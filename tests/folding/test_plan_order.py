@@ -38,7 +38,7 @@ def test_a_chain_ahead_of_a_layer_goes_into_it() -> None:
     net = Net(4, 7)
     plan = planned(net, net.conv(net.norm(net.norm(net.relu(net.x), name="a"), name="b"), 3, name="conv"))
     assert {step.norm: (step.direction, step.into) for step in plan.steps} == {
-        "b": ("norm", ("a",)),
+        "b": ("after", ("conv",)),
         "a": ("after", ("conv",)),
     }
     assert not plan.refusals
