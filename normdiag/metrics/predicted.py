@@ -66,20 +66,24 @@ class Predicted:
 
 
 def predicted_means(graph: OpGraph) -> tuple[Predicted, ...]:
-    """For each BatchNorm whose input has a predictable mean, that mean and the stored one, in the graph's order."""
-    needed = _needed(graph)
+    """For each BatchNorm whose input has a predictable mean, that mean and the stored one, in the graph's order.
+
+    Reads the weights between one norm and the next once, and no others.
+    """
+    layers = {op.outputs[0]: layer for op in graph.ops if (layer := judged(op)) is not None}
+    needed = _needed(graph, layers)
     laws: dict[str, Law] = {}
     found: list[Predicted] = []
     for op in graph.ops:
-        law = laws.get(op.inputs[0]) if op.inputs else None
-        layer = judged(op)
-        if layer is not None and law is not None:
-            found.extend(_compared(layer, law))
-        if not needed.isdisjoint(op.outputs):
-            try:
-                laws.update((name, each) for name, each in _behind(graph, op, laws) if np.isfinite(each.mean).all())
-            except InputError:  # weights that cannot be read, external ones most of all, are not this analysis' matter
-                continue
+        layer = layers.get(op.outputs[0]) if op.outputs else None
+        if layer is not None and op.inputs[0] in laws:
+            found.extend(_compared(layer, laws[op.inputs[0]]))
+        if needed.isdisjoint(op.outputs):
+            continue
+        try:
+            laws.update((name, law) for name, law in _behind(graph, op, layer, laws) if np.isfinite(law.mean).all())
+        except InputError:  # weights that cannot be read, external ones most of all, are not this analysis' matter
+            continue
     return tuple(found)
 
 
@@ -113,23 +117,21 @@ def _compared(layer: NormLayer, law: Law) -> Iterator[Predicted]:
         yield Predicted(layer.name, law.mean[alive], mean[alive], np.sqrt(var + eps)[alive])
 
 
-def _needed(graph: OpGraph) -> frozenset[str]:
+def _needed(graph: OpGraph, layers: Mapping[str, NormLayer]) -> frozenset[str]:
     """The tensors whose laws the judged layers depend on; behind a norm nothing in front of it counts."""
     needed: set[str] = set()
     for op in reversed(graph.ops):
-        if judged(op) is not None:
+        if op.outputs and op.outputs[0] in layers:
             needed.add(op.inputs[0])
-        elif not needed.isdisjoint(op.outputs) and not isinstance(op.detail, Norm):
+        elif not needed.isdisjoint(op.outputs):
             needed.update(op.inputs)
-    return frozenset(needed | {name for op in graph.ops if isinstance(op.detail, Norm) for name in op.outputs})
+    return frozenset(needed)
 
 
-def _behind(graph: OpGraph, op: Op, laws: Laws) -> Iterator[tuple[str, Law]]:
+def _behind(graph: OpGraph, op: Op, layer: NormLayer | None, laws: Laws) -> Iterator[tuple[str, Law]]:
     """The laws of an operation's outputs, as far as they are known."""
-    detail = op.detail
-    if isinstance(detail, Norm):
-        layer = judged(op)
-        law = None if layer is None else behind_norm(layer, detail.axis, op.outputs[0])
+    if isinstance(op.detail, Norm):
+        law = None if layer is None else behind_norm(layer, op.detail.axis, op.outputs[0])
         yield from () if law is None else ((op.outputs[0], law),)
         return
     inputs = [laws[name] for name in op.inputs if name in laws]
