@@ -22,7 +22,7 @@ from benchmarks.diagnosis_statistics import statistics_faults
 from benchmarks.diagnosis_subjects import Subject, subjects, without_batch_norm
 
 SUMMARY = (
-    *("fault", "strength", "cases", "cost > 2 points", "found", "layer named", "named first", "drift elsewhere"),
+    *("fault", "strength", "cases", "cost > 2 points", "found", "layer named", "named first"),
     *(".onnx, no data", "weights, no data", "harmless, yet found"),
 )
 
@@ -55,10 +55,9 @@ def summary(results: Sequence[Result]) -> Iterator[str]:
         costly = [each for each in group if each.costs]
         found = sum(each.data.found for each in costly)
         named, first = sum(each.data.named for each in costly), sum(each.data.first for each in costly)
-        elsewhere = sum(each.data.elsewhere for each in costly)
         static = [_share([each.graph for each in costly]), _share([each.weights for each in costly])]
         harmless = f"{sum(e.data.found for e in group if not e.costs)} of {len(group) - len(costly)}"
-        cells = [fault, strength, len(group), len(costly), found, named, first, elsewhere, *static, harmless]
+        cells = [fault, strength, len(group), len(costly), found, named, first, *static, harmless]
         yield "| " + " | ".join(map(str, cells)) + " |"
 
 

@@ -16,8 +16,9 @@ CIFAR = torch.tensor([0.4914, 0.4822, 0.4465]).view(1, 3, 1, 1), torch.tensor([0
 
 def input_faults(subject: Subject) -> Iterator[Case]:
     """One case for each wrong preparation; the layer that may be named is the first norm."""
+    fault = "wrong preprocessing" if subject.batch_norms else "wrong preprocessing, no running statistics"
     for what, x in wrong(subject.images):
-        yield Case(subject, "wrong preprocessing", what, "input", frozenset(subject.norms[:1]), x=x)
+        yield Case(subject, fault, what, "input", frozenset(subject.norms[:1]), x=x)
 
 
 def wrong(images: Images) -> Iterator[tuple[str, Tensor]]:
