@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.fold_models import write_large, write_nets
+from benchmarks.fold_models import write_large, write_net, write_nets
 from benchmarks.fold_tools import ONNX_TOOLS
 
 OTHERS = [tool for tool in ONNX_TOOLS if tool != "normdiag --no-verify"]
@@ -131,9 +131,7 @@ def cost_row(name: str, tool: str, results: Sequence[Any], ours: Sequence[Any]) 
 
 
 def _write_resnet(folder: Path) -> None:
-    from benchmarks.inspect_onnx import export
-
-    export("resnet50", folder / "resnet50.onnx", batch=1, image=224)
+    write_net("resnet50", folder / "resnet50.onnx")
 
 
 def _write_large(folder: Path) -> None:
