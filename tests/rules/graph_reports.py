@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.fold.plan import plan_folds
+from normdiag.folding.plan import plan_folds
 from normdiag.models import load
 from normdiag.records import Finding, LayerMetrics, Report
 from normdiag.rules import RULES
