@@ -94,7 +94,7 @@ def trained_on(subject: Subject, steps: int, lr: float) -> nn.Module:
     """A copy whose weights went on for some SGD steps with batch statistics, while the running ones stayed."""
     torch.manual_seed(0)
     module = subject.copied().train()
-    before = {name: each.clone() for name, each in module.state_dict().items() if "running" in name}
+    before = {name: each.clone() for name, each in module.named_buffers()}
     x, y = subject.training.prepared(), subject.training.labels
     optimizer = torch.optim.SGD(module.parameters(), lr=lr)
     for _ in range(steps):
