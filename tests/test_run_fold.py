@@ -163,3 +163,20 @@ def test_the_onnx_path_never_imports_torch(samples: Path, tmp_path: Path) -> Non
 def test_options_are_checked_before_any_work() -> None:
     with pytest.raises(UsageError):
         run_fold.FoldOptions(norms=())
+
+
+def test_gamma_and_beta_of_another_norm_are_no_batch_norm(
+    samples: Path, tmp_path: Path, real: Callable[[str], Path]
+) -> None:
+    """GroupNorm as torch.onnx writes it: its scale and shift stand behind an InstanceNormalization, as constants."""
+    result = normdiag.fold(samples / "digits_cnn_group.onnx", output=tmp_path / "f.onnx")
+    assert (result.plan.norms, result.plan.steps) == (0, ())
+    assert (tmp_path / "f.onnx").read_bytes() == (samples / "digits_cnn_group.onnx").read_bytes()
+    plan = normdiag.fold(real("magika/dense_v4_top_20230910.onnx"), dry_run=True).plan
+    assert (plan.norms, len(plan.refusals)) == (1, 1)
+    assert {step.kind for step in plan.steps} == {"scale_shift"}
+
+
+def test_what_is_no_model_is_said_so() -> None:
+    with pytest.raises(UsageError, match="int"):
+        normdiag.fold(5)  # type: ignore[arg-type]

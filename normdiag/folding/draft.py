@@ -8,7 +8,7 @@ import numpy as np
 
 from normdiag.folding.affine import scales
 from normdiag.folding.floats import limits
-from normdiag.folding.obstacle import Obstacle
+from normdiag.folding.obstacle import Obstacle, blocked
 from normdiag.folding.situation import Situation, with_inner, with_outer
 from normdiag.folding.sources import Source, source_map
 from normdiag.folding.walk import Route, walk_down, walk_up
@@ -47,7 +47,7 @@ def try_before(draft: Draft, source: Source) -> None:
     affine = _known_map(draft, source)
     if affine is None:
         return
-    route = walk_up(draft.situation, source.index, affine)
+    route = _worth_it(draft, source, walk_up(draft.situation, source.index, affine))
     if isinstance(route, Obstacle):
         draft.before[source.index] = route
         return
@@ -61,7 +61,7 @@ def try_after(draft: Draft, source: Source) -> None:
     affine = _known_map(draft, source)
     if affine is None:
         return
-    route = walk_down(draft.situation, source.index, affine)
+    route = _worth_it(draft, source, walk_down(draft.situation, source.index, affine))
     if isinstance(route, Obstacle):
         draft.after[source.index] = route
         return
@@ -92,6 +92,14 @@ def try_scale_after(draft: Draft, source: Source) -> None:
     _gone(draft, source, _step(draft.situation, source, route, "after", shift_stays=True))
 
 
+def _worth_it(draft: Draft, source: Source, route: Route | Obstacle) -> Route | Obstacle:
+    """A plain scale or shift goes into layers only: two of them made one would be another optimization than folding."""
+    if isinstance(route, Obstacle) or source.asked:
+        return route
+    other = next((op for op in map(draft.situation.op, route.takes) if isinstance(op.detail, Norm | ScaleShift)), None)
+    return route if other is None else blocked(other, "it stands at {op}, which is no layer")
+
+
 def _known_map(draft: Draft, source: Source) -> Affine | None:
     """Its map as it is now; None, with the reason noted, where it has none."""
     affine = source_map(draft.situation, source)
@@ -106,7 +114,8 @@ def _alone(draft: Draft, source: Source, affine: Affine) -> Array | str:
     scale, shift = np.broadcast_arrays(affine.scale, affine.shift)
     count = int(((scale == 0) & (shift != 0)).sum())
     if count:
-        return f"its scale is zero in {count} channels, so the shift cannot stay alone"
+        where = f"{count} channel{'s' if count > 1 else ''}"
+        return f"its scale is zero in {where}, so the shift cannot stay alone"
     with np.errstate(over="ignore"):
         constant: Array = np.divide(shift, scale, out=np.zeros(shift.shape), where=scale != 0)
     name = draft.situation.graph.dtypes.get(draft.situation.op(source.index).outputs[0], "float16")

@@ -35,7 +35,8 @@ def summary(report: FoldReport, view: View) -> Iterator[Line]:
     checked = report.verification
     if checked is not None:
         yield from prose(_verdict(checked), view, style="green" if checked.passed else "bold red")
-    for fact in (_size(report), _latency(checked), _copies(report.plan.copies)):
+    latency = _latency(checked) if report.plan.steps else ""
+    for fact in (_size(report), latency, _copies(report.plan.copies)):
         if fact:
             yield from prose(fact, view)
 
@@ -48,7 +49,7 @@ def _outcome(report: FoldReport) -> str:
         return "No norm to fold was found."
     head = f"{len(gone):,} of {count(plan.norms, 'norm')} folded"
     stay = f", {len(plan.refusals):,} {'stays' if len(plan.refusals) == 1 else 'stay'}" if plan.refusals else ""
-    also = f"; {count(plain, 'plain scale or shift')} as well" if plain else ""
+    also = f"; {plain:,} plain {'scale or shift' if plain == 1 else 'scales or shifts'} as well" if plain else ""
     before = f"; {len(plan.exporter):,} by the exporter" if plan.exporter else ""
     return f"{head}{stay}{also}{before}."
 

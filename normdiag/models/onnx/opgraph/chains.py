@@ -19,6 +19,8 @@ from normdiag.records import NormLayer, ScaleShift, Sizes
 from normdiag.records.model import Array
 
 OPERATORS = frozenset({"Add", "Sub", "Mul", "Div", "Neg"})
+RESHAPES = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
+MAX_VIEWS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +70,7 @@ def _chain(scope: Scope, first: Link, links: dict[str, Link]) -> list[Link]:
 
 def _claims(scope: Scope, chain: list[Link]) -> Iterator[Claim]:
     axis = next((link.axis for link in chain if link.axis is not None), None)
-    if axis is None:
+    if axis is None or _belongs_to_norm(scope, chain[0].data):
         return
     scale, shift = _composed(chain)
     if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
@@ -79,6 +81,21 @@ def _claims(scope: Scope, chain: list[Link]) -> Iterator[Claim]:
     detail = ScaleShift(scale, shift, layer, _obstacle(scope, chain))
     draft = Draft("scale_shift", (chain[0].data,), detail)
     yield Claim(draft, operator, (chain[-1].output,), nodes, nodes[-1])
+
+
+def _belongs_to_norm(scope: Scope, tensor: str) -> bool:
+    """Whether the data comes from a normalization by its own moments, whose gamma and beta these are then.
+
+    Some exporters write such a one as a BatchNormalization with mean and variance that the graph computes.
+    """
+    node = scope.graph.producer(tensor)
+    for _ in range(MAX_VIEWS):
+        if node is None or node.op not in RESHAPES:
+            break
+        node = scope.graph.producer(node.input(0))
+    if node is None or not node.op.endswith(("Normalization", "GroupNorm")):
+        return False
+    return node.op != "BatchNormalization" or not all(map(scope.store.is_constant, node.inputs[1:5]))
 
 
 def _composed(chain: list[Link]) -> tuple[Array, Array]:
