@@ -119,7 +119,8 @@ def open_foldable(model: Any, inputs: Inputs, reading: LoadOptions, options: Fol
     """The model in the backend that folds it. Raises InputError for weights whose code is not known."""
     if isinstance(model, str | Path) and sniff(Path(model)) == "onnx":
         return _open_onnx(Path(model), reading, options.output)
-    if not isinstance(model, str | Path) and not callable(getattr(model, "named_modules", None)):
+    is_module = callable(getattr(model, "named_modules", None)) and not isinstance(model, type)
+    if not isinstance(model, str | Path) and not is_module:
         raise UsageError(f"a model is a path or a torch.nn.Module, not {type(model).__name__}: {model!r:.80}")
     loaded = load(Path(model), reading) if isinstance(model, str | Path) else from_module(model)
     if loaded.program is None:

@@ -178,5 +178,11 @@ def test_gamma_and_beta_of_another_norm_are_no_batch_norm(
 
 
 def test_what_is_no_model_is_said_so() -> None:
-    with pytest.raises(UsageError, match="int"):
-        normdiag.fold(5)  # type: ignore[arg-type]
+    for wrong in (5, None, DigitsCNN):
+        with pytest.raises(UsageError, match=r"torch\.nn\.Module"):
+            normdiag.fold(wrong)  # type: ignore[arg-type]
+
+
+def test_load_folded_takes_weights_alone(samples: Path) -> None:
+    with pytest.raises(InputError, match="ONNX"):
+        normdiag.load_folded(DigitsCNN(), samples / "digits_cnn.onnx")

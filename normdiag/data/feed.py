@@ -64,7 +64,9 @@ def check_batch_bytes(label: str, shape: Sequence[int], dtype: np.dtype[Any], ba
     """Raise InputError where one batch of such an array would not fit MAX_BATCH_BYTES."""
     size = min(batch_size, shape[0]) * _product(shape[1:]) * dtype.itemsize
     if size > MAX_BATCH_BYTES:
-        raise InputError(f"{label}: a batch would take {size / 2**30:.1f} GiB of memory; lower --batch-size")
+        raise InputError(
+            f"{label}: a batch would take {size / 2**30:.1f} GiB of memory; lower --batch-size or the sizes"
+        )
 
 
 def count_bytes(shape: Sequence[int], dtype: np.dtype[Any]) -> int:

@@ -139,5 +139,5 @@ def _first_that_runs(evaluator: Evaluator, feeds: Sequence[Feed]) -> tuple[Feed,
     raise InputError(
         "a fold is proven by running the model, and it does not run on made-up inputs "
         f"({errors[0] if errors else 'there are none'}): give data with --data, or the sizes of one sample "
-        "with --input-shape"
+        "with --input-shape; --no-verify writes it without a proof"
     )

@@ -184,7 +184,10 @@ def _read(weights: Mapping[str, Any] | str | Path) -> dict[str, Tensor]:
         from normdiag.models.static import read_static
 
         path = Path(weights)
-        given = dict(read_static(path, sniff(path), None).tensors)
+        form = sniff(path)
+        if form == "onnx":
+            raise InputError(f"{path}: is a whole ONNX model, which needs no module: run it with onnxruntime")
+        given = dict(read_static(path, form, None).tensors)
     return {
         name: each.detach() if isinstance(each, Tensor) else to_tensor(np.asarray(each)) for name, each in given.items()
     }
