@@ -18,7 +18,7 @@ from normdiag.folding.options import ExportOptions
 from normdiag.folding.pytorch.editor import ProgramEditor
 from normdiag.folding.pytorch.functional import functional
 from normdiag.folding.pytorch.quiet import quiet
-from normdiag.folding.pytorch.running import TorchEvaluator, known_size, samples, user_inputs
+from normdiag.folding.pytorch.running import TorchEvaluator, known_size, plainly, samples, user_inputs
 from normdiag.models.pytorch.arrays import Array
 from normdiag.models.pytorch.layers import require_initialised, unwrap
 from normdiag.observe.pytorch.guard import untouched
@@ -114,10 +114,10 @@ def _checked(module: nn.Module, example: Batch, options: ExportOptions) -> Expor
 
 
 def _eager(module: nn.Module, example: Batch) -> dict[str, Array]:
-    """The outputs of the module itself, those of floating-point numbers."""
+    """The outputs of the module itself, those of floating-point numbers, by the kernels that the program runs on."""
     args, kwargs = as_inputs(example, model_dtype(module), CPU, torch.contiguous_format)
     shapes = ", ".join(f"{array.dtype} {tuple(array.shape)}" for array in example.arrays)
-    with untouched(module, CPU), user_code("the model", f"failed on an input of {shapes}"):
+    with plainly(double=False), untouched(module, CPU), user_code("the model", f"failed on an input of {shapes}"):
         outputs = named_outputs(module(*args, **kwargs))
     return {name: value for name, value in outputs.items() if value.dtype.kind not in "iub"}
 

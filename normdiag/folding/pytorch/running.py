@@ -42,7 +42,7 @@ class TorchEvaluator:
         """
         arguments = self._arguments(batch)
         try:
-            with _plainly(self._double):
+            with plainly(self._double):
                 values = self._run(*arguments)
         except Exception as error:
             shapes = ", ".join(f"{array.dtype} {tuple(array.shape)}" for array in batch.arrays)
@@ -162,7 +162,7 @@ def _widen(module: torch.nn.Module) -> None:
 
 
 @contextmanager
-def _plainly(double: bool) -> Iterator[None]:
+def plainly(double: bool) -> Iterator[None]:
     """No gradients, and torch's own reference kernels in place of oneDNN's and NNPACK's."""
     default = torch.get_default_dtype()
     with ExitStack() as stack, warnings.catch_warnings():
