@@ -16,6 +16,8 @@ from normdiag.models.onnx.load import FLOATS
 from normdiag.models.onnx.parse import check_names, parse_model
 
 _BLOCK = 2**22
+# Messages of which a model has thousands, and which hold no tensor.
+WITHOUT_TENSORS = frozenset({"ValueInfoProto", "TypeProto", "StringStringEntryProto", "OperatorSetIdProto"})
 # Smaller tensors are as quickly copied as looked for.
 _LARGE = 2**16
 
@@ -59,13 +61,16 @@ def read_source(path: Path) -> Source:
     proto = parse_model(path)
     check_names(proto.graph, path)
     reader = TensorReader(path)
-    for tensor in tensors_of(proto):
+    tensors = tuple(tensors_of(proto))
+    for tensor in tensors:
         reader.check(tensor)
     try:
         stream: IO[bytes] = path.open("rb")
         data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         model, graph = _layers(data, proto)
-        reader = replace(reader, embedded=_embedded(memoryview(data), graph, proto))
+        reader = replace(
+            reader, embedded=_embedded(memoryview(data), graph, proto, Counter(tensor.name for tensor in tensors))
+        )
     except ValueError:
         stream, model, graph = _canonical(proto)
     except OSError as error:
@@ -73,9 +78,10 @@ def read_source(path: Path) -> Source:
     return Source(path, proto, reader, stream, model, graph)
 
 
-def _embedded(data: memoryview, graph: tuple[wire.Field, ...], proto: Any) -> dict[str, memoryview]:
+def _embedded(
+    data: memoryview, graph: tuple[wire.Field, ...], proto: Any, names: Counter[str]
+) -> dict[str, memoryview]:
     """Where the raw data of large initializers lie in the file, of those whose name no other tensor has."""
-    names = Counter(tensor.name for tensor in tensors_of(proto))
     found = {}
     places = (each for each in graph if each.number == wire.INITIALIZER)
     for place, tensor in zip(places, proto.graph.initializer, strict=True):
@@ -89,13 +95,11 @@ def _embedded(data: memoryview, graph: tuple[wire.Field, ...], proto: Any) -> di
 
 def tensors_of(message: Any) -> Iterator[Any]:
     """Every onnx.TensorProto in a protobuf message of a model, wherever it stands."""
-    from onnx import TensorProto
-
-    if isinstance(message, TensorProto):
+    if message.DESCRIPTOR.full_name == "onnx.TensorProto":
         yield message
         return
     for descriptor, value in message.ListFields():
-        if descriptor.message_type is not None:
+        if descriptor.message_type is not None and descriptor.message_type.name not in WITHOUT_TENSORS:
             for each in value if descriptor.is_repeated else (value,):
                 yield from tensors_of(each)
 
