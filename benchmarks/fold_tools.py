@@ -23,17 +23,24 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def normdiag_proven() -> Work:
+    import onnx  # noqa: F401
     import onnxruntime  # noqa: F401
 
     import normdiag
     import normdiag.folding.onnx
+    import normdiag.models.onnx
+    import normdiag.run_fold
 
     return lambda source, target: _check(normdiag.fold(source, output=target).report.written)
 
 
 def normdiag_alone() -> Work:
+    import onnx  # noqa: F401
+
     import normdiag
     import normdiag.folding.onnx
+    import normdiag.models.onnx
+    import normdiag.run_fold
 
     return lambda source, target: _check(normdiag.fold(source, output=target, verify=False).report.written)
 
