@@ -9,6 +9,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from normdiag.errors import InputError
+
+
+def check_place(target: Path, option: str) -> None:
+    """Raise InputError where no file of this name can be written: it is a folder, or its folder does not allow it."""
+    if target.is_dir():
+        raise InputError(f"{option} {target} is a folder; give a file")
+    if not target.parent.is_dir():
+        raise InputError(f"{option} {target}: the folder {target.parent} does not exist")
+    if not os.access(target.parent, os.W_OK):
+        raise InputError(f"{option} {target}: the folder {target.parent} cannot be written to")
+
 
 @contextmanager
 def replacing(target: Path) -> Iterator[IO[bytes]]:

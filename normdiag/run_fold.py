@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from normdiag.atomic import check_place
 from normdiag.data import DataOptions
 from normdiag.errors import InputError, UsageError
 from normdiag.folding.backend import Foldable, Folded
 from normdiag.folding.checked import checked_plan
 from normdiag.folding.checks import Peaks
 from normdiag.folding.feeds import Feed, given, made_up
-from normdiag.folding.options import ExportOptions
+from normdiag.folding.options import SUFFIXES, ExportOptions
 from normdiag.folding.ranges import range_spreads
 from normdiag.folding.verify import verify
 from normdiag.models import LoadOptions, from_module, load, refuse_for_onnx
@@ -26,7 +26,6 @@ from normdiag.run import open_source
 
 Progress = Callable[[int, "int | None"], None]
 NORMS = ("batch", "layer")
-TARGETS = (".onnx", ".pt2", ".safetensors", ".pt", ".pth")
 NOT_PROVEN = "nothing was run: that the folded model equals the original is not proven"
 DRY = "a dry run: nothing was run or written"
 
@@ -180,11 +179,8 @@ def _noted(report: FoldReport, *notes: str) -> FoldReport:
 
 def _check_output(output: Path, force: bool) -> None:
     """Before any work. Raises UsageError for a name that says no format or exists, InputError for a bad folder."""
-    if output.suffix.lower() not in TARGETS:
-        raise UsageError(f"-o {output}: end the name with one of {', '.join(TARGETS)}; the ending says the format")
-    if output.is_dir():
-        raise InputError(f"-o {output} is a folder; give a file")
-    if not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
-        raise InputError(f"-o {output}: the folder {output.parent} does not exist or cannot be written to")
+    if output.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"-o {output}: end the name with one of {', '.join(SUFFIXES)}; the ending says the format")
+    check_place(output, "-o")
     if output.exists() and not force:
         raise UsageError(f"-o {output} exists; --force replaces it")

@@ -12,7 +12,7 @@ from normdiag.cli import options as opt
 from normdiag.cli.given import data_options, load_options
 from normdiag.cli.output import is_ascii_only, print_out, stdout_to_stderr, terminal_width, wants_color
 from normdiag.cli.progress import progress_bar
-from normdiag.cli.status import CLEAN, FOUND
+from normdiag.cli.status import fold_exit_code
 from normdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,12 +88,6 @@ def fold(
 
         print(f"normdiag: {failure_message(report.verification)}", file=sys.stderr)
     raise typer.Exit(fold_exit_code(report))
-
-
-def fold_exit_code(report: FoldReport) -> int:
-    """1 where the fold was not proven or a finding is an error, else 0."""
-    failed = report.verification is not None and not report.verification.passed
-    return FOUND if failed or any(finding.severity == "error" for finding in report.findings) else CLEAN
 
 
 def _as_json(report: FoldReport) -> str:

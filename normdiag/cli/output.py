@@ -10,8 +10,8 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from glob import glob
 from pathlib import Path
 
-from normdiag.atomic import replacing
-from normdiag.errors import InputError, UsageError
+from normdiag.atomic import check_place, replacing
+from normdiag.errors import UsageError
 
 # For output that nobody looks at in a terminal of known width.
 DEFAULT_WIDTH = 100
@@ -75,12 +75,7 @@ def check_target(target: Path, sources: Iterable[str], option: str = "-o") -> No
     Raises UsageError if `target` is one of `sources` or matches one as a glob; InputError if it is a folder, or if its
     folder does not exist or cannot be written to.
     """
-    if target.is_dir():
-        raise InputError(f"{option} {target} is a folder; give a file")
-    if not target.parent.is_dir():
-        raise InputError(f"{option} {target}: the folder {target.parent} does not exist")
-    if not os.access(target.parent, os.W_OK):
-        raise InputError(f"{option} {target}: the folder {target.parent} cannot be written to")
+    check_place(target, option)
     if target.exists() and any(_reads(source, target) for source in sources):
         raise UsageError(f"{option} {target} would overwrite what is read; choose another name")
 

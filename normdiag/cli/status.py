@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from normdiag.records import CheckReport, Report
+    from collections.abc import Iterable
+
+    from normdiag.records import CheckReport, Finding, FoldReport, Report
 
 CLEAN = 0
 FOUND = 1
@@ -17,7 +19,13 @@ def exit_code(report: Report) -> int:
     """130 for a run that was interrupted, 1 where a finding is an error, else 0."""
     if report.interrupted:
         return INTERRUPTED
-    return FOUND if any(finding.severity == "error" for finding in report.findings) else CLEAN
+    return FOUND if _has_error(report.findings) else CLEAN
+
+
+def fold_exit_code(report: FoldReport) -> int:
+    """1 where the fold was not proven or a finding is an error, else 0."""
+    failed = report.verification is not None and not report.verification.passed
+    return FOUND if failed or _has_error(report.findings) else CLEAN
 
 
 def check_exit_code(report: CheckReport) -> int:
@@ -27,3 +35,7 @@ def check_exit_code(report: CheckReport) -> int:
     if report.unreadable:
         return UNUSABLE
     return CLEAN if report.passed else FOUND
+
+
+def _has_error(findings: Iterable[Finding]) -> bool:
+    return any(finding.severity == "error" for finding in findings)

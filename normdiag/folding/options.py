@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# What a folded model can be written as: ONNX, torch.export, and weights.
+SUFFIXES = (".onnx", ".pt2", ".safetensors", ".pt", ".pth")
+
 
 @dataclass(frozen=True)
 class ExportOptions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from normdiag.errors import InputError, UsageError
+from normdiag.models.info import sha256_of, without_statistics
 from normdiag.models.sniff import Format, sniff
 from normdiag.records import Model, ModelInfo, OpGraph
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from normdiag.models.static import StaticFile
 
 STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
-BLOCK = 1 << 20
 ARCH_HINT = "give the code that builds the model with --arch net.py:Net"
 
 
@@ -51,7 +50,7 @@ def load(path: Path, options: LoadOptions | None = None) -> Model:
         raise UsageError("--arch-arg needs --arch: it holds the arguments of the factory that --arch names")
     fmt = sniff(path)
     with ThreadPoolExecutor(1) as pool:  # a hundred megabytes take as long to hash as to parse
-        digest = pool.submit(_sha256, path)
+        digest = pool.submit(sha256_of, path)
         if fmt == "onnx":
             model = _load_onnx(path, options)
         elif options.trust:
@@ -79,8 +78,8 @@ def _load_onnx(path: Path, options: LoadOptions) -> Model:
 
     program = load_onnx(path)
     layers = tuple(site.layer for site in program.sites)
-    statistics = sum(2 * layer.running_var.size for layer in layers if layer.running_var is not None)
-    info = _file_info(path, "onnx", "onnx", program.parameters - statistics, program.notes)
+    parameters = without_statistics(program.parameters, layers)
+    info = _file_info(path, "onnx", "onnx", parameters, program.notes)
     return Model(info, layers, program.inputs, program, graph=partial(_graph, program, path))
 
 
@@ -151,11 +150,3 @@ def _file_info(
     notes: tuple[str, ...],
 ) -> ModelInfo:
     return ModelInfo(str(path), fmt, backend, None, path.stat().st_size, parameters, notes)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

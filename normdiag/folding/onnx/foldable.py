@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +16,8 @@ from normdiag.folding.onnx.size import folded_bytes, parameter_bytes
 from normdiag.folding.onnx.source import Source, read_source
 from normdiag.folding.onnx.write import write_model
 from normdiag.folding.ways import find_points
-from normdiag.models.onnx.load import FLOATS, input_specs
+from normdiag.models.info import sha256_of, without_statistics
+from normdiag.models.onnx.load import count_parameters, input_specs
 from normdiag.models.onnx.opgraph import op_graph
 from normdiag.records import FoldPlan, InputSpec, ModelInfo, OpGraph
 from normdiag.records.opgraph import Norm
@@ -34,15 +33,10 @@ class OnnxFoldable:
     @cached_property
     def info(self) -> ModelInfo:
         """Where it came from; `parameters` without running statistics, as `inspect` counts them."""
-        digest, size = hashlib.sha256(), 0
-        for block in self._source.file_blocks():
-            digest.update(block)
-            size += len(block)
-        tensors = self._source.proto.graph.initializer
-        layers = [op.detail.layer for op in self.graph.ops if isinstance(op.detail, Norm)]
-        statistics = sum(2 * each.running_var.size for each in layers if each.running_var is not None)
-        parameters = sum(math.prod(tensor.dims) for tensor in tensors if tensor.data_type in FLOATS)
-        return ModelInfo(str(self._source.path), "onnx", "onnx", digest.hexdigest(), size, parameters - statistics)
+        path = self._source.path
+        layers = (op.detail.layer for op in self.graph.ops if isinstance(op.detail, Norm))
+        parameters = without_statistics(count_parameters(self._source.proto.graph), layers)
+        return ModelInfo(str(path), "onnx", "onnx", sha256_of(path), path.stat().st_size, parameters)
 
     @property
     def notes(self) -> tuple[str, ...]:

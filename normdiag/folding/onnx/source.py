@@ -46,12 +46,6 @@ class Source:
             start += len(block)
             yield block
 
-    def file_blocks(self) -> Iterator[bytes]:
-        """The bytes of the whole file."""
-        with self.path.open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                yield block
-
 
 def read_source(path: Path) -> Source:
     """Open and parse an ONNX file; its local functions stay as they are. External data is checked but not read.

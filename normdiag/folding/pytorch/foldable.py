@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 
 from normdiag.errors import InputError, UsageError
 from normdiag.folding.backend import Point
-from normdiag.folding.options import ExportOptions
+from normdiag.folding.options import SUFFIXES, ExportOptions
 from normdiag.folding.pytorch.apply import Applied, apply_plan
 from normdiag.folding.pytorch.editor import ProgramEditor
 from normdiag.folding.pytorch.export import Exported, export_program
@@ -23,8 +23,6 @@ from normdiag.folding.pytorch.write import write_onnx, write_program, write_weig
 from normdiag.folding.ways import find_points
 from normdiag.models.pytorch.opgraph import torch_graph
 from normdiag.records import Batch, FoldPlan, InputSpec, ModelInfo, OpGraph
-
-WRITTEN = (".onnx", ".pt2", ".safetensors", ".pt", ".pth")
 
 
 class TorchFoldable:
@@ -137,8 +135,8 @@ class TorchFolded:
         folded model.
         """
         suffix = target.suffix.lower()
-        if suffix not in WRITTEN:
-            raise UsageError(f"{target}: cannot tell the format to write; end the name with {', '.join(WRITTEN)}")
+        if suffix not in SUFFIXES:
+            raise UsageError(f"{target}: cannot tell the format to write; end the name with {', '.join(SUFFIXES)}")
         if suffix == ".onnx":
             return write_onnx(self.program, target, self.options, self.exported.example)
         if suffix == ".pt2":

@@ -48,9 +48,14 @@ def load_onnx(path: Path) -> OnnxProgram:
             for site, name in zip(activations, unique(site.name for site in activations), strict=True)
         ),
         inputs=input_specs(model.graph),
-        parameters=sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type in FLOATS),
+        parameters=count_parameters(model.graph),
         notes=(*_notes(model), *(note for note in found if isinstance(note, str))),
     )
+
+
+def count_parameters(graph: Any) -> int:
+    """Number of values in the floating-point initializers of an onnx.GraphProto."""
+    return sum(math.prod(tensor.dims) for tensor in graph.initializer if tensor.data_type in FLOATS)
 
 
 def input_specs(graph: Any) -> tuple[InputSpec, ...]:

@@ -1,0 +1,25 @@
+"""What is said of a model file as a whole, whatever its format."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from normdiag.records import NormLayer
+
+_BLOCK = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def without_statistics(parameters: int, layers: Iterable[NormLayer]) -> int:
+    """Number of weights among so many stored values, which running statistics are not."""
+    return parameters - sum(2 * layer.running_var.size for layer in layers if layer.running_var is not None)
