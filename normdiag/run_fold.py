@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from normdiag.models import LoadOptions, from_module, load, refuse_for_onnx
 from normdiag.models.sniff import sniff
 from normdiag.records import Batch, FoldPlan, FoldReport, Model, Report, Verification
 from normdiag.rules import with_findings
-from normdiag.run import open_source
+from normdiag.run import Source, open_source
 
 Progress = Callable[[int, "int | None"], None]
 NORMS = ("batch", "layer")
@@ -91,6 +93,16 @@ class Inputs:
         """Whether the user gave any."""
         return self.batches is not None or bool(self.data)
 
+    def open(self, model: Model, *, peek: bool = False) -> Source:
+        """All of them. To `peek` takes nothing away from who opens them next, also where they come only once."""
+        batches = copy(self._batches) if peek and isinstance(self._batches, Iterator) else self._batches
+        return open_source(model, batches, self.data or ("random",), self.options)
+
+    @cached_property
+    def _batches(self) -> Iterable[Any] | None:
+        """A generator as one that can be copied where it stands."""
+        return tee(self.batches, 1)[0] if isinstance(self.batches, Iterator) else self.batches
+
 
 def run_fold(
     model: Any, inputs: Inputs, reading: LoadOptions, options: FoldOptions, progress: Progress | None
@@ -145,7 +157,7 @@ def _example(model: Model, inputs: Inputs) -> Batch:
             "a PyTorch model does not say what it takes: give data with --data, or the shape of one sample with "
             "--input-shape 3,224,224"
         )
-    source = open_source(model, inputs.batches, inputs.data or ("random",), inputs.options)
+    source = inputs.open(model, peek=True)
     batch = next(iter(source), None)
     if batch is None:
         raise InputError(f"{source.info.source}: holds no samples")
@@ -155,8 +167,7 @@ def _example(model: Model, inputs: Inputs) -> Batch:
 def _feeds(foldable: Foldable, inputs: Inputs) -> Feed | Sequence[Feed]:
     if not inputs.chosen:
         return made_up(foldable.inputs, inputs.options, foldable.graph)
-    model = Model(foldable.info, (), foldable.inputs)
-    source = open_source(model, inputs.batches, inputs.data, inputs.options)
+    source = inputs.open(Model(foldable.info, (), foldable.inputs))
     return given(source, source.info.source)
 
 

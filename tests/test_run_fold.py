@@ -54,6 +54,14 @@ def test_data_can_be_given(samples: Path, tmp_path: Path) -> None:
     assert result.verification.samples == 359
 
 
+def test_batches_may_come_only_once() -> None:
+    """A generator: the batch that the export takes as its example counts in the proof all the same."""
+    torch.manual_seed(0)
+    result = normdiag.fold(DigitsCNN(), (torch.randn(2, 1, 8, 8) for _ in range(3)))
+    assert result.verification is not None
+    assert (result.verification.runs, result.verification.samples) == (3, 6)
+
+
 def test_a_dry_run_writes_and_runs_nothing(samples: Path, tmp_path: Path) -> None:
     result = normdiag.fold(samples / "digits_cnn.onnx", output=tmp_path / "f.onnx", dry_run=True)
     assert len(result.plan.steps) == 3
