@@ -8,6 +8,7 @@ from normdiag.records import NormLayer
 from normdiag.records.model import Array
 
 WHY_NOT_TRAINING = "it is in training mode: it normalizes with the statistics of the batch"
+NOT_TOLD = "written as a scale and a shift; its statistics and eps are not told apart"
 
 
 def eval_affine(layer: NormLayer) -> tuple[Array, Array] | str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from normdiag.models.eval_norm import NOT_TOLD
 from normdiag.models.onnx.graph import Node
 from normdiag.models.onnx.opgraph.attributes import Unclear
 from normdiag.models.onnx.opgraph.scope import Claim, Draft, Scope
@@ -123,7 +124,7 @@ def _layer(scale: Array, shift: Array, operator: str) -> NormLayer:
         beta=np.broadcast_to(shift, scale.shape).reshape(-1),
         training=False,
         class_name=operator,
-        notes=("written as a scale and a shift; its statistics and eps are not told apart",),
+        notes=(NOT_TOLD,),
     )
 
 

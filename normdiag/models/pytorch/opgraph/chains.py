@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from torch.fx import Node
 
+from normdiag.models.eval_norm import NOT_TOLD
 from normdiag.models.pytorch.opgraph.calls import module_of, operator_of
 from normdiag.models.pytorch.opgraph.elementwise import NUMBER
 from normdiag.models.pytorch.opgraph.program import Chain, Draft, Program
 from normdiag.records import NormLayer
 from normdiag.records.opgraph import Opaque, ScaleShift
 
-NOT_TOLD = "written as a scale and a shift; its statistics and eps are not told apart"
 _STATISTICS = {"gamma": "weight", "beta": "bias", "running_mean": "running_mean", "running_var": "running_var"}
 
 
