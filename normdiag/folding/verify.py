@@ -90,16 +90,31 @@ class _Task:
 def _together(task: _Task) -> Verification:
     """Both models are in memory at once, run by run."""
     tally = Tally(strict=not task.feed.made_up)
-    watched = watch(task.original, task.folded, task.roundoff)
-    depth_of = task.depth_of(tally, watched.points)
-    looked = task.counted(look(watched, task.samples, tally, depth_of))
+    seen = _inside(task, tally)
     before, after = task.original.evaluator(), task.folded.evaluator()
-    steadiness = Steadiness(task.original, before, (), task.roundoff, watched.steadiness.failed)
+    steadiness = Steadiness(task.original, before, (), task.roundoff, seen.failed)
+    depth_of = task.depth_of(tally, seen.points)
     compared = compare(originals(before, task.batches), after, tally, depth_of, steadiness)
-    done = task.counted(compared, len(looked))
+    done = task.counted(compared, len(seen.done))
     times = latencies(before, after, task.samples[0].batch)
-    runs = Runs(task.feed, tuple(looked + done if task.feed.made_up else done), steadiness.failed, times)
-    return task.verdict(tally, runs, watched.points)
+    runs = Runs(task.feed, tuple(seen.done + done if task.feed.made_up else done), steadiness.failed, times)
+    return task.verdict(tally, runs, seen.points)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What the first pass leaves behind: no model that is ready to run. `failed` says why float64 could not."""
+
+    done: list[Done]
+    points: tuple[Point, ...]
+    failed: str | None
+
+
+def _inside(task: _Task, tally: Tally) -> _Seen:
+    """The first pass. Its models, float64 among them, are gone before the second makes its own."""
+    watched = watch(task.original, task.folded, task.roundoff)
+    done = task.counted(look(watched, task.samples, tally, task.depth_of(tally, watched.points)))
+    return _Seen(done, watched.points, watched.steadiness.failed)
 
 
 def _in_turn(task: _Task) -> Verification:

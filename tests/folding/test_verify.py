@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from weakref import WeakSet
 
 import ml_dtypes
 import numpy as np
@@ -19,7 +20,7 @@ from normdiag.folding.feeds import Feed, Trial, made_up
 from normdiag.folding.feeds import given as given_batches
 from normdiag.folding.verify import failure_message, verify
 from normdiag.records import Batch, InputSpec
-from tests.folding.fake_models import folded, planted, random_model
+from tests.folding.fake_models import Runner, folded, planted, random_model
 
 
 @pytest.fixture(autouse=True)
@@ -229,6 +230,19 @@ def test_without_float64_the_reason_is_given():
 def test_a_model_too_large_for_float64_says_so(monkeypatch):
     monkeypatch.setattr(steady, "EXACT_BYTES", 10)
     assert "too large" in proof(random_model(0, 3)).float64_note
+
+
+def test_what_the_first_pass_ran_is_gone_in_the_second(monkeypatch):
+    alive, counts, make = WeakSet(), [], Runner.__init__
+
+    def counted(self, *args, **options):
+        make(self, *args, **options)
+        alive.add(self)
+        counts.append(len(alive))
+
+    monkeypatch.setattr(Runner, "__init__", counted)
+    assert proof(random_model(0, 3)).passed
+    assert max(counts) == 3  # the original, the folded model and the original in float64
 
 
 def test_a_large_model_is_never_held_twice(monkeypatch):
