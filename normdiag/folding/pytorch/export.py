@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -85,10 +86,21 @@ def _computed(module: nn.Module) -> dict[int, Any]:
     }
 
 
-def different_outputs(module: nn.Module, evaluator: TorchEvaluator, example: Batch) -> str | None:
-    """The name of an output that the module itself and a program of it do not have in common; None where all agree."""
-    expected, found = _eager(module, example), evaluator.run(example)
-    limit = SAME.get(model_dtype(module), SAME_IN_HALF)
+def eager_outputs(module: nn.Module, example: Batch) -> dict[str, Array]:
+    """The outputs of the module itself, those of floating-point numbers, by the kernels that the program runs on.
+
+    Raises InputError where the module cannot run on the example.
+    """
+    args, kwargs = as_inputs(example, model_dtype(module), CPU, torch.contiguous_format)
+    shapes = ", ".join(f"{array.dtype} {tuple(array.shape)}" for array in example.arrays)
+    with plainly(double=False), untouched(module, CPU), user_code("the model", f"failed on an input of {shapes}"):
+        outputs = named_outputs(module(*args, **kwargs))
+    return {name: value for name, value in outputs.items() if value.dtype.kind not in "iub"}
+
+
+def different_output(expected: Mapping[str, Array], found: Mapping[str, Array], dtype: torch.dtype) -> str | None:
+    """The name of an output of a module that its program does not have, or not as near as `dtype` allows."""
+    limit = SAME.get(dtype, SAME_IN_HALF)
     return next(
         (name for name, value in expected.items() if name not in found or not _close(found[name], value, limit)), None
     )
@@ -100,26 +112,17 @@ class _FixedError(Exception):
 
 def _checked(module: nn.Module, example: Batch, options: ExportOptions) -> Exported:
     """Export, and compare the program with the module on the example."""
-    _eager(module, example)  # tells what is wrong with the data or the user's code better than an export does
+    expected = eager_outputs(module, example)  # tells what is wrong with data or code better than an export does
     program = functional(_exported(module, example, options))
     if 0 in options.dynamic_axes and any(spec.shape and spec.shape[0] for spec in user_inputs(program)):
         raise _FixedError
-    wrong = different_outputs(module, TorchEvaluator(program), example)
+    wrong = different_output(expected, TorchEvaluator(program).run(example), model_dtype(module))
     if wrong:
         raise InputError(
             f"torch.export's program of this model gives another {wrong!r} than the model itself; does it draw random "
             f"numbers? If not, {ADVICE}"
         )
     return Exported(program, None if isinstance(module, torch.jit.ScriptModule) else module, example)
-
-
-def _eager(module: nn.Module, example: Batch) -> dict[str, Array]:
-    """The outputs of the module itself, those of floating-point numbers, by the kernels that the program runs on."""
-    args, kwargs = as_inputs(example, model_dtype(module), CPU, torch.contiguous_format)
-    shapes = ", ".join(f"{array.dtype} {tuple(array.shape)}" for array in example.arrays)
-    with plainly(double=False), untouched(module, CPU), user_code("the model", f"failed on an input of {shapes}"):
-        outputs = named_outputs(module(*args, **kwargs))
-    return {name: value for name, value in outputs.items() if value.dtype.kind not in "iub"}
 
 
 def _exported(module: nn.Module, example: Batch, options: ExportOptions) -> ExportedProgram:

@@ -14,10 +14,11 @@ from torch.fx import Node
 
 from normdiag.errors import InputError
 from normdiag.folding.pytorch.apply import Applied, Change
-from normdiag.folding.pytorch.export import Exported, different_outputs
+from normdiag.folding.pytorch.export import Exported, different_output, eager_outputs
 from normdiag.folding.pytorch.load import load_folded, parametrization_keys
 from normdiag.folding.pytorch.running import TorchEvaluator
 from normdiag.models.pytorch.opgraph import stored_names
+from normdiag.observe.pytorch.values import model_dtype
 from normdiag.records import FoldPlan, Norm, OpGraph
 
 INSTEAD = "write .pt2 or .onnx instead"
@@ -50,7 +51,8 @@ def _try_out(exported: Exported, program: ExportedProgram, tensors: Mapping[str,
     assert exported.module is not None
     try:
         rebuilt = load_folded(copy.deepcopy(exported.module), tensors)
-        wrong = different_outputs(rebuilt, TorchEvaluator(program), exported.example)
+        found = TorchEvaluator(program).run(exported.example)
+        wrong = different_output(eager_outputs(rebuilt, exported.example), found, model_dtype(rebuilt))
     except InputError as error:
         raise InputError(f"the model's code does not run with the folded weights: {error}; {INSTEAD}") from error
     if wrong:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -204,3 +204,19 @@ def test_no_data_of_the_user_in_the_program() -> None:
 def test_all_cases_have_their_module_in_eval_mode() -> None:
     assert not any(each.training for name in CASES for each in case(name)[0].modules())
     assert isinstance(case("two inputs")[0], TwoInputs)
+
+
+class Counted(ConvBN):
+    """Keeps what its forward was run on: data, or torch.export's tensors without any."""
+
+    seen: ClassVar[list[type]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(type(x))
+        return super().forward(x)
+
+
+def test_the_module_itself_runs_once() -> None:
+    Counted.seen.clear()
+    foldable(Counted(), IMAGES)
+    assert Counted.seen.count(Tensor) == 1
