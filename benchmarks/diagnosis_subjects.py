@@ -92,36 +92,36 @@ def recalibrated(module: nn.Module, x: Tensor) -> nn.Module:
 
 def trained_on(subject: Subject, steps: int, lr: float) -> nn.Module:
     """A copy whose weights went on for some SGD steps with batch statistics, while the running ones stayed."""
-    torch.manual_seed(0)
     module = subject.copied().train()
     before = {name: each.clone() for name, each in module.named_buffers()}
-    x, y = subject.training.prepared(), subject.training.labels
-    optimizer = torch.optim.SGD(module.parameters(), lr=lr)
-    for _ in range(steps):
-        chosen = torch.randperm(len(x))[:64]
-        optimizer.zero_grad()
-        functional.cross_entropy(module(x[chosen]), y[chosen]).backward()
-        optimizer.step()
+    for _ in _sgd(module, subject.training, steps, lr):
+        pass
     module.load_state_dict(before, strict=False)
     return module.eval()
 
 
 def averaged_along(subject: Subject, steps: int, lr: float) -> tuple[nn.Module, nn.Module]:
     """The model after some SGD steps, and the average of its weights on the way with the last one's statistics."""
-    torch.manual_seed(0)
     module = subject.copied().train()
     averaged = AveragedModel(module)
-    x, y = subject.training.prepared(), subject.training.labels
+    for _ in _sgd(module, subject.training, steps, lr):
+        averaged.update_parameters(module)
+    last = dict(module.named_buffers())
+    averaged.module.load_state_dict(last, strict=False)
+    return module.eval(), averaged.module.eval()
+
+
+def _sgd(module: nn.Module, images: Images, steps: int, lr: float) -> Iterator[None]:
+    """Train on seeded batches of 64; yields after each step."""
+    torch.manual_seed(0)
+    x, y = images.prepared(), images.labels
     optimizer = torch.optim.SGD(module.parameters(), lr=lr)
     for _ in range(steps):
         chosen = torch.randperm(len(x))[:64]
         optimizer.zero_grad()
         functional.cross_entropy(module(x[chosen]), y[chosen]).backward()
         optimizer.step()
-        averaged.update_parameters(module)
-    last = dict(module.named_buffers())
-    averaged.module.load_state_dict(last, strict=False)
-    return module.eval(), averaged.module.eval()
+        yield
 
 
 def digits_images(file: str) -> Images:

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 
 from benchmarks.fold_models import write_large, write_net, write_nets
 from benchmarks.fold_tools import ONNX_TOOLS
+from benchmarks.processes import apart
 
 OTHERS = [tool for tool in ONNX_TOOLS if tool != "normdiag --no-verify"]
 
@@ -106,11 +106,8 @@ def outcome(tool: str, source: Path, target: Path, feed: Mapping[str, np.ndarray
 def cost(folder: Path, rounds: int = 5) -> None:
     """File to file, every tool in turn, `rounds` times after one that warms the caches."""
     models = {"resnet50 (102 MB)": folder / "resnet50.onnx", "MatMul chain (1.1 GB)": folder / "large.onnx"}
-    for job in (_write_resnet, _write_large):
-        # A child's peak memory begins at its parent's: what is large is written by a process that ends.
-        writer = get_context("spawn").Process(target=job, args=(folder,))
-        writer.start()
-        writer.join()
+    apart(write_net, "resnet50", folder / "resnet50.onnx")
+    apart(write_large, folder / "large.onnx")
     print("| model | tool | seconds | of normdiag's | peak memory, MiB |\n|---|---|---|---|---|")
     for name, path in models.items():
         runs: dict[str, list[Mapping[str, float] | str]] = {tool: [] for tool in ONNX_TOOLS}
@@ -128,14 +125,6 @@ def cost_row(name: str, tool: str, results: Sequence[Any], ours: Sequence[Any]) 
     seconds, peak = (median(result[key] for result in results) for key in ("seconds", "peak_mib"))
     ratio = median(a["seconds"] / b["seconds"] for a, b in zip(results, ours, strict=True))
     return f"| {name} | {tool} | {seconds:.2f} | {ratio:.2f} | {peak:.0f} |"
-
-
-def _write_resnet(folder: Path) -> None:
-    write_net("resnet50", folder / "resnet50.onnx")
-
-
-def _write_large(folder: Path) -> None:
-    write_large(folder / "large.onnx")
 
 
 def torch(_: Path) -> None:
