@@ -27,9 +27,9 @@ def test_work_is_done_apart_and_its_failure_is_no_secret(tmp_path: Path) -> None
 
 def test_a_process_costs_what_it_takes() -> None:
     idle = cost(python("import time; time.sleep(0.3)"))
-    busy = cost(python("data = b'x' * 2**26; sum(range(10**6))"))
+    large = cost(python("data = b'x' * 2**28"))
     assert idle.seconds > idle.processor + 0.25
-    assert busy.memory > idle.memory + 60
+    assert 256 < large.memory < 512
     with pytest.raises(SystemExit, match="failed"):
         cost(python("raise SystemExit(1)"))
 
