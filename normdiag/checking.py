@@ -16,7 +16,7 @@ from normdiag.config import Config
 from normdiag.errors import InputError, NormdiagError, debugging, one_line
 from normdiag.models import LoadOptions
 from normdiag.observe.activations import SATURATION_THRESHOLD
-from normdiag.records import CheckedModel, CheckReport
+from normdiag.records import CheckedModel, CheckReport, Report
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
@@ -155,18 +155,27 @@ def check_one(path: str, checking: Checking) -> CheckedModel:
 
 
 def _examined(path: str, checking: Checking) -> CheckedModel:
+    rules = tuple(rule.id for rule in checking.config.rules_for(path))
+    return CheckedModel(path, inspect_as_configured(path, checking), rules=rules)
+
+
+def inspect_as_configured(
+    path: str, checking: Checking, *, attribute: bool = False, progress: Progress | None = None
+) -> Report:
+    """`api.inspect` of a model file with the rules, limits, target and data that the configuration has for it."""
     config = checking.config
-    settings, rules = config.data_for(path), config.rules_for(path)
+    settings = config.data_for(path)
     report = api.inspect(
         path,
         data=settings.data or (),
         data_options=settings.options(),
         load_options=checking.load_options,
         device=checking.device,
+        attribute=attribute,
         threshold=checking.threshold,
-        rules=rules,
+        progress=progress,
+        rules=config.rules_for(path),
         target=config.target,
         serve_batch=settings.serve_batch,
     )
-    kept = tuple(finding for finding in report.findings if config.keeps(finding))
-    return CheckedModel(path, replace(report, findings=kept), rules=tuple(rule.id for rule in rules))
+    return replace(report, findings=tuple(finding for finding in report.findings if config.keeps(finding)))

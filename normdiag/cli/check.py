@@ -12,7 +12,7 @@ import typer
 
 from normdiag.cli import check_options as chk
 from normdiag.cli import options as opt
-from normdiag.cli.given import data_settings, load_options
+from normdiag.cli.given import configuration, data_settings, load_options
 from normdiag.cli.output import (
     DEFAULT_WIDTH,
     check_target,
@@ -29,7 +29,7 @@ from normdiag.errors import InputError, UsageError
 from normdiag.wording import nearest
 
 if TYPE_CHECKING:
-    from normdiag.config import Config, DataSettings
+    from normdiag.config import Config, DataSettings, Settings
     from normdiag.records import CheckReport
 
 
@@ -58,6 +58,8 @@ def check(
     target: chk.Target = None,
     baseline: chk.Baseline = None,
     write_baseline: chk.WriteBaseline = None,
+    config_file: opt.ConfigFile = None,
+    no_config: opt.NoConfig = False,
     show_config: chk.ShowConfig = False,
     jobs: chk.Jobs = 1,
     format_: chk.OutFormat = chk.CheckFormat.text,
@@ -80,7 +82,8 @@ def check(
         input_shape=input_shape,
         serve_batch=serve_batch,
     )
-    config = _config(select, extend_select, ignore, fail_on, target, settings)
+    flags = _flags(select, extend_select, ignore, fail_on, target, settings)
+    config = configuration(flags, config_file, none=no_config)
     if show_config:
         print_out(_shown(config, format_))
         return
@@ -113,18 +116,18 @@ def check(
     raise typer.Exit(check_exit_code(found))
 
 
-def _config(
+def _flags(
     select: Sequence[str] | None,
     extend_select: Sequence[str] | None,
     ignore: Sequence[str] | None,
     fail_on: chk.Severity | None,
     target: chk.Number | None,
     data: DataSettings,
-) -> Config:
-    """What file and flags amount to."""
-    from normdiag.config import Settings, merge, read_config
+) -> Settings:
+    """What the flags say."""
+    from normdiag.config import Settings
 
-    flags = Settings(
+    return Settings(
         select=_words(select),
         extend_select=_words(extend_select) or (),
         ignore=_words(ignore),
@@ -132,9 +135,6 @@ def _config(
         target=None if target is None else target.value,
         data=data,
     )
-    config = merge(read_config(Path.cwd()), flags)
-    config.rules()  # raises for rules that do not exist
-    return config
 
 
 def _words(given: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -1,4 +1,4 @@
-"""The options of `check` and `rule` that `inspect` does not have."""
+"""The options of `check` and `rule` that `inspect` does not have, and those that a configuration file may set too."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from normdiag.cli.options import DATA, OUTPUT
-
-GATE = "Rules and gate"
+from normdiag.cli.options import RULES as GATE
 
 
 class CheckFormat(str, Enum):
@@ -58,7 +57,7 @@ Models = Annotated[
         show_default=False,
     ),
 ]
-# As in `inspect`, but told from what a configuration file says: without a default.
+# Without a default, so that what a configuration file says is told from what a flag says.
 BatchSize = Annotated[
     int | None,
     typer.Option(metavar="N", help="Samples that run together; default 32.", rich_help_panel=DATA),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from normdiag.errors import UsageError
 
 if TYPE_CHECKING:
-    from normdiag.config import DataSettings
+    from normdiag.config import Config, DataSettings, Settings
     from normdiag.data import DataOptions
     from normdiag.models import LoadOptions
 
@@ -75,6 +76,21 @@ def data_settings(
         input_shapes=tuple(input_shape) if input_shape else None,
         serve_batch=serve_batch,
     )
+
+
+def configuration(flags: Settings, file: Path | None, *, none: bool) -> Config:
+    """What a configuration file and the flags over it amount to: the file given, else the nearest one upwards.
+
+    With `none` no file is read. Raises UsageError for what cannot be.
+    """
+    from normdiag.config import Config, merge, read_config, read_config_file
+
+    if file is not None and none:
+        raise UsageError("--config and --no-config contradict each other")
+    read = Config(folder=Path.cwd()) if none else read_config(Path.cwd()) if file is None else read_config_file(file)
+    config = merge(read, flags)
+    config.rules()  # raises for rules that do not exist
+    return config
 
 
 def _size(option: str, text: str | None) -> int | tuple[int, int] | None:

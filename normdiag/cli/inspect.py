@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from normdiag.cli import check_options as chk
 from normdiag.cli import options as opt
-from normdiag.cli.given import data_options, load_options
+from normdiag.cli.given import configuration, data_settings, load_options
 from normdiag.cli.output import (
     DEFAULT_WIDTH,
     check_target,
@@ -32,14 +34,14 @@ def inspect(
     model: opt.Model,
     data: opt.Data = None,
     preprocess: opt.Preprocess = None,
-    batch_size: opt.BatchSize = 32,
+    batch_size: chk.BatchSize = None,
     max_samples: opt.MaxSamples = None,
     resize: opt.Resize = None,
     crop: opt.Crop = None,
     grayscale: opt.Grayscale = None,
     input_shape: opt.InputShape = None,
     serve_batch: opt.ServeBatch = None,
-    seed: opt.Seed = 0,
+    seed: chk.Seed = None,
     arch: opt.Arch = None,
     arch_arg: opt.ArchArg = None,
     key: opt.Key = None,
@@ -47,6 +49,8 @@ def inspect(
     device: opt.Device = "cpu",
     attribute: opt.Attribute = False,
     saturation_threshold: opt.Threshold = None,
+    config_file: opt.ConfigFile = None,
+    no_config: opt.NoConfig = False,
     format_: opt.ReportFormat = None,
     json: opt.Json = False,
     output: opt.Output = None,
@@ -63,8 +67,8 @@ def inspect(
     target = output if output is not None and str(output) != "-" else None
     if target is not None:
         check_target(target, filter(None, (model, arch, *(data or ()))))
-    reading = load_options(key, arch, arch_arg, trust)
-    feeding = data_options(
+    settings = data_settings(
+        data=data,
         preprocess=preprocess,
         batch_size=batch_size,
         max_samples=max_samples,
@@ -73,22 +77,20 @@ def inspect(
         crop=crop,
         grayscale=grayscale,
         input_shape=input_shape,
+        serve_batch=serve_batch,
     )
-    threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}
-    from normdiag import api  # here, so that --help and wrong usage do not wait for it
+    reading = load_options(key, arch, arch_arg, trust)
+    from normdiag.checking import Checking, inspect_as_configured  # here, so that --help does not wait for it
+    from normdiag.config import Settings
 
+    config = configuration(Settings(data=settings), config_file, none=no_config)
+    threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}
+    checking = Checking(config, reading, device, **threshold)
     with stdout_to_stderr(), progress_bar(quiet=quiet) as progress:
-        report = api.inspect(
-            Path(model),
-            data=tuple(data or ()),
-            data_options=feeding,
-            load_options=reading,
-            device=device,
-            attribute=attribute,
-            serve_batch=serve_batch,
-            progress=progress,
-            **threshold,
-        )
+        report = inspect_as_configured(model, checking, attribute=attribute, progress=progress)
+    if config.source is not None:
+        note = f"rules, limits, target and data as {config.source} has them (--no-config leaves it out)"
+        report = replace(report, notes=(*report.notes, note))
     as_json = json or format_ is opt.Format.json
     text = _as_json(report, channels) if as_json else _as_text(report, target, color, all_layers, channels)
     _deliver(report, text, target, quiet)

@@ -14,6 +14,7 @@ MEASURING = "Measuring"
 OUTPUT = "Output"
 FOLDING = "Folding"
 EXPORTING = "From PyTorch to ONNX"
+RULES = "Rules and gate"
 
 
 class Format(str, Enum):
@@ -144,6 +145,19 @@ OutputName = Annotated[
 StaticBatch = Annotated[
     bool,
     typer.Option("--static-batch", help="Fix the batch size instead of leaving it free.", rich_help_panel=EXPORTING),
+]
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="The configuration, instead of the nearest normdiag.toml or pyproject.toml upwards.",
+        rich_help_panel=RULES,
+    ),
+]
+NoConfig = Annotated[
+    bool, typer.Option("--no-config", help="Read no configuration: every rule, at its defaults.", rich_help_panel=RULES)
 ]
 
 Device = Annotated[str, typer.Option(help="Where to run, as cpu or cuda.", rich_help_panel=MEASURING)]

@@ -14,6 +14,8 @@ from normdiag.config.parse import parse
 from normdiag.errors import UsageError
 from normdiag.rules import RULES, Rule
 
+PYPROJECT = "pyproject.toml"
+
 
 def read_config(start: Path, rules: Sequence[Rule] = RULES) -> Config:
     """The defaults with what the nearest configuration file says, from `start` upwards.
@@ -23,27 +25,46 @@ def read_config(start: Path, rules: Sequence[Rule] = RULES) -> Config:
     """
     for folder in (start.resolve(), *start.resolve().parents):
         for path, table in _candidates(folder):
-            shown = os.path.relpath(path, start)
-            try:
-                settings = parse(table, rules, folder)
-            except UsageError as error:
-                raise UsageError(f"{shown}: {error}") from None
-            return replace(merge(Config(), settings), folder=folder, source=shown)
+            return _config(table, rules, folder, os.path.relpath(path, start))
     return Config(folder=start)
 
 
+def read_config_file(path: Path, rules: Sequence[Rule] = RULES) -> Config:
+    """The defaults with what this file says: a pyproject.toml with [tool.normdiag], or as a normdiag.toml.
+
+    Raises UsageError where it cannot be read, is no TOML or says what cannot be.
+    """
+    table: Mapping[str, Any] | None = _own_table(path) if path.name == PYPROJECT else _toml(path)
+    if table is None:
+        raise UsageError(f"{path}: has no [tool.normdiag]")
+    return _config(table, rules, path.resolve().parent, str(path))
+
+
+def _config(table: Mapping[str, Any], rules: Sequence[Rule], folder: Path, shown: str) -> Config:
+    try:
+        settings = parse(table, rules, folder)
+    except UsageError as error:
+        raise UsageError(f"{shown}: {error}") from None
+    return replace(merge(Config(), settings), folder=folder, source=shown)
+
+
 def _candidates(folder: Path) -> list[tuple[Path, Mapping[str, Any]]]:
-    own, project = folder / "normdiag.toml", folder / "pyproject.toml"
+    own, project = folder / "normdiag.toml", folder / PYPROJECT
     if own.is_file():
         return [(own, _toml(own))]
-    if not project.is_file():
-        return []
+    table = _own_table(project) if project.is_file() else None
+    return [] if table is None else [(project, table)]
+
+
+def _own_table(project: Path) -> Mapping[str, Any] | None:
+    """[tool.normdiag] of a pyproject.toml."""
     tool = _toml(project).get("tool", {})
     if "normdiag" not in tool:
-        return []
-    if not isinstance(tool["normdiag"], Mapping):
+        return None
+    table = tool["normdiag"]
+    if not isinstance(table, Mapping):
         raise UsageError(f"{project}: [tool.normdiag] must be a table")
-    return [(project, tool["normdiag"])]
+    return table
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -284,3 +284,11 @@ def test_closed_pipe_keeps_the_exit_code(samples: Path) -> None:
         assert child.stdout is not None and child.stderr is not None
         child.stdout.close()
         assert child.stderr.read() == b"" and child.wait(60) == 2
+
+
+def test_the_configuration_can_be_named_or_left_out(cli: Cli, calls: list[Call], elsewhere: Path) -> None:
+    (elsewhere / "normdiag.toml").write_text('target = "fp16"')
+    (elsewhere / "other.toml").write_text('target = "int8"')
+    for options in ([], ["--config", "other.toml"], ["--no-config"]):
+        cli("check", "a.onnx", *options)
+    assert [call.checking.config.target for call in calls] == ["fp16", "int8", None]

@@ -11,9 +11,11 @@ import pytest
 
 from normdiag.data import DataOptions
 from normdiag.models import LoadOptions
+from normdiag.observe.activations import SATURATION_THRESHOLD
 from normdiag.records import Finding
 from normdiag.reporters.json import to_json
 from normdiag.reporters.text import render_text
+from normdiag.rules import RULES
 from tests.cli.conftest import Called, Result
 from tests.reporters.reports import faulty, healthy, interrupted
 
@@ -23,7 +25,7 @@ Cli = Callable[..., Result]
 def test_defaults_are_those_of_the_api(cli: Cli, calls: list[Called]) -> None:
     assert cli("inspect", "net.onnx").code == 0
     (call,) = calls
-    assert call.model == Path("net.onnx")
+    assert call.model == "net.onnx"
     assert call.options == {
         "data": (),
         "data_options": DataOptions(),
@@ -32,6 +34,9 @@ def test_defaults_are_those_of_the_api(cli: Cli, calls: list[Called]) -> None:
         "attribute": False,
         "serve_batch": None,
         "progress": None,
+        "rules": RULES,
+        "target": None,
+        "threshold": SATURATION_THRESHOLD,
     }
 
 
@@ -184,3 +189,71 @@ def test_wrong_usage_is_one_line_and_exit_2(cli: Cli, calls: list[Called], argum
     assert result.code == 2 and result.out == "" and calls == []
     assert message in result.err
     assert result.err.count("\n") == 1 and result.err.startswith("normdiag: ")
+
+
+def test_a_configuration_sets_rules_limits_target_and_data(
+    cli: Cli, calls: list[Called], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "normdiag.toml").write_text(
+        'ignore = ["ND2"]\ntarget = "fp16"\n[rules.ND301]\ndrift = 0.3\n[per-file-ignores]\n"old/*" = ["ND104"]\n'
+        '[models."*.onnx"]\ndata = "val.npz"\nbatch-size = 8\nserve-batch = 4\n'
+    )
+    (tmp_path / "old").mkdir()
+    monkeypatch.chdir(tmp_path / "old")
+    result = cli("inspect", "net.onnx", "--batch-size", "16")
+    (call,) = calls
+    chosen = {rule.id: rule for rule in call.options["rules"]}
+    assert "ND203" not in chosen and "ND104" not in chosen and chosen["ND301"].limits["drift"] == 0.3
+    assert (call.options["target"], call.options["serve_batch"]) == ("fp16", 4)
+    assert call.options["data"] == ("../val.npz",) and call.options["data_options"] == DataOptions(batch_size=16)
+    assert "as ../normdiag.toml has them (--no-config" in " ".join(result.out.split())
+
+
+def test_ignored_layers_are_left_out(
+    cli: Cli, returns: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    returns(faulty())
+    assert cli("inspect", "net.onnx").code == 1
+    (tmp_path / "pyproject.toml").write_text('[tool.normdiag.per-layer-ignores]\n"*" = ["ND"]\n')
+    result = cli("inspect", "net.onnx", "--json")
+    assert result.code == 0
+    assert all(finding["layer"] is None for finding in json.loads(result.out)["findings"])
+
+
+def test_the_configuration_can_be_named_or_left_out(
+    cli: Cli, calls: list[Called], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "normdiag.toml").write_text('select = ["ND1"]')
+    (tmp_path / "other.toml").write_text('select = ["ND3"]')
+    assert cli("inspect", "net.onnx", "--config", "other.toml").code == 0
+    assert cli("inspect", "net.onnx", "--no-config").out == render_text(healthy(), width=80, color=False)
+    assert [{rule.id[:3] for rule in call.options["rules"]} for call in calls] == [
+        {"ND3"},
+        {rule.id[:3] for rule in RULES},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--config", "absent.toml"], "absent.toml: cannot be read"),
+        (["--config", "wrong.toml"], "wrong.toml: unknown key 'selct'; did you mean 'select'?"),
+        (["--config", "wrong.toml", "--no-config"], "--config and --no-config contradict each other"),
+    ],
+)
+def test_a_wrong_configuration_is_one_line_and_2(
+    cli: Cli,
+    calls: list[Called],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wrong.toml").write_text("selct = []")
+    for command in ("inspect", "check"):
+        result = cli(command, "net.onnx", *options)
+        assert (result.code, result.out, calls) == (2, "", [])
+        assert result.err.startswith(f"normdiag: {message}") and result.err.count("\n") == 1

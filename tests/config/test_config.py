@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normdiag.config import Config, DataSettings, Settings, merge, parse, read_config, to_dict, to_toml
+from normdiag.config import (
+    Config,
+    DataSettings,
+    Settings,
+    merge,
+    parse,
+    read_config,
+    read_config_file,
+    to_dict,
+    to_toml,
+)
 from normdiag.config.data import from_folder
 from normdiag.data import DataOptions
 from normdiag.errors import UsageError
@@ -255,3 +265,20 @@ def test_any_pattern_survives_toml(patterns: dict[str, tuple[str, ...]]) -> None
     toml = pytest.importorskip("tomllib")
     shown = toml.loads(to_toml(Config(per_layer_ignores=patterns)))
     assert shown.get("per-layer-ignores", {}) == {key: list(value) for key, value in patterns.items()}
+
+
+def test_a_file_can_be_named(tmp_path: Path) -> None:
+    (tmp_path / "strict.toml").write_text('select = ["ND3"]\n[per-file-ignores]\n"a/*" = ["ND3"]')
+    (tmp_path / "pyproject.toml").write_text('[tool.normdiag]\nselect = ["ND1"]')
+    own = read_config_file(tmp_path / "strict.toml")
+    assert (own.select, own.folder, own.source) == (("ND3",), tmp_path, str(tmp_path / "strict.toml"))
+    assert own.rules_for(str(tmp_path / "a" / "net.onnx")) == ()
+    assert read_config_file(tmp_path / "pyproject.toml").select == ("ND1",)
+
+
+def test_a_named_pyproject_without_the_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"')
+    with pytest.raises(UsageError, match=r"has no \[tool.normdiag\]"):
+        read_config_file(tmp_path / "pyproject.toml")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_config_file(tmp_path / "absent.toml")
