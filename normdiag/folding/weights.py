@@ -6,6 +6,8 @@ b' = outer.scale * (b + W @ inner.shift) + outer.shift (see docs/folding.md).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from normdiag.folding.affine import identity, scales, shifts
@@ -47,19 +49,37 @@ def changes_weight(edit: LayerEdit) -> bool:
 def _product(layer: Conv | Linear, edit: LayerEdit) -> NewParameters:
     weight = layer.weight.read()
     bias = new_bias(layer, edit, weight)
-    return NewParameters(_scaled(layer, weight, edit) if changes_weight(edit) else weight, bias)
+    return NewParameters(_scaled(layer, edit) if changes_weight(edit) else weight, bias)
 
 
-def _scaled(layer: Conv | Linear, weight: Array, edit: LayerEdit) -> Array:
-    view = layout(layer)
-    result = np.empty(weight.shape, as_dtype(layer.weight.dtype))
-    source, target = weight.reshape(view.shape), result.reshape(view.shape)
+def scaled_blocks(layer: Conv | Linear, edit: LayerEdit) -> Iterator[Array]:
+    """The new weight of a convolution or linear layer piece by piece, flat, in its dtype and the order of its elements.
+
+    So it can be written without room for a whole one.
+    """
+    view, dtype = layout(layer), as_dtype(layer.weight.dtype)
+    source = layer.weight.read().reshape(view.shape)
     factors = scale_factors(view, edit)
     for where in blocks(view.shape):
         piece = source[where].astype(np.float64)
-        for factor in factors:
-            piece *= part(factor, where)
-        target[where] = piece
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            for factor in factors:
+                piece *= part(factor, where)
+            block = piece.astype(dtype)
+        yield block.reshape(-1)
+
+
+def _scaled(layer: Conv | Linear, edit: LayerEdit) -> Array:
+    result = np.empty(layer.weight.shape, as_dtype(layer.weight.dtype))
+    return filled(result, scaled_blocks(layer, edit))
+
+
+def filled(result: Array, pieces: Iterable[Array]) -> Array:
+    """`result`, which is contiguous, with the flat pieces as its values."""
+    flat, start = result.reshape(-1), 0
+    for piece in pieces:
+        flat[start : start + piece.size] = piece
+        start += piece.size
     return result
 
 

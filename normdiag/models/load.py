@@ -80,14 +80,13 @@ def _load_onnx(path: Path, options: LoadOptions) -> Model:
     layers = tuple(site.layer for site in program.sites)
     parameters = without_statistics(program.parameters, layers)
     info = _file_info(path, "onnx", "onnx", parameters, program.notes)
-    return Model(info, layers, program.inputs, program, graph=partial(_graph, program, path))
+    return Model(info, layers, program.inputs, program, graph=partial(_graph, program))
 
 
-def _graph(program: OnnxProgram, path: Path) -> OpGraph:
+def _graph(program: OnnxProgram) -> OpGraph:
     from normdiag.models.onnx import op_graph
-    from normdiag.models.onnx.external import TensorReader
 
-    return op_graph(program.proto, TensorReader(path), program.sites)
+    return op_graph(program.proto, program.reader, program.sites)
 
 
 def refuse_for_onnx(options: LoadOptions, path: Path) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from normdiag.metrics.laws import Law, normal_points, through
 from normdiag.metrics.predicted import Predicted, predicted_means
-from normdiag.models.onnx import load_onnx, op_graph
+from normdiag.models.onnx import op_graph
 from normdiag.models.onnx.external import TensorReader
 from normdiag.records import Pointwise
 from tests.models.onnx.onnx_cases import CONSTANTS, make_model
@@ -221,7 +221,7 @@ def test_resnet20_predicts_its_own_statistics(real: Callable[[str], Path], tmp_p
     torch.onnx.export(
         net, (torch.zeros(1, 3, 32, 32),), path, dynamo=True, optimize=False, external_data=False, verbose=False
     )
-    found = {each.layer: each for each in predict(load_onnx(path).proto)}
+    found = {each.layer: each for each in predict(onnx.load(path))}
     assert len(found) == 10  # the second norm of every block, and the first of the first
     assert max(each.rms for each in found.values()) < 0.15
     assert min(each.zero for each in found.values()) > 0.3
@@ -229,7 +229,7 @@ def test_resnet20_predicts_its_own_statistics(real: Callable[[str], Path], tmp_p
 
 
 def test_a_face_detector_predicts_its_own_statistics(real: Callable[[str], Path]) -> None:
-    found = predict(load_onnx(real("ultraface/version-slim-320.onnx")).proto)
+    found = predict(onnx.load(real("ultraface/version-slim-320.onnx")))
     assert len(found) == 24
     assert np.median([each.rms for each in found]) < 0.1
     assert max(each.relative for each in found) < 0.45

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from normdiag.folding.floats import as_dtype
-from normdiag.folding.onnx import layers, wire
+from normdiag.folding.onnx import layers
 from normdiag.folding.onnx.draft import Draft
 from normdiag.folding.onnx.patch import Items, Patch
 from normdiag.folding.onnx.source import Source
-from normdiag.folding.onnx.tensors import Budget, NewTensor, new_tensors
+from normdiag.folding.onnx.tensors import NewTensor, new_tensors
 from normdiag.folding.ways import ways
+from normdiag.models.onnx import wire
 from normdiag.records import FoldPlan, LayerEdit, Op, OpGraph
 from normdiag.records.model import Array
 from normdiag.records.opgraph import Constant, Conv, Linear, Norm, ScaleShift
@@ -23,9 +24,8 @@ _INPUTS_HOLD_INITIALIZERS = 4  # before this version of the format every initial
 def apply_plan(source: Source, graph: OpGraph, plan: FoldPlan) -> Draft:
     """The edited graph. Raises InputError where a layer cannot be found again in the file."""
     draft = Draft(source)
-    budget = Budget()
     for index, edit in plan.edits.items():
-        _edit(draft, graph, graph.ops[index], edit, budget)
+        _edit(draft, graph, graph.ops[index], edit)
     for index in plan.stripped:
         layers.strip(draft, layers.find_layer(draft, graph.ops[index]))
     for index, shift in plan.shifts.items():
@@ -64,8 +64,8 @@ def make_patch(draft: Draft) -> Patch:
     return Patch(items, {wire.INITIALIZER: added, wire.INPUT: inputs})
 
 
-def _edit(draft: Draft, graph: OpGraph, op: Op, edit: LayerEdit, budget: Budget) -> None:
-    weight, bias = new_tensors(op, edit, budget)
+def _edit(draft: Draft, graph: OpGraph, op: Op, edit: LayerEdit) -> None:
+    weight, bias = new_tensors(op, edit)
     match op.detail:
         case Conv() | Linear():
             layers.set_weights(draft, layers.find_layer(draft, op), weight, bias)

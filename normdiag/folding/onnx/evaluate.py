@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from normdiag.folding.onnx import wire
 from normdiag.folding.onnx.layout import joined, new_tensors, spans
 from normdiag.folding.onnx.patch import Items, Patch, collect, render
 from normdiag.folding.onnx.source import Source
 from normdiag.folding.onnx.tensors import NewTensor
 from normdiag.folding.onnx.write import write_model
+from normdiag.models.onnx import wire
 from normdiag.models.onnx.parse import parse_model
 from normdiag.observe.onnx.feed import graph_inputs, make_feed
 from normdiag.observe.onnx.ort import import_onnxruntime

@@ -11,7 +11,8 @@ from normdiag.errors import InputError
 from normdiag.folding.onnx.evaluate import float_outputs, is_float
 from normdiag.folding.onnx.reference import Meter, operators
 from normdiag.folding.onnx.size import tensor_bytes
-from normdiag.folding.onnx.source import Source, tensors_of
+from normdiag.folding.onnx.source import Source
+from normdiag.models.onnx.file import tensors_of
 from normdiag.models.onnx.graph import DOMAINS
 from normdiag.models.onnx.parse import walk_nodes
 from normdiag.observe.onnx.feed import GraphInput, graph_inputs, make_feed

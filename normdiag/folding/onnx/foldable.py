@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ class OnnxFoldable:
     def __init__(self, path: Path) -> None:
         """Raises InputError where the file is damaged, incomplete, or points outside its folder."""
         self._source = read_source(path)
+        pool = ThreadPoolExecutor(1)  # beside the planning: a large file takes as long to hash as to fold
+        self._digest = pool.submit(sha256_of, path)
+        pool.shutdown(wait=False)
 
     @cached_property
     def info(self) -> ModelInfo:
@@ -36,7 +40,7 @@ class OnnxFoldable:
         path = self._source.path
         layers = (op.detail.layer for op in self.graph.ops if isinstance(op.detail, Norm))
         parameters = without_statistics(count_parameters(self._source.proto.graph), layers)
-        return ModelInfo(str(path), "onnx", "onnx", sha256_of(path), path.stat().st_size, parameters)
+        return ModelInfo(str(path), "onnx", "onnx", self._digest.result(), path.stat().st_size, parameters)
 
     @property
     def notes(self) -> tuple[str, ...]:

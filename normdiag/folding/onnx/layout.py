@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from normdiag.folding.onnx import wire
 from normdiag.folding.onnx.patch import Item, Patch
 from normdiag.folding.onnx.size import tensor_bytes
-from normdiag.folding.onnx.source import Source, tensors_of
+from normdiag.folding.onnx.source import Source
 from normdiag.folding.onnx.tensors import NewTensor
+from normdiag.models.onnx import wire
+from normdiag.models.onnx.file import tensors_of
 
 # Writers of external data align tensors from this size on (onnx: ALIGN_THRESHOLD), to a page or 64 KiB.
 _LARGE = 2**20

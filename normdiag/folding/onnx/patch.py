@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from normdiag.folding.onnx import wire
 from normdiag.folding.onnx.source import Source
 from normdiag.folding.onnx.tensors import NewTensor
+from normdiag.models.onnx import wire
 
 # A protobuf message, or an initializer whose values are made while writing.
 Item = Any
 Items = tuple[Item, ...]
-_RAW_DATA = 9  # of onnx.TensorProto
 _BEHIND_RAW_DATA = ("doc_string", "external_data", "data_location", "metadata_props")
 
 
@@ -114,9 +113,9 @@ def _encoded(number: int, item: Item) -> list[Piece]:
         data = item.SerializeToString()
         return [_bytes(wire.header(number, len(data)) + data)]
     before, after = _around(item)
-    inner = wire.header(_RAW_DATA, item.nbytes)
+    inner = wire.header(wire.RAW_DATA, item.nbytes)
     size = len(before) + len(inner) + item.nbytes + len(after)
-    values = Piece(item.nbytes, lambda: iter((item.raw(),)))
+    values = Piece(item.nbytes, item.raw)
     return [_bytes(wire.header(number, size) + before + inner), values, _bytes(after)]
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from normdiag.folding.onnx.layout import DataFile, Span, entries, result_items, span
 from normdiag.folding.onnx.patch import Item, Items, Patch
-from normdiag.folding.onnx.source import Source, tensors_of
+from normdiag.folding.onnx.source import Source
 from normdiag.folding.onnx.tensors import NewTensor
+from normdiag.models.onnx.file import tensors_of
 
 
 class Places:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from normdiag.folding.onnx import wire
 from normdiag.folding.onnx.patch import Items, Patch
 from normdiag.folding.onnx.tensors import NewTensor
+from normdiag.models.onnx import wire
 from normdiag.models.onnx.external import all_tensors
 
 _SUB_BYTE = {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2}

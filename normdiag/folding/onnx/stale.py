@@ -10,7 +10,8 @@ from pathlib import Path
 
 from normdiag.errors import InputError
 from normdiag.folding.onnx.layout import entries
-from normdiag.folding.onnx.source import Source, tensors_of
+from normdiag.folding.onnx.source import Source
+from normdiag.models.onnx.file import tensors_of
 from normdiag.models.onnx.parse import parse_model
 
 

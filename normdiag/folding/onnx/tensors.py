@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,18 +12,15 @@ import numpy as np
 
 from normdiag.folding.affine import scales, shifts
 from normdiag.folding.floats import as_dtype
-from normdiag.folding.weights import changes_weight, new_bias, new_parameters
+from normdiag.folding.weights import changes_weight, filled, new_bias, new_parameters, scaled_blocks
 from normdiag.records import LayerEdit, Op
 from normdiag.records.model import Array
 from normdiag.records.opgraph import Conv, Linear, Norm
 
-# Arrays that are kept between planning, running and writing; beyond that a layer is computed again. Bytes.
-KEPT_BYTES = 2**27
-
 
 @dataclass(frozen=True, eq=False)
 class NewTensor:
-    """An initializer to be: `data_type` is onnx's number, `read` makes the values.
+    """An initializer to be: `data_type` is onnx's number, `pieces` makes the values: flat arrays, one behind the other.
 
     `like` is the onnx.TensorProto whose values it replaces, where that is an initializer: documentation and the place
     of external data are taken from there.
@@ -32,27 +29,29 @@ class NewTensor:
     name: str
     data_type: int
     dims: tuple[int, ...]
-    read: Callable[[], Array]
+    pieces: Callable[[], Iterable[Array]]
     like: Any = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of the values."""
-        return math.prod(self.dims) * self.read_dtype.itemsize
+        return math.prod(self.dims) * self.dtype.itemsize
 
     @property
-    def read_dtype(self) -> np.dtype[Any]:
-        """The dtype of what `read` returns."""
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the values."""
         from onnx import helper
 
         return np.dtype(helper.tensor_dtype_to_np_dtype(self.data_type))
 
-    def raw(self) -> memoryview:
+    def read(self) -> Array:
+        """The values, in the shape `dims`."""
+        return filled(np.empty(self.dims, self.dtype), self.pieces())
+
+    def raw(self) -> Iterator[memoryview]:
         """The bytes of the values, little-endian as ONNX stores them."""
-        array = np.ascontiguousarray(self.read()).reshape(-1)
-        if sys.byteorder == "big":
-            array = array.byteswap()
-        return array.view(np.uint8).data
+        for piece in self.pieces():
+            yield (piece.byteswap() if sys.byteorder == "big" else piece).view(np.uint8).data
 
     def header(self) -> Any:
         """An onnx.TensorProto without values."""
@@ -73,43 +72,21 @@ class NewTensor:
 
 def constant(array: Array) -> NewTensor:
     """A tensor without a name yet that holds an array."""
-    return _described(array.dtype, array.shape, lambda: array)
+    return _described(array.dtype, array.shape, lambda: (np.ascontiguousarray(array).reshape(-1),))
 
 
-@dataclass
-class Budget:
-    """How many bytes of arrays may still be kept."""
-
-    left: int = KEPT_BYTES
-
-    def kept(self, compute: Callable[[], Array]) -> Callable[[], Array]:
-        """The same, computed once if there is room for the result, else each time."""
-        arrays: list[Array] = []
-
-        def read() -> Array:
-            if arrays:
-                return arrays[0]
-            array = compute()
-            if array.nbytes <= self.left:
-                self.left -= array.nbytes
-                arrays.append(array)
-            return array
-
-        return read
-
-
-def new_tensors(op: Op, edit: LayerEdit, budget: Budget) -> tuple[NewTensor | None, NewTensor | None]:
+def new_tensors(op: Op, edit: LayerEdit) -> tuple[NewTensor | None, NewTensor | None]:
     """Weight and bias of an edited layer, without names yet; None for what stays as it is.
 
     What stays may be quantized or shared. Weights of layers are not computed before they are read.
     """
     needs_weight, needs_bias = _needs(op, edit)
-    if isinstance(op.detail, Conv | Linear):
-        stored = op.detail.weight
-        compute = budget.kept(lambda: new_parameters(op, edit).weight)
-        weight = _described(as_dtype(stored.dtype), stored.shape, compute) if needs_weight else None
-        bias = new_bias(op.detail, edit) if needs_bias else None
-        return weight, None if bias is None else constant(bias)
+    detail = op.detail
+    if isinstance(detail, Conv | Linear):
+        stored = detail.weight
+        weight = _described(as_dtype(stored.dtype), stored.shape, lambda: scaled_blocks(detail, edit))
+        bias = new_bias(detail, edit) if needs_bias else None
+        return weight if needs_weight else None, None if bias is None else constant(bias)
     found = new_parameters(op, edit)
     return (
         constant(found.weight) if needs_weight else None,
@@ -129,7 +106,7 @@ def _needs(op: Op, edit: LayerEdit) -> tuple[bool, bool]:
     return True, True
 
 
-def _described(dtype: np.dtype[Any], shape: tuple[int, ...], read: Callable[[], Array]) -> NewTensor:
+def _described(dtype: np.dtype[Any], shape: tuple[int, ...], pieces: Callable[[], Iterable[Array]]) -> NewTensor:
     from onnx import helper
 
-    return NewTensor("", helper.np_dtype_to_tensor_dtype(dtype), shape, read)
+    return NewTensor("", helper.np_dtype_to_tensor_dtype(dtype), shape, pieces)

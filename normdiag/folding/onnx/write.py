@@ -111,7 +111,8 @@ def _write_part(part: Part, sources: Mapping[Path, IO[bytes]], stream: IO[bytes]
         copy_range(sources[part.content.file], part.content, stream, part.offset)
     else:
         stream.seek(part.offset)
-        stream.write(part.content.raw())
+        for piece in part.content.raw():
+            stream.write(piece)
         stream.flush()
 
 

@@ -20,8 +20,7 @@ from normdiag.records.model import Array
 class TensorReader:
     """Reads tensors of the model at `path`; external files are mapped, not loaded. `sizes` caches file sizes.
 
-    `embedded` has the raw data of tensors inside the model file, by name, where they are mapped as well: protobuf hands
-    out a copy each time it is asked.
+    `embedded` has the values of tensors that lie in the model file and were left out when it was parsed, by name.
     """
 
     path: Path
@@ -47,6 +46,11 @@ class TensorReader:
             return np.asarray(numpy_helper.to_array(tensor))
         except (ValueError, TypeError, KeyError, OverflowError, MemoryError, AttributeError) as error:
             raise InputError(f"{self.path}: tensor {tensor.name!r} is damaged: {error}") from None
+
+    def complete(self, tensor: Any) -> None:
+        """Put the values into a copy of an onnx.TensorProto that was parsed without them."""
+        if tensor.name in self.embedded:
+            tensor.raw_data = bytes(self.embedded[tensor.name])
 
     def _view(self, tensor: Any) -> Array:
         from onnx import helper

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from normdiag.models.onnx.constants import make_constants
-from normdiag.models.onnx.external import TensorReader, all_tensors
+from normdiag.models.onnx.file import open_onnx
 from normdiag.models.onnx.graph import make_graph
 from normdiag.models.onnx.layout import dimensions
 from normdiag.models.onnx.names import unique
-from normdiag.models.onnx.parse import check_names, inline_functions, parse_model
+from normdiag.models.onnx.parse import check_names, inline_functions
 from normdiag.models.onnx.program import ActivationSite, NormSite, OnnxProgram
 from normdiag.models.onnx.scan import scan
 from normdiag.records import InputSpec
@@ -28,19 +28,18 @@ def load_onnx(path: Path) -> OnnxProgram:
 
     Raises InputError where the file is damaged, incomplete, or points outside its folder.
     """
-    model = inline_functions(parse_model(path), path)
+    file = open_onnx(path)
+    model = inline_functions(file.proto, path)
     check_names(model.graph, path)
-    reader = TensorReader(path)
-    for tensor in all_tensors(model.graph):
-        reader.check(tensor)
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
     graph = make_graph(model.graph, opset)
-    found = list(scan(graph, make_constants(graph, reader)))
+    found = list(scan(graph, make_constants(graph, file.reader)))
     sites = [site for site in found if isinstance(site, NormSite)]
     activations = [site for site in found if isinstance(site, ActivationSite)]
     names = unique(site.layer.name for site in sites)
     return OnnxProgram(
         proto=model,
+        reader=file.reader,
         folder=path.parent,
         sites=tuple(replace(s, layer=replace(s.layer, name=name)) for s, name in zip(sites, names, strict=True)),
         activations=tuple(

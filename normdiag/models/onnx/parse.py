@@ -18,17 +18,24 @@ GRAPH_TYPES = frozenset({0, 5, 10})
 
 
 def parse_model(path: Path) -> Any:
-    """The onnx.ModelProto in `path`. External data is not read, and nothing of the model is run.
+    """The onnx.ModelProto in `path`, whole. External data is not read, and nothing of the model is run.
 
     Raises InputError where the file cannot be read, is not an ONNX model, or holds no graph.
     """
+    try:
+        check_size(path)
+        return parse_bytes(path.read_bytes(), path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def parse_bytes(data: bytes | memoryview, path: Path) -> Any:
+    """The onnx.ModelProto in `data`, which came from `path`. Raises InputError as parse_model does."""
     import onnx
 
     model = onnx.ModelProto()
     try:
-        model.ParseFromString(_read(path))
-    except InputError:
-        raise
+        model.ParseFromString(data)
     except Exception:  # protobuf's DecodeError, whose home differs between its implementations
         message = "cannot be parsed as ONNX: the file is truncated or damaged; export it again"
         raise InputError(f"{path}: {message}") from None
@@ -37,6 +44,13 @@ def parse_model(path: Path) -> Any:
     if not model.opset_import:
         raise InputError(f"{path}: names no operator set: the file is truncated or is not an ONNX model")
     return model
+
+
+def check_size(path: Path) -> None:
+    """Raise InputError for a file that is larger than protobuf can read, OSError where there is none."""
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise InputError(f"{path}: {size} bytes are more than the 2 GiB that an ONNX file can hold")
 
 
 def inline_functions(model: Any, path: Path) -> Any:
@@ -82,16 +96,6 @@ def walk_nodes(nodes: Any) -> Iterator[Any]:
         yield node
         for graph in subgraphs(node):
             yield from walk_nodes(graph.node)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise InputError(f"{path}: {size} bytes are more than the 2 GiB that an ONNX file can hold")
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def _check_expansion(model: Any, path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from normdiag.models.onnx.external import TensorReader
 from normdiag.records import InputSpec, NormLayer
 
 Where = Literal["graph", "subgraph"]
@@ -71,14 +72,16 @@ class ActivationSite:
 
 @dataclass(frozen=True, eq=False)
 class OnnxProgram:
-    """A parsed model: `proto` is an onnx.ModelProto whose local functions are inlined; its external data stays on disk.
+    """A parsed model: `proto` is an onnx.ModelProto whose local functions are inlined.
 
+    Its external data and the values of its large weights stay on disk; `reader` reads any of its tensors.
     `folder` is where external data is looked for (every location is checked to lie inside it). `sites` and
     `activations` are in graph order, those of a subgraph at the place of the node that holds it. `inputs` are the graph
     inputs that a user must feed. `parameters` counts the elements of all floating-point initializers.
     """
 
     proto: Any
+    reader: TensorReader
     folder: Path
     sites: tuple[NormSite, ...] = ()
     activations: tuple[ActivationSite, ...] = ()

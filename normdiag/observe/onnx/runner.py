@@ -32,7 +32,7 @@ class OnnxRunner:
         Raises InputError where onnxruntime cannot run the model.
         """
         program: OnnxProgram = model.program
-        skeleton = split_weights(program.proto)
+        skeleton = split_weights(program.proto, program.reader)
         self._where = model.info.path or "the model"
         self._setting = Setting(program.folder, self._where, skeleton.weights)
         freed = free_batch(skeleton.proto, self._setting)

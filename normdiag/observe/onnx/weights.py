@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from normdiag.models.onnx.external import TensorReader
 from normdiag.models.onnx.parse import subgraphs
 from normdiag.observe.onnx.ort import import_onnxruntime
 
@@ -25,10 +26,9 @@ class Skeleton:
     weights: Mapping[str, Any]
 
 
-def split_weights(model: Any) -> Skeleton:
+def split_weights(model: Any, reader: TensorReader) -> Skeleton:
     """Take the large weights that lie inside the file out of a copy of a model; external data stay where they are."""
     import onnx
-    from onnx import numpy_helper
 
     ort_value = import_onnxruntime().OrtValue
     proto = onnx.ModelProto()
@@ -40,11 +40,12 @@ def split_weights(model: Any) -> Skeleton:
         kept = proto.graph.initializer.add()
         if tensor.name not in read or not _is_large(tensor):
             kept.CopyFrom(tensor)
+            reader.complete(kept)
             continue
         kept.name, kept.data_type, kept.data_location = tensor.name, tensor.data_type, tensor.EXTERNAL
         kept.dims.extend(tensor.dims)
         kept.external_data.add(key="location", value=_PLACEHOLDER)
-        weights[tensor.name] = ort_value.ortvalue_from_numpy(numpy_helper.to_array(tensor))
+        weights[tensor.name] = ort_value.ortvalue_from_numpy(reader.array(tensor))
     return Skeleton(proto, weights)
 
 

@@ -77,6 +77,8 @@ def run(program: OnnxProgram, feeds: Mapping[str, Array], tensors: set[str]) -> 
     """The values of any tensors of the main graph."""
     model = onnx.ModelProto()
     model.CopyFrom(program.proto)
+    for tensor in model.graph.initializer:
+        program.reader.complete(tensor)
     known = {value.name for value in model.graph.output}
     for name in sorted(tensors - known - set(feeds)):
         model.graph.output.append(onnx.ValueInfoProto(name=name))
