@@ -73,8 +73,7 @@ class FoldPlan:
 
     `edits` are by index into `OpGraph.ops`; `removed` the indexes of the ops that disappear; `stripped` of the norms
     that lose gamma and beta only; `shifts` of the ops that become an Add of what is given, in the rank of the data.
-    `norms` counts all normalization layers that were asked for. `exporter` names norms that the exporter had folded
-    before us.
+    `norms` counts all normalization layers that were asked for.
     """
 
     steps: tuple[FoldStep, ...] = ()
@@ -85,7 +84,6 @@ class FoldPlan:
     shifts: Mapping[int, Array] = field(default_factory=dict)
     copies: tuple[Copied, ...] = ()
     norms: int = 0
-    exporter: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,5 +42,4 @@ def _plan(plan: FoldPlan) -> dict[str, Any]:
         "steps": [asdict(step) for step in plan.steps],
         "refusals": [asdict(refusal) for refusal in plan.refusals],
         "copies": [asdict(copied) for copied in plan.copies],
-        "exporter": list(plan.exporter),
     }

@@ -50,8 +50,7 @@ def _outcome(report: FoldReport) -> str:
     head = f"{len(gone):,} of {count(plan.norms, 'norm')} folded"
     stay = f", {len(plan.refusals):,} {'stays' if len(plan.refusals) == 1 else 'stay'}" if plan.refusals else ""
     also = f"; {plain:,} plain {'scale or shift' if plain == 1 else 'scales or shifts'} as well" if plain else ""
-    before = f"; {len(plan.exporter):,} by the exporter" if plan.exporter else ""
-    return f"{head}{stay}{also}{before}."
+    return f"{head}{stay}{also}."
 
 
 def _verdict(checked: Verification) -> str:

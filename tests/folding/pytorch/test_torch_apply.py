@@ -12,6 +12,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from normdiag.folding.pytorch.running import TorchEvaluator
+from normdiag.models.pytorch import module_layers
 from normdiag.records import Batch
 from sample_models.net import DigitsCNN, DigitsTransformer
 from tests.folding.pytorch.nets import (
@@ -50,6 +51,16 @@ def test_same_outputs_for_any_batch_size(name: str) -> None:
         expected = original.evaluator().run(inputs)
         assert relative(result.evaluator().run(inputs), expected) < FLOAT32
         assert relative(TorchEvaluator(again).run(inputs), expected) < FLOAT32
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_norm_is_lost_on_the_way_to_the_plan(name: str) -> None:
+    """So that nothing needs to be counted as folded by the export."""
+    module, _, original, result = folded_case(name)
+    done = {step.norm for step in result.plan.steps} | {refusal.norm for refusal in result.plan.refusals}
+    asked = [layer.name for layer in module_layers(module) if layer.kind == "batch_norm"]
+    assert set(asked) <= done
+    assert len(asked) <= result.plan.norms
 
 
 @pytest.mark.parametrize("name", CASES)

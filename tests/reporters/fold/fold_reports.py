@@ -67,7 +67,7 @@ def mixed() -> FoldReport:
     )
     copies = (Copied("weight", "conv2", ("conv3",), 2_400_000),)
     ranges = (RangeSpread("conv1", 32, 3.0, 4e6, 0, 12),)
-    plan = FoldPlan(steps, refusals, copies=copies, norms=7, exporter=("aux.bn",))
+    plan = FoldPlan(steps, refusals, copies=copies, norms=7)
     return FoldReport(
         INFO, plan, proven(float64_error=None, float64_note="the model has a custom operator"), ranges, (finding,),
         1_080_000, 3_480_000, "folded.onnx", ("a note",),
