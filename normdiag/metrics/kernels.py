@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from normdiag.records import Conv, Linear, Sizes
 
 Floats = NDArray[np.float64]
+_BLOCK = 2**16
 
 
 def conv_mean(conv: Conv, mean: Floats, before: Sizes | None, after: Sizes | None) -> Floats | None:
@@ -32,9 +33,21 @@ def conv_mean(conv: Conv, mean: Floats, before: Sizes | None, after: Sizes | Non
         cut = weight.reshape(groups, inputs // groups, -1, kernel.size)
         found = np.einsum("giok,gik->go", cut, spread).reshape(-1)
     else:
-        found = np.matmul(weight.reshape(groups, len(weight) // groups, -1), spread.reshape(groups, -1, 1)).reshape(-1)
+        found = _products(weight.reshape(groups, len(weight) // groups, -1), spread.reshape(groups, -1, 1)).reshape(-1)
     bias = np.zeros(1) if conv.bias is None else np.asarray(conv.bias.read(), np.float64)
     return np.asarray(found + bias)
+
+
+def _products(rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(groups, r, k) times (groups, k, 1), by blocks: numpy copies what does not lie aligned in a file."""
+    groups, count, length = rows.shape
+    found = np.empty((groups, count, 1), np.float32)
+    step = max(1, _BLOCK // max(1, length * (count if groups > 1 else 1)))
+    for start in range(0, groups if groups > 1 else count, step):
+        here = slice(start, start + step)
+        where = (here, slice(None)) if groups > 1 else (slice(None), here)
+        np.matmul(rows[where], columns[where[0]], out=found[where])
+    return found
 
 
 def _shares(conv: Conv, index: int, before: Sizes | None, after: Sizes | None) -> Floats:
