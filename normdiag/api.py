@@ -146,7 +146,8 @@ def _ranges(graph: OpGraph, folds: FoldPlan) -> tuple[RangeSpread, ...]:
 def _static_report(model: Model, *, has_data: bool) -> Report:
     """What the file alone says. Data beside weights that cannot be run is said to be unused."""
     notes = [NO_DATA] if not has_data else []
-    in_training = [layer.name for layer in model.layers if layer.training and model.info.backend == "onnx"]
+    trained = [layer for layer in model.layers if layer.training and layer.has_statistics]
+    in_training = [layer.name for layer in trained if model.info.backend == "onnx"]
     if in_training:
         notes.append(
             f"exported in training mode: {abridged(in_training)}; the output depends on what else is in the batch"

@@ -28,10 +28,10 @@ def eval_affine(layer: NormLayer) -> tuple[Array, Array] | str:
 
 
 def _obstacle(layer: NormLayer) -> str | None:
-    if layer.training:
-        return WHY_NOT_TRAINING
     if layer.running_mean is None or layer.running_var is None:
         return "it has no running statistics: it normalizes with those of its input"
+    if layer.training:
+        return WHY_NOT_TRAINING
     if layer.eps is None:
         return "its eps is not in the file: give the code with --arch, or the value with --eps"
     for name in ("gamma", "beta", "running_mean", "running_var"):
