@@ -29,6 +29,7 @@ from normdiag.run import Source, open_source
 Progress = Callable[[int, "int | None"], None]
 NORMS = ("batch", "layer")
 NOT_PROVEN = "nothing was run: that the folded model equals the original is not proven"
+STATIC = "--static-batch"
 DRY = "a dry run: nothing was run or written"
 
 
@@ -55,6 +56,9 @@ class FoldOptions:
             raise UsageError(f"--norms {','.join(self.norms)}: give batch, layer or batch,layer")
         if self.output is not None:
             _check_output(self.output, self.force)
+            given = [option for option in _given(self.export) if option != STATIC]
+            if given and self.output.suffix.lower() != ".onnx":
+                raise UsageError(f"{given[0]} is for .onnx files, which -o {self.output} is not")
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +133,7 @@ def run_fold(
 def open_foldable(model: Any, inputs: Inputs, reading: LoadOptions, options: FoldOptions) -> Foldable:
     """The model in the backend that folds it. Raises InputError for weights whose code is not known."""
     if isinstance(model, str | Path) and sniff(Path(model)) == "onnx":
-        return _open_onnx(Path(model), reading, options.output)
+        return _open_onnx(Path(model), reading, options)
     is_module = callable(getattr(model, "named_modules", None)) and not isinstance(model, type)
     if not isinstance(model, str | Path) and not is_module:
         raise UsageError(f"a model is a path or a torch.nn.Module, not {type(model).__name__}: {model!r:.80}")
@@ -141,10 +145,13 @@ def open_foldable(model: Any, inputs: Inputs, reading: LoadOptions, options: Fol
     return TorchFoldable(loaded.program, loaded.info, _example(loaded, inputs), options.export)
 
 
-def _open_onnx(path: Path, reading: LoadOptions, output: Path | None) -> Foldable:
-    if output is not None and output.suffix.lower() != ".onnx":
-        raise UsageError(f"-o {output}: what is folded in an ONNX model is written as .onnx")
+def _open_onnx(path: Path, reading: LoadOptions, options: FoldOptions) -> Foldable:
+    if options.output is not None and options.output.suffix.lower() != ".onnx":
+        raise UsageError(f"-o {options.output}: what is folded in an ONNX model is written as .onnx")
     refuse_for_onnx(reading, path)
+    given = _given(options.export)
+    if given:
+        raise UsageError(f"{given[0]} is for PyTorch models; {path.name} is an ONNX file, which keeps its own")
     from normdiag.folding.onnx import OnnxFoldable
 
     return OnnxFoldable(path)
@@ -186,6 +193,17 @@ def _written(report: FoldReport, folded: Folded, output: Path) -> FoldReport:
 
 def _noted(report: FoldReport, *notes: str) -> FoldReport:
     return replace(report, notes=(*report.notes, *notes))
+
+
+def _given(export: ExportOptions) -> list[str]:
+    """The options of the export that the user set, by their names on the command line."""
+    is_set = {
+        "--opset": export.opset is not None,
+        "--input-name": bool(export.input_names),
+        "--output-name": bool(export.output_names),
+        STATIC: export.dynamic_axes != ExportOptions.dynamic_axes,
+    }
+    return [option for option, given in is_set.items() if given]
 
 
 def _check_output(output: Path, force: bool) -> None:

@@ -14,6 +14,7 @@ import torch
 import normdiag
 from normdiag import run_fold
 from normdiag.errors import InputError, UsageError
+from normdiag.folding.options import ExportOptions
 from sample_models.net import DigitsCNN
 
 Samples = Callable[[str], Path]
@@ -154,6 +155,38 @@ def test_arguments_that_contradict_each_other(samples: Path, tmp_path: Path) -> 
         normdiag.fold(model, output=tmp_path / "f.onnx", norms=("group",))
     with pytest.raises(UsageError, match="--trust"):
         normdiag.fold(model, output=tmp_path / "f.onnx", load_options=normdiag.LoadOptions(trust=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (ExportOptions(opset=18), "--opset"),
+        (ExportOptions(input_names=("x",)), "--input-name"),
+        (ExportOptions(output_names=("y",)), "--output-name"),
+        (ExportOptions(dynamic_axes=()), "--static-batch"),
+    ],
+)
+def test_options_of_an_export_that_is_none(options: ExportOptions, name: str, samples: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"^{name} .* digits_cnn.onnx is an ONNX file"):
+        normdiag.fold(samples / "digits_cnn.onnx", output=tmp_path / "f.onnx", export=options)
+    x = torch.randn(2, 1, 8, 8)
+    if name == "--static-batch":
+        normdiag.fold(DigitsCNN(), [x], output=tmp_path / "f.pt2", export=options)
+    else:
+        with pytest.raises(UsageError, match=f"^{name} is for .onnx files"):
+            normdiag.fold(DigitsCNN(), [x], output=tmp_path / "f.pt2", export=options)
+
+
+def test_a_shape_that_fits_no_input_is_said_as_it_was_given(samples: Path) -> None:
+    for shapes, said in ((("img=1,8,8",), "img=1,8,8"), (("1,8,8", "3"), "1,8,8 3")):
+        with pytest.raises(UsageError, match=f"^--input-shape {said} does not fit"):
+            normdiag.fold(samples / "digits_cnn.onnx", data_options=normdiag.DataOptions(input_shapes=shapes))
+
+
+def test_no_smaller_batch_is_advised_where_it_is_one_sample(samples: Path) -> None:
+    options = normdiag.DataOptions(input_shapes=("1,100000,100000",))
+    with pytest.raises(InputError, match="; lower the sizes$"):
+        normdiag.fold(samples / "digits_cnn.onnx", data_options=options)
 
 
 def test_the_onnx_path_never_imports_torch(samples: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ from normdiag.cli import options as opt
 from normdiag.cli.given import data_options, load_options
 from normdiag.cli.output import is_ascii_only, print_out, stdout_to_stderr, terminal_width, wants_color
 from normdiag.cli.progress import progress_bar
-from normdiag.cli.status import fold_exit_code
+from normdiag.cli.status import INTERRUPTED, fold_exit_code
 from normdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ def fold(
     no_verify: opt.NoVerify = False,
     data: opt.Data = None,
     preprocess: opt.Preprocess = None,
+    batch_size: opt.BatchSize = 8,
     max_samples: opt.MaxSamples = None,
     resize: opt.Resize = None,
     crop: opt.Crop = None,
@@ -55,7 +58,7 @@ def fold(
     reading = load_options(key, arch, arch_arg, trust)
     feeding = data_options(
         preprocess=preprocess,
-        batch_size=8,
+        batch_size=batch_size,
         max_samples=max_samples,
         seed=seed,
         resize=resize,
@@ -66,7 +69,7 @@ def fold(
     from normdiag import api  # here, so that --help and wrong usage do not wait for it
     from normdiag.folding.options import ExportOptions
 
-    with stdout_to_stderr(), progress_bar(quiet=quiet, unit="runs") as progress:
+    with _interruptible(), stdout_to_stderr(), progress_bar(quiet=quiet, unit="runs") as progress:
         report = api.fold(
             Path(model),
             output=output,
@@ -88,6 +91,16 @@ def fold(
 
         print(f"normdiag: {failure_message(report.verification)}", file=sys.stderr)
     raise typer.Exit(fold_exit_code(report))
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C inside ends the program with a line on what it leaves behind."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("normdiag: interrupted; nothing written", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _as_json(report: FoldReport) -> str:

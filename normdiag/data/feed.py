@@ -64,9 +64,8 @@ def check_batch_bytes(label: str, shape: Sequence[int], dtype: np.dtype[Any], ba
     """Raise InputError where one batch of such an array would not fit MAX_BATCH_BYTES."""
     size = min(batch_size, shape[0]) * _product(shape[1:]) * dtype.itemsize
     if size > MAX_BATCH_BYTES:
-        raise InputError(
-            f"{label}: a batch would take {size / 2**30:.1f} GiB of memory; lower --batch-size or the sizes"
-        )
+        remedy = "lower --batch-size or the sizes" if batch_size > 1 else "lower the sizes"
+        raise InputError(f"{label}: a batch would take {size / 2**30:.1f} GiB of memory; {remedy}")
 
 
 def count_bytes(shape: Sequence[int], dtype: np.dtype[Any]) -> int:

@@ -69,7 +69,8 @@ def with_shapes(inputs: Sequence[InputSpec], shapes: Sequence[str]) -> list[Inpu
     names = [spec.name for spec in inputs]
     unknown = [spec.name for spec in given if spec.name and spec.name not in names]
     if unknown or len(given) > len(inputs):
-        raise UsageError(f"--input-shape {unknown or list(shapes)} does not fit the model's inputs: {', '.join(names)}")
+        wrong = [text for text, spec in zip(shapes, given, strict=True) if not unknown or spec.name in unknown]
+        raise UsageError(f"--input-shape {' '.join(wrong)} does not fit the model's inputs: {', '.join(names)}")
     by_name = {spec.name or names[index]: spec for index, spec in enumerate(given)}
     return [_put_in(spec, by_name.get(spec.name)) for spec in inputs]
 

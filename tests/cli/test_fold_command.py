@@ -65,7 +65,7 @@ def test_every_option_reaches_the_api(cli: Cli, folds: Callable[[FoldReport], li
     calls = folds(clean())
     given = (
         "fold net.pt -o f.onnx --force --dry-run --norms batch,layer --no-verify --data a=x.npy --preprocess imagenet"
-        " --max-samples 9 --resize 256 --crop 224 --rgb --input-shape 3,8,8 --seed 3 --arch net.py:Net --arch-arg n=1"
+        " --batch-size 4 --max-samples 9 --resize 256 --crop 224 --rgb --input-shape 3,8,8 --seed 3 --arch net.py:Net --arch-arg n=1"
         " --key ema --opset 20 --input-name image --output-name a --output-name b --static-batch --quiet"
     )
     assert cli(*given.split()).code == 0
@@ -75,7 +75,7 @@ def test_every_option_reaches_the_api(cli: Cli, folds: Callable[[FoldReport], li
     assert options["norms"] == ("batch", "layer")
     assert options["data"] == ("a=x.npy",)
     assert options["data_options"] == DataOptions(
-        preprocess="imagenet", batch_size=8, max_samples=9, seed=3, resize=256, crop=224, grayscale=False,
+        preprocess="imagenet", batch_size=4, max_samples=9, seed=3, resize=256, crop=224, grayscale=False,
         input_shapes=("3,8,8",),
     )  # fmt: skip
     assert options["load_options"] == LoadOptions(key="ema", arch="net.py:Net", arch_args=("n=1",))
@@ -116,3 +116,12 @@ def test_where_to_write_must_be_said(cli: Cli, folds: Callable[[FoldReport], lis
     assert not calls
     assert cli("fold", "net.onnx", "--dry-run").code == 0
     assert cli("fold", "", "--dry-run").code == 2
+
+
+def test_ctrl_c_says_what_it_leaves_behind(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(model: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "fold", interrupted)
+    result = cli("fold", "net.onnx", "-o", "f.onnx")
+    assert (result.code, result.out, result.err) == (130, "", "normdiag: interrupted; nothing written\n")

@@ -56,7 +56,7 @@ def test_same_outputs_for_any_batch_size(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_no_norm_is_lost_on_the_way_to_the_plan(name: str) -> None:
     """So that nothing needs to be counted as folded by the export."""
-    module, _, original, result = folded_case(name)
+    module, _, _, result = folded_case(name)
     done = {step.norm for step in result.plan.steps} | {refusal.norm for refusal in result.plan.refusals}
     asked = [layer.name for layer in module_layers(module) if layer.kind == "batch_norm"]
     assert set(asked) <= done
