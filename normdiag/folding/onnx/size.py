@@ -8,14 +8,14 @@ from typing import Any
 from normdiag.folding.onnx.patch import Items, Patch
 from normdiag.folding.onnx.tensors import NewTensor
 from normdiag.models.onnx import wire
-from normdiag.models.onnx.external import all_tensors
+from normdiag.models.onnx.file import tensors_of
 
 _SUB_BYTE = {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2}
 
 
 def parameter_bytes(graph: Any) -> int:
     """Initializers and constants in nodes, those of subgraphs included."""
-    return sum(tensor_bytes(tensor) for tensor in all_tensors(graph))
+    return sum(tensor_bytes(tensor) for tensor in tensors_of(graph))
 
 
 def folded_bytes(graph: Any, patch: Patch) -> int:

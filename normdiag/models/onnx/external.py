@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
+import mmap
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from normdiag.errors import InputError
-from normdiag.models.onnx.parse import subgraphs
 from normdiag.records.model import Array
 
 
@@ -20,12 +20,14 @@ from normdiag.records.model import Array
 class TensorReader:
     """Reads tensors of the model at `path`; external files are mapped, not loaded. `sizes` caches file sizes.
 
-    `embedded` has the values of tensors that lie in the model file and were left out when it was parsed, by name.
+    `embedded` says where in the model file, open as `stream`, the values of tensors lie that were left out when it was
+    parsed: first byte and number of bytes by name. They too are mapped, for as long as an array is in use.
     """
 
     path: Path
     sizes: dict[str, int] = field(default_factory=dict)
-    embedded: Mapping[str, memoryview] = field(default_factory=dict)
+    embedded: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    stream: IO[bytes] | None = None
 
     def check(self, tensor: Any) -> None:
         """Raise InputError unless the external data of `tensor` lie, in full, in a file inside the model's folder."""
@@ -34,7 +36,7 @@ class TensorReader:
 
     def array(self, tensor: Any) -> Array:
         """The values of an onnx.TensorProto in its own dtype and shape; InputError where they do not fit together."""
-        from onnx import numpy_helper
+        from onnx import helper, numpy_helper
 
         if any(dim < 0 for dim in tensor.dims):
             raise InputError(f"{self.path}: tensor {tensor.name!r} has a negative dimension")
@@ -42,7 +44,8 @@ class TensorReader:
             if tensor.data_location == tensor.EXTERNAL:
                 return self._mapped(tensor)
             if tensor.name in self.embedded:
-                return self._view(tensor)
+                dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+                return self._embedded(tensor.name, dtype).reshape(tuple(tensor.dims))
             return np.asarray(numpy_helper.to_array(tensor))
         except (ValueError, TypeError, KeyError, OverflowError, MemoryError, AttributeError) as error:
             raise InputError(f"{self.path}: tensor {tensor.name!r} is damaged: {error}") from None
@@ -50,13 +53,14 @@ class TensorReader:
     def complete(self, tensor: Any) -> None:
         """Put the values into a copy of an onnx.TensorProto that was parsed without them."""
         if tensor.name in self.embedded:
-            tensor.raw_data = bytes(self.embedded[tensor.name])
+            tensor.raw_data = self._embedded(tensor.name, np.dtype(np.uint8)).tobytes()
 
-    def _view(self, tensor: Any) -> Array:
-        from onnx import helper
-
-        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
-        return np.frombuffer(self.embedded[tensor.name], dtype).reshape(tuple(tensor.dims))
+    def _embedded(self, name: str, dtype: np.dtype[Any]) -> Array:
+        assert self.stream is not None
+        offset, length = self.embedded[name]
+        before = offset % mmap.ALLOCATIONGRANULARITY
+        data = mmap.mmap(self.stream.fileno(), before + length, access=mmap.ACCESS_READ, offset=offset - before)
+        return np.frombuffer(data, np.uint8, length, before).view(dtype)
 
     def _mapped(self, tensor: Any) -> Array:
         from onnx import helper
@@ -122,15 +126,3 @@ class TensorReader:
         if not (text.isascii() and text.isdigit() and len(text) < 19):
             raise InputError(f"{self.path}: external data of tensor {name!r} have {key} {text[:20]!r}")
         return int(text)
-
-
-def all_tensors(graph: Any) -> Iterator[Any]:
-    """Every onnx.TensorProto of a graph: initializers and node attributes, those of subgraphs included."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-        for body in subgraphs(node):
-            yield from all_tensors(body)

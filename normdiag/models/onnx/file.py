@@ -50,7 +50,7 @@ def open_onnx(path: Path) -> OnnxFile:
     layers = _layers(data)
     light = _light(data, layers, path) if layers is not None else None
     proto, embedded = light or (parse_bytes(data, path), {})
-    reader = TensorReader(path, embedded=embedded)
+    reader = TensorReader(path, embedded=embedded, stream=stream)
     for tensor in tensors_of(proto):
         reader.check(tensor)
     return OnnxFile(proto, reader, stream, layers if layers is not None and _describes(layers, proto) else None)
@@ -85,8 +85,8 @@ def _layers(data: memoryview) -> wire.Layers | None:
         return None
 
 
-def _light(data: memoryview, layers: wire.Layers, path: Path) -> tuple[Any, Mapping[str, memoryview]] | None:
-    """The model without the values of large weights, and these by name; None where it has to be parsed whole.
+def _light(data: memoryview, layers: wire.Layers, path: Path) -> tuple[Any, Mapping[str, tuple[int, int]]] | None:
+    """The model without the values of large weights, and where these lie by name; None where it has to be parsed whole.
 
     That is a model without any, one with local functions, which are inlined by a library that must see all, and one
     where a large weight shares its name.
@@ -99,7 +99,7 @@ def _light(data: memoryview, layers: wire.Layers, path: Path) -> tuple[Any, Mapp
         return None
     names = Counter(tensor.name for tensor in tensors_of(proto))
     stored = zip(_initializers(layers), proto.graph.initializer, strict=True)
-    embedded = {tensor.name: data[large[i].body : large[i].end] for i, tensor in stored if i in large}
+    embedded = {tensor.name: (large[i].body, large[i].end - large[i].body) for i, tensor in stored if i in large}
     return (proto, embedded) if all(names[name] == 1 for name in embedded) else None
 
 

@@ -70,6 +70,16 @@ def test_peak_is_a_few_layers(tmp_path: Path) -> None:
     same(source, target)
 
 
+def test_peak_with_the_weights_in_the_model_file(tmp_path: Path) -> None:
+    source, target = tmp_path / "inside.onnx", tmp_path / "folded.onnx"
+    onnx.save(onnx.load(chain(tmp_path / "m.onnx", 16, 1024)), source)
+    assert source.stat().st_size > 64 * 2**20
+    found = peak(source, target)
+    assert found["steps"] == 16
+    assert found["kib"] < 40 * 1024
+    same(source, target)
+
+
 @pytest.mark.slow
 def test_peak_of_a_large_model(tmp_path: Path) -> None:
     """600 MiB in layers of 16 MiB."""

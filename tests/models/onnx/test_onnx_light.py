@@ -130,6 +130,7 @@ def test_random_damage_is_read_as_protobuf_reads_it(tmp_path: Path) -> None:
         ]
         for one, other in zip(whole.graph.initializer, file.proto.graph.initializer, strict=True):
             if other.name in file.reader.embedded:
-                assert bytes(file.reader.embedded[other.name]) == one.raw_data
+                start, size = file.reader.embedded[other.name]
+                assert bytes(damaged[start : start + size]) == one.raw_data
                 equal += 1
     assert equal > 50
