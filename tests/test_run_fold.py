@@ -167,13 +167,13 @@ def test_arguments_that_contradict_each_other(samples: Path, tmp_path: Path) -> 
     ],
 )
 def test_options_of_an_export_that_is_none(options: ExportOptions, name: str, samples: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=f"^{name} .* digits_cnn.onnx is an ONNX file"):
+    with pytest.raises(UsageError, match=rf"^{name} .* digits_cnn\.onnx is an ONNX file"):
         normdiag.fold(samples / "digits_cnn.onnx", output=tmp_path / "f.onnx", export=options)
     x = torch.randn(2, 1, 8, 8)
     if name == "--static-batch":
         normdiag.fold(DigitsCNN(), [x], output=tmp_path / "f.pt2", export=options)
     else:
-        with pytest.raises(UsageError, match=f"^{name} is for .onnx files"):
+        with pytest.raises(UsageError, match=rf"^{name} is for \.onnx files"):
             normdiag.fold(DigitsCNN(), [x], output=tmp_path / "f.pt2", export=options)
 
 
@@ -185,7 +185,7 @@ def test_a_shape_that_fits_no_input_is_said_as_it_was_given(samples: Path) -> No
 
 def test_no_smaller_batch_is_advised_where_it_is_one_sample(samples: Path) -> None:
     options = normdiag.DataOptions(input_shapes=("1,100000,100000",))
-    with pytest.raises(InputError, match="; lower the sizes$"):
+    with pytest.raises(InputError, match=r"; lower the sizes$"):
         normdiag.fold(samples / "digits_cnn.onnx", data_options=options)
 
 
