@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from normdiag.folding.targets import is_number
 from normdiag.records import (
     Add,
     Concat,
@@ -38,7 +39,7 @@ def _takes_shift(op: Op, takers: set[str]) -> bool:
         case Norm(gamma=gamma, beta=beta, obstacle=obstacle):
             return obstacle is None and ((gamma is not None and _free(beta)) or any(behind))
         case ScaleShift(obstacle=obstacle) | Constant(value=Parameter(obstacle=obstacle)):
-            return obstacle is None
+            return obstacle is None and (all(behind) or not is_number(op))
         case Add():
             return any(behind)
         case Window(shift=shift):

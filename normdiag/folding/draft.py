@@ -54,6 +54,7 @@ def try_before(draft: Draft, source: Source) -> None:
     for layer, each in route.takes.items():
         _edit(draft, source, layer, with_outer(draft.situation.edits.get(layer), each))
     _gone(draft, source, _step(draft.situation, source, route, "before"))
+    _along(draft, route, "before")
 
 
 def try_after(draft: Draft, source: Source) -> None:
@@ -69,6 +70,7 @@ def try_after(draft: Draft, source: Source) -> None:
     if not source.whole:
         draft.stripped.add(source.index)
     _gone(draft, source, _step(draft.situation, source, route, "after"))
+    _along(draft, route, "after")
 
 
 def try_scale_after(draft: Draft, source: Source) -> None:
@@ -90,6 +92,7 @@ def try_scale_after(draft: Draft, source: Source) -> None:
     _edit_after(draft, source, route)
     draft.shifts[source.index] = constant
     _gone(draft, source, _step(draft.situation, source, route, "after", shift_stays=True))
+    _along(draft, route, "after")
 
 
 def _worth_it(draft: Draft, source: Source, route: Route | Obstacle) -> Route | Obstacle:
@@ -140,6 +143,14 @@ def _gone(draft: Draft, source: Source, step: FoldStep) -> None:
     removed = step.whole and not step.shift_stays
     (draft.situation.gone if removed else draft.situation.settled).add(source.index)
     draft.steps[source.index] = step
+
+
+def _along(draft: Draft, route: Route, direction: Direction) -> None:
+    """Lone numbers that went with the norm: each into the layers that lie beyond it."""
+    for index in route.along:
+        beyond = {layer: each for layer, each in route.takes.items() if (layer > index) == (direction == "after")}
+        number = Source(index, draft.situation.op(index).name, "scale_shift", None, asked=False)
+        _gone(draft, number, _step(draft.situation, number, Route(beyond), direction))
 
 
 def _step(

@@ -10,7 +10,7 @@ import numpy as np
 
 from normdiag.folding.affine import collapsed, is_identity, length, mapped, varying
 from normdiag.folding.situation import Situation, edited_map, own_map
-from normdiag.folding.targets import FLOATS
+from normdiag.folding.targets import FLOATS, is_number
 from normdiag.records import Affine, Norm, NormKind, NormLayer, Op, OpGraph, ScaleShift
 
 Kind = NormKind | Literal["scale_shift"]
@@ -43,9 +43,8 @@ def _source(index: int, op: Op) -> Source | None:
             return Source(index, layer.name, layer.kind, layer.channels)
         case ScaleShift(norm=NormLayer() as layer):
             return Source(index, layer.name, layer.kind, layer.channels)
-        case ScaleShift(scale=scale, shift=shift):
-            channels = max(scale.size, shift.size)
-            return Source(index, op.name, "scale_shift", channels if channels > 1 else None, asked=False)
+        case ScaleShift(scale=scale, shift=shift) if not is_number(op):
+            return Source(index, op.name, "scale_shift", max(scale.size, shift.size), asked=False)
     return None
 
 

@@ -11,7 +11,13 @@ FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 
 def is_target(op: Op) -> bool:
     """Whether it has parameters that could take something up."""
-    return isinstance(op.detail, Conv | Linear | Norm | ScaleShift | Constant)
+    return isinstance(op.detail, Conv | Linear | Norm | ScaleShift | Constant) and not is_number(op)
+
+
+def is_number(op: Op) -> bool:
+    """Whether it scales and shifts everything by one number: nothing to fold by itself, and nothing to fold into."""
+    plain = op.detail
+    return isinstance(plain, ScaleShift) and plain.norm is None and plain.scale.size == plain.shift.size == 1
 
 
 def outer_obstacle(op: Op, affine: Affine) -> Obstacle | None:

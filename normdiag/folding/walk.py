@@ -1,7 +1,8 @@
 """From one norm through the graph to the layers that take it up, against the flow of data or along it.
 
 A walk changes nothing. It visits operations in order, so that each one is asked once with all that its outputs (inputs)
-need together; it succeeds as a whole or ends at the first obstacle.
+need together; it succeeds as a whole or ends at the first obstacle. A lone number on the way, as of x * 0.5, is taken
+along: the layers take it up together with the norm.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-from normdiag.folding.affine import is_identity, numbers
+from normdiag.folding.affine import compose, is_identity, numbers, rank
 from normdiag.folding.follow import downstream, passes, upstream
 from normdiag.folding.obstacle import Obstacle, blocked, titled
-from normdiag.folding.situation import Situation
-from normdiag.folding.targets import FLOATS, inner_obstacle, is_target, outer_obstacle
+from normdiag.folding.situation import Situation, own_map
+from normdiag.folding.targets import FLOATS, inner_obstacle, is_number, is_target, outer_obstacle
 from normdiag.records import Affine, Norm, Op, Opaque
 
 # Array elements that cost as much as one visit to an operation.
@@ -23,10 +24,18 @@ ELEMENTS_PER_STEP = 512
 
 @dataclass(frozen=True)
 class Route:
-    """Where a walk ended: what each layer takes up, by index in the order of the walk, and the ops on the way."""
+    """Where a walk ended: what each layer takes up, by index in the order of the walk, and the ops on the way.
+
+    `along` are lone numbers that the layers take up as well.
+    """
 
     takes: dict[int, Affine] = field(default_factory=dict)
     through: list[int] = field(default_factory=list)
+    along: list[int] = field(default_factory=list)
+
+    def stays(self, index: int, source: int, affine: Affine) -> bool:
+        """Whether nothing changes beyond an op that the walk came to; what goes itself hands its tensor on anyhow."""
+        return is_identity(affine) and index != source and index not in self.along
 
 
 def walk_up(situation: Situation, source: int, affine: Affine) -> Route | Obstacle:
@@ -37,7 +46,7 @@ def walk_up(situation: Situation, source: int, affine: Affine) -> Route | Obstac
     arriving, reader = {0: affine}, source
     while True:
         for position, each in arriving.items():
-            if is_identity(each) and reader != source:
+            if route.stays(reader, source, each):
                 continue
             tensor = situation.op(reader).inputs[position]
             needed = _needed_before(situation, tensor, reader, first=reader == source)
@@ -64,7 +73,7 @@ def walk_down(situation: Situation, source: int, affine: Affine) -> Route | Obst
     while True:
         for position, each in leaving.items():
             tensor = situation.op(writer).outputs[position]
-            if not tensor or (is_identity(each) and writer != source):
+            if not tensor or route.stays(writer, source, each):
                 continue
             needed = _needed_after(situation, tensor, first=writer == source)
             if needed:
@@ -125,6 +134,8 @@ def _ask_before(
     if passes(op):
         route.through.append(index)
         return upstream(op, outputs, situation.graph, situation.shift_takers)
+    if is_number(op):
+        return _along(route, op, index, outputs[0], ahead=False)
     if not is_target(op) or index in situation.settled or index in situation.waiting:
         return blocked(op, f"it comes out of {{op}}, {_why_not(op)}")
     obstacle = outer_obstacle(op, outputs[0]) if set(outputs) == {0} else blocked(op, "it comes out of {op}")
@@ -143,10 +154,22 @@ def _ask_after(
     if passes(op):
         route.through.append(index)
         return downstream(op, inputs, situation.graph)
+    if is_number(op):
+        return _along(route, op, index, inputs[0], ahead=True)
     if not is_target(op) or index in situation.settled or index in situation.waiting:
         return blocked(op, f"its output goes into {{op}}, {_why_not(op)}")
     obstacle = inner_obstacle(op, inputs[0]) if set(inputs) == {0} else blocked(op, "its output goes into {op}")
     return obstacle or _taken(situation, route, source, index, inputs[0])
+
+
+def _along(route: Route, op: Op, index: int, affine: Affine, *, ahead: bool) -> dict[int, Affine] | Obstacle:
+    """Take a lone number along; `ahead`: it comes after the map."""
+    own = own_map(op, rank(affine))
+    why = getattr(op.detail, "obstacle", None)
+    if own is None or why:
+        return blocked(op, f"a constant of {{op}} {why}" if why else "its channels do not fit those of {op}")
+    route.along.append(index)
+    return {0: compose(affine, own) if ahead else compose(own, affine)}
 
 
 def _taken(situation: Situation, route: Route, source: int, index: int, affine: Affine) -> dict[int, Affine] | Obstacle:

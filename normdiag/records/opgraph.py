@@ -140,10 +140,11 @@ class Norm:
 
 @dataclass(frozen=True, eq=False)
 class ScaleShift:
-    """Elementwise y = scale * x + shift with constants (per channel): plain Mul, Div, Add, Sub, or a chain of them.
+    """Elementwise y = scale * x + shift with constants: plain Mul, Div, Add, Sub, or a chain of them.
 
-    float64, of the rank of the data with size 1 where they do not vary. `norm` is set where the chain is a decomposed
-    BatchNorm: it scales and shifts. `obstacle` as for a Parameter, of any constant in the chain.
+    Per channel, or by one number: float64, of the rank of the data with size 1 where they do not vary. `norm` is set
+    where the chain is a decomposed BatchNorm: it scales and shifts. `obstacle` as for a Parameter, of any constant in
+    the chain.
     """
 
     scale: Array

@@ -9,7 +9,16 @@ import onnx
 import pytest
 
 from normdiag.records import FoldPlan
-from tests.folding.zoo import onnx_after, onnx_before, onnx_files, onnx_joins, onnx_layers, onnx_refused, onnx_through
+from tests.folding.zoo import (
+    onnx_after,
+    onnx_before,
+    onnx_files,
+    onnx_joins,
+    onnx_layers,
+    onnx_numbers,
+    onnx_refused,
+    onnx_through,
+)
 from tests.folding.zoo.case import OnnxCase
 from tests.folding.zoo.oracle import operators, same_outputs, still_the_same_file
 from tests.folding.zoo.run import fold_onnx
@@ -20,6 +29,7 @@ FAMILIES = {
     "joins": onnx_joins,
     "after": onnx_after,
     "layers": onnx_layers,
+    "numbers": onnx_numbers,
     "refused": onnx_refused,
     "files": onnx_files,
 }

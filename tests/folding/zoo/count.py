@@ -70,6 +70,7 @@ class _Trial:
         mixed = part.kind == "flatten" and self.parts[part.reads[0]].shape[1:] != (1, 1)
         if mixed or part.kind == "input" or barred(part, positive, shift):
             return False
+        shift |= adds(part)
         return all(self.up(read, positive, shift, alone and len(part.reads) == 1) for read in part.reads)
 
     def down(self, x: int, positive: bool, shift: bool, alone: bool) -> bool:
@@ -89,7 +90,12 @@ class _Trial:
             return alone
         if part.kind == "add" or barred(part, positive, shift):
             return False
-        return self.down(reader, positive, shift, alone and part.kind != "concat")
+        return self.down(reader, positive, shift or adds(part), alone and part.kind != "concat")
+
+
+def adds(part: Part) -> bool:
+    """Whether it is a lone number, which goes with the norm, that shifts."""
+    return bool(part.kind == "number" and part.form == "plus")
 
 
 def barred(part: Part, positive: bool, shift: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 
 from tests.folding.zoo.grammar import Network, Part
@@ -137,6 +138,10 @@ class _Emitter:
 
     def shift(self, part: Part, x: str) -> str:
         return str(self.net.op("Add", x, self.across(part)))
+
+    def number(self, part: Part, x: str) -> str:
+        kind, value = ("Mul", 0.7) if part.form == "times" else ("Add", 0.4)
+        return str(self.net.op(kind, x, self.net.value(np.asarray(value))))
 
     def instance(self, part: Part, x: str) -> str:
         values = [self.net.value(self.net.normal(part.channels)) for _ in range(2)]

@@ -97,15 +97,17 @@ class _Draft:
             return self.add("act", x, form="relu")
         self.norms += 1
         gamma = self.draw(st.sampled_from(("positive", "positive", "mixed", "zero" if self.wild else "positive")))
-        # Two in a row would be one chain of arithmetic, and so one norm; a single number is none.
-        alone = not self.parts[x].options.get("decomposed") and self.parts[x].kind not in ("scale", "shift")
-        decomposed = self.chance(0.2) and alone and len(self.parts[x].shape) == 3 and self.parts[x].channels > 1
+        decomposed = self.chance(0.2) and self.alone(x) and len(self.parts[x].shape) == 3 and self.parts[x].channels > 1
         return self.add("norm", x, gamma=gamma, shift=not self.chance(0.2), decomposed=decomposed)
+
+    def alone(self, x: int) -> bool:
+        """Whether a decomposed norm may follow: two in a row would be one chain of arithmetic, and so one norm."""
+        return not self.parts[x].options.get("decomposed") and self.parts[x].kind not in ("scale", "shift", "number")
 
     def simple(self, x: int) -> int:
         """Something that keeps the shape."""
         shape = self.parts[x].shape
-        kinds = ["norm"] * 6 + ["act"] * 2 + ["tap", "linear", "linear", "linear"]
+        kinds = ["norm"] * 6 + ["act"] * 2 + ["tap", "number", "linear", "linear", "linear"]
         kinds += list(SAME) if len(shape) == 3 else ["identity", "dropout"]
         kinds += ["scale", "shift"] * 2 + (["instance"] if len(shape) == 3 else []) if self.wild else []
         kind = self.draw(st.sampled_from(kinds))
@@ -118,6 +120,9 @@ class _Draft:
         if kind == "tap":
             self.outputs.append(x if self.chance(0.5) else self.add("act", x, form="relu"))
             return x
+        if kind == "number":
+            form = self.draw(st.sampled_from(("times", "plus")))
+            return x if self.parts[x].options.get("decomposed") else self.add("number", x, form=form)
         if kind == "shuffle" and shape[0] % 2:
             kind = "turn"
         return self.add(kind, x)

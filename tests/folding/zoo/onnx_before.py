@@ -253,16 +253,6 @@ def plain(g: Net, chain: str) -> None:
     g.output(g.op("Relu", y))
 
 
-PLAIN = "Conv Relu|Conv Mul Relu|Conv Add Relu|Conv Sub Relu|Conv Div Relu"
-
-
-@ZOO.each("plain_scalar", ["Mul", "Add", "Sub", "Div"], PLAIN, folded=0)
-def plain_scalar(g: Net, kind: str) -> None:
-    """A single number is no norm; whether it goes is open."""
-    y = g.conv(g.input("N", 3, 6, 5), 3, 4)
-    g.output(g.op("Relu", g.op(kind, y, g.value(1.7))))
-
-
 @ZOO.case("Conv Relu", folded=None)
 def taken_from_a_constant(g: Net) -> None:
     """c - x: the scale is -1."""

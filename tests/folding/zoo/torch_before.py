@@ -63,6 +63,34 @@ ZOO.add(
     lambda: after(nn.Conv1d(3, 4, 3), nn.InstanceNorm1d(4, track_running_stats=True)),
     (2, 3, 9),
 )
+for _name, _number, _left in (
+    ("times", lambda x: x * 0.5, "mul"),
+    ("plus", lambda x: x + 1, "add"),
+    ("over", lambda x: x.div_(-3.0), "div"),
+    ("one_minus", lambda x: 1 - x, "rsub"),
+    ("minus", torch.neg, "neg"),
+    ("chain", lambda x: (x * 2 - 3) / 4, "mul sub div"),
+    ("tensor", lambda x: x * torch.tensor(0.5, dtype=x.dtype), "mul"),
+):
+    ZOO.add(f"number_{_name}", lambda f=_number: image(nn.BatchNorm2d(4), Fn(lambda s, x: f(x))), IMAGE)
+    ZOO.add(
+        f"number_{_name}_behind_the_norm",
+        lambda f=_number: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), Fn(lambda s, x: f(x)), nn.ReLU()),
+        IMAGE,
+        left=_left,
+    )
+    ZOO.add(
+        f"number_{_name}_alone",
+        lambda f=_number: nn.Sequential(nn.Conv2d(3, 4, 3), Fn(lambda s, x: f(x)), nn.ReLU()),
+        IMAGE,
+        left=_left,
+        folded=0,
+    )
+    ZOO.add(
+        f"number_{_name}_in_front_of_the_layer",
+        lambda f=_number: nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3), Fn(lambda s, x: f(x)), nn.Conv2d(3, 4, 3)),
+        IMAGE,
+    )
 ZOO.add("identity", lambda: image(nn.BatchNorm2d(4), nn.Identity()), IMAGE)
 ZOO.add("dropout", lambda: image(nn.BatchNorm2d(4), nn.Dropout2d(0.4)), IMAGE)
 ZOO.add("average_pool", lambda: image(nn.BatchNorm2d(4), nn.AvgPool2d(2, ceil_mode=False)), IMAGE)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 Shapes = Sequence[tuple[int, ...]]
 # Operators that a fold removes or leaves; the others of a program are not counted.
-COUNTED = ("batch_norm", "instance_norm", "layer_norm", "rms_norm", "group_norm", "add", "sub", "mul", "div")
+NORMS = ("batch_norm", "instance_norm", "layer_norm", "rms_norm", "group_norm")
+COUNTED = (*NORMS, "add", "sub", "rsub", "mul", "div", "neg")
 
 
 @dataclass(frozen=True)

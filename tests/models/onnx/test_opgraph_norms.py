@@ -214,9 +214,8 @@ def test_chain_that_breaks(body: str, outputs: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        "y = Mul(x, two)",
-        "a = Add(x, half)  y = Mul(a, two)",
         "y = Div(gamma_, x)",
+        "y = Div(two, x)",
         "y = Div(x, nothing)",
         "y = Mul(x, plane)",
         "y = Mul(x, x)",
@@ -226,6 +225,21 @@ def test_what_is_no_chain(body: str) -> None:
     graph = read_text(image(body), **ARRAYS)
     assert not [op for op in graph.ops if isinstance(op.detail, ScaleShift)]
     assert why(graph, "y")
+
+
+@pytest.mark.parametrize(
+    ("body", "scale", "shift"),
+    [
+        ("y = Mul(x, two)", 2, 0),
+        ("a = Add(x, half)  y = Mul(a, two)", 2, 1),
+        ("a = Neg(x)  b = Sub(two, a)  y = Div(b, half)", 2, 4),
+    ],
+)
+def test_numbers_alone_are_a_map_and_no_norm(body: str, scale: float, shift: float) -> None:
+    (op,) = check_text(image(body), **ARRAYS).ops
+    assert isinstance(op.detail, ScaleShift) and op.detail.norm is None
+    assert op.detail.scale.shape == (1, 1, 1, 1)
+    assert (op.detail.scale.item(), op.detail.shift.item()) == (scale, shift)
 
 
 @pytest.mark.parametrize("declared", ["float[N,C,3,5]", "float[N,1,3,5]", "float"])

@@ -1,8 +1,7 @@
 """Chains of elementwise arithmetic with constants: a BatchNorm taken apart, a scale and shift, a bias.
 
-A chain is y = scale * x + shift, made of Add, Sub, Mul, Div and Neg with constants that are finite. What makes it one
-is a constant that varies along exactly one axis, the channels; single numbers join such a chain, but are none by
-themselves. Nobody else reads what lies inside.
+A chain is y = scale * x + shift, made of Add, Sub, Mul, Div and Neg with constants that are finite. Each of them varies
+along one axis, the channels, the same for all, or is a single number. Nobody else reads what lies inside.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ def _chain(scope: Scope, first: Link, links: dict[str, Link]) -> list[Link]:
 
 def _claims(scope: Scope, chain: list[Link]) -> Iterator[Claim]:
     axis = next((link.axis for link in chain if link.axis is not None), None)
-    if axis is None or _belongs_to_norm(scope, chain[0].data):
+    if axis is not None and _belongs_to_norm(scope, chain[0].data):
         return
     scale, shift = _composed(chain)
     if not (np.isfinite(scale).all() and np.isfinite(shift).all()):

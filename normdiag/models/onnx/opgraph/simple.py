@@ -88,7 +88,7 @@ def _split(scope: Scope, node: Node) -> Draft:
 
 
 def _add(scope: Scope, node: Node) -> Draft:
-    """Two tensors, or a tensor and a constant that is not one number for each channel (see chains.py for those)."""
+    """Two tensors, or a tensor and a constant that is no map of each channel (see chains.py for those)."""
     if len(node.inputs) != 2 or not all(node.inputs):
         raise Unclear("without two inputs")
     if any(set(scope.book.shape(name) or ()) <= {1} for name in node.inputs if scope.store.is_constant(name)):

@@ -11,7 +11,6 @@ from torch.fx import Node
 
 from normdiag.models.eval_norm import NOT_TOLD
 from normdiag.models.pytorch.opgraph.calls import module_of, operator_of
-from normdiag.models.pytorch.opgraph.elementwise import NUMBER
 from normdiag.models.pytorch.opgraph.program import Chain, Draft, Program
 from normdiag.records import NormLayer
 from normdiag.records.opgraph import Opaque, ScaleShift
@@ -20,7 +19,7 @@ _STATISTICS = {"gamma": "weight", "beta": "bias", "running_mean": "running_mean"
 
 
 def merged_chains(drafts: Iterable[Draft], program: Program) -> list[Draft]:
-    """The drafts with every run of ScaleShifts in one module as one; of plain numbers alone it is opaque."""
+    """The drafts with every run of ScaleShifts in one module as one."""
     made: dict[str, Draft] = {}
     for draft in drafts:
         before = made.get(draft.inputs[0]) if draft.chain is not None else None
@@ -63,8 +62,6 @@ def _finished(draft: Draft, made: dict[str, Draft], program: Program) -> Draft:
         return draft
     if not (np.isfinite(detail.scale).all() and np.isfinite(detail.shift).all()):
         return replace(draft, kind="other", detail=Opaque("its numbers overflow"), chain=None)
-    if chain.axis is None:
-        return replace(draft, kind="other", detail=Opaque(NUMBER), chain=None)
     if detail.scale.size == 1 or detail.shift.size == 1 or _ends_a_norm(draft, made.get(draft.inputs[0])):
         return draft
     return replace(draft, detail=replace(detail, norm=_layer(draft, chain, detail, program)))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch.fx import Node
 
 from normdiag.models.pytorch.arrays import Array
@@ -15,7 +16,6 @@ from normdiag.models.pytorch.opgraph.program import Chain, Draft, Program, float
 from normdiag.records.opgraph import Add, Opaque, ScaleShift
 
 Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
-NUMBER = "multiplies or adds a plain number"
 
 
 def _sum(call: Call, program: Program) -> tuple[Draft, ...] | None:
@@ -81,7 +81,8 @@ def _per_channel(program: Program, data: Node, constant: Any) -> Array | None:
     """A number, or a constant that varies along one axis, in the rank of the data; all finite."""
     rank = rank_of(data)
     if isinstance(constant, (int, float)) and not isinstance(constant, bool):
-        return np.full((1,) * rank, float(constant)) if np.isfinite(constant) else None
+        fits = abs(constant) <= torch.finfo(dtype_of(data)).max  # not for NaN either
+        return np.full((1,) * rank, float(constant)) if fits else None
     if not program.is_constant(constant) or (shape := shape_of(constant)) is None or len(shape) > rank:
         return None
     aligned = (1,) * (rank - len(shape)) + shape
