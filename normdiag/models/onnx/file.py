@@ -22,7 +22,9 @@ LARGE = 2**16
 # float and half, of onnx.TensorProto: what is large and nothing but a weight.
 _WEIGHTS = frozenset({1, 10})
 # A tensor of other fields than these is not as exporters write it.
-_PLAIN = frozenset({wire.DIMS, wire.DATA_TYPE, wire.NAME, wire.RAW_DATA, wire.DOC_STRING, wire.METADATA})
+_PLAIN = frozenset(
+    {wire.DIMS, wire.DATA_TYPE, wire.NAME, wire.RAW_DATA, wire.DOC_STRING, wire.DATA_LOCATION, wire.METADATA}
+)
 # Messages of which a model has thousands, and which hold no tensor.
 _WITHOUT_TENSORS = frozenset({"ValueInfoProto", "TypeProto", "StringStringEntryProto", "OperatorSetIdProto"})
 
@@ -120,9 +122,12 @@ def _raw_data(data: memoryview, tensor: wire.Field) -> wire.Field | None:
         inside = tuple(wire.fields(data, tensor.body, tensor.end))
     except ValueError:
         return None
+    if not _PLAIN.issuperset(field.number for field in inside):
+        return None
     raw = [field for field in inside if field.number == wire.RAW_DATA]
     types = [wire.number_in(data, field) for field in inside if field.number == wire.DATA_TYPE]
-    plain = len(raw) == 1 and len(types) == 1 and types[0] in _WEIGHTS and _PLAIN.issuperset(f.number for f in inside)
+    external = any(wire.number_in(data, field) for field in inside if field.number == wire.DATA_LOCATION)
+    plain = len(raw) == 1 and len(types) == 1 and types[0] in _WEIGHTS and not external
     return raw[0] if plain and raw[0].end - raw[0].body >= LARGE // 2 else None
 
 

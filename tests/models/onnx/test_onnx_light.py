@@ -58,6 +58,13 @@ def test_large_weights_stay_in_the_file(tmp_path: Path, dtype: type) -> None:
     assert not open_onnx(path).proto.graph.initializer[0].HasField("raw_data")
 
 
+def test_the_place_of_the_values_may_be_stated(tmp_path: Path) -> None:
+    """onnx.load states it for what came from another file."""
+    made = model(tensor("w"))
+    made.graph.initializer[0].data_location = TensorProto.DEFAULT
+    assert same(write(tmp_path, made)) == {"w"}
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.int32, np.int8])
 def test_other_types_are_parsed(tmp_path: Path, dtype: type) -> None:
     assert same(write(tmp_path, model(tensor("w", dtype, 512)))) == set()
