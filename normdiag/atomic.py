@@ -11,6 +11,14 @@ from typing import IO
 
 from normdiag.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+# Tells our files from those that others hide beside the target.
+SUFFIX = ".normdiag-tmp"
+
 
 def check_place(target: Path, option: str) -> None:
     """Raise InputError where no file of this name can be written: it is a folder, or its folder does not allow it."""
@@ -45,14 +53,18 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def temporary(target: Path) -> Iterator[Path]:
-    """An empty file beside `target`, for this user only; gone when the block ends, unless it was renamed."""
-    handle, name = tempfile.mkstemp(prefix=f".{target.name[:50]}.", dir=target.parent)
-    os.close(handle)
-    path = Path(name)
+    """An empty file beside `target`, for this user only; gone when the block ends, unless it was renamed.
+
+    It is locked until then. Those of earlier calls that nobody locks go: their processes were killed.
+    """
+    _remove_left(target)
+    path, lock = _create(target)
     try:
         yield path
     finally:
         path.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
 
 
 def publish(path: Path, names: Iterable[Path]) -> Path:
@@ -81,6 +93,37 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _create(target: Path) -> tuple[Path, int | None]:
+    """A new file, and the handle that locks it while it is open; None where the system has no such locks."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=_prefix(target), suffix=SUFFIX, dir=target.parent)
+        path = Path(name)
+        if fcntl is None:
+            os.close(handle)
+            return path, None
+        with suppress(OSError):  # some file systems have none, and there nothing is removed either
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if path.exists():
+            return path, handle
+        os.close(handle)  # another process was quicker, and removed it
+
+
+def _remove_left(target: Path) -> None:
+    """Remove the temporary files of `target` that no process has locked, where the system can tell."""
+    if fcntl is None:
+        return
+    with suppress(OSError):
+        for path in list(target.parent.iterdir()):
+            if path.name.startswith(_prefix(target)) and path.name.endswith(SUFFIX):
+                with suppress(OSError), path.open("r+b") as stream:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+
+
+def _prefix(target: Path) -> str:
+    return f".{target.name[:50]}."
 
 
 def _usual_mode() -> int:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -53,3 +58,75 @@ def test_without_a_free_name_nothing_is_left(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError), temporary(tmp_path / "a") as path:
         publish(path, [tmp_path / "a"])
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+WRITING = """
+import sys, time
+from pathlib import Path
+from normdiag.atomic import replacing
+with replacing(Path(sys.argv[1])) as stream:
+    stream.write(b"half")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+def writer(target: Path) -> subprocess.Popen[str]:
+    """A process that is in the midst of writing."""
+    process = subprocess.Popen([sys.executable, "-c", WRITING, str(target)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "writing\n"
+    return process
+
+
+def test_what_a_killed_process_left_goes_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "model.onnx"
+    others = {tmp_path / ".model.onnx.original", tmp_path / ".other.onnx.abcdefgh.normdiag-tmp"}
+    for path in others:
+        path.write_text("somebody's")
+    killed, running = writer(target), writer(target)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert len(set(tmp_path.iterdir()) - others) == 2
+    try:
+        with replacing(target) as stream:
+            stream.write(b"new")
+        (kept,) = set(tmp_path.iterdir()) - others - {target}  # what is being written
+        assert target.read_bytes() == b"new"
+    finally:
+        running.kill()
+        running.wait()
+    with replacing(target):
+        assert not kept.exists()
+    assert set(tmp_path.iterdir()) == {*others, target}
+
+
+def test_a_file_that_was_taken_away_before_it_was_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another process looks for what was left behind at that very moment."""
+    lock, taken = fcntl.flock, []
+
+    def slow(handle: int, how: int) -> None:
+        if not taken:
+            taken.extend(tmp_path.iterdir())
+            taken[0].unlink()
+        lock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    with replacing(tmp_path / "f") as stream:
+        stream.write(b"new")
+    assert taken and [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+def test_many_writers_of_one_target(tmp_path: Path) -> None:
+    """None takes the other's file for one that was left behind."""
+
+    def write(number: int) -> None:
+        for _ in range(50):
+            with replacing(tmp_path / "f") as stream:
+                stream.write(b"%d" % number * 1000)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert len(set((tmp_path / "f").read_bytes())) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
