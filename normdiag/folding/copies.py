@@ -28,7 +28,8 @@ def copies_of(graph: OpGraph, plan: FoldPlan) -> FoldPlan:
             edited[parameter.name] = 0  # nobody reads the old values any more
             continue
         bytes_ = math.prod(parameter.shape) * as_dtype(parameter.dtype).itemsize
-        copies.append(Copied(parameter.name, op.name, parameter.shared_with, bytes_))
+        name = graph.stored.get(parameter.name, parameter.name)
+        copies.append(Copied(name, op.name, parameter.shared_with, bytes_))
     return replace(plan, copies=tuple(copies))
 
 

@@ -276,7 +276,8 @@ class OpGraph:
     `outputs` are the names of the graph's outputs. `sizes` has a tuple of Size for every tensor whose rank is known,
     `dtypes` the numpy name of its element type where known. `pinned` names further tensors that must keep their values,
     with the reason: those that a subgraph reads, for one. `unreached` are norms that lie where no edit is made (a
-    subgraph, a local function), with the reason.
+    subgraph, a local function), with the reason. `stored` has what users know a parameter by, by `Parameter.name`,
+    where that is another name.
     """
 
     ops: tuple[Op, ...]
@@ -286,3 +287,4 @@ class OpGraph:
     dtypes: Mapping[str, str] = field(default_factory=dict)
     pinned: Mapping[str, str] = field(default_factory=dict)
     unreached: tuple[tuple[NormLayer, str], ...] = ()
+    stored: Mapping[str, str] = field(default_factory=dict)

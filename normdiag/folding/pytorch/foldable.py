@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from normdiag.folding.pytorch.running import TorchEvaluator, size_bytes, user_in
 from normdiag.folding.pytorch.state import folded_state
 from normdiag.folding.pytorch.write import write_onnx, write_program, write_weights
 from normdiag.folding.ways import find_points
-from normdiag.models.pytorch.opgraph import torch_graph
+from normdiag.models.pytorch.opgraph import stored_names, torch_graph
 from normdiag.records import Batch, FoldPlan, InputSpec, ModelInfo, OpGraph
 
 
@@ -57,7 +57,7 @@ class TorchFoldable:
     @cached_property
     def graph(self) -> OpGraph:
         """What the planner reads."""
-        return torch_graph(self.program)
+        return replace(torch_graph(self.program), stored=stored_names(self.program))
 
     @property
     def size_bytes(self) -> int:

@@ -109,6 +109,22 @@ def test_tied_weights_part() -> None:
     assert result.size_bytes == original.size_bytes - (4 * 6 * 4 + 8) + 6 * 6 * 4  # the norm and its counter, a weight
 
 
+class Twice(nn.Module):
+    """A convolution that runs twice, with a norm behind the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(torch.relu(self.bn(self.conv(x))))
+
+
+def test_what_was_copied_has_the_name_that_the_module_gives_it() -> None:
+    _, result = folded(settled(Twice()), IMAGES)
+    assert [copied.parameter for copied in result.plan.copies] == ["conv.weight", "conv.bias"]
+
+
 def test_size_counts_each_tensor_once() -> None:
     module, batch = case("tied")
     held = {id(value): value.nbytes for value in (*module.parameters(), *module.buffers())}
