@@ -65,7 +65,8 @@ def test_every_option_reaches_the_api(cli: Cli, folds: Callable[[FoldReport], li
     calls = folds(clean())
     given = (
         "fold net.pt -o f.onnx --force --dry-run --norms batch,layer --no-verify --data a=x.npy --preprocess imagenet"
-        " --batch-size 4 --max-samples 9 --resize 256 --crop 224 --rgb --input-shape 3,8,8 --seed 3 --arch net.py:Net --arch-arg n=1"
+        " --batch-size 4 --max-samples 9 --resize 256 --crop 224 --rgb --input-shape 3,8,8 --seed 3"
+        " --arch net.py:Net --arch-arg n=1"
         " --key ema --opset 20 --input-name image --output-name a --output-name b --static-batch --quiet"
     )
     assert cli(*given.split()).code == 0
