@@ -154,4 +154,5 @@ def _static_report(model: Model, *, has_data: bool) -> Report:
         )
     if model.why_not_run is not None:
         notes.append(("the data was not used: " if has_data else "nothing was run: ") + model.why_not_run)
-    return Report(model.info, None, tuple(LayerMetrics(layer) for layer in model.layers), notes=tuple(notes))
+    layers = tuple(LayerMetrics(layer) for layer in model.layers)
+    return Report(model.info, None, layers, notes=tuple(notes), why_not_run=model.why_not_run)

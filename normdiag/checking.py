@@ -155,8 +155,18 @@ def check_one(path: str, checking: Checking) -> CheckedModel:
 
 
 def _examined(path: str, checking: Checking) -> CheckedModel:
-    rules = tuple(rule.id for rule in checking.config.rules_for(path))
-    return CheckedModel(path, inspect_as_configured(path, checking), rules=rules)
+    rules = checking.config.rules_for(path)
+    report = inspect_as_configured(path, checking)
+    wanted = checking.config.data_for(path).data and any(rule.needs_data for rule in rules)
+    error = _not_run(path, report.why_not_run, checking.config) if wanted and report.data is None else None
+    return CheckedModel(path, report, error, rules=tuple(rule.id for rule in rules))
+
+
+def _not_run(path: str, why: str | None, config: Config) -> str:
+    """That the rules on data did not look, although there was data for them."""
+    by_flag = "to give only other models data, name them by pattern in the configuration: [tool.normdiag.models]"
+    by_pattern = "to check it without, keep it out of the pattern in [tool.normdiag.models] that gives it data"
+    return f"{path}: the data was not used: {why}; {by_flag if config.data.data else by_pattern}"
 
 
 def inspect_as_configured(

@@ -226,3 +226,17 @@ def test_a_baseline_is_read_before_any_work(
 def test_check_is_part_of_the_package(folder: Path, real: Callable[[str], Path]) -> None:
     report = normdiag.check([real("basic_pitch/nmp.onnx")])
     assert report.passed and report.models[0].findings == ()
+
+
+@pytest.mark.parametrize("by_flag", [True, False])
+def test_data_that_nothing_ran_on_is_no_pass(samples: Path, monkeypatch: pytest.MonkeyPatch, by_flag: bool) -> None:
+    """A report of the file alone in its place would say 'clean' of what was never measured."""
+    monkeypatch.chdir(samples)
+    given = DataSettings(data=("digits.npz",), max_samples=64)
+    config = Config(data=given) if by_flag else Config(models={"*": given})
+    weights, exported = check(["digits_cnn_foreign.pt", GOOD], Checking(config)).models
+    assert weights.report is not None and weights.report.data is None, "what the file alone says is kept"
+    assert "--arch net.py:Net" in (weights.error or "") and "[tool.normdiag.models]" in (weights.error or "")
+    assert exported.error is None
+    static = replace(config, select=("ND1", "ND2"))
+    assert check(["digits_cnn_foreign.pt"], Checking(static)).passed, "no rule that needs data was asked for"

@@ -30,6 +30,7 @@ class KnownFinding:
 class CheckedModel:
     """One model: its report, whose findings are those that count, or the one line that says why it could not be read.
 
+    With both, data was given that it could not be run on: the report is what the file alone says, `error` says why.
     `path` is relative to the current folder where it lies in it, with forward slashes. `rules` are the ids of the
     rules that ran on it. `known` are the (rule, layer) pairs that the baseline lists for it.
     """
@@ -76,7 +77,7 @@ class CheckReport:
 
     @property
     def unreadable(self) -> tuple[CheckedModel, ...]:
-        """The models that could not be checked."""
+        """The models that could not be checked, or not as asked."""
         return tuple(model for model in self.models if model.error is not None)
 
     @property

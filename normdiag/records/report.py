@@ -205,7 +205,8 @@ class Report:
 
     `ranges` are the weight ranges that folding would leave, where that was planned. `target` is the number format that
     the model is declared to run in, `serve_batch` the number of samples that it is served in together, where the user
-    says so. `copies` are other copies of the model in its file. `graph` is the computation, and `folds` what could be
+    says so. `why_not_run` says why the model could not be run, whether or not there was data. `copies` are other copies
+    of the model in its file. `graph` is the computation, and `folds` what could be
     folded in it: both for the rules alone, and gone when these have looked, since a graph holds all of the weights.
     """
 
@@ -224,3 +225,4 @@ class Report:
     copies: tuple[CopyComparison, ...] = ()
     graph: OpGraph | None = None
     folds: FoldPlan | None = None
+    why_not_run: str | None = None

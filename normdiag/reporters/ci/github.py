@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from normdiag.records import CheckReport
-from normdiag.reporters.ci.phrases import behind, reason, stale_lines, verdict
+from normdiag.reporters.ci.phrases import behind, problem, reason, stale_lines, verdict
 from normdiag.reporters.view import SEVERITIES
 from normdiag.reporters.words import MESSAGE_LIMIT, NAME_LIMIT, safe
 from normdiag.wording import abridged
@@ -40,7 +40,7 @@ def render_github(check: CheckReport, *, prefix: str = "") -> str:
 
 def _annotations(check: CheckReport, prefix: str) -> Iterator[tuple[str, str]]:
     for model in check.unreadable:
-        yield "error", annotation("error", behind(prefix, model.path), "normdiag: could not be checked", reason(model))
+        yield "error", annotation("error", behind(prefix, model.path), f"normdiag: {problem(model)}", reason(model))
     for severity in SEVERITIES:
         for model in check.models:
             for finding in model.new:

@@ -16,6 +16,7 @@ from normdiag.rules import RULES, Rule
 
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 NO_DATA = "needs data (--data)"
+NOT_RUN = "the data was not used: the model could not be run"
 RANDOM = "random data says nothing of real inputs"
 
 
@@ -42,12 +43,12 @@ def _suite(model: CheckedModel, check: CheckReport, rules: Sequence[Rule]) -> ET
 
 
 def _cases(model: CheckedModel, check: CheckReport, rules: Sequence[Rule]) -> Iterator[ET.Element]:
-    if model.report is None:
+    if model.error is not None:
         case = _case(model, "the model can be checked")
         why = safe(reason(model), limit=MESSAGE_LIMIT)
-        ET.SubElement(case, "error", type="unreadable", message=why).text = why
+        kind = "unreadable" if model.report is None else "not-run"
+        ET.SubElement(case, "error", type=kind, message=why).text = why
         yield case
-        return
     for rule in rules:
         if rule.id in model.rules:
             case = _case(model, f"{rule.id} {rule.name}")
@@ -68,7 +69,8 @@ def _outcome(case: ET.Element, rule: Rule, found: Sequence[Finding], model: Chec
         ET.SubElement(case, "system-out").text = "\n".join(lines)
     data = None if model.report is None else model.report.data
     if rule.needs_data and not found and (data is None or data.random):
-        ET.SubElement(case, "skipped", message=NO_DATA if data is None else RANDOM)
+        without = NO_DATA if model.error is None else NOT_RUN
+        ET.SubElement(case, "skipped", message=without if data is None else RANDOM)
 
 
 def _case(model: CheckedModel, name: str) -> ET.Element:

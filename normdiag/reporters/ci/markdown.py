@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from normdiag.records import CheckedModel, CheckReport, Finding
-from normdiag.reporters.ci.phrases import STALE, reason, stale_lines, status, verdict, worst
+from normdiag.reporters.ci.phrases import STALE, problem, reason, stale_lines, status, verdict, worst
 from normdiag.reporters.view import SEVERITIES
 from normdiag.reporters.words import MESSAGE_LIMIT, NAME_LIMIT, safe
 
@@ -46,8 +46,10 @@ def _table(models: Sequence[CheckedModel]) -> Iterator[str]:
 def _model(model: CheckedModel) -> Iterator[str]:
     yield from ("", f"## {escape(model.path, NAME_LIMIT)}", "")
     if model.error is not None:
-        yield f"Could not be checked: {escape(reason(model))}"
-        return
+        yield f"{(problem(model) or '').capitalize()}: {escape(reason(model))}"
+        if not model.findings:
+            return
+        yield ""
     yield from ("| | rule | finding | what to do |", "|---|---|---|---|")
     for finding in sorted(model.findings, key=lambda each: SEVERITIES.index(each.severity)):
         yield _row(finding, known=model.is_known(finding))

@@ -8,6 +8,9 @@ from normdiag.records import CheckedModel, CheckReport, Severity
 from normdiag.reporters.view import SEVERITIES
 from normdiag.reporters.words import count
 
+UNCHECKED = "could not be checked"
+PARTLY = "not checked as asked"
+
 
 def verdict(check: CheckReport) -> str:
     """Whether the gate holds, and why not."""
@@ -21,19 +24,23 @@ def verdict(check: CheckReport) -> str:
     if failing:
         models = count(len({model.path for model, _ in failing}), "model")
         reasons.append(f"{count(len(failing), 'finding')}{gate} in {models}")
-    if check.unreadable:
-        reasons.append(f"{count(len(check.unreadable), 'model')} could not be checked")
+    for outcome in (UNCHECKED, PARTLY):
+        models = sum(problem(model) == outcome for model in check.models)
+        if models:
+            reasons.append(f"{count(models, 'model')} {outcome}")
     if check.interrupted:
         reasons.append("interrupted before the end")
     return f"Failed: {'; '.join(reasons)}."
 
 
 def status(model: CheckedModel) -> str:
-    """'clean', '2 errors, 1 for information', '3 known', or that it could not be checked."""
-    if model.error is not None:
-        return "could not be checked"
+    """'clean', '2 errors, 1 for information', '3 known', or that it could not be checked (as asked)."""
+    trouble = problem(model)
+    if trouble == UNCHECKED:
+        return trouble
     words: dict[Severity, str] = {"error": "error", "warning": "warning"}
-    parts = [count(model.count(severity), word) for severity, word in words.items() if model.count(severity)]
+    parts = [] if trouble is None else [trouble]
+    parts += [count(model.count(severity), word) for severity, word in words.items() if model.count(severity)]
     if model.count("info"):
         parts.append(f"{model.count('info'):,} for information")
     known = len(model.findings) - len(model.new)
@@ -44,6 +51,13 @@ def status(model: CheckedModel) -> str:
     return ", ".join(parts) or "clean"
 
 
+def problem(model: CheckedModel) -> str | None:
+    """UNCHECKED where the model could not be checked, PARTLY where only not as asked, None where all went well."""
+    if model.error is None:
+        return None
+    return UNCHECKED if model.report is None else PARTLY
+
+
 def worst(model: CheckedModel) -> Severity | None:
     """The severest new finding; a model that could not be checked counts as an error."""
     if model.error is not None:
@@ -52,7 +66,7 @@ def worst(model: CheckedModel) -> Severity | None:
 
 
 def reason(model: CheckedModel) -> str:
-    """Why a model could not be checked, without its path."""
+    """Why a model could not be checked (as asked), without its path."""
     return (model.error or "").removeprefix(f"{model.path}: ")
 
 

@@ -41,8 +41,8 @@ def _model(model: CheckedModel, view: View) -> Iterator[Line]:
     mark = Span(f"{view.mark(severity) or ' '} ", style)
     yield from prose([mark, Span(view.name(model.path), "bold"), Span(f"  {status(model)}", style)], view)
     if model.error is not None:
-        yield from prose(view.safe(reason(model)), view, indent=MARGIN + 2)
-    elif model.new:
+        yield from prose(view.safe(reason(model)), view, indent=MARGIN + 2, style=style)
+    if model.new:
         yield from by_rule(model.new, view, indent=MARGIN + 2)
         yield BLANK
 

@@ -57,4 +57,11 @@ def nasty() -> CheckReport:
     )
 
 
-CHECKS = {"one_clean": one_clean, "several": several, "nasty": nasty}
+def not_run() -> CheckReport:
+    """Weights with a finding, and data that they could not be run on."""
+    static = replace(static_only(), findings=(finding("ND101", "bn1"),), why_not_run="the file holds weights alone")
+    error = "net.pt: the data was not used: the file holds weights alone"
+    return CheckReport((CheckedModel("net.pt", static, error, rules=IDS),), IDS)
+
+
+CHECKS = {"one_clean": one_clean, "several": several, "nasty": nasty, "not_run": not_run}

@@ -23,7 +23,7 @@ from normdiag.reporters.ci.render import FORMATS, render
 from normdiag.reporters.ci.text import render_text
 from normdiag.reporters.json import to_json
 from normdiag.reporters.words import safe
-from tests.reporters.ci.checks import CHECKS, IDS, one_clean, several
+from tests.reporters.ci.checks import CHECKS, IDS, not_run, one_clean, several
 from tests.reporters.reports import interrupted
 from tests.reporters.test_goldens import check as golden
 
@@ -117,3 +117,16 @@ def test_every_format_is_rendered_and_no_other() -> None:
     assert "a/models/faulty.onnx" in render(several(), "sarif", prefix="a")
     with pytest.raises(UsageError, match="no format 'xml'"):
         render(several(), "xml")
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_data_that_was_not_used_is_said_in_every_format_beside_the_findings(format_: str) -> None:
+    text = " ".join(render(not_run(), format_).split())
+    assert "the file holds weights alone" in text and "3 of 16 values are not finite" in text
+    assert format_ in ("json", "junit", "sarif") or "not checked as asked" in text
+
+
+def test_data_that_was_not_used_does_not_count_as_clean() -> None:
+    (model,) = not_run().models
+    assert status(model) == "not checked as asked, 1 error" and not not_run().passed
+    assert verdict(replace(not_run(), fail_on="never")) == "Failed: 1 model not checked as asked."

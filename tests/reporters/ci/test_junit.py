@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from normdiag.records import CheckedModel, CheckReport
 from normdiag.reporters.ci.junit import render_junit
-from tests.reporters.ci.checks import CHECKS, IDS, finding, several
+from tests.reporters.ci.checks import CHECKS, IDS, finding, not_run, several
 from tests.reporters.reports import healthy, on_random_data, static_only
 
 SCHEMA = xmlschema.XMLSchema(Path(__file__).parent / "junit-subset.xsd")
@@ -96,3 +96,11 @@ def test_nothing_in_a_file_breaks_the_document(layer: str, path: str) -> None:
     report = replace(static_only(), findings=(finding("ND101", layer, f"{layer}: x"),))
     models = (CheckedModel(path, report, rules=IDS), CheckedModel(path, error=f"{layer}{path}"))
     parsed(CheckReport(models, IDS))
+
+
+def test_data_that_was_not_used_has_a_skip_reason_of_its_own() -> None:
+    root = parsed(not_run())
+    reasons = {skipped.get("message") for skipped in root.iter("skipped")}
+    assert reasons == {"the data was not used: the model could not be run"}
+    (error,) = root.iter("error")
+    assert error.get("type") == "not-run" and len(list(root.iter("failure"))) == 1
