@@ -81,6 +81,28 @@ def test_statistics_computed_from_the_batch_cannot_be_mended_by_eval(tmp_path: P
     assert "track_running_stats" in finding.remedy
 
 
+def old_export(outputs: str, attributes: str, x: str = "x") -> str:
+    """As torch.onnx.export(..., dynamo=False) writes a BatchNorm with track_running_stats=False."""
+    return f"""s = Constant <value = int64[3] {{0, 4, -1}}> ()  r = Reshape(x, s)  t = Transpose <perm=[1,0,2]> (r)
+        m = ReduceMean <axes=[1,2], keepdims=0> (t)  k = ReduceMean <axes=[1,2], keepdims=1> (t)  d = Sub(t, k)
+        p = Mul(d, d)  v = ReduceMean <axes=[1,2], keepdims=0> (p)
+        {outputs} = BatchNormalization {attributes} ({x}, gamma4, beta4, m, v)"""
+
+
+@pytest.mark.parametrize(("opset", "outputs", "attributes"), [(17, "y, c, e", TRAINING), (11, "y, c, e, f, h", "")])
+def test_the_older_exporter_without_statistics(tmp_path: Path, opset: int, outputs: str, attributes: str) -> None:
+    (finding,) = found("ND201", seen(tmp_path, f"{SHAPE} {{ {old_export(outputs, attributes)} }}", opset))
+    assert (finding.severity, finding.evidence["stored"]) == ("error", "no")
+    assert not seen(tmp_path, f"{SHAPE} {{ {old_export('y', '')} }}", opset).layers, "computed otherwise: not known"
+
+
+def test_trap_a_layer_norm_in_training_mode_behind_a_reshape(tmp_path: Path) -> None:
+    body = (
+        f"o = Constant <value = int64[4] {{1, 4, -1, 1}}> ()  q = Reshape(x, o) {old_export('y, c, e', TRAINING, 'q')}"
+    )
+    assert not found("ND201", seen(tmp_path, f"{SHAPE} {{ {body} }}"))
+
+
 def test_a_decomposed_norm_over_axis_0_is_a_warning_since_that_may_not_be_the_batch(tmp_path: Path) -> None:
     body = f"""{MOMENTS} v = ReduceMean <axes=[0,2,3], keepdims=1> (p)
         e = Add(v, eps)  s = Sqrt(e)  n = Div(d, s)  t = Mul(n, gamma411)  y = Add(t, beta411)"""

@@ -36,7 +36,7 @@ def batch_norm(
     gamma, beta, mean, var = (constants.array(name) for name in node.inputs[1:5])
     known = [array for array in (gamma, beta, mean, var) if array is not None]
     _check(where, known)
-    batch = mean is None and var is None and _of_the_batch(node, constants, layouts, terms)
+    batch = mean is None and var is None and _of_the_batch(node, constants, layouts, terms, opset)
     if len(known) < 4 and not (batch and len(known) == 2):
         return "whose parameters are computed by the graph (a LayerNorm written as one?)"
     layer = NormLayer(
@@ -71,24 +71,30 @@ def is_training(node: Node, opset: int) -> bool:
     return sum(map(bool, node.outputs)) > 1
 
 
-def _of_the_batch(node: Node, constants: Constants, layouts: Layouts, terms: Mapping[str, Term]) -> bool:
-    """Whether mean and variance are those of the input itself over all axes but 1 (track_running_stats=False).
+def _of_the_batch(node: Node, constants: Constants, layouts: Layouts, terms: Mapping[str, Term], opset: int) -> bool:
+    """Whether it normalizes with its input's own statistics over all axes but 1 (track_running_stats=False).
 
-    Not behind a Reshape: Keras writes LayerNorm as a BatchNormalization of the input reshaped to one sample.
+    Either because it is in training mode, where the mean and variance that it reads are merely averaged with the
+    batch's (torch's older exporter computes some for it), or because these are the input's own. Not behind a Reshape:
+    Keras writes LayerNorm as a BatchNormalization of the input reshaped to one sample.
     """
-    mean, var = terms.get(node.inputs[3]), terms.get(node.inputs[4])
     x, rank = node.inputs[0], layouts.get(node.inputs[0], UNKNOWN).rank
     producer = constants.graph.producer(constants.graph.root(x))
-    if rank is None or (producer is not None and producer.op == "Reshape"):
+    if producer is not None and producer.op == "Reshape":
         return False
-    axes = (0, *range(2, rank))
+    return is_training(node, opset) or (rank is not None and _are_moments(node, constants, terms, rank))
+
+
+def _are_moments(node: Node, constants: Constants, terms: Mapping[str, Term], rank: int) -> bool:
+    """Whether the mean and variance that it reads are those of its input over all axes but 1."""
+    mean, var = terms.get(node.inputs[3]), terms.get(node.inputs[4])
     return (
         isinstance(mean, Moment)
         and isinstance(var, Moment)
         and (mean.kind, var.kind) == ("mean", "variance")
         and mean.span == var.span
-        and mean.span.x == constants.graph.root(x)
-        and mean.span.axes == axes
+        and mean.span.x == constants.graph.root(node.inputs[0])
+        and mean.span.axes == (0, *range(2, rank))
         and not (mean.total or var.total or mean.power != 1.0 or var.power != 1.0 or var.eps)
     )
 
