@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from normdiag.api import inspect
+from normdiag.data import DataOptions
 from normdiag.metrics import measure_drift
 from normdiag.records import (
     ActivationMetrics,
@@ -262,6 +266,35 @@ def test_nd302_fires_on_a_gap_that_drift_explains(changes: dict[str, float]) -> 
 def test_nd302_is_silent_where_batch_noise_explains_the_gap() -> None:
     noisy = gap(relative_rms=1.0, top1_disagreement=0.4, explained_drift=0.02, explained_noise=0.98, batch_size=2)
     assert not found("ND302", report(bn(), gap=noisy))
+
+
+@pytest.mark.parametrize(("top1", "fires"), [(0.07, False), (0.09, False), (0.13, True)])
+def test_nd302_wants_the_lower_end_above_8_percent(top1: float, fires: bool) -> None:
+    value = gap(top1_disagreement=top1, explained_drift=1.0, samples=1000)
+    assert bool(found("ND302", report(bn(), gap=value))) is fires
+
+
+@pytest.mark.parametrize(("relative", "fires"), [(0.35, False), (0.45, False), (0.55, True)])
+def test_nd302_wants_half_of_the_output_to_be_due_to_drift(relative: float, fires: bool) -> None:
+    assert bool(found("ND302", report(bn(), gap=gap(relative_rms=relative, explained_drift=1.0)))) is fires
+
+
+@pytest.mark.parametrize(("drift_share", "fires"), [(0.3, False), (0.45, False), (0.55, True), (None, False)])
+def test_nd302_is_silent_where_drift_explains_less_than_half(drift_share: float | None, fires: bool) -> None:
+    """As in batches of two, where noise changes most answers of a healthy net: even half of its share is too much."""
+    value = gap(relative_rms=3.0, top1_disagreement=0.75, explained_drift=drift_share, batch_size=2)
+    assert bool(found("ND302", report(bn(), gap=value))) is fires
+
+
+def test_nd302_trap_a_healthy_net_in_batches_of_two(real: Callable[[str], Path]) -> None:
+    pytest.importorskip("torch")
+    from tests.nets.mnist import digits, load_mnist
+
+    folder = real("mnist/t10k-images-idx3-ubyte.gz").parent
+    x, _ = digits(folder / "t10k-images-idx3-ubyte.gz", folder / "t10k-labels-idx1-ubyte.gz", 100)
+    seen = inspect(load_mnist(real("burn/mnist.pt")), x, data_options=DataOptions(batch_size=2))
+    assert seen.gap is not None and (seen.gap.top1_disagreement or 0.0) > 0.5
+    assert not [each for each in seen.findings if each.rule == "ND302"]
 
 
 def test_nd302_is_silent_while_the_proportion_is_uncertain_or_the_data_random() -> None:
