@@ -38,6 +38,7 @@ def cases(subject: Subject) -> Iterator[Case]:
     if subject.name == "digits_cnn":
         yield from faults.training_mode(subject)
         yield from faults.dropout(subject)
+        yield from faults.dropping(subject)
     if "mlp" in subject.name:
         yield from faults.saturation(subject)
     if "transformer" in subject.name:

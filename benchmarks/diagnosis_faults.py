@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -98,8 +99,45 @@ def dropout(subject: Subject) -> Iterator[Case]:
         )
 
 
-def with_dropout(module: nn.Module, path: Path) -> None:
-    """Exported with its Dropout nodes, these and the norms in eval mode."""
+def dropping(subject: Subject) -> Iterator[Case]:
+    """Trained with dropout behind the norms and exported with it on, the norms in eval mode."""
+    split = (subject.training.prepared(), subject.training.labels)
+    for share in (0.5, 0.8):
+        module = fit.fit(partial(DroppingBehind, share), split, epochs=15, lr=0.01)
+        case = Case(
+            subject,
+            "dropout exported in training mode",
+            f"{share:g}",
+            "norm2, norm3",
+            frozenset(("norm2.1.dropout", "norm3.1.dropout")),
+            module,
+            before=accuracy(module, subject.x, subject.images.labels),
+            measure=partial(_accuracy_dropping, subject),
+            onnx=partial(with_dropout, module, active=True),
+            run_onnx=True,
+        )
+        yield case
+
+
+class DroppingBehind(net.DigitsCNN):
+    """The sample CNN with a dropout behind its last two norms."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.norm2 = nn.Sequential(self.norm2, nn.Dropout(share))
+        self.norm3 = nn.Sequential(self.norm3, nn.Dropout(share))
+
+
+def _accuracy_dropping(subject: Subject, module: nn.Module) -> float:
+    torch.manual_seed(0)
+    module = copy.deepcopy(module)
+    for each in module.modules():
+        each.training = isinstance(each, nn.Dropout)
+    return accuracy(module, subject.x, subject.images.labels)
+
+
+def with_dropout(module: nn.Module, path: Path, *, active: bool = False) -> None:
+    """Exported with its Dropout nodes, the norms in eval mode and, unless `active`, the dropouts too."""
 
     to_onnx_training(copy.deepcopy(module), path)
     proto = onnx.load(path)
@@ -109,9 +147,16 @@ def with_dropout(module: nn.Module, path: Path) -> None:
             for attribute in node.attribute:
                 if attribute.name == "training_mode":
                     attribute.i = 0
-        if node.op_type == "Dropout":
+        if node.op_type == "Dropout" and not active:
             del node.input[2:]
     onnx.save(proto, path)
+
+
+def _by_the_older_exporter(module: nn.Module, x: Tensor, path: Path) -> None:
+    """It knows batch statistics at a fixed batch size alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(copy.deepcopy(module), (x,), path, dynamo=False, do_constant_folding=False)
 
 
 def training_mode(subject: Subject) -> Iterator[Case]:
@@ -133,17 +178,18 @@ def training_mode(subject: Subject) -> Iterator[Case]:
         run_onnx=True,
     )
     bare = _without_statistics(subject.copied())
-    yield Case(
-        subject,
-        "track_running_stats=False",
-        "",
-        "all",
-        layers,
-        bare,
-        measure=one_by_one,
-        serve_batch=1,
-        onnx=partial(export, bare, subject.x[:3]),
-    )
+    for exporter, path in (("", export), ("older exporter", _by_the_older_exporter)):
+        yield Case(
+            subject,
+            "track_running_stats=False",
+            exporter,
+            "all",
+            layers,
+            bare,
+            measure=one_by_one,
+            serve_batch=1,
+            onnx=partial(path, bare, subject.x[:3]),
+        )
 
 
 def _without_statistics(module: nn.Module) -> nn.Module:

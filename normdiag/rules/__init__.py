@@ -25,6 +25,7 @@ from normdiag.rules.nd206_one_element import one_element
 from normdiag.rules.nd207_sync_batch_norm import sync_batch_norm
 from normdiag.rules.nd208_int8_range_spread import int8_range_spread
 from normdiag.rules.nd209_statistics_contradict_weights import statistics_contradict_weights
+from normdiag.rules.nd210_dropout_in_training import dropout_in_training
 from normdiag.rules.nd301_drift import drift
 from normdiag.rules.nd302_gap import gap
 from normdiag.rules.nd303_input_preparation import input_preparation
@@ -57,6 +58,7 @@ RULES: tuple[Rule, ...] = (
     sync_batch_norm,
     int8_range_spread,
     statistics_contradict_weights,
+    dropout_in_training,
     drift,
     gap,
     input_preparation,

@@ -1,0 +1,60 @@
+"""ND210: what drops at random in an export, and what only could."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from normdiag.records import Report
+from tests.models.onnx.onnx_cases import make_model
+from tests.rules.graph_reports import bn, found, seen
+
+IO = "g (float[N,4,5,5] x{more}) => (float[N,4,5,5] y)"
+RATIO, ON, OFF = np.array(0.5, np.float32), np.array(True), np.array(False)
+
+
+def graph(folder: Path, dropout: str, opset: int = 17, more: str = "", **arrays: np.ndarray) -> Report:
+    body = f"[drop] a = Dropout ({dropout}) {bn('a', 'y', 'bn1')}"
+    return seen(folder, f"{IO.replace('{more}', more)} {{ {body} }}", opset, ratio=RATIO, **arrays)
+
+
+@pytest.mark.parametrize("opset", [12, 13, 17, 21])
+def test_training_mode_is_a_warning(tmp_path: Path, opset: int) -> None:
+    (finding,) = found("ND210", graph(tmp_path, "x, ratio, mode", opset, mode=ON))
+    assert (finding.severity, finding.layer, finding.evidence["dropouts"]) == ("warning", "drop", 1)
+    assert "drops at random" in finding.message and "eval mode" in finding.remedy
+
+
+def test_several_are_one_finding(tmp_path: Path) -> None:
+    body = f"""[one] a = Dropout (x, ratio, mode)  b = Relu(a)  [two] c = Dropout (b, ratio, mode)
+        [off] d = Dropout (c, ratio) {bn("d", "y", "bn1")}"""
+    text = f"{IO.replace('{more}', '')} {{ {body} }}"
+    (finding,) = found("ND210", seen(tmp_path, text, ratio=RATIO, mode=ON))
+    assert finding.evidence["dropouts"] == 2 and finding.message.startswith("one, two: ")
+
+
+@pytest.mark.parametrize("dropout", ["x", "x, ratio", "x, ratio, mode"])
+def test_eval_mode_is_silent(tmp_path: Path, dropout: str) -> None:
+    assert not found("ND210", graph(tmp_path, dropout, mode=OFF))
+
+
+def test_trap_a_mode_that_the_caller_sets(tmp_path: Path) -> None:
+    assert not found("ND210", graph(tmp_path, "x, ratio, mode", more=", bool mode"))
+
+
+def test_trap_operator_sets_that_know_no_training_mode(tmp_path: Path) -> None:
+    text = f"{IO.replace('{more}', '')} {{ a = Dropout <ratio=0.5> (x) {bn('a', 'y')} }}"
+    for opset in (7, 10, 11):
+        assert not found("ND210", seen(tmp_path, text, opset))
+
+
+def test_the_runtime_drops_indeed(tmp_path: Path) -> None:
+    ort = pytest.importorskip("onnxruntime")
+    text = f"{IO.replace('{more}', '')} {{ y = Dropout (x, ratio, mode) }}"
+    x = np.ones((1, 4, 5, 5), np.float32)
+    for mode, share in ((ON, 0.5), (OFF, 0.0)):
+        model = make_model(text, 17, ratio=RATIO, mode=mode).SerializeToString()
+        (y,) = ort.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+        assert np.mean(y == 0.0) == pytest.approx(share, abs=0.3 * share)
