@@ -11,7 +11,7 @@ from normdiag.folding.backend import Point
 from normdiag.folding.bound import MEASURED, Depth, depth, most
 from normdiag.folding.feeds import Feed
 from normdiag.folding.tally import Row, Tally
-from normdiag.records import FoldPlan, Norm, OpGraph, PointError, ScaleShift, Verification
+from normdiag.records import FoldPlan, Latency, Norm, OpGraph, PointError, ScaleShift, Verification
 from normdiag.wording import abridged
 
 
@@ -30,7 +30,7 @@ class Runs:
     feed: Feed
     done: tuple[Done, ...]
     float64_note: str | None = None
-    latency: tuple[float | None, float | None] = (None, None)
+    latency: Latency | None = None
 
 
 def judged(
@@ -63,8 +63,7 @@ def judged(
         points=tuple(_point_errors(inner, points)),
         batch_sizes=tuple(sorted(set(sizes))),
         magnitudes=tuple(sorted({run.magnitude for run in runs.done if run.magnitude is not None})),
-        latency_before=runs.latency[0],
-        latency_after=runs.latency[1],
+        latency=runs.latency,
         note="; ".join(_notes(tally, runs, rows, first.roundoff)) or None,
     )
 

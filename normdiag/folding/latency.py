@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 
-from normdiag.folding.backend import Evaluator
-from normdiag.records import Batch
+import numpy as np
 
-ROUNDS = 9
-SECONDS = 1.0
+from normdiag.folding.backend import Evaluator
+from normdiag.records import Batch, Latency
+
+ROUNDS = 15
+SECONDS = 1.5
 # A round of a fast model is several runs: the threads of the other one may still be spinning in the first.
 ROUND_SECONDS = 0.02
 
 
-def latencies(before: Evaluator, after: Evaluator, batch: Batch) -> tuple[float, float]:
-    """Seconds of one run of each: the median over up to 9 rounds of a round's fastest run.
+def measured(before: Evaluator, after: Evaluator, batch: Batch) -> Latency:
+    """Up to 15 rounds of both on one batch; they end after about a second and a half.
 
-    Rounds end after about a second; there is one at least, after one run to warm up.
+    There is one round at least, after one run to warm up. Other work on the machine only ever adds time: of a round's
+    runs the fastest counts.
     """
     pair = (before, after)
     for evaluator in pair:
@@ -29,7 +31,8 @@ def latencies(before: Evaluator, after: Evaluator, batch: Batch) -> tuple[float,
             times[which].append(_fastest(pair[which], batch))
         if time.perf_counter() - start > SECONDS:
             break
-    return statistics.median(times[0]), statistics.median(times[1])
+    low, high = np.quantile(np.divide(times[1], times[0]), (0.25, 0.75))
+    return Latency(min(times[0]), min(times[1]), (float(low), float(high)))
 
 
 def _fastest(evaluator: Evaluator, batch: Batch) -> float:

@@ -16,7 +16,7 @@ from normdiag.folding.batches import compare, originals, responding
 from normdiag.folding.bound import ROUNDOFF, Depth, coarsest
 from normdiag.folding.feeds import Feed, Trial
 from normdiag.folding.judge import Done, Runs, depth_seen, failure_message, judged
-from normdiag.folding.latency import latencies
+from normdiag.folding.latency import measured
 from normdiag.folding.points import look, watch
 from normdiag.folding.probe import batch_size, singles
 from normdiag.folding.steady import Steadiness
@@ -96,8 +96,8 @@ def _together(task: _Task) -> Verification:
     depth_of = task.depth_of(tally, seen.points)
     compared = compare(originals(before, task.batches), after, tally, depth_of, steadiness)
     done = task.counted(compared, len(seen.done))
-    times = latencies(before, after, task.samples[0].batch)
-    runs = Runs(task.feed, tuple(seen.done + done if task.feed.made_up else done), steadiness.failed, times)
+    latency = measured(before, after, task.samples[0].batch)
+    runs = Runs(task.feed, tuple(seen.done + done if task.feed.made_up else done), steadiness.failed, latency)
     return task.verdict(tally, runs, seen.points)
 
 

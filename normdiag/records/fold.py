@@ -112,6 +112,24 @@ class PointError:
 
 
 @dataclass(frozen=True)
+class Latency:
+    """Seconds of one run of the original and of the folded model, measured in turns, each the fastest of its runs.
+
+    `ratio` bounds the middle half of what the rounds gave for after / before: where 1 lies between them, no difference
+    was measured.
+    """
+
+    before: float
+    after: float
+    ratio: tuple[float, float]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the difference is more than the noise."""
+        return self.ratio[0] > 1.0 or self.ratio[1] < 1.0
+
+
+@dataclass(frozen=True)
 class Verification:
     """Original against folded, over all runs. Errors are max|difference| over max|original|, of the worst output.
 
@@ -136,8 +154,7 @@ class Verification:
     points: tuple[PointError, ...] = ()
     batch_sizes: tuple[int, ...] = ()
     magnitudes: tuple[float, ...] = ()
-    latency_before: float | None = None
-    latency_after: float | None = None
+    latency: Latency | None = None
     note: str | None = None
 
 

@@ -52,7 +52,7 @@ def test_a_right_fold_passes_and_every_field_says_why():
     assert sorted(point.layer for point in found.points) == [f"bn{i}" for i in range(5)]
     excess = [point.relative / point.bound for point in found.points]
     assert excess == sorted(excess, reverse=True) and excess[0] <= 1
-    assert found.latency_before > 0 and found.latency_after > 0
+    assert found.latency.before > 0 and found.latency.after > 0
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -249,7 +249,7 @@ def test_a_large_model_is_never_held_twice(monkeypatch):
     monkeypatch.setattr(module, "TOGETHER_BYTES", 10)
     net = random_model(0, 3)
     found = proof(net)
-    assert found.passed and found.points == () and found.latency_before is None
+    assert found.passed and found.points == () and found.latency is None
     assert "one ran after the other" in found.float64_note
     first_of_folded = net.log.index("folded")
     assert not any(event.startswith("run") for event in net.log[first_of_folded:])  # the original has run by then

@@ -73,11 +73,12 @@ def _size(report: FoldReport) -> str:
 
 
 def _latency(checked: Verification | None) -> str:
-    if checked is None or not checked.latency_before or not checked.latency_after:
+    if checked is None or checked.latency is None:
         return ""
-    before, after = 1e3 * checked.latency_before, 1e3 * checked.latency_after
+    before, after = 1e3 * checked.latency.before, 1e3 * checked.latency.after
     change = percent(abs(1.0 - after / before)) + (" less" if after < before else " more")
-    return f"Latency, without runtime optimizations: {number(before)} ms before, {number(after)} ms after ({change})."
+    said = change if checked.latency.differs else "no more than noise"
+    return f"Latency, without runtime optimizations: {number(before)} ms before, {number(after)} ms after ({said})."
 
 
 def _copies(copies: Sequence[Copied]) -> str:

@@ -8,6 +8,7 @@ from normdiag.records import (
     FoldPlan,
     FoldReport,
     FoldStep,
+    Latency,
     ModelInfo,
     PointError,
     RangeSpread,
@@ -34,8 +35,7 @@ def proven(**changes: object) -> Verification:
         "points": (PointError("bn1", "bn1_out", 4e-7, 1e-5), PointError("layer1.0.bn2", "out2", 1e-7, 1e-5)),
         "batch_sizes": (1, 8),
         "magnitudes": (1.0, 10.0),
-        "latency_before": 2.3e-3,
-        "latency_after": 1.9e-3,
+        "latency": Latency(2.3e-3, 1.9e-3, (0.8, 0.85)),
     }
     return Verification(**(values | changes))  # type: ignore[arg-type]
 
