@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from glob import glob, has_magic
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from normdiag import api, baseline
 from normdiag.config import Config
-from normdiag.errors import InputError, NormdiagError, debugging, one_line
+from normdiag.errors import NormdiagError, debugging, one_line
+from normdiag.model_files import find_models, require_file
 from normdiag.models import LoadOptions
 from normdiag.observe.activations import SATURATION_THRESHOLD
 from normdiag.records import CheckedModel, CheckReport, Report
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, "int | None"], None]
 DIED = "the process that checked it was killed (out of memory?); fewer --jobs need less"
-SUFFIXES = (".onnx", ".pt", ".pth", ".pt2", ".ckpt", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -65,39 +63,6 @@ def check(
             break
     report = CheckReport(tuple(models), rules, checking.config.fail_on)
     return report if known is None else baseline.apply(report, listed, known)
-
-
-def find_models(paths: Sequence[str | Path]) -> list[str]:
-    """The files that the paths stand for, each once: files as given, folders and globs in order of their names.
-
-    A folder stands for the files below it whose name ends as those of models do, hidden ones left out. Raises
-    InputError for a folder or glob without any.
-    """
-    found: dict[str, None] = {}
-    for path in map(str, paths):
-        if not path:
-            raise InputError("the path of a model is empty")
-        matches = sorted(glob(path, recursive=True)) if has_magic(path) and not os.path.lexists(path) else [path]  # noqa: PTH207
-        files = [file for match in matches for file in (_below(match) if Path(match).is_dir() else [match])]
-        if not files:
-            raise InputError(f"{path}: there is no model file ({', '.join(SUFFIXES)})")
-        found.update(dict.fromkeys(map(_shown, files)))
-    return list(found)
-
-
-def _below(folder: str) -> Iterator[str]:
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
-                yield str(Path(place, name))
-
-
-def _shown(path: str) -> str:
-    """Relative to the current folder where it lies in it, with forward slashes."""
-    relative = os.path.relpath(path)
-    outside = relative == os.pardir or relative.startswith(os.pardir + os.sep)
-    return PurePath(os.path.normpath(path) if outside else relative).as_posix()
 
 
 def _checked(files: Sequence[str], checking: Checking, jobs: int) -> Iterator[CheckedModel]:
@@ -155,6 +120,7 @@ def check_one(path: str, checking: Checking) -> CheckedModel:
 
 
 def _examined(path: str, checking: Checking) -> CheckedModel:
+    require_file(path)
     rules = checking.config.rules_for(path)
     report = inspect_as_configured(path, checking)
     wanted = checking.config.data_for(path).data and any(rule.needs_data for rule in rules)

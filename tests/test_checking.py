@@ -14,10 +14,11 @@ import pytest
 
 import normdiag
 from normdiag import api, checking
-from normdiag.checking import Checking, check, find_models
+from normdiag.checking import Checking, check
 from normdiag.config import Config, DataSettings
 from normdiag.data import DataOptions
 from normdiag.errors import InputError, UsageError
+from normdiag.model_files import find_models
 from normdiag.records import CheckReport
 from normdiag.rules import RULES
 from tests.reporters.ci.checks import finding
@@ -240,3 +241,38 @@ def test_data_that_nothing_ran_on_is_no_pass(samples: Path, monkeypatch: pytest.
     assert exported.error is None
     static = replace(config, select=("ND1", "ND2"))
     assert check(["digits_cnn_foreign.pt"], Checking(static)).passed, "no rule that needs data was asked for"
+
+
+def test_a_folder_that_cannot_be_looked_into_is_a_line_of_the_report(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For root, which tests may run as, every folder can be read: the system's answer is made by hand."""
+
+    def denied(real: Callable[..., Any]) -> Callable[..., Any]:
+        def look(path: str) -> Any:
+            if str(path).endswith("deep"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path)
+
+        return look
+
+    monkeypatch.setattr(os, "listdir", denied(os.listdir))
+    monkeypatch.setattr(os, "scandir", denied(os.scandir))
+    (broken, good, deep) = check(["models"]).models
+    assert (broken.path, good.error, deep.path) == ("models/broken.PT", None, "models/deep")
+    assert deep.error == (
+        "models/deep: the folder cannot be looked into (Permission denied), so what it holds is not checked"
+    )
+
+
+def test_links_are_followed_and_each_file_is_checked_once(folder: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(folder / "good.onnx", elsewhere / "other.onnx")
+    (folder / "link").symlink_to(elsewhere)
+    (folder / "deep" / "loop").symlink_to(folder)
+    (folder / "twice.onnx").symlink_to("good.onnx")
+    files = ["models/broken.PT", "models/good.onnx", "models/deep/nan.safetensors", "models/link/other.onnx"]
+    assert find_models(["models"]) == files
+    assert sorted(find_models(["models/**"])) == sorted([*files, "models/notes.txt"])
+    assert find_models(["models/twice.onnx", "models"])[0] == "models/twice.onnx"

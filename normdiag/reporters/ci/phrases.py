@@ -25,9 +25,9 @@ def verdict(check: CheckReport) -> str:
         models = count(len({model.path for model, _ in failing}), "model")
         reasons.append(f"{count(len(failing), 'finding')}{gate} in {models}")
     for outcome in (UNCHECKED, PARTLY):
-        models = sum(problem(model) == outcome for model in check.models)
-        if models:
-            reasons.append(f"{count(models, 'model')} {outcome}")
+        affected = sum(problem(model) == outcome for model in check.models)
+        if affected:
+            reasons.append(f"{count(affected, 'model')} {outcome}")
     if check.interrupted:
         reasons.append("interrupted before the end")
     return f"Failed: {'; '.join(reasons)}."

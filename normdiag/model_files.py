@@ -1,0 +1,75 @@
+"""Which files paths, folders and globs stand for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from glob import glob, has_magic
+from pathlib import Path, PurePath
+
+from normdiag.errors import InputError
+
+SUFFIXES = (".onnx", ".pt", ".pth", ".pt2", ".ckpt", ".safetensors")
+
+
+def find_models(paths: Sequence[str | Path]) -> list[str]:
+    """The files that the paths stand for, each once: files as given, folders and globs in order of their names.
+
+    A folder stands for the files below it whose name ends as those of models do, hidden ones left out. Links are
+    followed, and a file or folder that is found by several ways keeps the first name. A folder that cannot be looked
+    into stands for itself, so that `require_file` can say so. Raises InputError for a folder or glob without any.
+    """
+    found: dict[str, str] = {}
+    for path in map(str, paths):
+        if not path:
+            raise InputError("the path of a model is empty")
+        matches = _matches(path) if has_magic(path) and not os.path.lexists(path) else [path]
+        seen: set[str] = set()
+        files = [file for match in matches for file in (_below(match, seen) if Path(match).is_dir() else [match])]
+        if not files:
+            raise InputError(f"{path}: there is no model file ({', '.join(SUFFIXES)})")
+        for file in files:
+            found.setdefault(os.path.realpath(file), _shown(file))
+    return list(found.values())
+
+
+def _matches(pattern: str) -> list[str]:
+    """What a glob finds, the shallowest first: a loop of links makes it find the same again ever deeper."""
+    return sorted(glob(pattern, recursive=True), key=lambda path: (path.count(os.sep), path))  # noqa: PTH207
+
+
+def require_file(path: str) -> None:
+    """Raise InputError for a folder: `find_models` names one only where it cannot look into it."""
+    if Path(path).is_dir():
+        try:
+            os.scandir(path).close()
+            why = "is a folder"
+        except OSError as error:
+            why = f"the folder cannot be looked into ({error.strerror}), so what it holds is not checked"
+        raise InputError(f"{path}: {why}")
+
+
+def _below(top: str, seen: set[str]) -> Iterator[str]:
+    """The model files of a folder, then those of its folders; `seen` are the real paths of the folders done so far."""
+    left = [top]
+    while left:
+        folder = left.pop()
+        real = os.path.realpath(folder)
+        if real in seen:
+            continue
+        seen.add(real)
+        try:
+            paths = [Path(folder, name) for name in sorted(os.listdir(folder)) if not name.startswith(".")]  # noqa: PTH208
+        except OSError:
+            yield folder
+            continue
+        folders = {path for path in paths if path.is_dir()}
+        yield from (str(each) for each in paths if each not in folders and each.name.lower().endswith(SUFFIXES))
+        left += [str(path) for path in reversed(paths) if path in folders]
+
+
+def _shown(path: str) -> str:
+    """Relative to the current folder where it lies in it, with forward slashes."""
+    relative = os.path.relpath(path)
+    outside = relative == os.pardir or relative.startswith(os.pardir + os.sep)
+    return PurePath(os.path.normpath(path) if outside else relative).as_posix()
