@@ -25,12 +25,17 @@ def find_models(paths: Sequence[str | Path]) -> list[str]:
             raise InputError("the path of a model is empty")
         matches = _matches(path) if has_magic(path) and not os.path.lexists(path) else [path]
         seen: set[str] = set()
-        files = [file for match in matches for file in (_below(match, seen) if Path(match).is_dir() else [match])]
+        files = [file for match in matches for file in (_below(match, seen) if _is_folder(match) else [match])]
         if not files:
             raise InputError(f"{path}: there is no model file ({', '.join(SUFFIXES)})")
         for file in files:
             found.setdefault(os.path.realpath(file), _shown(file))
     return list(found.values())
+
+
+def _is_folder(path: str) -> bool:
+    """Whether it is one in the end: after some forty links the system no longer says so."""
+    return Path(os.path.realpath(path)).is_dir()
 
 
 def _matches(pattern: str) -> list[str]:
