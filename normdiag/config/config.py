@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
 from normdiag.config.data import DataSettings
+from normdiag.errors import UsageError
 from normdiag.records import FailOn, Finding, Target
 from normdiag.rules import RULES, Rule
 from normdiag.rules.choose import choose, find, matching, with_limits
@@ -54,9 +55,16 @@ class Config:
     source: str | None = None
 
     def rules(self, known: Sequence[Rule] = RULES) -> tuple[Rule, ...]:
-        """The chosen rules with their limits. Raises UsageError for a word or a limit that no rule has."""
+        """The chosen rules with their limits.
+
+        Raises UsageError for a word or a limit that no rule has, and where no rule is chosen: nothing would be found.
+        """
         limits = {find(word, known).id: with_limits(find(word, known), own) for word, own in self.limits.items()}
-        return tuple(limits.get(rule.id, rule) for rule in choose(self.select, self.ignore, known))
+        chosen = tuple(limits.get(rule.id, rule) for rule in choose(self.select, self.ignore, known))
+        if not chosen:
+            ignored = f", ignore {', '.join(self.ignore)}" if self.ignore else ""
+            raise UsageError(f"no rule is chosen (select {', '.join(self.select) or 'nothing'}{ignored})")
+        return chosen
 
     def rules_for(self, path: str, known: Sequence[Rule] = RULES) -> tuple[Rule, ...]:
         """The chosen rules less those ignored for this model file."""

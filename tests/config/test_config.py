@@ -227,6 +227,12 @@ def test_flags_go_over_the_file(full: Config) -> None:
     )
 
 
+def test_a_configuration_that_chooses_no_rule_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "normdiag.toml").write_text("select = []")
+    with pytest.raises(UsageError, match="no rule is chosen"):
+        read_config(tmp_path).rules()
+
+
 def test_selecting_anew_forgets_what_was_ignored(full: Config) -> None:
     assert [r.id for r in merge(full, Settings(select=("ND104",))).rules()] == ["ND104"]
     assert "ND104" not in [r.id for r in merge(full, Settings(extend_select=("ND4",))).rules()]
