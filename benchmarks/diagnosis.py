@@ -3,7 +3,7 @@
 Healthy models get one fault each, in one layer or in all, at several strengths. A fault that takes at most 2 points of
 accuracy is counted apart: it may or may not be found. Found is a warning or error that the healthy model does not
 have; its layer is named where some finding names a faulty one, and first where no other layer comes before. Prints
-docs/diagnosis.md holds them. About ten minutes on one core; seeded.
+docs/diagnosis.md holds them. Half an hour on one core; seeded.
 """
 
 from __future__ import annotations
@@ -12,8 +12,13 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
 
 import torch
+from torch import nn
 
 from benchmarks import diagnosis_faults as faults
 from benchmarks.diagnosis_case import Case, Result, Verdict, examine, healthy
@@ -108,6 +113,25 @@ def healthy_rows(subject: Subject, *, with_data: bool) -> str:
     return f"| {subject.name} | " + " / ".join(counts) + " |"
 
 
+def examine_all(given: argparse.Namespace, name: str) -> tuple[str, list[Result]]:
+    """The row of the healthy model of this name, and the results of its cases."""
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    (subject,) = (each for each in (*subjects(given.images), *without_batch_norm()) if each.name == name)
+    row = healthy_rows(subject, with_data=not given.no_data)
+    chosen = (case for case in cases(subject) if not given.fault or given.fault in case.fault)
+    results = [named_only(examine(case, with_data=not given.no_data)) for case in chosen]
+    print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+    return row, results
+
+
+def named_only(result: Result) -> Result:
+    """Without the weights and images, which are large and need not leave the process."""
+    case = result.case
+    subject = replace(case.subject, module=nn.Identity(), images=None, training=None, foreign=None)
+    return replace(result, case=Case(subject, case.fault, case.strength, case.place, case.layers))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("subjects", nargs="*")
@@ -115,17 +139,13 @@ def main() -> None:
     parser.add_argument("--fault", help="only faults whose name contains this")
     parser.add_argument("--no-data", action="store_true", help="only what the files alone say")
     parser.add_argument("--all", action="store_true", help="a row for every case")
+    parser.add_argument("--jobs", type=int, default=1, help="models at the same time, a process each")
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    results, rows = [], []
-    for subject in (*subjects(given.images), *without_batch_norm()):
-        if given.subjects and subject.name not in given.subjects:
-            continue
-        started = time.perf_counter()
-        rows.append(healthy_rows(subject, with_data=not given.no_data))
-        chosen = (case for case in cases(subject) if not given.fault or given.fault in case.fault)
-        results += [examine(case, with_data=not given.no_data) for case in chosen]
-        print(f"{subject.name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    names = [each.name for each in (*subjects(given.images), *without_batch_norm())]
+    chosen = [name for name in names if not given.subjects or name in given.subjects]
+    with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
+        seen = list(pool.map(partial(examine_all, given), chosen))
+    rows, results = [row for row, _ in seen], [each for _, found in seen for each in found]
     for title, lines in (
         ("Healthy models", ["| model | findings |", "|---|---|", *rows]),
         ("Recall", summary(results)),

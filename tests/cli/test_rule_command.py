@@ -27,7 +27,7 @@ def test_the_list_names_every_rule(cli: Cli) -> None:
 def test_one_rule_by_id_or_name(cli: Cli, name: str) -> None:
     result = cli("rule", name)
     assert result.code == 0 and result.out.startswith("ND301 drift  error\n") and "How to fix it:" in result.out
-    assert "Needs data. Limits: drift = 0.5, alone = 0.2, times = 3" in result.out and "ND302" not in result.out
+    assert "Needs data. Limits: drift = 0.5, alone = 0.2, times = 5" in result.out and "ND302" not in result.out
 
 
 def test_all_rules_in_full(cli: Cli) -> None:

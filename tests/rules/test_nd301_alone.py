@@ -23,9 +23,10 @@ def rows(*owns: float, deployed: Sequence[float] = (), **changes: object) -> Rep
 
 @pytest.mark.parametrize("own", [0.25, 0.4, 0.49])
 def test_a_later_layer_far_above_the_others_is_a_warning(own: float) -> None:
-    (finding,) = found("ND301", rows(0.05, own, 0.02, 0.07))
+    (finding,) = found("ND301", rows(0.03, own, 0.02, 0.04))
     assert (finding.layer, finding.severity, finding.confidence) == ("b", "warning", "medium")
-    assert "those of the other layers by 0.067" in finding.message
+    assert f"those of the other layers by {finding.evidence['next']:.2g} at most" in finding.message
+    assert finding.evidence["next"] == pytest.approx(0.04, abs=0.01)
     assert finding.evidence["own_drift"] == pytest.approx(own, abs=0.02)
 
 
@@ -33,8 +34,8 @@ def test_a_later_layer_far_above_the_others_is_a_warning(own: float) -> None:
     "owns",
     [
         (0.05, 0.18, 0.02, 0.03),  # too little
-        (0.05, 0.4, 0.15, 0.02),  # others drift too
-        (0.15, 0.4, 0.02, 0.02),
+        (0.05, 0.4, 0.11, 0.02),  # others drift too
+        (0.11, 0.4, 0.02, 0.02),
         (0.05, 0.4, 0.4, 0.02),
         (0.4, 0.02, 0.02, 0.02),  # the first, as brighter images do
         (0.02, 0.4),  # two layers cannot tell
@@ -47,7 +48,7 @@ def test_it_is_silent(owns: tuple[float, ...]) -> None:
 def test_the_three_limits_matter() -> None:
     """Each case is within a factor of two of its limit, on either side."""
     assert found("ND301", rows(0.02, 0.3, 0.02)) and not found("ND301", rows(0.02, 0.14, 0.02))
-    assert found("ND301", rows(0.02, 0.45, 0.1)) and not found("ND301", rows(0.02, 0.45, 0.2))
+    assert found("ND301", rows(0.02, 0.45, 0.07)) and not found("ND301", rows(0.02, 0.45, 0.13))
 
 
 def test_both_ends_of_the_error_bars_count() -> None:
