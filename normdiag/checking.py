@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from normdiag import api, baseline
 from normdiag.config import Config
@@ -17,11 +17,7 @@ from normdiag.models import LoadOptions
 from normdiag.observe.activations import SATURATION_THRESHOLD
 from normdiag.records import CheckedModel, CheckReport, Report
 
-if TYPE_CHECKING:
-    from concurrent.futures import ProcessPoolExecutor
-
 Progress = Callable[[int, "int | None"], None]
-DIED = "the process that checked it was killed (out of memory?); fewer --jobs need less"
 
 
 @dataclass(frozen=True)
@@ -41,70 +37,54 @@ def check(
     jobs: int = 1,
     known: Path | None = None,
     progress: Progress | None = None,
+    isolated: bool = False,
 ) -> CheckReport:
     """Check model files, folders of them and globs.
 
     A model that cannot be read becomes a line of the report, and the others are checked all the same. `known` is a
-    baseline whose findings do not count. With `jobs` above 1 the models are shared out to that many processes.
-    `progress(models, total)` is called after each model. Raises InputError where there is no model at all or the
-    baseline cannot be read, UsageError for a configuration that contradicts itself.
+    baseline whose findings do not count. With `jobs` above 1 the models are shared out to that many processes, which
+    needs a main module that can be imported; with `isolated`, so are models that are run, so that a crash of theirs is
+    the error of one model. `progress(models, total)` is called after each model. Ctrl-C ends the check, and the report
+    covers what was seen so far. Raises InputError where there is no model at all or the baseline cannot be read,
+    UsageError for a configuration that contradicts itself.
     """
     checking = checking or Checking()
     checking.config.data.options()
     rules = tuple(rule.id for rule in checking.config.rules())
     listed = () if known is None else baseline.read(known)
     files = find_models(paths)
-    models = []
-    for model in _checked(files, checking, min(jobs, len(files))):
-        models.append(model)
-        if progress is not None:
-            progress(len(models), len(files))
-        if model.report is not None and model.report.interrupted:
-            break
-    report = CheckReport(tuple(models), rules, checking.config.fail_on)
+    models: list[CheckedModel] = []
+    with suppress(KeyboardInterrupt):
+        for model in _checked(files, checking, min(jobs, len(files)), isolated):
+            models.append(model)
+            if progress is not None:
+                progress(len(models), len(files))
+    report = CheckReport(tuple(models), rules, checking.config.fail_on, unchecked=len(files) - len(models))
     return report if known is None else baseline.apply(report, listed, known)
 
 
-def _checked(files: Sequence[str], checking: Checking, jobs: int) -> Iterator[CheckedModel]:
-    """The models in the order of the files."""
-    if jobs <= 1:
-        yield from (check_one(path, checking) for path in files)
+def _checked(files: Sequence[str], checking: Checking, jobs: int, isolated: bool) -> Iterator[CheckedModel]:
+    """The models in the order of the files, until Ctrl-C."""
+    if jobs > 1 or (isolated and any(_runs(path, checking) for path in files)):
+        from normdiag import workers
+
+        for path, got in workers.each(partial(check_one, checking=checking), files, jobs):
+            if isinstance(got, workers.Died):
+                yield CheckedModel(path, error=f"{path}: the process that checked it {got}")
+            else:
+                yield got
         return
-    from concurrent.futures.process import BrokenProcessPool
-
-    with _pool(jobs) as pool:
-        futures = [pool.submit(check_one, path, checking) for path in files]
-        try:
-            for path, future in zip(files, futures, strict=True):
-                try:
-                    yield future.result()
-                except BrokenProcessPool:  # one model took the others down with it: each gets a process of its own
-                    yield _alone(path, checking)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    for path in files:
+        model = check_one(path, checking)
+        yield model
+        if model.report is not None and model.report.interrupted:
+            return
 
 
-def _alone(path: str, checking: Checking) -> CheckedModel:
-    from concurrent.futures.process import BrokenProcessPool
-
-    with _pool(1) as pool:
-        try:
-            return pool.submit(check_one, path, checking).result()
-        except BrokenProcessPool:
-            return CheckedModel(path, error=f"{path}: {DIED}")
-
-
-def _pool(jobs: int) -> ProcessPoolExecutor:
-    """Fresh processes: a fork would inherit the threads and locks of whatever has been imported here."""
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_leave_ctrl_c)
-
-
-def _leave_ctrl_c() -> None:
-    """In a worker: Ctrl-C is for the process that started it, which ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _runs(path: str, checking: Checking) -> bool:
+    """Whether checking this model runs code of the user's, or the model."""
+    options = checking.load_options
+    return bool(options.arch or options.trust or checking.config.data_for(path).data)
 
 
 def check_one(path: str, checking: Checking) -> CheckedModel:
@@ -116,6 +96,8 @@ def check_one(path: str, checking: Checking) -> CheckedModel:
         if debugging() and not isinstance(error, NormdiagError):
             raise
         model = CheckedModel(path, error=one_line(error))
+    except SystemExit as error:
+        model = CheckedModel(path, error=f"{path}: code that was loaded ended the program (exit {error.code})")
     return replace(model, seconds=time.perf_counter() - started)
 
 

@@ -19,7 +19,7 @@ from normdiag.config import Config, DataSettings
 from normdiag.data import DataOptions
 from normdiag.errors import InputError, UsageError
 from normdiag.model_files import find_models
-from normdiag.records import CheckReport
+from normdiag.records import CheckedModel, CheckReport
 from normdiag.rules import RULES
 from tests.reporters.ci.checks import finding
 from tests.reporters.reports import healthy, interrupted
@@ -195,11 +195,11 @@ def test_ctrl_c_in_a_run_ends_it_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert paths(report) == ["a", "b"] and report.interrupted and not report.passed
 
 
-def die_on_b(path: str, settings: Checking) -> checking.CheckedModel:
+def die_on_b(path: str, checking: Checking) -> CheckedModel:
     """In a worker: the process that gets b dies as one that the system kills for its memory."""
     if path == "b":
         os._exit(9)
-    return checking.CheckedModel(path)
+    return CheckedModel(path)
 
 
 def test_a_process_that_dies_takes_no_other_model_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +207,37 @@ def test_a_process_that_dies_takes_no_other_model_with_it(monkeypatch: pytest.Mo
     report = check(["a", "b", "c"], jobs=2)
     assert paths(report) == ["a", "b", "c"]
     assert [bool(model.error) for model in report.models] == [False, True, False]
-    assert "killed" in (report.models[1].error or "")
+    assert report.models[1].error == "b: the process that checked it ended with exit code 9"
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_code_that_ends_the_program_ends_one_model(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolated: bool
+) -> None:
+    """`os.abort` as native code that crashes; without a process of its own only what Python can catch is caught."""
+    monkeypatch.chdir(tmp_path)
+    end = "os.abort()" if isolated else "sys.exit(3)"
+    (tmp_path / "d.py").write_text(f"import os, sys\n\ndef feed():\n    {end}\n")
+    config = Config(models={"digits_cnn.onnx": DataSettings(data=("d.py:feed",))})
+    paths = [samples / GOOD, samples / "digits_cnn_training.onnx"]
+    died, other = check(paths, Checking(config), isolated=isolated).models
+    assert other.error is None and other.findings
+    assert ("was killed by SIGABRT" if isolated else "exit") in (died.error or "").replace("SystemExit", "exit")
+
+
+def die_of_ctrl_c(path: str, **options: Any) -> normdiag.Report:
+    if path == "b":
+        raise KeyboardInterrupt
+    return healthy()
+
+
+def test_ctrl_c_outside_of_a_run_keeps_what_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "inspect", die_of_ctrl_c)
+    report = check(["a", "b", "c"])
+    assert paths(report) == ["a"] and report.unchecked == 2 and report.interrupted and not report.passed
+    monkeypatch.setattr(api, "inspect", lambda path, **options: interrupted() if path == "c" else healthy())
+    report = check(["a", "b", "c"])
+    assert (report.checked, report.unchecked) == (2, 0) and report.interrupted
 
 
 def test_progress_is_told_after_each_model(inspected: list[tuple[str, dict[str, Any]]]) -> None:

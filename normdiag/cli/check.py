@@ -103,7 +103,7 @@ def check(
     reading = load_options(key, arch, arch_arg, trust)
     checking = Checking(config, reading, device, **threshold)
     with stdout_to_stderr(), progress_bar(quiet=quiet, unit="models") as progress:
-        found = check_models(models, checking, jobs=jobs, known=baseline, progress=progress)
+        found = check_models(models, checking, jobs=jobs, known=baseline, progress=progress, isolated=True)
     if write_baseline is not None:
         found = _write_baseline(found, write_baseline, quiet)
     for kind, path in files:

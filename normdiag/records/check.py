@@ -66,7 +66,7 @@ class CheckReport:
     """Everything that `check` found.
 
     `rules` are the ids of all rules chosen. `baseline` is the path of the baseline that was read, `stale` its lines
-    that no longer hold.
+    that no longer hold, `unchecked` how many models Ctrl-C left out.
     """
 
     models: tuple[CheckedModel, ...]
@@ -74,6 +74,7 @@ class CheckReport:
     fail_on: FailOn = "error"
     baseline: str | None = None
     stale: tuple[KnownFinding, ...] = ()
+    unchecked: int = 0
 
     @property
     def unreadable(self) -> tuple[CheckedModel, ...]:
@@ -83,7 +84,12 @@ class CheckReport:
     @property
     def interrupted(self) -> bool:
         """Whether Ctrl-C ended the run."""
-        return any(model.report is not None and model.report.interrupted for model in self.models)
+        return self.unchecked > 0 or self.checked < len(self.models)
+
+    @property
+    def checked(self) -> int:
+        """How many models were checked to the end."""
+        return sum(model.report is None or not model.report.interrupted for model in self.models)
 
     def failing(self) -> Iterator[tuple[CheckedModel, Finding]]:
         """The new findings that make the gate fail."""

@@ -73,7 +73,7 @@ def test_defaults(cli: Cli, calls: list[Call]) -> None:
     assert (config.select, config.ignore, config.fail_on, config.target) == (("ND",), (), "error", None)
     assert config.data == DataSettings() and config.source is None
     assert call.checking == Checking(config, LoadOptions(), "cpu")
-    assert call.options == {"jobs": 1, "known": None, "progress": None}
+    assert call.options == {"jobs": 1, "known": None, "progress": None, "isolated": True}
 
 
 def test_every_option_reaches_the_engine(cli: Cli, calls: list[Call]) -> None:
@@ -93,7 +93,7 @@ def test_every_option_reaches_the_engine(cli: Cli, calls: list[Call]) -> None:
     )
     assert call.checking.load_options == LoadOptions(key="ema", arch="net.py:Net", arch_args=("n=1",))
     assert (call.checking.device, call.checking.threshold) == ("cuda", 0.1)
-    assert call.options == {"jobs": 4, "known": Path("b.json"), "progress": None}
+    assert call.options == {"jobs": 4, "known": Path("b.json"), "progress": None, "isolated": True}
 
 
 def test_a_configuration_file_lies_between_defaults_and_flags(cli: Cli, calls: list[Call], elsewhere: Path) -> None:
@@ -221,6 +221,16 @@ def test_no_baseline_is_written_of_a_check_that_is_not_whole(
     result = cli("check", "net.onnx", "--write-baseline", "b.json", "-q")
     assert result.code == 2 and "not written: not every model could be checked" in result.err
     assert not (elsewhere / "b.json").exists()
+
+
+def test_an_interrupted_check_writes_its_reports_but_no_baseline(
+    cli: Cli, calls: list[Call], found: list[CheckReport], elsewhere: Path
+) -> None:
+    found.append(replace(one_clean(), unchecked=2))
+    result = cli("check", "a", "--write-baseline", "b.json", "--report", "json=o.json")
+    assert result.code == 130 and "Failed: interrupted: 1 of 3 models checked." in result.out
+    assert "b.json is not written: the run was interrupted" in result.err and not (elsewhere / "b.json").exists()
+    assert json.loads((elsewhere / "o.json").read_text())["unchecked"] == 2
 
 
 def test_the_step_summary_gets_the_report_behind_what_is_there(

@@ -19,6 +19,7 @@ def check_to_json(check: CheckReport) -> dict[str, Any]:
         "passed": check.passed,
         "fail_on": check.fail_on,
         "interrupted": check.interrupted,
+        "unchecked": check.unchecked,
         "rules": list(check.rules),
         "baseline": check.baseline,
         "models": [_model(model) for model in check.models],

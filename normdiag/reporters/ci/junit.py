@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree as ET
 
 from normdiag.records import CheckedModel, CheckReport, Finding, reaches
-from normdiag.reporters.ci.phrases import reason
+from normdiag.reporters.ci.phrases import interruption, reason
 from normdiag.reporters.words import MESSAGE_LIMIT, NAME_LIMIT, safe
 from normdiag.rules import RULES, Rule
 
@@ -22,7 +22,10 @@ RANDOM = "random data says nothing of real inputs"
 
 def render_junit(check: CheckReport, *, rules: Sequence[Rule] = RULES) -> str:
     """The check as a document in ASCII, other characters as references, so that every pipe carries it."""
-    suites = [_suite(model, check, rules) for model in check.models]
+    suites = [_suite(model.path, list(_cases(model, check, rules)), model.seconds) for model in check.models]
+    if check.interrupted:  # or what is missing would look as if there was nothing to say of it
+        missing = _error("normdiag check", "every model is checked", "interrupted", interruption(check))
+        suites.append(_suite("normdiag check", [missing]))
     root = ET.Element("testsuites", name="normdiag check", time=_seconds(sum(model.seconds for model in check.models)))
     for key in ("tests", "failures", "errors"):
         root.set(key, str(sum(int(suite.get(key, "0")) for suite in suites)))
@@ -32,26 +35,22 @@ def render_junit(check: CheckReport, *, rules: Sequence[Rule] = RULES) -> str:
     return DECLARATION + encoded.decode("ascii") + "\n"
 
 
-def _suite(model: CheckedModel, check: CheckReport, rules: Sequence[Rule]) -> ET.Element:
-    cases = list(_cases(model, check, rules))
-    suite = ET.Element("testsuite", name=safe(model.path, limit=NAME_LIMIT), tests=str(len(cases)))
+def _suite(name: str, cases: Sequence[ET.Element], seconds: float = 0.0) -> ET.Element:
+    suite = ET.Element("testsuite", name=safe(name, limit=NAME_LIMIT), tests=str(len(cases)))
     for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(attribute, str(sum(case.find(tag) is not None for case in cases)))
-    suite.set("time", _seconds(model.seconds))
+    suite.set("time", _seconds(seconds))
     suite.extend(cases)
     return suite
 
 
 def _cases(model: CheckedModel, check: CheckReport, rules: Sequence[Rule]) -> Iterator[ET.Element]:
     if model.error is not None:
-        case = _case(model, "the model can be checked")
-        why = safe(reason(model), limit=MESSAGE_LIMIT)
         kind = "unreadable" if model.report is None else "not-run"
-        ET.SubElement(case, "error", type=kind, message=why).text = why
-        yield case
+        yield _error(model.path, "the model can be checked", kind, reason(model))
     for rule in rules:
         if rule.id in model.rules:
-            case = _case(model, f"{rule.id} {rule.name}")
+            case = _case(model.path, f"{rule.id} {rule.name}")
             _outcome(case, rule, [each for each in model.findings if each.rule == rule.id], model, check)
             yield case
 
@@ -73,8 +72,14 @@ def _outcome(case: ET.Element, rule: Rule, found: Sequence[Finding], model: Chec
         ET.SubElement(case, "skipped", message=without if data is None else RANDOM)
 
 
-def _case(model: CheckedModel, name: str) -> ET.Element:
-    return ET.Element("testcase", name=name, classname=safe(model.path, limit=NAME_LIMIT), time="0")
+def _case(suite: str, name: str) -> ET.Element:
+    return ET.Element("testcase", name=name, classname=safe(suite, limit=NAME_LIMIT), time="0")
+
+
+def _error(suite: str, name: str, kind: str, why: str) -> ET.Element:
+    case, text = _case(suite, name), safe(why, limit=MESSAGE_LIMIT)
+    ET.SubElement(case, "error", type=kind, message=text).text = text
+    return case
 
 
 def _line(finding: Finding) -> str:

@@ -29,7 +29,7 @@ def verdict(check: CheckReport) -> str:
         if affected:
             reasons.append(f"{count(affected, 'model')} {outcome}")
     if check.interrupted:
-        reasons.append("interrupted before the end")
+        reasons.append(interruption(check))
     return f"Failed: {'; '.join(reasons)}."
 
 
@@ -49,6 +49,11 @@ def status(model: CheckedModel) -> str:
     if model.report is not None and model.report.interrupted:
         parts.append("interrupted")
     return ", ".join(parts) or "clean"
+
+
+def interruption(check: CheckReport) -> str:
+    """How far a check came before Ctrl-C."""
+    return f"interrupted: {check.checked:,} of {len(check.models) + check.unchecked:,} models checked"
 
 
 def problem(model: CheckedModel) -> str | None:

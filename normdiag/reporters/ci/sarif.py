@@ -18,7 +18,7 @@ import numpy as np
 
 from normdiag import __version__
 from normdiag.records import CheckReport, Finding
-from normdiag.reporters.ci.phrases import behind, reason
+from normdiag.reporters.ci.phrases import behind, interruption, reason
 from normdiag.reporters.json import dump
 from normdiag.reporters.rules_text import body, paragraphs
 from normdiag.reporters.view import SEVERITIES
@@ -141,7 +141,7 @@ def _invocation(check: CheckReport, left_out: int, prefix: str) -> dict[str, Any
         for model in check.unreadable
     ]
     if check.interrupted:
-        notes.append(_notification("error", "interrupted before the end"))
+        notes.append(_notification("error", interruption(check)))
     if left_out > 0:
         notes.append(_notification("warning", f"{left_out:,} results are left out: GitHub keeps {MOST_RESULTS:,}"))
     invocation: dict[str, Any] = {"executionSuccessful": not check.unreadable and not check.interrupted}

@@ -72,7 +72,9 @@ def test_verdicts() -> None:
     assert verdict(replace(one_clean(), fail_on="never")) == "Passed: 1 model checked; findings never fail this gate."
     assert verdict(replace(one_clean(), baseline="b.json")).endswith("no new finding of severity error.")
     stopped = CheckReport((CheckedModel("a", interrupted(), rules=IDS),), IDS)
-    assert verdict(stopped) == "Failed: interrupted before the end." and status(stopped.models[0]) == "interrupted"
+    assert (
+        verdict(stopped) == "Failed: interrupted: 0 of 1 models checked." and status(stopped.models[0]) == "interrupted"
+    )
 
 
 def test_markdown() -> None:
@@ -130,3 +132,12 @@ def test_data_that_was_not_used_does_not_count_as_clean() -> None:
     (model,) = not_run().models
     assert status(model) == "not checked as asked, 1 error" and not not_run().passed
     assert verdict(replace(not_run(), fail_on="never")) == "Failed: 1 model not checked as asked."
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("models", [0, 1])
+def test_ctrl_c_is_said_in_every_format(format_: str, models: int) -> None:
+    check = replace(one_clean(), models=one_clean().models[:models], unchecked=3)
+    text = " ".join(render(check, format_).split())
+    expected = '"unchecked": 3' if format_ == "json" else f"interrupted: {models} of {models + 3} models checked"
+    assert expected in text
