@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -82,6 +82,15 @@ def collapsed(values: Array) -> Array:
             head = values[(slice(None),) * axis + (slice(0, 1),)]
             values = head if (values == head).all() else values
     return values
+
+
+def across(affines: Iterable[Affine], axis: int) -> tuple[int, ...] | None:
+    """The shape in which all of them fit, with 1 along `axis`; None where they do not fit each other."""
+    arrays = [array for affine in affines for array in (affine.scale, affine.shift)]
+    try:
+        return np.broadcast_shapes(*((*array.shape[:axis], 1, *array.shape[axis + 1 :]) for array in arrays))
+    except ValueError:
+        return None
 
 
 def widened(values: Array, axis: int, size: int) -> Array:

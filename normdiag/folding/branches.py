@@ -17,6 +17,7 @@ from normdiag.records import (
     Reshape,
     ScaleShift,
     Split,
+    Take,
     Transpose,
     Window,
 )
@@ -44,7 +45,7 @@ def _takes_shift(op: Op, takers: set[str]) -> bool:
             return any(behind)
         case Window(shift=shift):
             return shift and all(behind)
-    return isinstance(op.detail, Pass | Transpose | Reshape | Split | Concat) and all(behind)
+    return isinstance(op.detail, Pass | Transpose | Reshape | Split | Take | Concat) and all(behind)
 
 
 def _free(parameter: Parameter | None) -> bool:

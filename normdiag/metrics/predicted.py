@@ -27,12 +27,15 @@ from normdiag.records import (
     ScaleShift,
     Sizes,
     Split,
+    Take,
     Transpose,
     Window,
 )
 
 Floats = NDArray[np.float64]
 Laws = Mapping[str, Law]
+# No layer has more; a slice in a hostile file may.
+MOST_CHANNELS = 2**16
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +145,8 @@ def _behind(graph: OpGraph, op: Op, layer: NormLayer | None, laws: Laws) -> Iter
 def _outputs(graph: OpGraph, op: Op, inputs: list[Law]) -> tuple[Law, ...]:
     if isinstance(op.detail, Split):
         return _split(op, op.detail, inputs[0])
+    if isinstance(op.detail, Take):
+        return _taken(graph, op, op.detail, inputs[0])
     law = _joined(op, inputs) if len(inputs) > 1 else _single(graph, op, inputs[0])
     return () if law is None else (law,)
 
@@ -199,16 +204,32 @@ def _stepped(op: Op, law: Law, before: Sizes | None, after: Sizes | None) -> Law
 
 
 def _windowed(op: Op, window: Window, law: Law, before: Sizes | None, after: Sizes | None) -> Law | None:
-    """A mean over positions keeps the mean; a choice of every second position, say, the law.
-
-    A part of the positions need not have the mean of all: a slice counts where it keeps half of each dimension.
-    """
+    """A mean over positions keeps the mean."""
     if law.axis in window.axes or window.scale != "any" or not window.shift:
         return None
     axis = law.axis - sum(each < law.axis for each in window.axes) * window.removed
     if op.kind != "other":
         return Law(law.mean, axis)
     return law if not window.removed and _is_half(window.axes, before, after) else None
+
+
+def _taken(graph: OpGraph, op: Op, take: Take, law: Law) -> tuple[Law, ...]:
+    """A choice of channels has theirs; one of every second position, say, the law of all.
+
+    A part of the positions need not have the mean of all: one counts where it keeps half of them.
+    """
+    before, found = graph.sizes.get(op.inputs[0]), list[Law]()
+    for name, picks in zip(op.outputs, take.picks, strict=False):
+        chosen = take.axis == law.axis and picks is not None and not take.removed
+        if chosen and picks is not None and len(picks) <= MOST_CHANNELS and max(picks, default=0) < len(law.mean):
+            place = list(picks)
+            values = None if law.values is None else law.values[place]
+            found.append(Law(law.mean[place], law.axis, values, name))
+        elif take.axis != law.axis and not take.removed and _is_half((take.axis,), before, graph.sizes.get(name)):
+            found.append(law)
+        else:
+            return ()
+    return tuple(found)
 
 
 def _is_half(axes: tuple[int, ...], before: Sizes | None, after: Sizes | None) -> bool:

@@ -44,6 +44,7 @@ from normdiag.records.opgraph import (
     Size,
     Sizes,
     Split,
+    Take,
     Transpose,
     Window,
 )
@@ -122,6 +123,7 @@ __all__ = [
     "Size",
     "Sizes",
     "Split",
+    "Take",
     "Target",
     "Transpose",
     "Verification",

@@ -8,7 +8,7 @@ read only when asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -177,7 +177,7 @@ class Transpose:
 
 @dataclass(frozen=True)
 class Window:
-    """Mixes positions along `axes`: pool, resize, pad, slice, mean over positions. Other axes are independent.
+    """Mixes positions along `axes`: pool, resize, pad, mean over positions. Other axes are independent.
 
     `scale`: which per-channel factors commute with it ('any', or 'non_negative' for a maximum). `shift`: whether a
     per-channel constant commutes (weights that sum to 1 everywhere: no counted zero padding, no padding with a
@@ -203,6 +203,19 @@ class Split:
 
     axis: int
     parts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Take:
+    """Chooses along `axis`: slice, gather, flip. Output i has the elements at picks[i], counted from 0, in that order.
+
+    None where these are not known. They may overlap, and leave elements out. `removed`: one element each, and the axis
+    does not appear in the outputs.
+    """
+
+    axis: int
+    picks: tuple[Sequence[int] | None, ...]
+    removed: bool = False
 
 
 @dataclass(frozen=True)
@@ -248,7 +261,20 @@ class Opaque:
 
 
 Detail = (
-    Conv | Linear | Norm | ScaleShift | Pass | Reshape | Transpose | Window | Concat | Split | Add | Constant | Opaque
+    Conv
+    | Linear
+    | Norm
+    | ScaleShift
+    | Pass
+    | Reshape
+    | Transpose
+    | Window
+    | Concat
+    | Split
+    | Take
+    | Add
+    | Constant
+    | Opaque
 )
 
 

@@ -27,6 +27,7 @@ from normdiag.records import (
     ScaleShift,
     Size,
     Split,
+    Take,
     Transpose,
     Window,
 )
@@ -271,6 +272,16 @@ class Net:
             shape[axis] = part
             self._tensor(out, tuple(shape), x)
         self.ops.append(Op(name, "split", "Split", (x,), tuple(outs), Split(axis, parts)))
+        return outs
+
+    def take(self, x: str, *picks: Sequence[int], axis: int = 1, removed: bool = False) -> list[str]:
+        name = f"take{next(self.numbers)}"
+        outs = [f"{name}_out{i}" for i in range(len(picks))]
+        for out, chosen in zip(outs, picks, strict=True):
+            shape = list(self.shapes[x])
+            shape[axis : axis + 1] = [] if removed else [len(chosen)]
+            self._tensor(out, tuple(shape), x)
+        self.ops.append(Op(name, "other", "Gather", (x,), tuple(outs), Take(axis, picks, removed)))
         return outs
 
     def add(self, *xs: str, signs: tuple[int, ...] | None = None, name: str | None = None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from normdiag.records import (
     Reshape,
     ScaleShift,
     Split,
+    Take,
     Transpose,
     Window,
 )
@@ -76,10 +77,16 @@ def _moved(op: Op, inputs: list[Values], shapes: Mapping[str, Any]) -> list[Valu
         Window: lambda _: [WINDOWS[op.operator](inputs[0])],
         Concat: lambda detail: [np.concatenate(inputs, detail.axis)],
         Split: lambda detail: list(np.split(inputs[0], np.cumsum(detail.parts)[:-1], detail.axis)),
+        Take: lambda detail: [_taken(inputs[0], detail, picks) for picks in detail.picks],
         Add: lambda detail: [sum(sign * each for sign, each in zip(detail.signs, inputs, strict=True))],
         Opaque: lambda _: [np.maximum(inputs[0], 0)],
     }
     return moves[type(op.detail)](op.detail)
+
+
+def _taken(x: Values, take: Take, picks: Sequence[int]) -> Values:
+    chosen: Values = x.take(list(picks), take.axis)
+    return chosen.squeeze(take.axis) if take.removed else chosen
 
 
 def convolved(conv: Conv, x: Values, new: NewParameters | None) -> Values:

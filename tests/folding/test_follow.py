@@ -77,7 +77,12 @@ def test_counted_zeros_pass_a_scale_and_no_shift(build: Build, down: bool) -> No
 def test_nothing_may_vary_along_a_window(down: bool) -> None:
     net = Net(4, 3)
     net.pool(net.x, "AveragePool")
-    refused(net, {0: channelwise(net.shapes["x" if down else "averagepool0_out"], 2)}, "mixes positions", down=down)
+    refused(
+        net,
+        {0: channelwise(net.shapes["x" if down else "averagepool0_out"], 2)},
+        "mixes what is scaled differently",
+        down=down,
+    )
 
 
 @pytest.mark.parametrize("detail", [Transpose((0, 1)), Transpose((0, 0, 1)), Window((5,)), Window((-5,), removed=True)])

@@ -12,6 +12,7 @@ from normdiag.records import FoldPlan
 from tests.folding.zoo import (
     onnx_after,
     onnx_before,
+    onnx_choices,
     onnx_files,
     onnx_joins,
     onnx_layers,
@@ -29,6 +30,7 @@ FAMILIES = {
     "joins": onnx_joins,
     "after": onnx_after,
     "layers": onnx_layers,
+    "choices": onnx_choices,
     "numbers": onnx_numbers,
     "refused": onnx_refused,
     "files": onnx_files,

@@ -12,8 +12,9 @@ from normdiag.folding.affine import LIMIT, numbers
 from normdiag.folding.follow.join import add_down, add_up, concat_down, concat_up, split_down, split_up
 from normdiag.folding.follow.reshape import reshape_down, reshape_up
 from normdiag.folding.follow.structure import pass_through, transpose_down, transpose_up, window_down, window_up
+from normdiag.folding.follow.take import take_down, take_up
 from normdiag.folding.obstacle import Obstacle, blocked
-from normdiag.records import Add, Affine, Concat, Op, OpGraph, Pass, Reshape, Split, Transpose, Window
+from normdiag.records import Add, Affine, Concat, Op, OpGraph, Pass, Reshape, Split, Take, Transpose, Window
 
 _UP = {
     Pass: pass_through,
@@ -22,6 +23,7 @@ _UP = {
     Window: window_up,
     Concat: concat_up,
     Split: split_up,
+    Take: take_up,
 }
 _DOWN = {
     Pass: pass_through,
@@ -30,6 +32,7 @@ _DOWN = {
     Window: window_down,
     Concat: concat_down,
     Split: split_down,
+    Take: take_down,
     Add: add_down,
 }
 
@@ -47,7 +50,7 @@ def upstream(
     Inputs that are not in the answer stay as they are. `shift_takers` are tensors that had better take the shift where
     one branch of an Add must.
     """
-    joins = isinstance(op.detail, Split) and len(op.outputs) == len(op.detail.parts)
+    joins = len(op.outputs) == _parts(op)
     if not joins and set(outputs) != {0}:
         return blocked(op, "the channels cannot be followed through {op}")
     if isinstance(op.detail, Add):
@@ -60,6 +63,14 @@ def downstream(op: Op, inputs: Mapping[int, Affine], graph: OpGraph) -> dict[int
     if not isinstance(op.detail, Concat | Add) and set(inputs) != {0}:
         return blocked(op, "the channels cannot be followed through {op}")
     return _bounded(op, _DOWN[type(op.detail)](op, inputs, graph))
+
+
+def _parts(op: Op) -> int:
+    """How many outputs it cuts its input into."""
+    match op.detail:
+        case Split(parts=parts) | Take(picks=parts):
+            return len(parts)
+    return 0
 
 
 def _bounded(op: Op, carried: dict[int, Affine] | Obstacle) -> dict[int, Affine] | Obstacle:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from normdiag.folding.affine import LIMIT, collapsed, identity, length, mapped, numbers, rank, same, widened
+from normdiag.folding.affine import LIMIT, across, collapsed, identity, length, mapped, rank, same, widened
 from normdiag.folding.obstacle import Obstacle, blocked
 from normdiag.records import Add, Affine, Concat, Op, OpGraph, Size, Sizes, Split
 from normdiag.records.model import Array
@@ -77,11 +78,11 @@ def _joined(
         return {0: first}
     if parts is None:
         return blocked(op, "the channels cannot be followed through {op}: the sizes of its parts are unknown")
-    across = max(numbers(each) // length(each, axis) for each in known.values())
-    if across * sum(parts) > LIMIT:
-        return blocked(op, "its channels spread over too many positions in {op}")
     every = [known.get(index) or identity(rank(first)) for index in range(count)]
-    if any(length(each, axis) not in (1, size) for each, size in zip(every, parts, strict=True)):
+    shape = across(every, axis)
+    if shape is not None and math.prod(shape) * sum(parts) > LIMIT:
+        return blocked(op, "its channels spread over too many positions in {op}")
+    if shape is None or any(length(each, axis) not in (1, size) for each, size in zip(every, parts, strict=True)):
         return blocked(op, "the channels cannot be followed through {op}: its sizes do not fit")
     scale, shift = (
         _side_by_side(values, axis, parts) for values in zip(*((a.scale, a.shift) for a in every), strict=True)

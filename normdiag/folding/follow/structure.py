@@ -73,7 +73,7 @@ def _commutes(op: Op, window: Window, affine: Affine) -> Obstacle | None:
     if len(axes) < len(window.axes):
         return blocked(op, "the channels cannot be followed through {op}: its axes do not fit its data")
     if axes & set(varying(affine)):
-        return blocked(op, "{op} mixes positions along which it scales differently")
+        return blocked(op, "{op} mixes what is scaled differently")
     if window.scale == "non_negative" and (affine.scale < 0).any():
         count = int((affine.scale < 0).sum())
         return blocked(

@@ -67,8 +67,27 @@ class _Emitter:
         y = self.net.reshape(x, -1, 2, channels // 2, height, width)
         return self.net.reshape(str(self.net.op("Transpose", y, perm=[0, 2, 1, 3, 4])), -1, channels, height, width)
 
+    def reverse(self, part: Part, x: str) -> str:
+        return self.gathered(x, range(part.channels)[::-1])
+
     def split(self, part: Part, x: str) -> list[str]:
-        return self.net.split(x, *part.parts)
+        first, second = range(part.parts[0]), range(part.parts[0], part.channels)
+        if part.form == "slices":
+            return [self.sliced(x, first), self.sliced(x, second)]
+        return (
+            [self.gathered(x, first), self.gathered(x, second)]
+            if part.form == "gathers"
+            else self.net.split(x, *part.parts)
+        )
+
+    def gathered(self, x: str, channels: range) -> str:
+        return str(self.net.op("Gather", x, self.net.value(np.array(channels, np.int64)), axis=1))
+
+    def sliced(self, x: str, channels: range) -> str:
+        if self.net.opset < 10:
+            return str(self.net.op("Slice", x, starts=[channels.start], ends=[channels.stop], axes=[1]))
+        bounds = (self.net.value(np.array([each], np.int64)) for each in (channels.start, channels.stop, 1))
+        return str(self.net.op("Slice", x, *bounds))
 
     def concat(self, part: Part, *reads: str) -> str:
         return str(self.net.op("Concat", *reads, axis=1))

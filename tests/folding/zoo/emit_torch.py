@@ -96,6 +96,17 @@ def run(part: Part, module: Any, reads: list[Any]) -> Any:
     return REARRANGED[part.kind](part, *reads) if part.kind in REARRANGED else reads[0]
 
 
+def chosen(x: Tensor, start: int, stop: int) -> Tensor:
+    return x.index_select(1, torch.arange(start, stop))
+
+
+SPLITS: dict[str, Callable[[Tensor, int], Any]] = {
+    "split": lambda x, first: torch.split(x, [first, x.shape[1] - first], 1),
+    "slices": lambda x, first: (x[:, :first], x[:, first:]),
+    "gathers": lambda x, first: tuple(
+        x.index_select(1, part) for part in torch.arange(x.shape[1]).tensor_split([first])
+    ),
+}
 # What a part does with its own module or options.
 OWN: dict[str, Callable[..., Any]] = {
     "scale": lambda part, module, x: x * module.value,
@@ -104,7 +115,7 @@ OWN: dict[str, Callable[..., Any]] = {
     "act": lambda part, module, x: ACTIVATIONS[part.form](x),
     "add": lambda part, module, x, *others: x - others[0] if part.sign == -1 else sum(others, x),
     "concat": lambda part, module, *parts: torch.cat(parts, 1),
-    "split": lambda part, module, x: torch.split(x, list(part.parts), 1),
+    "split": lambda part, module, x: SPLITS[part.form](x, part.parts[0]),
     "piece": lambda part, module, pieces: pieces[part.number],
 }
 # Pools, and the same elements in another order.
@@ -116,6 +127,7 @@ REARRANGED: dict[str, Callable[[Part, Tensor], Tensor]] = {
     "max": lambda part, x: functional.max_pool2d(x, 3, 1, 1),
     "turn": lambda part, x: x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2),
     "fold_positions": lambda part, x: x.flatten(2).view(-1, *part.shape),
+    "reverse": lambda part, x: x.flip(1),
     "shuffle": lambda part, x: functional.channel_shuffle(x, 2),
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 MOST_NORMS = 5
-SAME = ("identity", "dropout", "average", "turn", "fold_positions", "shuffle", "max", "counted_average")
+SAME = ("identity", "dropout", "average", "turn", "fold_positions", "shuffle", "reverse", "max", "counted_average")
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,8 @@ class _Draft:
     def diamond(self, x: int, depth: int) -> int:
         channels, *size = self.parts[x].shape
         first = self.draw(st.integers(1, channels - 1))
-        cut = self.add("split", x, parts=(first, channels - first))
+        form = self.draw(st.sampled_from(("split", "slices", "gathers")))
+        cut = self.add("split", x, parts=(first, channels - first), form=form)
         pieces = [self.add("piece", cut, shape=(n, *size), number=i) for i, n in enumerate((first, channels - first))]
         ends = [self.chain(piece, 2, depth - 1) for piece in pieces]
         return self.add("concat", *reversed(ends), shape=(channels, *size))

@@ -78,6 +78,52 @@ def chunk_and_concat() -> nn.Module:
     return Fn(forward, conv=nn.Conv2d(3, 6, 3), norm=nn.BatchNorm2d(6))
 
 
+def parts(cut: Any, *channels: int) -> nn.Module:
+    """A convolution of six channels, cut, and a norm behind each part."""
+    norms = {f"norm{i}": nn.BatchNorm2d(n) for i, n in enumerate(channels)}
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        pieces = cut(self.conv(x))
+        return torch.cat([torch.relu(getattr(self, name)(y)) for name, y in zip(norms, pieces, strict=True)], 1)
+
+    return Fn(forward, conv=nn.Conv2d(3, 6, 3), **norms)
+
+
+INDEX = torch.tensor([5, 0, 3])
+CUTS: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "slices": (lambda y: (y[:, :2], y[:, 2:]), (2, 4)),
+    "slices_out_of_order": (lambda y: (y[:, -3:], y[:, :3]), (3, 3)),
+    "slices_with_a_gap": (lambda y: (y[:, :2], y[:, 4:]), (2, 2)),
+    "every_second": (lambda y: (y[:, 1::2], y[:, ::2]), (3, 3)),
+    "narrow": (lambda y: (y.narrow(1, 0, 1), y.narrow(1, 1, 5)), (1, 5)),
+    "chunk": (lambda y: y.chunk(3, 1), (2, 2, 2)),
+    "index_select": (lambda y: (y.index_select(1, INDEX),), (3,)),
+    "index": (lambda y: (y[:, [4, 2, 1]], y[:, [5]]), (3, 1)),
+    "flip": (lambda y: (y.flip(1),), (6,)),
+    "unbind": (lambda y: [each.unsqueeze(1) for each in y.unbind(1)[1:3]], (1, 1)),
+    "crop": (lambda y: (y[:, :, 1:-1, 2:],), (6,)),
+    "crop_and_slice": (lambda y: (y[:, 2:, 1:-1],), (4,)),
+    "select_and_back": (lambda y: (y[:, 3].unsqueeze(1),), (1,)),
+}
+for _name, (_cut, _channels) in CUTS.items():
+    ZOO.add(f"parts_by_{_name}", lambda c=_cut, n=_channels: parts(c, *n), IMAGE, folded=len(_channels))
+ZOO.add(
+    "parts_that_overlap",
+    lambda: parts(lambda y: (y[:, :4], y[:, 2:]), 4, 4),
+    IMAGE,
+    folded=0,
+    left="batch_norm batch_norm",
+    refused=("more than once", "more than once"),
+)
+ZOO.add(
+    "channels_chosen_in_front_of_a_layer",
+    lambda: Fn(
+        lambda s, x: s.conv(s.norm(torch.relu(x))[:, [2, 0, 0]]), norm=nn.BatchNorm2d(3), conv=nn.Conv2d(3, 4, 3)
+    ),
+    IMAGE,
+)
+
+
 # Sharing.
 
 

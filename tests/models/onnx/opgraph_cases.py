@@ -30,6 +30,7 @@ from normdiag.records import (
     Reshape,
     ScaleShift,
     Split,
+    Take,
     Transpose,
     Window,
 )
@@ -74,8 +75,18 @@ def check(model: onnx.ModelProto, feeds: Mapping[str, Array], path: Path = Path(
     _check_structure(graph, model)
     _check_sizes(graph, values)
     for op in graph.ops:
+        values.update(_between(graph, op, values))
         _check_detail(op, op.detail, model, values)
     return graph
+
+
+def _between(graph: OpGraph, op: Op, values: Mapping[str, Array]) -> Mapping[str, Array]:
+    """What a step of a node hands to the next, which is in no file: by the record alone."""
+    if op.outputs[:1] == ("",) or op.outputs[0] in values or op.kind == "constant":
+        return {}
+    (moved,) = _moved(op.detail, [values[name] for name in op.inputs])
+    sizes = [-1 if size.known is None else size.known for size in graph.sizes[op.outputs[0]]]
+    return {op.outputs[0]: moved.reshape(sizes)}
 
 
 def check_text(text: str, opset: int = 17, dims: Mapping[str, int] | None = None, **arrays: Array) -> OpGraph:
@@ -122,8 +133,8 @@ def _session(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> dict[str, Ar
 
 def _check_structure(graph: OpGraph, model: onnx.ModelProto) -> None:
     """Every node belongs to one operation, each runs after those whose outputs it reads, and none has a name twice."""
-    nodes = sorted(index for op in graph.ops for index in op.nodes)
-    assert nodes == list(range(len(model.graph.node)))
+    nodes = sorted({(index, op.operator) for op in graph.ops for index in op.nodes})
+    assert [index for index, _ in nodes] == list(range(len(model.graph.node)))
     assert len({op.name for op in graph.ops}) == len(graph.ops)
     written = set(graph.inputs)
     for op in graph.ops:
@@ -180,6 +191,9 @@ def _moved(detail: Detail, inputs: Sequence[Array]) -> Sequence[Array]:
         case Split(axis, parts):
             assert sum(parts) == inputs[0].shape[axis]
             return np.split(inputs[0], list(accumulate(parts))[:-1], axis)
+        case Take(axis, picks, removed):
+            found = [inputs[0].take(list(each), axis) for each in picks if each is not None]
+            return [each.squeeze(axis) if removed else each for each in found]
     return ()
 
 

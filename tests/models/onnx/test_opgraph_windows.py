@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from normdiag.records import Concat, Pass, Reshape, Split, Transpose, Window
+from normdiag.records import Concat, Pass, Reshape, Split, Take, Transpose, Window
 from tests.models.onnx.opgraph_cases import by_output, check_text, only, read_text, why
 
 ANY, POSITIVE = "any", "non_negative"
@@ -53,11 +53,13 @@ WINDOWS = {
     "cropped": ("Pad(x, inside)", 17, Window((2, 3))),
     "pad of channels": ("Pad(x, channel, , last_but)", 18, Window((1,), shift=False)),
     "pad of opset 2": ("Pad<pads=[0, 0, 0, 1, 0, 0, 0, 0]>(x)", 10, Window((3,), shift=False)),
-    "slice": ("Slice(x, starts, ends)", 17, Window((2,))),
-    "slice with steps": ("Slice(x, starts, ends, axes, steps)", 17, Window((2, 3))),
-    "slice of opset 1": ("Slice<starts=[1], ends=[3], axes=[-1]>(x)", 9, Window((3,))),
-    "one position": ("Gather<axis=2>(x, index)", 17, Window((2,), removed=True)),
-    "some positions": ("Gather<axis=-1>(x, indices)", 17, Window((3,))),
+    "slice": ("Slice(x, starts, ends)", 17, Take(2, (range(1, 4),))),
+    "slice of opset 1": ("Slice<starts=[1], ends=[3], axes=[-1]>(x)", 9, Take(3, (range(1, 3),))),
+    "slice of channels": ("Slice(x, one_, end_, one_)", 17, Take(1, (range(1, 4),))),
+    "slice backwards": ("Slice(x, last_, first_, one_, last_)", 17, Take(1, (range(3, -1, -1),))),
+    "one position": ("Gather<axis=2>(x, index)", 17, Take(2, ((1,),), removed=True)),
+    "some positions": ("Gather<axis=-1>(x, indices)", 17, Take(3, ((3, 0),))),
+    "channels from the end": ("Gather<axis=1>(x, behind)", 17, Take(1, ((3, 2, 3),))),
 }
 ARRAYS = {
     "double": np.array([1, 1, 2, 3], np.float32),
@@ -75,6 +77,11 @@ ARRAYS = {
     "index": np.array(1),
     "indices": np.array([3, 0]),
     "one": np.float32(1),
+    "one_": np.array([1]),
+    "end_": np.array([100]),
+    "last_": np.array([-1]),
+    "first_": np.array([-100]),
+    "behind": np.array([-1, -2, 3]),
 }
 
 
@@ -242,7 +249,36 @@ def test_slices_that_overlap_are_none() -> None:
         "ax": np.array([1]),
     }
     graph = check_text(text, **arrays)
-    assert [op.detail for op in graph.ops if op.operator == "Slice"] == [Window((1,))] * 2
+    op = only(graph, Take)
+    assert (op.detail, op.outputs, op.nodes) == (Take(1, (range(4), range(2, 6))), ("a", "b"), (0, 1))
+
+
+def test_slices_and_gathers_of_one_tensor_are_one() -> None:
+    text = (
+        "g (float[N,6,5] x) => (y) { a = Slice(x, nil, four, ax)  b = Identity(x)  c = Gather<axis=1>(b, five)"
+        "  y = Concat<axis=1>(a, c) }"
+    )
+    arrays = {"nil": np.array([0]), "four": np.array([4]), "ax": np.array([1]), "five": np.array([5, 0])}
+    op = only(check_text(text, **arrays), Take)
+    assert (op.detail, op.inputs, op.outputs) == (Take(1, (range(4), (5, 0))), ("x",), ("a", "c"))
+    assert op.operator == "Slice+Gather"
+
+
+def test_a_slice_along_several_axes() -> None:
+    graph = check_text(image("Slice(x, starts, ends, axes, steps)"), **ARRAYS)
+    assert [op.detail for op in graph.ops] == [Take(2, (range(1, 4),)), Take(3, (range(0, 7, 2),))]
+    assert graph.ops[0].outputs == graph.ops[1].inputs
+    assert [op.nodes for op in graph.ops] == [(0,), (0,)]
+
+
+@pytest.mark.parametrize("far", [-10, 2**40])
+def test_a_lookup_out_of_range(far: int) -> None:
+    assert "out of range" in why(read_text(image("Gather<axis=1>(x, far)"), far=np.array([0, far])), "y")
+
+
+def test_a_slice_of_what_has_no_known_size() -> None:
+    text = "g (float[N,C,5] x) => (y) { y = Slice(x, one_, end_, one_) }"
+    assert only(check_text(text, **ARRAYS), Take).detail == Take(1, (None,))
 
 
 def test_reshapes() -> None:

@@ -12,6 +12,7 @@ from normdiag.models.onnx.graph import DOMAINS, Graph, Node, make_graph
 from normdiag.models.onnx.names import Namer, make_namer
 from normdiag.models.onnx.opgraph.attributes import Unclear
 from normdiag.models.onnx.opgraph.chains import chains
+from normdiag.models.onnx.opgraph.choices import CHOICE_RULES, choices_together
 from normdiag.models.onnx.opgraph.claims import Lost, norm_claims
 from normdiag.models.onnx.opgraph.linear import LINEAR_RULES, products_with_bias
 from normdiag.models.onnx.opgraph.naming import operation_name, uniquely_named
@@ -22,7 +23,6 @@ from normdiag.models.onnx.opgraph.sharing import with_sharing
 from normdiag.models.onnx.opgraph.simple import SIMPLE_RULES
 from normdiag.models.onnx.opgraph.sites import Sites, find_sites, split_sites
 from normdiag.models.onnx.opgraph.sizes import size_book
-from normdiag.models.onnx.opgraph.splits import sliced_splits
 from normdiag.models.onnx.opgraph.windows import WINDOW_RULES
 from normdiag.models.onnx.parse import check_names
 from normdiag.models.onnx.program import NormSite
@@ -31,7 +31,7 @@ from normdiag.records import Constant, Norm, Op, Opaque, OpGraph
 # Before, elementwise operators broadcast in another way; nothing of that age can be folded anyway.
 OLDEST_OPSET = 7
 OVERLAP = "its nodes are part of another layer too"
-RULES: Mapping[str, Rule] = {**LINEAR_RULES, **WINDOW_RULES, **SIMPLE_RULES}
+RULES: Mapping[str, Rule] = {**LINEAR_RULES, **WINDOW_RULES, **SIMPLE_RULES, **CHOICE_RULES}
 # Operators whose further inputs say how to rearrange the first; rules read only those that are fixed.
 STRUCTURED = frozenset(
     {"Reshape", "Squeeze", "Unsqueeze", "Resize", "Upsample", "Pad", "Slice", "Split", "Gather"}
@@ -80,7 +80,7 @@ def _claims(scope: Scope, sites: Sites) -> tuple[Mapping[int, Claim], tuple[Lost
     free = {node.index for node in scope.graph.nodes if not _is_constant(scope, node)}
     claims: dict[int, Claim] = {}
     norms, lost = norm_claims(scope, sites)
-    finders = (products_with_bias, sliced_splits, chains) if scope.opset >= OLDEST_OPSET else ()
+    finders = (products_with_bias, choices_together, chains) if scope.opset >= OLDEST_OPSET else ()
     for found in (norms, *(finder(scope, free) for finder in finders)):
         for claim in tuple(found):
             if free.issuperset(claim.nodes):
@@ -104,7 +104,7 @@ def _ops(scope: Scope, claims: Mapping[int, Claim], taken: tuple[str, ...]) -> t
         if _is_constant(scope, node):
             ops.append(_constant(scope, node, branches))
         elif claim is not None and claim.at == node.index:
-            ops.append(_op(scope, claim, namer))
+            ops += _made(scope, claim, namer)
     return uniquely_named(ops, taken)
 
 
@@ -130,10 +130,29 @@ def _draft(scope: Scope, node: Node) -> Draft:
         return opaque(scope, node, "whose attributes and inputs do not fit together")
 
 
-def _op(scope: Scope, claim: Claim, namer: Namer) -> Op:
-    draft, first = claim.draft, scope.graph.nodes[claim.nodes[0]]
-    name = draft.name or operation_name(draft.kind, first, draft.detail, namer)
-    return Op(name, draft.kind, claim.operator, draft.inputs, claim.outputs, draft.detail, claim.nodes)
+def _made(scope: Scope, claim: Claim, namer: Namer) -> list[Op]:
+    """The operation, or its steps one after the other, with tensors between them that are in no file."""
+    first = scope.graph.nodes[claim.nodes[0]]
+    ops, inputs = [], claim.draft.inputs
+    for number, draft in enumerate(steps := claim.draft.steps):
+        name = draft.name or operation_name(draft.kind, first, draft.detail, namer)
+        last = number == len(steps) - 1
+        outputs = claim.outputs if last else (_between(scope, claim.outputs[0], inputs[0], draft),)
+        ops.append(Op(name, draft.kind, claim.operator, inputs, outputs, draft.detail, claim.nodes))
+        inputs = outputs
+    return ops
+
+
+def _between(scope: Scope, output: str, data: str, draft: Draft) -> str:
+    """A tensor between two steps of one node."""
+    book, name = scope.book, f"{output}'"
+    while name in scope.readers or name in book.sizes or scope.graph.producer(name) is not None:
+        name += "'"
+    if draft.sizes is not None:
+        book.sizes[name] = draft.sizes
+    if data in book.dtypes:
+        book.dtypes[name] = book.dtypes[data]
+    return name
 
 
 def _constant(scope: Scope, node: Node, branches: Mapping[str, None]) -> Op:

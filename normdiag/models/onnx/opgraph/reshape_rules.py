@@ -114,20 +114,21 @@ class Cut:
     end: int | None
     step: int | None
 
-    def bounds(self, length: int) -> tuple[int, int] | None:
-        """First and past-the-last element of a slice without steps."""
-        if self.start is None or self.end is None or self.step != 1:
-            return None
-        start, end = (min(max(i + length if i < 0 else i, 0), length) for i in (self.start, self.end))
-        return start, max(start, end)
-
     def size(self, length: Size) -> Size | None:
         """How many elements it leaves."""
         if self.start == 0 and self.step == 1 and self.end is not None and self.end >= END:
             return length
+        found = self.elements(length)
+        return None if found is None else Size(len(found))
+
+    def elements(self, length: Size) -> range | None:
+        """Which elements it leaves, counted from 0."""
         if length.known is None or self.start is None or self.end is None or not self.step:
             return None
-        return Size(len(range(*slice(self.start, _open(self.end), self.step).indices(length.known))))
+        if self.step < 0 and self.start < -length.known:
+            return None  # where runtimes start at the first element and Python before it
+        found = range(*slice(self.start, _open(self.end), self.step).indices(length.known))
+        return found if found else range(0)
 
 
 def _open(end: int) -> int | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from normdiag.models.onnx.graph import Graph, Node
 from normdiag.models.onnx.opgraph.parameters import Store
 from normdiag.models.onnx.opgraph.sizes import Book
 from normdiag.models.onnx.parse import subgraphs, walk_nodes
-from normdiag.records import Detail, OpKind
+from normdiag.records import Detail, OpKind, Sizes
 
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 
@@ -61,12 +61,26 @@ class Scope:
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """An operation as a rule reads it from a node. `name` is set where it is fixed already."""
+    """An operation as a rule reads it from a node. `name` is set where it is fixed already.
+
+    `rest` are further steps, each on what the one before it gives; `sizes` those of what a step gives to the next.
+    """
 
     kind: OpKind
     inputs: tuple[str, ...]
     detail: Detail
     name: str = ""
+    sizes: Sizes | None = None
+    rest: tuple[Draft, ...] = ()
+
+    @property
+    def steps(self) -> tuple[Draft, ...]:
+        """All of its steps."""
+        return (self, *self.rest)
+
+    def followed_by(self, *others: Draft) -> Draft:
+        """The same with these steps behind it."""
+        return replace(self, rest=(*self.rest, *others))
 
 
 @dataclass(frozen=True, eq=False)

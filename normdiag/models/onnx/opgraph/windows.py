@@ -1,12 +1,12 @@
-"""Operations that mix positions and leave channels apart: pools, reductions, resize, pad, slice, gather."""
+"""Operations that mix positions and leave channels apart: pools, reductions, resize, pad."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from normdiag.models.onnx.graph import Node
-from normdiag.models.onnx.opgraph.attributes import Unclear, counted, counted_all, integer, integers, text
-from normdiag.models.onnx.opgraph.reshape_rules import cuts, pads, resize_scales
+from normdiag.models.onnx.opgraph.attributes import Unclear, counted_all, integer, integers, text
+from normdiag.models.onnx.opgraph.reshape_rules import pads, resize_scales
 from normdiag.models.onnx.opgraph.scope import Draft, Rule, Scope
 from normdiag.models.onnx.opgraph.shape_rules import reduced_axes
 from normdiag.records import Sizes, Window
@@ -127,29 +127,6 @@ def _pad_value(scope: Scope, node: Node) -> float | None:
     return scope.store.constants.scalar(node.input(2)) if node.input(2) else 0.0
 
 
-def _slice(scope: Scope, node: Node) -> Draft:
-    """Axes that are kept whole are left out."""
-    before, after = scope.book.of(node.inputs[0]), scope.book.of(node.outputs[0])
-    cut = {
-        each.axis
-        for each in cuts(scope.book, node)
-        if each.step != 1 or each.axis in _changed((each.axis,), before, after)
-    }
-    axes = tuple(sorted(cut))
-    return Draft("other", (node.inputs[0],), Window(axes))
-
-
-def _gather(scope: Scope, node: Node) -> Draft:
-    """The choice of positions, as the token that stands for all in a transformer."""
-    if scope.store.is_constant(node.inputs[0]) or not scope.store.is_constant(node.input(1)):
-        raise Unclear("a lookup")
-    index = scope.book.shape(node.input(1))
-    if index is None or len(index) > 1:
-        raise Unclear("a lookup by more than one row of numbers")
-    axis = counted(integer(node, "axis", 0), _rank(scope, node))
-    return Draft("other", (node.inputs[0],), Window((axis,), removed=not index))
-
-
 WINDOW_RULES: Mapping[str, Rule] = {
     "AveragePool": _average_pool,
     "MaxPool": _max_pool,
@@ -159,6 +136,4 @@ WINDOW_RULES: Mapping[str, Rule] = {
     "Resize": _resize,
     "Upsample": _resize,
     "Pad": _pad,
-    "Slice": _slice,
-    "Gather": _gather,
 }

@@ -22,6 +22,7 @@ from normdiag.models.pytorch.opgraph.calls import (
     sizes_of,
 )
 from normdiag.models.pytorch.opgraph.chains import merged_chains
+from normdiag.models.pytorch.opgraph.choices import choices_joined
 from normdiag.models.pytorch.opgraph.composites import composites
 from normdiag.models.pytorch.opgraph.names import named
 from normdiag.models.pytorch.opgraph.opaque import opaque
@@ -49,7 +50,7 @@ def torch_graph(exported: ExportedProgram) -> OpGraph:
     tensors between them that exist in no file. Raises InputError where a value that is needed cannot be had.
     """
     program = Program(exported)
-    drafts = merged_chains(_equal_splits_joined(_drafts(program)), program)
+    drafts = merged_chains(choices_joined(_equal_splits_joined(_drafts(program)), program), program)
     drafts = [_left_alone(draft, program) for draft in drafts]
     ops = [_op(name, draft, program) for name, draft in named(drafts, program)]
     return OpGraph(

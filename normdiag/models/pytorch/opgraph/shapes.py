@@ -13,7 +13,7 @@ from normdiag.models.pytorch.opgraph.calls import Call, axes_of, dtype_of, parts
 from normdiag.models.pytorch.opgraph.program import Draft, Program
 from normdiag.models.sizes import quotient
 from normdiag.records import Size
-from normdiag.records.opgraph import Concat, Opaque, Pass, Reshape, Sizes, Split, Transpose, Window
+from normdiag.records.opgraph import Concat, Opaque, Pass, Reshape, Sizes, Split, Take, Transpose
 
 Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
 # Each of these holds every value of those after it.
@@ -132,10 +132,11 @@ def _unbind(call: Call, program: Program) -> tuple[Draft, ...] | None:
     items = _items(call.node)
     if items is None or not program.is_data(call.first):
         return None
-    axes = axes_of(call.args.get("dim", 0), rank_of(call.first))
-    draft = program.draft(call, "other", Window(axes, removed=True), (call.first,))
-    used = [item for item in items.values() if item.users]
-    return tuple(replace(draft, outputs=(item.name,), nodes=(call.node, item)) for item in used)
+    (axis,) = axes_of(call.args.get("dim", 0), rank_of(call.first))
+    used = {index: item for index, item in items.items() if item.users}
+    draft = program.draft(call, "other", Take(axis, tuple((index,) for index in used), removed=True), (call.first,))
+    outputs = tuple(item.name for item in used.values())
+    return (replace(draft, outputs=outputs, nodes=(call.node, *used.values())),) if used else None
 
 
 def _items(node: Node) -> dict[int, Node] | None:

@@ -1,4 +1,4 @@
-"""What mixes positions and keeps channels apart: pools, means, resizing, padding, slices."""
+"""What mixes positions and keeps channels apart: pools, means, resizing, padding; and what chooses some of them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.fx import Node
 
 from normdiag.models.pytorch.opgraph.calls import Call, axes_of, dtype_of, rank_of, shape_of, sizes_of
 from normdiag.models.pytorch.opgraph.program import Draft, Program
-from normdiag.records.opgraph import OpKind, Pass, Window
+from normdiag.records.opgraph import OpKind, Pass, Take, Window
 
 Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
+Picks = Sequence[int] | None
+# A choice of channels has no more elements than a layer has channels.
+MOST_PICKS = 2**16
 _EXTREMES = ("amax", "max", "amin", "min")
 
 
-def _window(call: Call, program: Program, kind: OpKind, detail: Window | Pass) -> tuple[Draft, ...] | None:
+def _window(call: Call, program: Program, kind: OpKind, detail: Window | Take | Pass) -> tuple[Draft, ...] | None:
     """The operation on its first argument, where it returns one tensor, or only the first of several is used."""
     output = program.single_output(call.node)
     if output is None or not program.is_data(call.first):
@@ -88,22 +92,59 @@ def _pad(call: Call, program: Program) -> tuple[Draft, ...] | None:
     return _window(call, program, "pad", Window(axes, shift=not adds))
 
 
+def _take(call: Call, program: Program, axis: int, picks: Picks, removed: bool = False) -> tuple[Draft, ...] | None:
+    return _window(call, program, "other", Take(axis, (picks,), removed))
+
+
 def _slice(call: Call, program: Program) -> tuple[Draft, ...] | None:
-    axes = axes_of(call.args["dim"], rank_of(call.first))
+    (axis,) = axes_of(call.args["dim"], rank_of(call.first))
     start, end, step = (call.args.get(name) for name in ("start", "end", "step"))
     whole = start in (None, 0) and (end is None or (isinstance(end, int) and end >= 2**62)) and step in (None, 1)
     if whole or sizes_of(call.node) == sizes_of(call.first):
         return _window(call, program, "identity", Pass())
-    return _window(call, program, "other", Window(axes))
+    size, bounds = sizes_of(call.first)[axis].known, (start, end, step)
+    fixed = size is not None and all(each is None or isinstance(each, int) for each in bounds)
+    return _take(call, program, axis, range(size)[slice(*bounds)] if fixed and size is not None else None)
+
+
+def _narrow(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    (axis,) = axes_of(call.args["dim"], rank_of(call.first))
+    size, start, length = sizes_of(call.first)[axis].known, call.args["start"], call.args["length"]
+    if size is None or not isinstance(start, int) or not isinstance(length, int):
+        return _take(call, program, axis, None)
+    first = start % size if size else 0
+    return _take(call, program, axis, range(first, first + length))
 
 
 def _select(call: Call, program: Program) -> tuple[Draft, ...] | None:
-    return _window(call, program, "other", Window(axes_of(call.args["dim"], rank_of(call.first)), removed=True))
+    (axis,), index = axes_of(call.args["dim"], rank_of(call.first)), call.args["index"]
+    size = sizes_of(call.first)[axis].known
+    picks = (index % size,) if isinstance(index, int) and size else None
+    return _take(call, program, axis, picks, removed=True)
 
 
 def _flip(call: Call, program: Program) -> tuple[Draft, ...] | None:
     axes = axes_of(call.args.get("dims", call.args.get("dim")), rank_of(call.first))
-    return _window(call, program, "other", Window(axes))
+    if call.operator != "flip" or len(axes) != 1:
+        return _window(call, program, "other", Window(axes))
+    size = sizes_of(call.first)[axes[0]].known
+    return _take(call, program, axes[0], None if size is None else range(size)[::-1])
+
+
+def _index_select(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    (axis,), index = axes_of(call.args["dim"], rank_of(call.first)), call.args["index"]
+    return _chosen(call, program, axis, index) if program.is_constant(index) and rank_of(index) == 1 else None
+
+
+def _chosen(call: Call, program: Program, axis: int, index: Node) -> tuple[Draft, ...] | None:
+    """By a constant vector of indices."""
+    size, shape = sizes_of(call.first)[axis].known, shape_of(index)
+    if size is None or shape is None or shape[0] > MOST_PICKS:
+        return _take(call, program, axis, None)
+    values = program.array(index)
+    if values.size and not -size <= values.min() <= values.max() < size:
+        return None
+    return _take(call, program, axis, tuple((values.astype(np.int64) % max(size, 1)).tolist()))
 
 
 def _index(call: Call, program: Program) -> tuple[Draft, ...] | None:
@@ -113,6 +154,9 @@ def _index(call: Call, program: Program) -> tuple[Draft, ...] | None:
     adjacent = bool(axes) and axes == tuple(range(axes[0], axes[-1] + 1))
     if not adjacent or rank_of(call.node) != rank_of(call.first) or not _all_positions(indices, program):
         return None
+    (first, *more) = (each for each in indices if each is not None)
+    if not more and rank_of(first) == 1:
+        return _chosen(call, program, axes[0], first)
     return _window(call, program, "other", Window(axes))
 
 
@@ -142,7 +186,9 @@ HANDLERS: Mapping[str, Handler] = {
     **_by_operator(_RESIZES, _resize),
     **_by_operator(_PADS, _pad),
     **_by_operator("slice", _slice),
+    **_by_operator("narrow narrow_copy", _narrow),
     **_by_operator("select", _select),
+    **_by_operator("index_select", _index_select),
     **_by_operator("flip roll", _flip),
     **_by_operator("index _unsafe_index", _index),
 }
