@@ -15,7 +15,6 @@ from normdiag.cli import options as opt
 from normdiag.cli.given import configuration, data_settings, load_options
 from normdiag.cli.output import (
     DEFAULT_WIDTH,
-    check_target,
     is_ascii_only,
     print_out,
     stdout_to_stderr,
@@ -25,6 +24,7 @@ from normdiag.cli.output import (
 )
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.status import check_exit_code
+from normdiag.cli.targets import check_targets, sources
 from normdiag.errors import InputError, UsageError
 from normdiag.wording import nearest
 
@@ -91,10 +91,13 @@ def check(
         raise UsageError("give model files, folders or globs (normdiag check --help shows what there is)")
     if baseline is not None and write_baseline is not None:
         raise UsageError("--baseline and --write-baseline exclude each other: one reads what the other writes")
-    sources = [*models, *(data or ()), *filter(None, [arch])]
-    files = [_report_file(each, sources) for each in report or ()]
-    if write_baseline is not None:
-        check_target(write_baseline, sources, "--write-baseline")
+    files = [_report_file(each) for each in report or ()]
+    targets = [(f"--report {kind}:", path) for kind, path in files]
+    targets += [] if write_baseline is None else [("--write-baseline", write_baseline)]
+    if targets:
+        from normdiag.model_files import find_models
+
+        check_targets(targets, sources(find_models(models), arch, config, baseline))
     from normdiag.checking import Checking
     from normdiag.checking import check as check_models
     from normdiag.reporters.ci.render import render
@@ -154,14 +157,13 @@ def _shown(config: Config, format_: chk.CheckFormat) -> str:
     raise UsageError("--show-config is printed as text (TOML) or json")
 
 
-def _report_file(text: str, sources: Sequence[str]) -> tuple[str, Path]:
-    """'sarif=out.sarif' taken apart, refused before any work where it cannot be written."""
+def _report_file(text: str) -> tuple[str, Path]:
+    """'sarif=out.sarif' taken apart."""
     kind, equals, file = text.partition("=")
     known = [each.value for each in chk.CheckFormat]
     if not equals or not file or kind not in known:
         wanted = f"give it as FORMAT=FILE with one of {', '.join(known)}"
         raise UsageError(f"--report {text}: {wanted}{nearest(kind, known)}")
-    check_target(Path(file), sources, f"--report {kind}:")
     return kind, Path(file)
 
 

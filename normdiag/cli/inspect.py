@@ -14,7 +14,6 @@ from normdiag.cli import options as opt
 from normdiag.cli.given import configuration, data_settings, load_options
 from normdiag.cli.output import (
     DEFAULT_WIDTH,
-    check_target,
     is_ascii_only,
     print_out,
     stdout_to_stderr,
@@ -24,6 +23,7 @@ from normdiag.cli.output import (
 )
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.status import exit_code
+from normdiag.cli.targets import check_target, sources
 from normdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,8 +65,6 @@ def inspect(
     if json and format_ is opt.Format.text:
         raise UsageError("--json and --format text contradict each other")
     target = output if output is not None and str(output) != "-" else None
-    if target is not None:
-        check_target(target, filter(None, (model, arch, *(data or ()))))
     settings = data_settings(
         data=data,
         preprocess=preprocess,
@@ -84,6 +82,8 @@ def inspect(
     from normdiag.config import Settings
 
     config = configuration(Settings(data=settings), config_file, none=no_config)
+    if target is not None:
+        check_target(target, sources([model], arch, config))
     threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}
     checking = Checking(config, reading, device, **threshold)
     with stdout_to_stderr(), progress_bar(quiet=quiet) as progress:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
-from glob import glob
 from pathlib import Path
 
-from normdiag.atomic import check_place, replacing
-from normdiag.errors import UsageError
+from normdiag.atomic import replacing
 
 # For output that nobody looks at in a terminal of known width.
 DEFAULT_WIDTH = 100
@@ -67,28 +65,6 @@ def silence_stdout() -> None:
     """Point stdout to nowhere, so that the interpreter does not fail when it flushes a closed pipe at its end."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def check_target(target: Path, sources: Iterable[str], option: str = "-o") -> None:
-    """Refuse, before any work, a file that cannot be written or that is among what is read.
-
-    Raises UsageError if `target` is one of `sources` or matches one as a glob; InputError if it is a folder, or if its
-    folder does not exist or cannot be written to.
-    """
-    check_place(target, option)
-    if target.exists() and any(_reads(source, target) for source in sources):
-        raise UsageError(f"{option} {target} would overwrite what is read; choose another name")
-
-
-def _reads(source: str, target: Path) -> bool:
-    """Whether a model path, `[NAME=]PATH`, `file.py:callable` or glob takes in the target."""
-    parts = {source, source.partition("=")[2], source.rpartition(":")[0], source.partition("=")[2].rpartition(":")[0]}
-    for part in filter(None, parts):
-        for path in map(Path, [part] if os.path.lexists(part) else glob(part, recursive=True)):  # noqa: PTH207
-            with suppress(OSError):
-                if path.samefile(target):
-                    return True
-    return False
 
 
 def write_file(target: Path, text: str) -> None:

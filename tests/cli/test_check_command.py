@@ -154,6 +154,15 @@ def test_reports_go_to_files_and_stdout_stays_as_it_is(
         (["check", "a", "--report", "sarif=no/such/x"], "--report sarif: no/such/x: the folder no/such does not exist"),
         (["check", "a.onnx", "--report", "json=a.onnx"], "would overwrite what is read"),
         (["check", "a.onnx", "--write-baseline", "a.onnx"], "would overwrite what is read"),
+        (["check", ".", "--report", "json=a.onnx"], "would overwrite what is read"),
+        (["check", "*", "--report", "json=a.onnx"], "would overwrite what is read"),
+        (["check", "a", "--report", "json=c.toml", "--config", "c.toml"], "would overwrite what is read"),
+        (["check", "a", "--report", "json=b.json", "--baseline", "b.json"], "would overwrite what is read"),
+        (["check", "a", "--report", "json=d.npy", "--data", "x=d.npy"], "would overwrite what is read"),
+        (["check", "a", "--report", "json=e.npy", "--config", "c.toml"], "would overwrite what is read"),
+        (["check", "a", "--report", "json=images/1.png", "--data", "images"], "would overwrite what is read"),
+        (["check", "a", "--report", "json=o", "--report", "text=./o"], "something else is written there too"),
+        (["check", "a", "--report", "json=o", "--write-baseline", "o"], "something else is written there too"),
         (["check", "a", "--baseline", "x", "--write-baseline", "y"], "exclude each other"),
         (["check", "a", "--select", "ND9"], "no rule is called 'ND9'"),
         (["check", "a", "--select", ""], "no rule is chosen (select nothing)"),
@@ -169,10 +178,20 @@ def test_reports_go_to_files_and_stdout_stays_as_it_is(
 def test_wrong_usage_is_one_line_and_2(
     cli: Cli, calls: list[Call], elsewhere: Path, arguments: list[str], message: str
 ) -> None:
-    (elsewhere / "a.onnx").touch()
+    (elsewhere / "images").mkdir()
+    for name in ("a.onnx", "b.json", "d.npy", "e.npy", "images/1.png"):
+        (elsewhere / name).touch()
+    (elsewhere / "c.toml").write_text('[models."*"]\ndata = "e.npy"')
     result = cli(*arguments)
     assert result.code == 2 and result.out == "" and result.err.count("\n") == 1
     assert message in result.err and calls == []
+
+
+def test_reports_may_lie_in_a_folder_that_is_checked(cli: Cli, calls: list[Call], elsewhere: Path) -> None:
+    (elsewhere / "a.onnx").touch()
+    (elsewhere / "o.json").write_text("of the last run")
+    assert cli("check", ".", "--report", "json=o.json", "--data", ".", "-q").code == 0
+    assert (elsewhere / "o.json").read_text() == render(one_clean(), "json")
 
 
 def test_a_wrong_configuration_is_one_line_and_2(cli: Cli, calls: list[Call], elsewhere: Path) -> None:
