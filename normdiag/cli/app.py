@@ -15,7 +15,7 @@ import typer
 from normdiag.cli.check import check
 from normdiag.cli.fold import fold
 from normdiag.cli.inspect import inspect
-from normdiag.cli.output import silence_stdout
+from normdiag.cli.output import say, silence_stdout
 from normdiag.cli.rule import rule
 from normdiag.cli.status import INTERRUPTED, UNUSABLE
 from normdiag.errors import debugging, one_line
@@ -108,12 +108,7 @@ def explain(error: BaseException) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    """Say it on stderr, whatever it holds and whatever stderr can show, and return the exit code."""
-    from normdiag.reporters.words import safe
-
-    if not message:
-        return code
-    encoding = sys.stderr.encoding or "utf-8"
-    line = safe(f"normdiag: {message}", limit=4000)
-    print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+    """Say it on stderr, and return the exit code."""
+    if message:
+        say(message)
     return code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,8 @@ from normdiag.cli.output import (
     DEFAULT_WIDTH,
     is_ascii_only,
     print_out,
+    print_text,
+    say,
     stdout_to_stderr,
     terminal_width,
     wants_color,
@@ -113,7 +114,8 @@ def check(
         write_file(path, render(found, kind, prefix=sarif_uri, all_layers=all_layers, width=DEFAULT_WIDTH))
         _say(f"wrote {path}", quiet)
     style = {"color": wants_color(color), "all_layers": all_layers, "ascii_only": is_ascii_only()}
-    print_out(render(found, format_.value, prefix=sarif_uri, width=terminal_width(), **style))
+    print_report = print_text if format_ is chk.CheckFormat.text else print_out
+    print_report(render(found, format_.value, prefix=sarif_uri, width=terminal_width(), **style))
     if format_ is chk.CheckFormat.github:
         _step_summary(found)
     raise typer.Exit(check_exit_code(found))
@@ -200,4 +202,4 @@ def _step_summary(report: CheckReport) -> None:
 
 def _say(text: str, quiet: bool) -> None:
     if not quiet:
-        print(f"normdiag: {text}", file=sys.stderr)
+        say(text)

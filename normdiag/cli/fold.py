@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from normdiag.cli import options as opt
 from normdiag.cli.given import data_options, load_options
-from normdiag.cli.output import is_ascii_only, print_out, stdout_to_stderr, terminal_width, wants_color
+from normdiag.cli.output import is_ascii_only, print_out, print_text, say, stdout_to_stderr, terminal_width, wants_color
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.status import INTERRUPTED, fold_exit_code
 from normdiag.errors import UsageError
@@ -85,11 +84,14 @@ def fold(
             ),
             progress=progress,
         ).report
-    print_out(_as_json(report) if json else _as_text(report, color, all_layers))
+    if json:
+        print_out(_as_json(report))
+    else:
+        print_text(_as_text(report, color, all_layers))
     if report.verification is not None and not report.verification.passed:
         from normdiag.folding.verify import failure_message
 
-        print(f"normdiag: {failure_message(report.verification)}", file=sys.stderr)
+        say(failure_message(report.verification))
     raise typer.Exit(fold_exit_code(report))
 
 
@@ -99,7 +101,7 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print("normdiag: interrupted; nothing written", file=sys.stderr)
+        say("interrupted; nothing written")
         raise typer.Exit(INTERRUPTED) from None
 
 

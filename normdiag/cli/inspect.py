@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,8 @@ from normdiag.cli.output import (
     DEFAULT_WIDTH,
     is_ascii_only,
     print_out,
+    print_text,
+    say,
     stdout_to_stderr,
     terminal_width,
     wants_color,
@@ -93,7 +94,10 @@ def inspect(
         report = replace(report, notes=(*report.notes, note))
     as_json = json or format_ is opt.Format.json
     text = _as_json(report, channels) if as_json else _as_text(report, target, color, all_layers, channels)
-    _deliver(report, text, target, quiet)
+    if target is None:
+        (print_out if as_json else print_text)(text)
+    else:
+        _write(report, text, target, quiet)
     raise typer.Exit(exit_code(report))
 
 
@@ -117,14 +121,11 @@ def _as_text(report: Report, target: Path | None, color: bool | None, all_layers
     )
 
 
-def _deliver(report: Report, text: str, target: Path | None, quiet: bool) -> None:
-    if target is None:
-        print_out(text)
-        return
+def _write(report: Report, text: str, target: Path, quiet: bool) -> None:
     write_file(target, text)
     if not quiet:
         from normdiag.reporters.words import count
 
         errors = sum(finding.severity == "error" for finding in report.findings)
         others = len(report.findings) - errors
-        print(f"normdiag: wrote {target} ({count(errors, 'error')}, {count(others, 'other finding')})", file=sys.stderr)
+        say(f"wrote {target} ({count(errors, 'error')}, {count(others, 'other finding')})")

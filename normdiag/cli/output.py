@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -45,6 +46,31 @@ def print_out(text: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         silence_stdout()
+
+
+def print_text(text: str) -> None:
+    """Text for people to stdout; in a GitHub job, without what its runner would take for a command."""
+    print_out(_inert(text))
+
+
+def say(text: str) -> None:
+    """A line for people to stderr, whatever it holds and whatever stderr can show."""
+    from normdiag.reporters.words import safe
+
+    encoding = sys.stderr.encoding or "utf-8"
+    line = _inert(safe(f"normdiag: {text}", limit=4000))
+    print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+
+
+def _inert(text: str) -> str:
+    """The text as it is or, in a GitHub job, with `::` at the start of a line and `##[` anywhere taken apart.
+
+    The runner follows such lines wherever they come from, and names in a model may hold them:
+    https://docs.github.com/actions/reference/workflow-commands-for-github-actions.
+    """
+    if not os.environ.get("GITHUB_ACTIONS"):
+        return text
+    return re.sub(r"(?m)^([ \t]*:)(?=:)", r"\1 ", text).replace("##[", "## [")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from normdiag import checking
@@ -324,3 +326,25 @@ def test_the_configuration_can_be_named_or_left_out(cli: Cli, calls: list[Call],
     for options in ([], ["--config", "other.toml"], ["--no-config"]):
         cli("check", "a.onnx", *options)
     assert [call.checking.config.target for call in calls] == ["fp16", "int8", None]
+
+
+HOSTILE = "::error file=x::pwned ##[error]pwned " + "x" * 60
+
+
+@pytest.mark.parametrize("command", ["check", "inspect"])
+def test_names_are_no_commands_to_the_runner_of_a_github_job(
+    cli: Cli, elsewhere: Path, samples: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes `::` at the start of a line, spaces before it or not, and `##[` anywhere."""
+    from safetensors.numpy import save_file
+
+    norm = {each: np.full(4, np.nan, np.float32) for each in ("weight", "bias", "running_mean", "running_var")}
+    save_file({f"{HOSTILE}.{each}": value for each, value in norm.items()}, elsewhere / "##[x]net.safetensors")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    result = cli(command, "##[x]net.safetensors")
+    assert result.code == 1 and "pwned" in result.out
+    assert not re.search(r"^\s*::|##\[", result.out, re.M) and ": :error file=x::pwned" in result.out
+    missing = cli(command, "##[x]")
+    assert missing.code == 2 and "##[" not in missing.err + missing.out
+    monkeypatch.delenv("GITHUB_ACTIONS")
+    assert "##[x]" in cli(command, "##[x]net.safetensors").out
