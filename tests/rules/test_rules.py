@@ -279,8 +279,8 @@ def test_nd302_wants_half_of_the_output_to_be_due_to_drift(relative: float, fire
     assert bool(found("ND302", report(bn(), gap=gap(relative_rms=relative, explained_drift=1.0)))) is fires
 
 
-@pytest.mark.parametrize(("drift_share", "fires"), [(0.3, False), (0.45, False), (0.55, True), (None, False)])
-def test_nd302_is_silent_where_drift_explains_less_than_half(drift_share: float | None, fires: bool) -> None:
+@pytest.mark.parametrize(("drift_share", "fires"), [(0.1, False), (0.25, False), (0.35, True), (None, False)])
+def test_nd302_is_silent_where_drift_explains_little_of_the_gap(drift_share: float | None, fires: bool) -> None:
     """As in batches of two, where noise changes most answers of a healthy net: even half of its share is too much."""
     value = gap(relative_rms=3.0, top1_disagreement=0.75, explained_drift=drift_share, batch_size=2)
     assert bool(found("ND302", report(bn(), gap=value))) is fires
