@@ -18,8 +18,8 @@ from normdiag.records.model import Array
 MAX_ELEMENTS = 2**26
 # Tensors that are computed from constants on the way to a parameter are small, however large a file says they are.
 MAX_FOLDED = 2**22
-# Exporters put one or two reshapes between a parameter and its layer.
-MAX_DEPTH = 12
+# Exporters put one or two reshapes between a parameter and its layer, and ten nodes between the numbers and a Pad.
+MAX_DEPTH = 16
 MAX_STEPS = 500
 
 
@@ -205,6 +205,31 @@ def _concat(node: Node, values: list[Array]) -> Array:
     return np.concatenate(values, node.integer("axis", 0))
 
 
+def _gather(node: Node, values: list[Array]) -> Array:
+    data, index = values
+    axis = range(data.ndim)[node.integer("axis", 0)]
+    _bounded((*data.shape[:axis], *index.shape, *data.shape[axis + 1 :]))
+    return data.take(index, axis)
+
+
+def _slice(node: Node, values: list[Array]) -> Array:
+    """Like Python's, but for axes and for a start in front of the first element."""
+    data, *given = values
+    bounds = [node.integers(name) or () for name in ("starts", "ends", "axes")]
+    if given:
+        bounds = [tuple(int(i) for i in each.reshape(-1)) for each in given]
+    if not all(node.inputs):
+        raise ValueError("an operand in the middle is left out")
+    starts, ends, axes, steps = (*bounds, (), ())[:4]
+    cuts = [slice(None)] * data.ndim
+    columns = zip(starts, ends, axes or range(len(starts)), steps or (1,) * len(starts), strict=True)
+    for start, end, axis, step in columns:
+        if step < 0 and start < -data.shape[axis]:
+            raise ValueError("where runtimes start at the first element and Python before it")
+        cuts[axis] = slice(start, end, step)
+    return data[tuple(cuts)]
+
+
 def _range(_: Node, values: list[Array]) -> Array:
     start, stop, step = (float(value.reshape(-1)[0]) for value in values)
     _bounded((max(math.ceil((stop - start) / step), 0),))
@@ -263,6 +288,8 @@ FOLDS: Mapping[str, Callable[[Node, list[Array]], Array | None]] = {
     "Tile": _tile,
     "ConstantOfShape": _filled,
     "Concat": _concat,
+    "Gather": _gather,
+    "Slice": _slice,
     "Range": _range,
     "Pow": _power,
     **dict.fromkeys(_FUNCTIONS, _unary),
