@@ -155,7 +155,7 @@ def _shown(config: Config, format_: chk.CheckFormat) -> str:
     if format_ is chk.CheckFormat.json:
         from normdiag.reporters.json import dump
 
-        return dump({"source": config.source, **to_dict(config)})
+        return dump({"source": config.source, "folder": os.path.relpath(config.folder), **to_dict(config)})
     raise UsageError("--show-config is printed as text (TOML) or json")
 
 

@@ -46,14 +46,14 @@ class DataSettings:
         return DataOptions(**said)
 
 
-def from_folder(spec: str, folder: Path) -> str:
-    """A data specification written in a file of `folder`, as it reads from the current folder."""
+def from_folder(spec: str, folder: Path, to: Path = Path()) -> str:
+    """A data specification that is meant from `folder`, as it reads from the folder `to`, here the current one."""
     name, equals, target = spec.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", name) or exists(str(folder / spec)):
         name, equals, target = "", "", spec
     if not target or target == "random" or Path(target).is_absolute() or _is_module(target):
         return spec
-    return f"{name}{equals}{os.path.relpath(folder / target)}"
+    return f"{name}{equals}{os.path.relpath(folder / target, to)}"
 
 
 def _is_module(target: str) -> bool:

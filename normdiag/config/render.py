@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from normdiag.config.config import Config
-from normdiag.config.data import DataSettings
+from normdiag.config.data import DataSettings, from_folder
 from normdiag.rules import RULES, Rule
 
 RENAMED = {"input_shapes": "input-shape"}
 
 
 def to_dict(config: Config, known: Sequence[Rule] = RULES) -> dict[str, Any]:
-    """The configuration with the limits of all chosen rules, as a table that `parse` reads back."""
-    models = {glob: _data(settings) for glob, settings in config.models.items()}
+    """The configuration with the limits of all chosen rules, as a table that `parse` reads back.
+
+    Paths and globs in it, also those of data from the current folder, are relative to the configuration's folder.
+    """
+    models = {glob: _data(settings, config) for glob, settings in config.models.items()}
     if config.data.said():
-        models = {"*": _data(config.data), **{g: _data(config.data.over(s)) for g, s in config.models.items()}}
-        models["*"] = models.pop("*")  # behind the others: the first that fits counts
+        models = {glob: _data(config.data.over(settings), config) for glob, settings in config.models.items()}
+        everywhere = _data(config.data, config)
+        models["*"] = models.pop("*", everywhere)  # behind the others: the first that fits counts
     return {
         "select": list(config.select),
         "ignore": list(config.ignore),
@@ -34,11 +41,16 @@ def to_dict(config: Config, known: Sequence[Rule] = RULES) -> dict[str, Any]:
 
 def to_toml(config: Config, known: Sequence[Rule] = RULES) -> str:
     """The same as a normdiag.toml that would have the same effect, with a comment that says where it came from."""
-    lines = [f"# {'defaults' if config.source is None else f'read from {_quoted(config.source)}'}, with flags over it"]
-    return "\n".join([*lines, *_lines(to_dict(config, known), ())]) + "\n"
+    origin = "defaults" if config.source is None else f"read from {_quoted(config.source)}"
+    folder = _quoted(os.path.relpath(config.folder))
+    header = f"# {origin}, with flags over it; paths are relative to {folder}"
+    return "\n".join([header, *_lines(to_dict(config, known), ())]) + "\n"
 
 
-def _data(settings: DataSettings) -> dict[str, Any]:
+def _data(settings: DataSettings, config: Config) -> dict[str, Any]:
+    if settings.data is not None:
+        specs = tuple(from_folder(spec, Path.cwd(), config.folder) for spec in settings.data)
+        settings = replace(settings, data=specs)
     said = {RENAMED.get(name, name.replace("_", "-")): value for name, value in settings.said().items()}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
 

@@ -208,7 +208,7 @@ def test_show_config(cli: Cli, calls: list[Call], elsewhere: Path) -> None:
     result = cli("check", "--show-config", "--fail-on", "info", "--data", "x.npz")
     assert result.code == 0 and calls == []
     assert result.out.splitlines() == [
-        '# read from "normdiag.toml", with flags over it',
+        '# read from "normdiag.toml", with flags over it; paths are relative to "."',
         'select = ["ND103"]',
         "ignore = []",
         'fail-on = "info"',

@@ -266,6 +266,23 @@ def test_show_config_prints_a_file_of_the_same_effect(full: Config, tmp_path: Pa
         assert effect(merge(Config(folder=tmp_path), parse(to_dict(config), RULES, tmp_path))) == effect(config)
 
 
+def test_what_is_shown_in_a_folder_below_has_the_same_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Globs are relative to the file's folder, and data that a flag names to the current one."""
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    config = read(tmp_path, '[per-file-ignores]\n"sub/*" = ["ND1"]\n[models."a.onnx"]\ndata = "x=val/a.npz"\n')
+    config = merge(config, Settings(data=DataSettings(data=("b.npz", "random", f"{tmp_path}/c.npz"))))
+    shown = to_toml(config)
+    assert shown.startswith('# read from "') and 'paths are relative to ".."\n' in shown
+    table = to_dict(config)
+    assert table["models"]["*"]["data"] == ["sub/b.npz", "random", f"{tmp_path}/c.npz"]
+    again = read(tmp_path, shown)
+    assert again.data_for("net.onnx") == config.data_for("net.onnx")
+    assert again.rules_for("net.onnx") == config.rules_for("net.onnx") != config.rules_for("../net.onnx")
+    (only,) = to_dict(read(tmp_path, '[models."a.onnx"]\ndata = "x=val/a.npz"'))["models"].values()
+    assert only == {"data": ["x=val/a.npz"]}
+
+
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), st.just(("ND101",)), max_size=4))
 def test_any_pattern_survives_toml(patterns: dict[str, tuple[str, ...]]) -> None:
     toml = pytest.importorskip("tomllib")
