@@ -2,8 +2,8 @@
 
 Healthy models get one fault each, in one layer or in all, at several strengths. A fault that takes at most 2 points of
 accuracy is counted apart: it may or may not be found. Found is a warning or error that the healthy model does not
-have; its layer is named where some finding names a faulty one, and first where no other layer comes before. Prints
-docs/diagnosis.md holds them. Half an hour on one core; seeded.
+have; its layer is named where some finding names a faulty one, and first where no other layer comes before.
+docs/diagnosis.md holds what it prints. Half an hour on one core; seeded.
 """
 
 from __future__ import annotations
@@ -65,6 +65,17 @@ def summary(results: Sequence[Result]) -> Iterator[str]:
         harmless = f"{sum(e.data.found for e in group if not e.costs)} of {len(group) - len(costly)}"
         cells = [fault, strength, len(group), len(costly), found, named, first, *static, harmless]
         yield "| " + " | ".join(map(str, cells)) + " |"
+
+
+def totals(results: Sequence[Result]) -> str:
+    """One sentence on all that cost accuracy, wrong inputs to models without running statistics left aside."""
+    judged = [each for each in results if "no running statistics" not in each.case.fault]
+    costly = [each.data for each in judged if each.costs]
+    found, named = sum(each.found for each in costly), sum(each.named for each in costly)
+    return (
+        f"Of {len(costly)} faults that cost more than 2 points, {found} are found, the layer is named in {named} and "
+        f"named first in {sum(each.first for each in costly)}; {len(judged) - len(costly)} cost less."
+    )
 
 
 def _share(verdicts: Iterable[Verdict | None]) -> str:
@@ -148,7 +159,7 @@ def main() -> None:
     rows, results = [row for row, _ in seen], [each for _, found in seen for each in found]
     for title, lines in (
         ("Healthy models", ["| model | findings |", "|---|---|", *rows]),
-        ("Recall", summary(results)),
+        ("Recall", [totals(results), "", *summary(results)]),
         ("Misses", misses(results)),
         *((("Every case", every_case(results)),) if given.all else ()),
     ):

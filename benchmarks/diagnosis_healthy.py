@@ -54,7 +54,7 @@ def seen(module: nn.Module, x: Tensor) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         report = normdiag.inspect(module, x.numpy(), data_options=normdiag.DataOptions(batch_size=50))
-    said = ", ".join(f"{each.rule} {each.severity}" for each in report.findings if each.severity != "info")
+    said = ", ".join(dict.fromkeys(f"{each.rule} {each.severity}" for each in report.findings))
     return " | ".join([*drifts(report), gap(report), said or "none"])
 
 
