@@ -204,12 +204,12 @@ def _stepped(op: Op, law: Law, before: Sizes | None, after: Sizes | None) -> Law
 
 
 def _windowed(op: Op, window: Window, law: Law, before: Sizes | None, after: Sizes | None) -> Law | None:
-    """A mean over positions keeps the mean."""
+    """A mean over positions keeps the mean, a sum multiplies it."""
     if law.axis in window.axes or window.scale != "any" or not window.shift:
         return None
     axis = law.axis - sum(each < law.axis for each in window.axes) * window.removed
     if op.kind != "other":
-        return Law(law.mean, axis)
+        return Law(law.mean * window.total, axis)
     return law if not window.removed and _is_half(window.axes, before, after) else None
 
 

@@ -180,14 +180,17 @@ class Window:
     """Mixes positions along `axes`: pool, resize, pad, mean over positions. Other axes are independent.
 
     `scale`: which per-channel factors commute with it ('any', or 'non_negative' for a maximum). `shift`: whether a
-    per-channel constant commutes (weights that sum to 1 everywhere: no counted zero padding, no padding with a
-    constant). `removed`: the axes do not appear in the output (a mean without keepdims).
+    per-channel constant commutes: weights that sum to the same number everywhere, `total` (1 of a mean), so no counted
+    zero padding, no padding with a constant; else `why_not` says what it does instead. `removed`: the axes do not
+    appear in the output (a mean without keepdims).
     """
 
     axes: tuple[int, ...]
     scale: Literal["any", "non_negative"] = "any"
     shift: bool = True
     removed: bool = False
+    total: float = 1.0
+    why_not: str = field(default="counts zeros from its padding", compare=False)
 
 
 @dataclass(frozen=True)

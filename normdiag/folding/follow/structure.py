@@ -50,7 +50,7 @@ def window_up(op: Op, known: Mapping[int, Affine], _graph: OpGraph) -> dict[int,
         full = rank(affine) + len(window.axes)
         axes = tuple(sorted(axis % full for axis in window.axes))
         affine = mapped(affine, lambda values: np.expand_dims(values, axes))
-    return _commutes(op, window, affine) or {0: affine}
+    return _commutes(op, window, affine) or {0: Affine(affine.scale, affine.shift / window.total)}
 
 
 def window_down(op: Op, known: Mapping[int, Affine], _graph: OpGraph) -> dict[int, Affine] | Obstacle:
@@ -64,7 +64,7 @@ def window_down(op: Op, known: Mapping[int, Affine], _graph: OpGraph) -> dict[in
     if window.removed:
         axes = tuple(axis % rank(affine) for axis in window.axes)
         affine = mapped(affine, lambda values: values.squeeze(axes))
-    return {0: affine}
+    return {0: Affine(affine.scale, affine.shift * window.total)}
 
 
 def _commutes(op: Op, window: Window, affine: Affine) -> Obstacle | None:
@@ -80,5 +80,5 @@ def _commutes(op: Op, window: Window, affine: Affine) -> Obstacle | None:
             op, f"{{op}} takes the maximum, and {count} of its scales {'are' if count > 1 else 'is'} negative"
         )
     if not window.shift and shifts(affine):
-        return blocked(op, "{op} counts zeros from its padding, which its shift cannot pass", shift_only=True)
+        return blocked(op, f"{{op}} {window.why_not}, which its shift cannot pass", shift_only=True)
     return None

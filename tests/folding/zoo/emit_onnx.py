@@ -67,6 +67,11 @@ class _Emitter:
         y = self.net.reshape(x, -1, 2, channels // 2, height, width)
         return self.net.reshape(str(self.net.op("Transpose", y, perm=[0, 2, 1, 3, 4])), -1, channels, height, width)
 
+    def pixels(self, part: Part, x: str) -> str:
+        """Channels to positions and back, from operator set 11 on in another order."""
+        mode = "CRD" if self.net.opset > 10 else None
+        return str(self.net.op("SpaceToDepth", self.net.op("DepthToSpace", x, blocksize=2, mode=mode), blocksize=2))
+
     def reverse(self, part: Part, x: str) -> str:
         return self.gathered(x, range(part.channels)[::-1])
 

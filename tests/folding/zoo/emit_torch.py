@@ -127,6 +127,7 @@ REARRANGED: dict[str, Callable[[Part, Tensor], Tensor]] = {
     "max": lambda part, x: functional.max_pool2d(x, 3, 1, 1),
     "turn": lambda part, x: x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2),
     "fold_positions": lambda part, x: x.flatten(2).view(-1, *part.shape),
+    "pixels": lambda part, x: functional.pixel_unshuffle(functional.pixel_shuffle(x, 2), 2),
     "reverse": lambda part, x: x.flip(1),
     "shuffle": lambda part, x: functional.channel_shuffle(x, 2),
 }

@@ -9,7 +9,18 @@ from typing import Any
 from hypothesis import strategies as st
 
 MOST_NORMS = 5
-SAME = ("identity", "dropout", "average", "turn", "fold_positions", "shuffle", "reverse", "max", "counted_average")
+SAME = (
+    "identity",
+    "dropout",
+    "average",
+    "turn",
+    "fold_positions",
+    "shuffle",
+    "reverse",
+    "pixels",
+    "max",
+    "counted_average",
+)
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,7 @@ class _Draft:
         if kind == "number":
             form = self.draw(st.sampled_from(("times", "plus")))
             return x if self.parts[x].options.get("decomposed") else self.add("number", x, form=form)
-        if kind == "shuffle" and shape[0] % 2:
+        if (kind == "shuffle" and shape[0] % 2) or (kind == "pixels" and shape[0] % 4):
             kind = "turn"
         return self.add(kind, x)
 

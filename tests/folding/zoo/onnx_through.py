@@ -182,10 +182,19 @@ def ceil_mode_without_a_remainder(g: Net) -> None:
     finish(g, g.op("AveragePool", convolved(g, size=(8, 6)), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1))
 
 
-@ZOO.case("Conv AveragePool Relu|Conv AveragePool BatchNormalization Relu", opset=21, folded=None)
-def ceil_mode_with_a_remainder(g: Net) -> None:
-    """Runtimes differ in what the last window divides by; it may fold, or stay."""
-    finish(g, g.op("AveragePool", convolved(g), kernel_shape=[3, 2], strides=[2, 2], ceil_mode=1))
+@ZOO.each("ceil_mode_with_a_remainder", [(10, 0), (17, 0), (21, 0), (17, 1)], "Conv AveragePool Relu")
+def ceil_mode_with_a_remainder(g: Net, value: tuple[int, int]) -> None:
+    """What lies beyond the border is not counted, padded or not."""
+    g.opset, padded = value
+    g.domains = {"": g.opset}
+    pads = {"pads": [1, 1, 1, 0]} if padded else {}
+    finish(g, g.op("AveragePool", convolved(g), kernel_shape=[3, 2], strides=[2, 2], ceil_mode=1, **pads))
+
+
+@ZOO.case("Conv AveragePool BatchNormalization Relu", opset=21, folded=0, refused=("beyond the border",))
+def ceil_mode_that_counts_what_is_padded(g: Net) -> None:
+    pool = {"kernel_shape": [3, 2], "strides": [2, 2], "ceil_mode": 1, "count_include_pad": 1}
+    finish(g, g.op("AveragePool", convolved(g), **pool))
 
 
 @ZOO.case("Conv AveragePool BatchNormalization Relu", folded=0, refused=("(?i)pad|pool|zero",))
@@ -291,6 +300,30 @@ def zeros_around_the_positions_and_no_shift(g: Net) -> None:
     finish(g, g.pad(convolved(g), 0, 0, 1, 1, 0, 0, 1, 0), shift=False)
 
 
-@ZOO.case("Conv DepthToSpace Relu|Conv DepthToSpace BatchNormalization Relu", folded=None, opset=13)
-def depth_to_space(g: Net) -> None:
-    finish(g, g.op("DepthToSpace", convolved(g, channels=8), blocksize=2), 2)
+@ZOO.each("depth_to_space", ["DCR", "CRD", None], "Conv DepthToSpace Relu", opset=13)
+def depth_to_space(g: Net, mode: str | None) -> None:
+    finish(g, g.op("DepthToSpace", convolved(g, channels=12), blocksize=2, mode=mode), 3)
+
+
+@ZOO.case("Conv DepthToSpace SpaceToDepth Relu", opset=13)
+def to_positions_and_back(g: Net) -> None:
+    """In another order, so that the channels are moved."""
+    y = g.op("DepthToSpace", convolved(g, channels=12), blocksize=2, mode="CRD")
+    finish(g, g.op("SpaceToDepth", y, blocksize=2), 12)
+
+
+@ZOO.case("Relu SpaceToDepth Conv", opset=13)
+def space_to_depth_in_front_of_the_layer(g: Net) -> None:
+    y = g.bn(g.op("Relu", g.input("N", 3, 6, 4)), 3)
+    g.output(g.conv(g.op("SpaceToDepth", y, blocksize=2), 12, 4, 2))
+
+
+@ZOO.case("Conv SpaceToDepth BatchNormalization Relu", opset=13, **STAYS)
+def space_to_depth_with_a_norm_for_each_position(g: Net) -> None:
+    finish(g, g.op("SpaceToDepth", convolved(g, size=(8, 6)), blocksize=2), 16)
+
+
+@ZOO.each("reduce_sum", [(2, 3, 1), (2, 3, 0), (3, 0)], "Conv ReduceSum Relu")
+def reduce_sum(g: Net, value: tuple[int, ...]) -> None:
+    *axes, keepdims = value
+    finish(g, g._axes("ReduceSum", convolved(g), axes, 13, keepdims=keepdims))

@@ -107,6 +107,17 @@ ZOO.add(
     left="batch_norm",
     refused=("",),
 )
+ZOO.add("pool_by_its_own_divisor", lambda: image(nn.BatchNorm2d(4), nn.AvgPool2d((2, 3), divisor_override=5)), IMAGE)
+ZOO.add(
+    "pool_at_the_border_by_its_own_divisor",
+    lambda: image(nn.BatchNorm2d(4), nn.AvgPool2d(3, 3, ceil_mode=True, divisor_override=5)),
+    IMAGE,
+    folded=0,
+    left="batch_norm",
+    refused=("divides by a number of its own",),
+)
+ZOO.add("pool_beyond_the_border", lambda: image(nn.BatchNorm2d(4), nn.AvgPool2d(3, 3, ceil_mode=True)), IMAGE)
+ZOO.add("sum", lambda: image(nn.BatchNorm2d(4), Fn(lambda s, x: x.sum((2, 3), keepdim=True))), IMAGE)
 ZOO.add("adaptive_average_pool", lambda: image(nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1)), IMAGE)
 ZOO.add("adaptive_average_pool_to_a_grid", lambda: image(nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d((2, 3))), IMAGE)
 ZOO.add("max_pool", lambda: image(positive(nn.BatchNorm2d(4)), nn.MaxPool2d(3, 2, 1)), IMAGE)

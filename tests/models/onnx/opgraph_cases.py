@@ -269,4 +269,4 @@ def _check_window(op: Op, window: Window, model: onnx.ModelProto, values: Mappin
     shift = rng.normal(size=shape).astype(x.dtype) if window.shift else np.zeros_like(scale)
     outside = [values_.squeeze(window.axes) if window.removed else values_ for values_ in (scale, shift)]
     found = again(op, model, values, scale * x + shift)
-    _close(found, outside[0] * y + outside[1], op)
+    _close(found, outside[0] * y + np.float64(window.total).astype(x.dtype) * outside[1], op)

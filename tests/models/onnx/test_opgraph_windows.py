@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from normdiag.records import Concat, Pass, Reshape, Split, Take, Transpose, Window
+from normdiag.records import Concat, Pass, Reshape, Size, Split, Take, Transpose, Window
 from tests.models.onnx.opgraph_cases import by_output, check_text, only, read_text, why
 
 ANY, POSITIVE = "any", "non_negative"
@@ -23,6 +23,11 @@ WINDOWS = {
     "average pool over the edge": (
         "AveragePool<kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1>(x)",
         19,
+        Window((2, 3)),
+    ),
+    "average pool over the edge, counting": (
+        "AveragePool<kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1, count_include_pad=1>(x)",
+        19,
         Window((2, 3), shift=False),
     ),
     "average pool to the edge": ("AveragePool<kernel_shape=[2, 3], ceil_mode=1>(x)", 19, Window((2, 3))),
@@ -34,7 +39,7 @@ WINDOWS = {
     "mean by an input": ("ReduceMean<keepdims=0>(x, spatial)", 18, Window((2, 3), removed=True)),
     "mean of all": ("ReduceMean(x)", 18, Window((0, 1, 2, 3))),
     "mean of nothing": ("ReduceMean<noop_with_empty_axes=1>(x)", 18, Window(())),
-    "sum": ("ReduceSum(x, spatial)", 17, Window((2, 3), shift=False)),
+    "sum": ("ReduceSum(x, spatial)", 17, Window((2, 3), total=35)),
     "maximum": ("ReduceMax<axes=[2]>(x)", 17, Window((2,), POSITIVE)),
     "minimum": ("ReduceMin<axes=[2], keepdims=0>(x)", 17, Window((2,), POSITIVE, removed=True)),
     "nearest": ("Resize(x, , double)", 17, Window((2, 3))),
@@ -104,7 +109,6 @@ def test_window(case: str) -> None:
         ("LpPool<kernel_shape=[2, 2]>(x)", 17, "not linear"),
         ('Resize<coordinate_transformation_mode="tf_crop_and_resize">(x, roi, double)', 17, "tf_crop_and_resize"),
         ("Pad(x, around, one)", 17, "other than zero"),
-        ("DepthToSpace<blocksize=2>(x)", 17, "channels"),
         ("Pow(x, two)", 17, "nonlinearity"),
         ("Relu(x)", 17, "nonlinearity"),
         ("Softmax(x)", 17, "nonlinearity"),
@@ -262,6 +266,59 @@ def test_slices_and_gathers_of_one_tensor_are_one() -> None:
     op = only(check_text(text, **arrays), Take)
     assert (op.detail, op.inputs, op.outputs) == (Take(1, (range(4), (5, 0))), ("x",), ("a", "c"))
     assert op.operator == "Slice+Gather"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "DepthToSpace<blocksize=2>(x)",
+        'DepthToSpace<blocksize=2, mode="DCR">(x)',
+        'DepthToSpace<blocksize=2, mode="CRD">(x)',
+        "SpaceToDepth<blocksize=3>(x)",
+    ],
+)
+@pytest.mark.parametrize("sizes", ["N,8,3,6", "N,8,H,W"])
+def test_channels_to_positions_and_back(call: str, sizes: str) -> None:
+    free = "H" in sizes
+    graph = (read_text if free else check_text)(f"g (float[{sizes}] x) => (y) {{ y = {call} }}")
+    assert [type(op.detail) for op in graph.ops] == [Reshape, Transpose, Reshape]
+
+
+@pytest.mark.parametrize("call", ["DepthToSpace<blocksize=0>(x)", "DepthToSpace(x)", "DepthToSpace<blocksize=2>(x)"])
+def test_a_move_of_an_unknown_number_of_channels(call: str) -> None:
+    assert "not known" in why(read_text(f"g (float[N,C,3,6] x) => (y) {{ y = {call} }}"), "y")
+
+
+EXPORTED_PADS = """
+    have = Shape(four_pads)  known = Gather<axis=0>(have, nil)  all = Mul(rank, two_i)  more = Sub(all, known)
+    rest = ConstantOfShape<value = int64[1] {0}>(more)  both = Concat<axis=0>(four_pads, rest)
+    pairs = Reshape(both, as_pairs)  turned = Slice(pairs, last_, first_, nil_, last_)
+    columns = Transpose<perm=[1, 0]>(turned)  flat = Reshape(columns, last_)  pads_ = Cast<to=7>(flat)
+"""
+PADS = {
+    "four_pads": np.array([1, 2, -1, 0]),
+    "nil": np.array([0]),
+    "nil_": np.array([0]),
+    "rank": np.array([4]),
+    "two_i": np.array([2]),
+    "as_pairs": np.array([-1, 2]),
+}
+
+
+def test_pads_that_an_exporter_left_in_the_graph() -> None:
+    """torch.onnx.export with do_constant_folding=False."""
+    text = f"g (float[N,4,5,7] x) => (y) {{ {EXPORTED_PADS} y = Pad(x, pads_) }}"
+    graph = check_text(text, **{**ARRAYS, **PADS, "first_": np.array([-(2**63) + 1])})
+    op = by_output(graph, "y")
+    assert op.detail == Window((2, 3), shift=False)
+    assert graph.sizes["y"][1:] == (Size(4), Size(4), Size(10))
+
+
+@pytest.mark.parametrize("count", [10**12, 2**62])
+def test_a_shape_of_hostile_length_is_not_made(count: int) -> None:
+    body = "many = ConstantOfShape<value = int64[1] {0}>(count)  y = Pad(x, many)"
+    graph = read_text(f"g (float[N,4,5,7] x) => (y) {{ {body} }}", count=np.array([count]))
+    assert "computes" in why(graph, "y")
 
 
 def test_a_slice_along_several_axes() -> None:

@@ -47,11 +47,11 @@ WINDOWS: dict[str, tuple[Callable[..., Tensor], Window | Take]] = {
     "avg_pool padded": (lambda s, x: F.avg_pool2d(x, 3, 2, 1), Window(SPATIAL, shift=False)),
     "avg_pool not counting": (lambda s, x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False), Window(SPATIAL)),
     "avg_pool ceil": (lambda s, x: F.avg_pool2d(x, 3, 2, ceil_mode=True), Window(SPATIAL)),
-    "avg_pool divisor": (lambda s, x: F.avg_pool2d(x, 2, divisor_override=3), Window(SPATIAL, shift=False)),
+    "avg_pool divisor": (lambda s, x: F.avg_pool2d(x, 2, divisor_override=3), Window(SPATIAL, total=4 / 3)),
     "adaptive_avg_pool": (lambda s, x: F.adaptive_avg_pool2d(x, 3), Window(SPATIAL)),
     "mean": (lambda s, x: x.mean((2, 3)), Window(SPATIAL, removed=True)),
     "mean kept": (lambda s, x: x.mean((-1, -2), keepdim=True), Window(SPATIAL)),
-    "sum": (lambda s, x: x.sum((2, 3)), Window(SPATIAL, shift=False, removed=True)),
+    "sum": (lambda s, x: x.sum((2, 3)), Window(SPATIAL, removed=True, total=64)),
     "max_pool": (lambda s, x: F.max_pool2d(x, 3, 2, 1), Window(SPATIAL, "non_negative")),
     "adaptive_max_pool": (lambda s, x: F.adaptive_max_pool2d(x, 2), Window(SPATIAL, "non_negative")),
     "amax": (lambda s, x: x.amax((2, 3)), Window(SPATIAL, "non_negative", removed=True)),
@@ -78,7 +78,7 @@ def test_windows(name: str) -> None:
             continue
         factor = 2.0 if expected.scale == "non_negative" else -2.0
         y, moved = program.module()(IMAGES), program.module()(factor * IMAGES + (1.0 if expected.shift else 0.0))
-        torch.testing.assert_close(moved, factor * y + (1.0 if expected.shift else 0.0))
+        torch.testing.assert_close(moved, factor * y + (expected.total if expected.shift else 0.0))
         if not expected.shift:
             assert not torch.allclose(program.module()(IMAGES + 1.0), y + 1.0)
 

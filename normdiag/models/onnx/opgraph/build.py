@@ -14,6 +14,7 @@ from normdiag.models.onnx.opgraph.attributes import Unclear
 from normdiag.models.onnx.opgraph.chains import chains
 from normdiag.models.onnx.opgraph.choices import CHOICE_RULES, choices_together
 from normdiag.models.onnx.opgraph.claims import Lost, norm_claims
+from normdiag.models.onnx.opgraph.depth import DEPTH_RULES
 from normdiag.models.onnx.opgraph.linear import LINEAR_RULES, products_with_bias
 from normdiag.models.onnx.opgraph.naming import operation_name, uniquely_named
 from normdiag.models.onnx.opgraph.opaque import opaque
@@ -31,7 +32,7 @@ from normdiag.records import Constant, Norm, Op, Opaque, OpGraph
 # Before, elementwise operators broadcast in another way; nothing of that age can be folded anyway.
 OLDEST_OPSET = 7
 OVERLAP = "its nodes are part of another layer too"
-RULES: Mapping[str, Rule] = {**LINEAR_RULES, **WINDOW_RULES, **SIMPLE_RULES, **CHOICE_RULES}
+RULES: Mapping[str, Rule] = {**LINEAR_RULES, **WINDOW_RULES, **SIMPLE_RULES, **CHOICE_RULES, **DEPTH_RULES}
 # Operators whose further inputs say how to rearrange the first; rules read only those that are fixed.
 STRUCTURED = frozenset(
     {"Reshape", "Squeeze", "Unsqueeze", "Resize", "Upsample", "Pad", "Slice", "Split", "Gather"}

@@ -9,8 +9,12 @@ from normdiag.models.onnx.opgraph.attributes import Unclear, counted_all, intege
 from normdiag.models.onnx.opgraph.reshape_rules import pads, resize_scales
 from normdiag.models.onnx.opgraph.scope import Draft, Rule, Scope
 from normdiag.models.onnx.opgraph.shape_rules import reduced_axes
+from normdiag.models.sizes import product
 from normdiag.records import Sizes, Window
 
+# Versions of onnxruntime differ in it where they are told to count what is padded, and by nothing else.
+UNKNOWN_COUNT = "adds up a number of positions that is not known"
+OVER_THE_BORDER = "may count what its last window sees beyond the border"
 UNKNOWN_RANK = "of a tensor of unknown rank"
 
 
@@ -27,10 +31,13 @@ def _average_pool(scope: Scope, node: Node) -> Draft:
         raise Unclear("without a kernel shape")
     mode = text(node, "auto_pad", "NOTSET")
     padded = mode.startswith("SAME") if mode != "NOTSET" else any(integers(node, "pads") or ())
-    counted_in = padded and integer(node, "count_include_pad", 0) != 0
-    # With ceil_mode the last window may reach over the border, where runtimes differ in what they divide by.
-    shift = not counted_in and not (integer(node, "ceil_mode", 0) and not _exact(scope, node, kernel))
-    return Draft("pool", (node.inputs[0],), Window(_positions(len(kernel) + 2), shift=shift))
+    counts = integer(node, "count_include_pad", 0) != 0
+    axes, reaches = _positions(len(kernel) + 2), integer(node, "ceil_mode", 0) and not _exact(scope, node, kernel)
+    if counts and padded:
+        return Draft("pool", (node.inputs[0],), Window(axes, shift=False))
+    if counts and reaches:
+        return Draft("pool", (node.inputs[0],), Window(axes, shift=False, why_not=OVER_THE_BORDER))
+    return Draft("pool", (node.inputs[0],), Window(axes))
 
 
 def _exact(scope: Scope, node: Node, kernel: tuple[int, ...]) -> bool:
@@ -74,8 +81,12 @@ def _reduce(scope: Scope, node: Node) -> Draft:
     removed = integer(node, "keepdims", 1) == 0
     if node.op in ("ReduceMax", "ReduceMin"):
         window = Window(axes, "non_negative", removed=removed)
+    elif node.op == "ReduceMean":
+        window = Window(axes, removed=removed)
     else:
-        window = Window(axes, shift=node.op == "ReduceMean" or not axes, removed=removed)
+        sizes = scope.book.of(node.inputs[0]) or ()
+        count = product(sizes[axis] for axis in axes).known
+        window = Window(axes, shift=bool(count), removed=removed, total=float(count or 1), why_not=UNKNOWN_COUNT)
     return Draft("pool", (node.inputs[0],), window)
 
 
@@ -117,7 +128,7 @@ def _pad(scope: Scope, node: Node) -> Draft:
         return Draft("pad", (node.inputs[0],), Window(axes))
     if _pad_value(scope, node) != 0:
         raise Unclear("a padding with a number other than zero")
-    return Draft("pad", (node.inputs[0],), Window(axes, shift=False))
+    return Draft("pad", (node.inputs[0],), Window(axes, shift=False, why_not="puts zeros around its data"))
 
 
 def _pad_value(scope: Scope, node: Node) -> float | None:

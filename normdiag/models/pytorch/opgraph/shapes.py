@@ -172,9 +172,8 @@ def _pixel_shuffle(call: Call, program: Program) -> tuple[Draft, ...] | None:
 def _pixel_unshuffle(call: Call, program: Program) -> tuple[Draft, ...] | None:
     """(..., C, H r, W r) read as (..., C, H, r, W, r), to (..., C, r, r, H, W), read as (..., C r r, H, W)."""
     sizes, factor = sizes_of(call.first), Size(int(call.args["downscale_factor"]))
-    height, width = (quotient(size, factor) for size in sizes[-2:])
-    if height is None or width is None:
-        return None
+    symbols = (Size(1, (f"{call.node.name}/{axis}",)) for axis in "hw")
+    height, width = (quotient(size, factor) or symbol for size, symbol in zip(sizes[-2:], symbols, strict=True))
     outer = len(sizes) - 3
     inner = (*sizes[:-2], height, factor, width, factor)
     return _shuffled(call, program, inner, (*range(outer), *(outer + axis for axis in (0, 2, 4, 1, 3))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,12 +13,15 @@ from torch.fx import Node
 
 from normdiag.models.pytorch.opgraph.calls import Call, axes_of, dtype_of, rank_of, shape_of, sizes_of
 from normdiag.models.pytorch.opgraph.program import Draft, Program
+from normdiag.models.sizes import product
 from normdiag.records.opgraph import OpKind, Pass, Take, Window
 
 Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
 Picks = Sequence[int] | None
 # A choice of channels has no more elements than a layer has channels.
 MOST_PICKS = 2**16
+OWN_DIVISOR = "divides by a number of its own, however many positions it sees"
+UNKNOWN_COUNT = "adds up a number of positions that is not known"
 _EXTREMES = ("amax", "max", "amin", "min")
 
 
@@ -43,11 +47,22 @@ def _last_axes(call: Call) -> tuple[int, ...]:
 
 def _average_pool(call: Call, program: Program) -> tuple[Draft, ...] | None:
     """Padded zeros count unless count_include_pad is False. ceil_mode alone never counts what lies outside."""
-    padding = call.args.get("padding") or 0
+    padding, divisor = call.args.get("padding") or 0, call.args.get("divisor_override")
     padded = any(padding) if isinstance(padding, (list, tuple)) else bool(padding)
+    axes = _last_axes(call)
+    if divisor is not None:
+        partial = padded or bool(call.args.get("ceil_mode"))
+        window = Window(axes, shift=not partial, total=_positions_of(call, axes) / divisor, why_not=OWN_DIVISOR)
+        return _window(call, program, "pool", window)
     counted = padded and bool(call.args.get("count_include_pad", True))
-    kept = not counted and call.args.get("divisor_override") is None
-    return _window(call, program, "pool", Window(_last_axes(call), shift=kept))
+    return _window(call, program, "pool", Window(axes, shift=not counted))
+
+
+def _positions_of(call: Call, axes: tuple[int, ...]) -> int:
+    """How many positions a window has."""
+    kernel = call.args["kernel_size"]
+    sizes = [kernel] if isinstance(kernel, int) else list(kernel)
+    return math.prod(sizes * len(axes) if len(sizes) == 1 else sizes)
 
 
 def _adaptive_average(call: Call, program: Program) -> tuple[Draft, ...] | None:
@@ -64,11 +79,14 @@ def _reduction(call: Call, program: Program) -> tuple[Draft, ...] | None:
     if not program.is_data(call.first) or isinstance(call.args.get("other"), Node):
         return None
     axes = axes_of(call.args.get("dim"), rank_of(call.first))
+    count = product(sizes_of(call.first)[axis] for axis in axes).known if call.operator == "sum" else 1
     detail = Window(
         axes,
         scale="non_negative" if call.operator in _EXTREMES else "any",
-        shift=call.operator != "sum",
+        shift=bool(count),
         removed=not call.args.get("keepdim", False),
+        total=float(count or 1),
+        why_not=UNKNOWN_COUNT,
     )
     return _window(call, program, "pool", detail)
 
@@ -89,7 +107,7 @@ def _pad(call: Call, program: Program) -> tuple[Draft, ...] | None:
     adds = constant and any(amount > 0 for amount in amounts)
     if adds and call.args.get("value"):
         return None  # what it puts in would have to be scaled too
-    return _window(call, program, "pad", Window(axes, shift=not adds))
+    return _window(call, program, "pad", Window(axes, shift=not adds, why_not="puts zeros around its data"))
 
 
 def _take(call: Call, program: Program, axis: int, picks: Picks, removed: bool = False) -> tuple[Draft, ...] | None:
