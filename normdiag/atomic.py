@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,7 +27,7 @@ def check_place(target: Path, option: str) -> None:
         raise InputError(f"{option} {target} is a folder; give a file")
     if not target.parent.is_dir():
         raise InputError(f"{option} {target}: the folder {target.parent} does not exist")
-    if not os.access(target.parent, os.W_OK):
+    if _stream_of(target) is None and not _is_special(target) and not os.access(target.parent, os.W_OK):
         raise InputError(f"{option} {target}: the folder {target.parent} cannot be written to")
 
 
@@ -35,13 +36,15 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
     """A file to write to, which takes the place of `target` when the block ends well; else nothing has changed.
 
     At any moment, also when the process is killed, `target` is the old file or the whole new one. A link is followed;
-    a pipe or device is written to as it is; an existing file keeps its permissions.
+    a pipe, a device or one of this process's own streams is written to as it is; an existing file keeps its
+    permissions.
     """
-    target = target.resolve()
-    if target.exists() and not target.is_file():
-        with target.open("wb") as stream:
+    number = _stream_of(target)
+    if number is not None or _is_special(target):
+        with target.open("wb") if number is None else os.fdopen(os.dup(number), "wb") as stream:
             yield stream
         return
+    target = target.resolve()
     with temporary(target) as path:
         with path.open("wb") as stream:
             yield stream
@@ -49,6 +52,19 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
         path.chmod(target.stat().st_mode & 0o7777 if target.exists() else _usual_mode())
         path.replace(target)
         sync_folder(target.parent)
+
+
+def _is_special(target: Path) -> bool:
+    return target.exists() and not target.is_file()
+
+
+def _stream_of(target: Path) -> int | None:
+    """The number of an open stream that a name stands for: 1 for /dev/stdout, whatever file or pipe is behind it."""
+    name = os.path.normpath(target)
+    if name in ("/dev/stdout", "/dev/stderr"):
+        return 1 if name == "/dev/stdout" else 2
+    found = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d{1,6})", name, re.ASCII)
+    return int(found[1]) if found else None
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -174,6 +175,7 @@ def test_reports_go_to_files_and_stdout_stays_as_it_is(
         (["check", "a", "--fail-on", "eror"], "--fail-on"),
         (["check", "a", "--jobs", "0"], "--jobs"),
         (["check", "a", "--resize", "big"], "--resize big"),
+        (["check", "a", "--preprocess", "imgnet"], "--preprocess: 'imgnet' is not understood"),
         (["check", "--show-config", "--format", "sarif"], "TOML"),
     ],
 )
@@ -284,6 +286,19 @@ def test_whole_process(samples: Path, elsewhere: Path) -> None:
     assert [model["path"] for model in models] == ["models/digits_cnn.onnx", "models/digits_cnn.pt", "broken.onnx"]
     assert [model["error"] is None for model in models] == [True, True, False]
     assert result.stderr == "normdiag: wrote o.sarif\n" and json.loads((elsewhere / "o.sarif").read_text())
+
+
+@pytest.mark.parametrize("target", ["/dev/stdout", "/proc/self/fd/1"])
+def test_a_report_to_stdout_stands_before_the_text(samples: Path, elsewhere: Path, target: str) -> None:
+    """Also where stdout is a file: replaced by a rename, it would lose what is printed later."""
+    command = [sys.executable, "-m", "normdiag", "check", samples / "digits_cnn.onnx", "--report", f"sarif={target}"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with (elsewhere / "out").open("w") as out:
+        subprocess.run(command, stdout=out, check=True, env=environment, timeout=120)
+    text = (elsewhere / "out").read_text(encoding="utf-8")
+    log, end = json.JSONDecoder().raw_decode(text)
+    assert log["version"] == "2.1.0" and text[end:].lstrip().startswith("normdiag check")
+    assert [path.name for path in elsewhere.iterdir()] == ["out"]
 
 
 def test_a_static_check_imports_little(samples: Path) -> None:
