@@ -90,6 +90,7 @@ def configuration(flags: Settings, file: Path | None, *, none: bool) -> Config:
     read = Config(folder=Path.cwd()) if none else read_config(Path.cwd()) if file is None else read_config_file(file)
     config = merge(read, flags)
     config.rules()  # raises for rules that do not exist
+    config.data.options()  # and for what no data could satisfy
     return config
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from normdiag.data import DataOptions
 from normdiag.data.options import Size
+from normdiag.data.recipe import parse_recipe
 from normdiag.data.specs import exists, parse_spec
 from normdiag.errors import InputError, UsageError
 
@@ -42,6 +43,8 @@ class DataSettings:
         """How to read the data, with the defaults for what is not said. Raises UsageError for what cannot be."""
         if self.serve_batch is not None and self.serve_batch < 1:
             raise UsageError(f"--serve-batch must be at least 1, not {self.serve_batch}")
+        if self.preprocess is not None:
+            parse_recipe(self.preprocess)
         said = {name: value for name, value in self.said().items() if name not in ("data", "serve_batch")}
         return DataOptions(**said)
 

@@ -59,6 +59,8 @@ def _candidates(folder: Path) -> list[tuple[Path, Mapping[str, Any]]]:
 def _own_table(project: Path) -> Mapping[str, Any] | None:
     """[tool.normdiag] of a pyproject.toml."""
     tool = _toml(project).get("tool", {})
+    if not isinstance(tool, Mapping):
+        raise UsageError(f"{project}: [tool] must be a table")
     if "normdiag" not in tool:
         return None
     table = tool["normdiag"]

@@ -305,3 +305,14 @@ def test_a_named_pyproject_without_the_table_is_refused(tmp_path: Path) -> None:
         read_config_file(tmp_path / "pyproject.toml")
     with pytest.raises(UsageError, match="cannot be read"):
         read_config_file(tmp_path / "absent.toml")
+
+
+def test_a_pyproject_whose_tool_is_no_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("tool = 5")
+    with pytest.raises(UsageError, match=r"pyproject.toml: \[tool\] must be a table"):
+        read_config(tmp_path)
+
+
+def test_preprocessing_that_is_none_is_refused_where_it_is_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"normdiag.toml: .*'imgnet' is not understood"):
+        read(tmp_path, '[models."*"]\npreprocess = "imgnet"')
