@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
 
 import torch
 from torch import nn
@@ -30,11 +29,11 @@ def with_fx(net: nn.Module, _: torch.Tensor) -> nn.Module:
 
 
 def with_fusion_utils(net: nn.Module, _: torch.Tensor) -> nn.Module:
-    """torch.nn.utils.fusion folds the pairs that it is told; a user tells it those that stand next to each other."""
+    """torch.nn.utils.fusion folds the pairs that it is told; a user tells it all that there are."""
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     net = copy.deepcopy(net)
-    for before, after in _neighbours(net):
+    for before, after in list(_neighbours(net)):
         conv, norm = net.get_submodule(before), net.get_submodule(after)
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             _put(net, before, fuse_conv_bn_eval(conv, norm))
@@ -85,8 +84,11 @@ def _is_norm(node: torch.fx.Node, modules: Mapping[str, nn.Module]) -> bool:
 
 
 def _neighbours(net: nn.Module) -> Iterator[tuple[str, str]]:
-    leaves = [name for name, module in net.named_modules() if not list(module.children())]
-    return pairwise(leaves)
+    """Modules of which the second reads the output of the first, and nobody else does."""
+    for node in torch.fx.symbolic_trace(net).graph.nodes:
+        source = node.args[0] if node.op == "call_module" and node.args else None
+        if isinstance(source, torch.fx.Node) and source.op == "call_module" and len(source.users) == 1:
+            yield str(source.target), str(node.target)
 
 
 def _put(net: nn.Module, path: str, module: nn.Module) -> None:
