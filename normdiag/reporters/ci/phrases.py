@@ -76,11 +76,15 @@ def reason(model: CheckedModel) -> str:
 
 
 def behind(prefix: str, path: str) -> str:
-    """The path of a model behind a prefix; of an absolute one only the file's name, and without a prefix as it is."""
+    """The path of a model behind a prefix; of an absolute one only the file's name, and without a prefix as it is.
+
+    The prefix is a folder or a URL.
+    """
     if not prefix:
         return path
     relative = posixpath.basename(path) if posixpath.isabs(path) else path
-    return posixpath.normpath(posixpath.join(prefix.replace("\\", "/"), relative))
+    scheme, separator, folder = prefix.replace("\\", "/").rpartition("://")
+    return f"{scheme}{separator}{posixpath.normpath(posixpath.join(folder, relative))}"
 
 
 def stale_lines(check: CheckReport) -> list[str]:

@@ -153,8 +153,12 @@ def _notification(level: str, text: str) -> dict[str, Any]:
 
 
 def uri(path: str, prefix: str = "") -> str:
-    """A path as a URI reference behind `prefix`; an absolute one without a prefix is file://."""
+    """A path as a URI reference behind `prefix`, a folder or a URL; an absolute one without a prefix is file://."""
     whole = behind(prefix, path)
+    if "://" in prefix:
+        scheme, _, rest = whole.partition("://")
+        host, slash, place = rest.partition("/")
+        return f"{scheme}://{host}{slash}{_quoted(place)}"
     return f"{'file://' if posixpath.isabs(whole) else ''}{_quoted(whole)}"
 
 

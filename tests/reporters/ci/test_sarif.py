@@ -135,6 +135,9 @@ def test_evidence_that_is_no_json_number() -> None:
         ("/tmp/net.onnx", "", "file:///tmp/net.onnx"),
         ("/tmp/net.onnx", "models", "models/net.onnx"),
         ("c:d,é.pt", "", "c%3Ad%2C%C3%A9.pt"),
+        ("a/net.onnx", "https://x.y:8080/z", "https://x.y:8080/z/a/net.onnx"),
+        ("a:b.onnx", "https://x.y/", "https://x.y/a%3Ab.onnx"),
+        ("/tmp/net.onnx", "https://x.y", "https://x.y/net.onnx"),
         ("\udcff.pt", "", "%FF.pt"),
     ],
 )
