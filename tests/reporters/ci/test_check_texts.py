@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ from tests.reporters.test_goldens import check as golden
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 SCHEMA = json.loads((DOCS / "check.schema.json").read_text(encoding="utf-8"))
 REPORT = json.loads((DOCS / "report.schema.json").read_text(encoding="utf-8"))
-REGISTRY = Registry().with_resource(REPORT["$id"], Resource.from_contents(REPORT))
+REGISTRY = Registry().with_resource("report.schema.json", Resource.from_contents(REPORT))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, registry=REGISTRY)
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 
@@ -141,3 +143,23 @@ def test_ctrl_c_is_said_in_every_format(format_: str, models: int) -> None:
     text = " ".join(render(check, format_).split())
     expected = '"unchecked": 3' if format_ == "json" else f"interrupted: {models} of {models + 3} models checked"
     assert expected in text
+
+
+@pytest.mark.parametrize(("kind", "code"), [("batch_norm", 0), (5, 1)])
+def test_the_schema_is_found_whole_by_its_path_alone(tmp_path: Path, kind: object, code: int) -> None:
+    """As readers do who have both files side by side; the one of each model's report is looked into too."""
+    pytest.importorskip("check_jsonschema")
+    document = json.loads(render_json(one_clean()))
+    document["models"][0]["report"]["layers"][0]["kind"] = kind
+    (tmp_path / "o.json").write_text(json.dumps(document))
+    command = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--schemafile",
+        DOCS / "check.schema.json",
+        tmp_path / "o.json",
+    ]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert code == 0 or "layers[0].kind" in done.stdout
