@@ -15,7 +15,7 @@ import typer
 from normdiag.cli.check import check
 from normdiag.cli.fold import fold
 from normdiag.cli.inspect import inspect
-from normdiag.cli.output import say, silence_stdout
+from normdiag.cli.output import open_streams, say, silence_stdout
 from normdiag.cli.rule import rule
 from normdiag.cli.status import INTERRUPTED, UNUSABLE
 from normdiag.errors import debugging, one_line
@@ -79,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. No exception comes out."""
+    open_streams()
     try:
         code = typer.main.get_command(app).main(
             None if arguments is None else list(arguments), prog_name="normdiag", standalone_mode=False

@@ -87,6 +87,17 @@ def stdout_to_stderr() -> Iterator[None]:
         os.close(kept)
 
 
+def open_streams() -> None:
+    """Point stdout and stderr to nowhere where they are closed: else the next file that is opened takes their place."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_WRONLY)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
+
+
 def silence_stdout() -> None:
     """Point stdout to nowhere, so that the interpreter does not fail when it flushes a closed pipe at its end."""
     with suppress(OSError, ValueError):

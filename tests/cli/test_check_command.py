@@ -335,6 +335,20 @@ def test_closed_pipe_keeps_the_exit_code(samples: Path) -> None:
         assert child.stderr.read() == b"" and child.wait(60) == 2
 
 
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "2>&-"])
+def test_closed_streams_keep_the_exit_code(samples: Path, closed: str) -> None:
+    command = f'"$0" -m normdiag check "$1" "$1.missing" {closed}'
+    result = subprocess.run(
+        ["bash", "-c", command, sys.executable, samples / "digits_cnn.onnx"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert result.returncode == 2 and result.stderr == "" and ("missing" in result.stdout) == (closed == "2>&-")
+
+
 def test_the_configuration_can_be_named_or_left_out(cli: Cli, calls: list[Call], elsewhere: Path) -> None:
     (elsewhere / "normdiag.toml").write_text('target = "fp16"')
     (elsewhere / "other.toml").write_text('target = "int8"')
