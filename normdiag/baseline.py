@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, get_args
 
 from normdiag.data.specs import exists
 from normdiag.errors import InputError
-from normdiag.records import CheckedModel, CheckReport, KnownFinding
+from normdiag.records import CheckedModel, CheckReport, Finding, KnownFinding, Severity
+from normdiag.records.check import RANKS
 from normdiag.rules import RULES, Rule
 
-VERSION = 1
+VERSION = 2
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 
 def read(path: Path) -> tuple[KnownFinding, ...]:
     """The findings that a baseline lists. Raises InputError for a file that is none."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: the baseline cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
@@ -28,49 +30,77 @@ def read(path: Path) -> tuple[KnownFinding, ...]:
     if not isinstance(document, dict) or not isinstance(document.get("findings"), list):
         raise InputError(f"{path}: is no baseline: write one with --write-baseline")
     if document.get("version") != VERSION:
-        raise InputError(f"{path}: a baseline of version {document.get('version')!r}; write it again")
+        found = json.dumps(document.get("version"))[:20]
+        raise InputError(f"{path}: a baseline of version {found}, not {VERSION}; write it again with --write-baseline")
     return tuple(_known(entry, path) for entry in document["findings"])
 
 
 def _known(entry: Any, path: Path) -> KnownFinding:
     if isinstance(entry, dict):
         model, rule, layer = entry.get("model"), entry.get("rule"), entry.get("layer")
-        if isinstance(model, str) and isinstance(rule, str) and (layer is None or isinstance(layer, str)):
-            return KnownFinding(model, rule, layer)
-    raise InputError(f"{path}: is no baseline: this entry has no model, rule and layer: {json.dumps(entry)[:200]}")
+        severity = next((each for each in SEVERITIES if each == entry.get("severity")), None)
+        if isinstance(model, str) and isinstance(rule, str) and (layer is None or isinstance(layer, str)) and severity:
+            return KnownFinding(model, rule, layer, severity)
+    lacks = "this entry has no model, rule, layer and severity"
+    raise InputError(f"{path}: is no baseline: {lacks}: {json.dumps(entry)[:200]}")
 
 
 def dump(report: CheckReport, folder: Path) -> str:
-    """All findings of a check as a baseline in `folder`: sorted, a finding a line, the same for the same findings."""
-    found = {
-        KnownFinding(_relative(model.path, folder), finding.rule, finding.layer)
-        for model in report.models
-        for finding in model.findings
-    }
-    ordered = sorted(found, key=lambda each: (each.model, each.rule, each.layer is not None, each.layer or ""))
-    lines = [json.dumps({"model": each.model, "rule": each.rule, "layer": each.layer}) for each in ordered]
+    """All findings of a check as a baseline in `folder`: sorted, a layer a line, the same for the same findings."""
+    found: dict[tuple[str, str, str | None], KnownFinding] = {}
+    for each in _lines(report.models, folder):
+        before = found.setdefault((each.model, each.rule, each.layer), each)
+        if RANKS[each.severity] < RANKS[before.severity]:
+            found[each.model, each.rule, each.layer] = each
+    ordered = sorted(found.values(), key=lambda each: (each.model, each.rule, each.layer is not None, each.layer or ""))
+    lines = [json.dumps(asdict(each)) for each in ordered]
     body = ",".join(f"\n    {line}" for line in lines) + ("\n  " if lines else "")
     return f'{{\n  "version": {VERSION},\n  "findings": [{body}]\n}}\n'
 
 
 def apply(report: CheckReport, known: Sequence[KnownFinding], path: Path, rules: Sequence[Rule] = RULES) -> CheckReport:
-    """The report with what the baseline at `path` lists marked as known, and the entries that no longer hold."""
-    by_model: dict[str, set[tuple[str, str | None]]] = {}
+    """The report with what the baseline at `path` lists marked as known, and the lines that no longer hold.
+
+    A finding of layers that are known and of others becomes two, so that each is known or new.
+    """
+    by_model: dict[str, dict[tuple[str, str | None], Severity]] = {}
     for each in known:
-        by_model.setdefault(each.model, set()).add((each.rule, each.layer))
-    models = tuple(
-        replace(model, known=frozenset(by_model.get(_relative(model.path, path.parent), ()))) for model in report.models
-    )
+        by_model.setdefault(each.model, {})[each.rule, each.layer] = each.severity
+    models = tuple(_told_apart(model, by_model.get(_relative(model.path, path.parent), {})) for model in report.models)
     stale = tuple(dict.fromkeys(_stale(models, known, path.parent, rules)))
     return replace(report, models=models, baseline=str(path), stale=stale)
+
+
+def _told_apart(model: CheckedModel, known: Mapping[tuple[str, str | None], Severity]) -> CheckedModel:
+    """The model with what is known of it, and findings that are known or new as a whole."""
+    marked = replace(model, known=known)
+    if model.report is None:
+        return marked
+
+    def parts(finding: Finding) -> Iterator[Finding | None]:
+        yield finding.only(lambda layer: not marked.lists(finding, layer))
+        if finding.layers:
+            yield finding.only(lambda layer: marked.lists(finding, layer))
+
+    findings = tuple(part for finding in model.findings for part in parts(finding) if part is not None)
+    return replace(marked, report=replace(model.report, findings=findings))
+
+
+def _lines(models: Iterable[CheckedModel], folder: Path) -> Iterator[KnownFinding]:
+    """What the findings of the models are in a baseline: one line for each layer of each."""
+    for model in models:
+        path = _relative(model.path, folder)
+        for finding in model.findings:
+            for layer in finding.layers or (None,):
+                yield KnownFinding(path, finding.rule, layer, finding.severity)
 
 
 def _stale(
     models: Iterable[CheckedModel], known: Iterable[KnownFinding], folder: Path, rules: Sequence[Rule]
 ) -> Iterator[KnownFinding]:
-    """Entries that this run had the chance to find and did not, and those of files that are gone."""
+    """Lines that this run had the chance to find and did not, and those of files that are gone."""
     checked = {_relative(model.path, folder): model for model in models}
-    found = {(path, each.rule, each.layer) for path, model in checked.items() for each in model.findings}
+    found = {(each.model, each.rule, each.layer) for each in _lines(models, folder)}
     on_data = {rule.id for rule in rules if rule.needs_data}
     for each in known:
         model = checked.get(each.model)
@@ -84,4 +114,6 @@ def _stale(
 
 
 def _relative(path: str, folder: Path) -> str:
-    return PurePath(os.path.relpath(path, folder)).as_posix()
+    """The path of a model from the folder, on whatever ways through links the two are named; a link itself counts."""
+    place = os.path.realpath(Path(path).parent)
+    return PurePath(os.path.relpath(Path(place, Path(path).name), os.path.realpath(folder))).as_posix()

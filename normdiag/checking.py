@@ -136,4 +136,4 @@ def inspect_as_configured(
         target=config.target,
         serve_batch=settings.serve_batch,
     )
-    return replace(report, findings=tuple(finding for finding in report.findings if config.keeps(finding)))
+    return replace(report, findings=config.kept(report.findings))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import normdiag
-from normdiag import api, checking
+from normdiag import api, baseline, checking
 from normdiag.checking import Checking, check
 from normdiag.config import Config, DataSettings
 from normdiag.data import DataOptions
@@ -21,8 +21,10 @@ from normdiag.errors import InputError, UsageError
 from normdiag.model_files import find_models
 from normdiag.records import CheckedModel, CheckReport
 from normdiag.rules import RULES
+from tests.models.onnx.onnx_cases import make_model
 from tests.reporters.ci.checks import finding
 from tests.reporters.reports import healthy, interrupted
+from tests.rules.graph_reports import bn
 
 GOOD = "digits_cnn.onnx"
 
@@ -306,3 +308,36 @@ def test_links_are_followed_and_each_file_is_checked_once(folder: Path, tmp_path
     assert find_models(["models"]) == files
     assert sorted(find_models(["models/**"])) == sorted([*files, "models/notes.txt"])
     assert find_models(["models/twice.onnx", "models"])[0] == "models/twice.onnx"
+
+
+def in_training(folder: Path, *names: str) -> Path:
+    """A model of two BatchNorm layers, some of which use the statistics of their batch."""
+    mode = {name: "<training_mode = 1>" if name in names else "" for name in ("b1", "b2")}
+    body = f"{bn('x', 'a', 'b1', mode['b1'])} {bn('a', 'y', 'b2', mode['b2'])}"
+    text = f"g (float[N,4,5,5] x) => (float[N,4,5,5] y) {{ {body} }}"
+    path = folder / "net.onnx"
+    path.write_bytes(make_model(text, 17).SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(("before", "after"), [(("b1",), ("b1", "b2")), (("b2",), ("b1", "b2")), (("b1",), ("b2",))])
+def test_a_baseline_does_not_hide_a_layer_that_breaks_later(
+    tmp_path: Path, before: Sequence[str], after: Sequence[str]
+) -> None:
+    known = tmp_path / "baseline.json"
+    known.write_text(baseline.dump(check([in_training(tmp_path, *before)]), tmp_path), encoding="utf-8")
+    assert check([in_training(tmp_path, *before)], known=known).passed
+    report = check([in_training(tmp_path, *after)], known=known)
+    new = set(after) - set(before)
+    assert [each.layers for each in report.models[0].new if each.rule == "ND201"] == [tuple(new)]
+    assert {each.layer for each in report.stale if each.rule == "ND201"} == set(before) - set(after)
+    assert not report.passed
+
+
+@pytest.mark.parametrize("ignored", ["b1", "b2"])
+def test_an_ignored_layer_leaves_the_other_in_the_finding(tmp_path: Path, ignored: str) -> None:
+    config = Config(select=("ND201",), per_layer_ignores={ignored: ("ND201",)})
+    (model,) = check([in_training(tmp_path, "b1", "b2")], Checking(config)).models
+    (left,) = {"b1", "b2"} - {ignored}
+    assert [each.layers for each in model.findings] == [(left,)]
+    assert model.findings[0].message.startswith(f"{left}: normalizes with")

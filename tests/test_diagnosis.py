@@ -87,8 +87,8 @@ def test_healthy_models_have_no_errors_or_warnings(subject: Subject) -> None:
 
 def test_what_the_healthy_model_has_too_is_no_verdict(subject: Subject) -> None:
     case = Case(subject, "fault", "", "norm2", frozenset(("norm2",)))
-    known = Finding("ND103", "n", "warning", "high", "norm2", "", "")
-    new = Finding("ND301", "drift", "error", "high", "norm3", "", "")
+    known = Finding("ND103", "n", "warning", "high", ("norm2",), "", "")
+    new = Finding("ND301", "drift", "error", "high", ("norm3",), "", "")
     assert not judge(case, [known], [known]).found
     verdict = judge(case, [new, known], [])
     assert (verdict.found, verdict.named, verdict.first, verdict.elsewhere) == (True, True, False, 1)
@@ -96,6 +96,6 @@ def test_what_the_healthy_model_has_too_is_no_verdict(subject: Subject) -> None:
 
 def test_a_fault_that_only_information_speaks_of_is_not_found(subject: Subject) -> None:
     verdict = judge(
-        Case(subject, "fault", "", "a", frozenset("a")), [Finding("ND106", "n", "info", "high", "a", "", "")], []
+        Case(subject, "fault", "", "a", frozenset("a")), [Finding("ND106", "n", "info", "high", ("a",), "", "")], []
     )
     assert (verdict.found, verdict.named, verdict.rules) == (False, True, ())

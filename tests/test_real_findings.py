@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import normdiag
+from normdiag.reporters.json import finding_dict
 
 Row = Mapping[str, Any]
 GOLDEN: Mapping[str, Sequence[Row]] = json.loads(
@@ -24,7 +25,7 @@ def key(row: Row) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("file", GOLDEN)
 def test_the_findings_are_those_that_were_reviewed(file: str, real: Callable[[str], Path]) -> None:
-    findings = [vars(finding) for finding in normdiag.inspect(real(file)).findings]
+    findings = [finding_dict(finding) for finding in normdiag.inspect(real(file)).findings]
     assert [key(finding) for finding in findings] == [key(row) for row in GOLDEN[file]]
     for finding, row in zip(findings, GOLDEN[file], strict=True):
         assert {name: finding["evidence"][name] for name in row["evidence"]} == row["evidence"], key(row)

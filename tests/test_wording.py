@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import shlex
 
-from normdiag.wording import abridged
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from normdiag.wording import abridged, shell_path
 
 
 @pytest.mark.parametrize(
@@ -13,3 +17,9 @@ from normdiag.wording import abridged
 )
 def test_abridged(names: list[str], most: int, text: str) -> None:
     assert abridged(names, most) == text
+
+
+@given(st.text(min_size=1, max_size=20))
+def test_a_path_is_one_argument_and_no_option(path: str) -> None:
+    (argument,) = shlex.split(shell_path(path))
+    assert argument.removeprefix("./") == path.removeprefix("./") and not argument.startswith("-")

@@ -178,9 +178,9 @@ def _write_baseline(report: CheckReport, path: Path, quiet: bool) -> CheckReport
         _say(f"{path} is not written: {why}", quiet=False)
         return report
     write_file(path, baseline.dump(report, path.parent))
-    known = baseline.read(path)
-    _say(f"wrote {path} with {len(known):,} known findings", quiet)
-    return baseline.apply(report, known, path)
+    count = sum(len(model.findings) for model in report.models)
+    _say(f"wrote {path} with {count:,} known findings", quiet)
+    return baseline.apply(report, baseline.read(path), path)
 
 
 def _step_summary(report: CheckReport) -> None:

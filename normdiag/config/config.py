@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path, PurePath
 
 from normdiag.config.data import DataSettings
@@ -72,13 +73,18 @@ class Config:
         dropped = {rule.id for word in words for rule in matching(word, known)}
         return tuple(rule for rule in self.rules(known) if rule.id not in dropped)
 
-    def keeps(self, finding: Finding, known: Sequence[Rule] = RULES) -> bool:
-        """Whether the finding is not ignored for its settings."""
-        name = finding.layer
-        if name is None:
-            return True
-        words = [w for glob, ignored in self.per_layer_ignores.items() if fnmatchcase(name, glob) for w in ignored]
-        return not any(rule.id == finding.rule for word in words for rule in matching(word, known))
+    def kept(self, findings: Iterable[Finding], known: Sequence[Rule] = RULES) -> tuple[Finding, ...]:
+        """The findings without the layers that are ignored; one of whose layers none is left goes."""
+        ignored = {
+            glob: {rule.id for word in words for rule in matching(word, known)}
+            for glob, words in self.per_layer_ignores.items()
+        }
+
+        def keeps(rule: str, layer: str) -> bool:
+            return not any(rule in ids and _matches(layer, glob) for glob, ids in ignored.items())
+
+        left = (finding.only(partial(keeps, finding.rule)) for finding in findings)
+        return tuple(finding for finding in left if finding is not None)
 
     def data_for(self, path: str) -> DataSettings:
         """The data of this model file, and how to read it."""
@@ -89,7 +95,12 @@ class Config:
         """Whether the glob fits the path, relative to the configuration's folder, or the name of the file."""
         relative = PurePath(os.path.relpath(path, self.folder)).as_posix()
         globs = (glob, glob.removeprefix("**/"))
-        return any(fnmatchcase(text, each) for text in (relative, PurePath(path).name) for each in globs)
+        return any(_matches(text, each) for text in (relative, PurePath(path).name) for each in globs)
+
+
+def _matches(name: str, glob: str) -> bool:
+    """Whether a glob fits a name, or is the name itself, which may hold brackets."""
+    return name == glob or fnmatchcase(name, glob)
 
 
 def merge(config: Config, settings: Settings) -> Config:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,11 +19,16 @@ def reaches(severity: Severity, fail_on: FailOn) -> bool:
 
 @dataclass(frozen=True)
 class KnownFinding:
-    """A line of a baseline. `model` is a path relative to the baseline's folder, with forward slashes."""
+    """A line of a baseline: what one rule says of one layer, and how severe it is.
+
+    `model` is a path relative to the baseline's folder, with forward slashes; `layer` is None for what a rule says of
+    the model as a whole.
+    """
 
     model: str
     rule: str
     layer: str | None
+    severity: Severity
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +37,7 @@ class CheckedModel:
 
     With both, data was given that it could not be run on: the report is what the file alone says, `error` says why.
     `path` is relative to the current folder where it lies in it, with forward slashes. `rules` are the ids of the
-    rules that ran on it. `known` are the (rule, layer) pairs that the baseline lists for it.
+    rules that ran on it. `known` holds what the baseline lists for it: the severity by rule and layer.
     """
 
     path: str
@@ -40,7 +45,7 @@ class CheckedModel:
     error: str | None = None
     seconds: float = 0.0
     rules: tuple[str, ...] = ()
-    known: frozenset[tuple[str, str | None]] = field(default_factory=frozenset)
+    known: Mapping[tuple[str, str | None], Severity] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -48,8 +53,13 @@ class CheckedModel:
         return () if self.report is None else self.report.findings
 
     def is_known(self, finding: Finding) -> bool:
-        """Whether the baseline lists it."""
-        return (finding.rule, finding.layer) in self.known
+        """Whether the baseline lists it for all of its layers."""
+        return all(self.lists(finding, layer) for layer in finding.layers or (None,))
+
+    def lists(self, finding: Finding, layer: str | None) -> bool:
+        """Whether the baseline lists a finding for this layer of it, as no less severe."""
+        severity = self.known.get((finding.rule, layer))
+        return severity is not None and RANKS[severity] <= RANKS[finding.severity]
 
     @property
     def new(self) -> tuple[Finding, ...]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.records.model import CopyComparison, ModelInfo, NormLayer
+from normdiag.wording import abridged
 
 if TYPE_CHECKING:
     from normdiag.records.fold import FoldPlan
@@ -170,16 +171,41 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong, where, how sure, and the remedy. The message begins with the layer."""
+    """What is wrong, where, how sure, and the remedy.
+
+    `layers` are all that it speaks of, the one to look at first in front; none where it speaks of the model as a whole.
+    `text` holds for each of them, however many others there are, and names none; `details` is what differs, a few words
+    by the name of a layer. So layers can be taken out, as the configuration and a baseline do, and what is said of the
+    others stays right. The numbers of `evidence` are from the whole model, whatever has been taken out.
+    """
 
     rule: str
     name: str
     severity: Severity
     confidence: Literal["high", "medium", "low"]
-    layer: str | None
-    message: str
+    layers: tuple[str, ...]
+    text: str
     remedy: str
     evidence: Mapping[str, float | int | str | None] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def layer(self) -> str | None:
+        """The layer to look at first."""
+        return self.layers[0] if self.layers else None
+
+    @property
+    def message(self) -> str:
+        """What it says, beginning with the layers: 'a, b (3 of 16), c and 4 more: ...'."""
+        if not self.layers:
+            return self.text
+        named = [f"{name} ({self.details[name]})" if name in self.details else name for name in self.layers]
+        return f"{abridged(named)}: {self.text}"
+
+    def only(self, keep: Callable[[str], bool]) -> Finding | None:
+        """The finding of those of its layers that are kept; None where none is. One of the whole model stays."""
+        kept = tuple(name for name in self.layers if keep(name))
+        return replace(self, layers=kept) if kept or not self.layers else None
 
 
 @dataclass(frozen=True)

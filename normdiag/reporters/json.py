@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -118,7 +118,8 @@ def _gap(gap: Gap) -> dict[str, Any]:
 
 def finding_dict(finding: Finding) -> dict[str, Any]:
     """A finding with its evidence."""
-    return {f.name: getattr(finding, f.name) for f in fields(finding)} | {"evidence": dict(finding.evidence)}
+    names = ("rule", "name", "severity", "confidence", "layer", "layers", "message", "remedy")
+    return {name: getattr(finding, name) for name in names} | {"evidence": dict(finding.evidence)}
 
 
 def _channels(metrics: LayerMetrics) -> dict[str, Any]:

@@ -36,8 +36,8 @@ def non_finite(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
             if bad:
                 statistic = name.startswith("running")
                 yield Draft(
-                    layer=metrics.layer.name,
-                    message=f"{metrics.layer.name}: {bad} of {tensor.size} values of {name} are NaN or infinite",
+                    layers=(metrics.layer.name,),
+                    text=f"{bad} of {tensor.size} values of {name} are NaN or infinite",
                     remedy="Reset the running statistics and recalibrate them on training data."
                     if statistic
                     else "Go back to a checkpoint from before the loss became NaN.",
@@ -47,8 +47,8 @@ def non_finite(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
     first = next(broken, None)
     if first is not None and _input_is_broken(first):  # else its own statistics are at fault, as said above or by ND102
         yield Draft(
-            layer=first.layer.name,
-            message=f"{first.layer.name}: its input holds NaN or infinity on this data; no layer before it does",
+            layers=(first.layer.name,),
+            text="its input holds NaN or infinity on this data; no layer before it does",
             remedy="Look at the weights and activations in front of this layer for NaN, infinity or overflow.",
             evidence={"calls": first.calls},
         )

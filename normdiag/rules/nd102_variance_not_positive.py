@@ -33,8 +33,8 @@ def variance_not_positive(report: Report, limits: Mapping[str, float]) -> Iterat
             counts = {"negative": negative, "zero": zero}
             what = " and ".join(f"{count} {sign}" for sign, count in counts.items() if count)
             yield Draft(
-                layer=layer.name,
-                message=f"{layer.name}: running_var of {var.size} channels: {what}",
+                layers=(layer.name,),
+                text=f"running_var of {var.size} channels: {what}",
                 remedy="Load the right buffers, or recalibrate the statistics on training data.",
                 evidence={"negative": negative, "zero": zero, "channels": var.size, "min": float(np.nanmin(var))},
                 severity="error" if negative or zero == var.size else "warning",

@@ -42,8 +42,8 @@ def variance_below_eps(report: Report, limits: Mapping[str, float]) -> Iterator[
         assumed = "" if layer.eps is not None else " (eps is not in the file)"
         total = f"; {sum(each[1] for each in found)} channels of {len(found)} layers in all"
         yield Draft(
-            layer=layer.name,
-            message=f"{layer.name}: {below} of {var.size} channels with a running variance below {eps:g}{assumed}"
+            layers=(layer.name,),
+            text=f"{below} of {var.size} channels with a running variance below {eps:g}{assumed}"
             + (f", {dead} so far below that they pass on their bias alone" if dead else "")
             + (total if layer is speaker and len(found) > 1 else ""),
             remedy="Prune these channels, or find out why the layer in front of them went silent.",

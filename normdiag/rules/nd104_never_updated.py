@@ -38,8 +38,8 @@ def never_updated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
         if drifted is False:
             continue
         yield Draft(
-            layer=metrics.layer.name,
-            message=f"{metrics.layer.name}: running_mean is all 0 and running_var all 1: never updated"
+            layers=(metrics.layer.name,),
+            text="running_mean is all 0 and running_var all 1: never updated"
             + (" (nor are gamma and beta: an untrained model?)" if untrained else ""),
             remedy="Recalibrate the statistics on training data, or load the buffers that belong to these weights.",
             evidence={"channels": metrics.layer.channels},

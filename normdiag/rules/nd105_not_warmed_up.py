@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import groupby
 
 import numpy as np
 
 from normdiag.records import LayerMetrics, NormLayer, Report
+from normdiag.rules.alike import alike
 from normdiag.rules.batch import uses_batch
 from normdiag.rules.rule import Draft, rule
 from normdiag.rules.stored import contradicted
-from normdiag.wording import abridged
 
 
 @rule("ND105", "not-warmed-up", "warning", share=0.99, drift=0.5)
@@ -36,15 +35,14 @@ def not_warmed_up(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
     Source: torch.nn.BatchNorm2d, update of the running estimates.
     """
     cold = [each for each in report.layers if _is_cold(each, report, limits)]
-    for (momentum, tracked), group in groupby(sorted(cold, key=_pace), _pace):
-        names = [each.layer.name for each in group]
+    for (momentum, tracked), group in alike(cold, _pace).items():
         left = (1.0 - momentum) ** tracked
         yield Draft(
-            layer=names[0],
-            message=f"{abridged(names)}: after {tracked} batches with momentum {momentum:g}, {100 * left:.2g} % of "
+            layers=tuple(each.layer.name for each in group),
+            text=f"after {tracked} batches with momentum {momentum:g}, {100 * left:.2g} % of "
             "the running statistics is still their initial 0 and 1",
             remedy="Recalibrate on training data with a cumulative average (momentum=None), or train on.",
-            evidence={"layers": len(names), "momentum": momentum, "batches": tracked, "initial_share": left},
+            evidence={"layers": len(group), "momentum": momentum, "batches": tracked, "initial_share": left},
             confidence="medium",
         )
 

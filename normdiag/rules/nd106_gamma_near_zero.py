@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from normdiag.records import NormLayer, Report
+from normdiag.records import NormLayer, Report, Severity
+from normdiag.rules.alike import alike
 from normdiag.rules.rule import Draft, rule
-from normdiag.wording import abridged
 
 KINDS = frozenset({"batch_norm", "instance_norm", "group_norm"})
 # The gamma that a layer's others are held against, of those that are not zero. The median would itself be near zero
@@ -38,20 +38,26 @@ def gamma_near_zero(report: Report, limits: Mapping[str, float]) -> Iterator[Dra
     Source: Liu et al. 2017, Learning Efficient Convolutional Networks through Network Slimming, section 3.
     """
     counts = {each.layer: _near_zero(each.layer, limits["ratio"]) for each in report.layers}
-    found = {layer: count for layer, count in counts.items() if count}
-    if not found:
-        return
-    worst = max(found, key=lambda layer: _share(layer, found[layer]))
-    ranked = sorted(found, key=lambda layer: -_share(layer, found[layer]))
-    listed = [f"{layer.name} ({found[layer]} of {layer.channels})" for layer in ranked]
-    yield Draft(
-        layer=worst.name,
-        message=f"{abridged(listed)}: gamma is near zero, so these channels pass on their bias alone"
-        + (f"; {sum(found.values())} channels of {len(found)} layers in all" if len(found) > 1 else ""),
-        remedy="Cut these channels out, or lower the weight decay on gamma.",
-        evidence={"channels": sum(found.values()), "layers": len(found), "worst_share": _share(worst, found[worst])},
-        severity="warning" if _share(worst, found[worst]) >= limits["half"] else "info",
-    )
+    found = sorted((layer for layer, count in counts.items() if count), key=lambda layer: -_share(layer, counts[layer]))
+
+    def severity(layer: NormLayer) -> Severity:
+        return "warning" if _share(layer, counts[layer]) >= limits["half"] else "info"
+
+    for graded, layers in alike(found, severity).items():
+        channels = sum(counts[layer] for layer in layers)
+        yield Draft(
+            layers=tuple(layer.name for layer in layers),
+            text="gamma is near zero, so these channels pass on their bias alone"
+            + (f"; {channels} channels of {len(layers)} layers in all" if len(layers) > 1 else ""),
+            remedy="Cut these channels out, or lower the weight decay on gamma.",
+            evidence={
+                "channels": channels,
+                "layers": len(layers),
+                "worst_share": _share(layers[0], counts[layers[0]]),
+            },
+            details={layer.name: f"{counts[layer]} of {layer.channels}" for layer in layers},
+            severity=graded,
+        )
 
 
 def _near_zero(layer: NormLayer, ratio: float) -> int:

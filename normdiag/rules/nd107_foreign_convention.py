@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from normdiag.records import NormLayer, Report
+from normdiag.rules.alike import alike
 from normdiag.rules.rule import Draft, rule
-from normdiag.wording import abridged
 
 
 @rule("ND107", "foreign-convention", "info", momentum=0.9, eps=0.05)
@@ -36,23 +36,22 @@ def foreign_convention(report: Report, limits: Mapping[str, float]) -> Iterator[
     hasty = [layer for layer in averaging if (layer.momentum or 0.0) >= limits["momentum"]]
     still = [layer for layer in averaging if layer.momentum == 0.0 and (layer.num_batches_tracked or 0) > 0]
     wide = [layer for layer in layers if (layer.eps or 0.0) >= limits["eps"]]
-    if hasty:
-        told = f"momentum {hasty[0].momentum:g} gives the last batch that share of the running statistics"
-        yield _draft(hasty, told, f"1 - {hasty[0].momentum:g} may be meant: set it before training on.")
-    if still:
-        told = f"momentum 0 left the running statistics as they were over {still[0].num_batches_tracked} batches"
-        yield _draft(still, told, "1 - momentum may be meant; check where these statistics come from.")
-    if wide:
-        told = f"eps is {wide[0].eps:g}, as large as a momentum"
-        yield _draft(wide, told, "Check the order of the arguments in the code: eps comes before momentum.")
+    for momentum, same in alike(hasty, lambda layer: layer.momentum).items():
+        told = f"momentum {momentum:g} gives the last batch that share of the running statistics"
+        yield _draft(same, told, f"1 - {momentum:g} may be meant: set it before training on.")
+    for batches, same in alike(still, lambda layer: layer.num_batches_tracked).items():
+        told = f"momentum 0 left the running statistics as they were over {batches} batches"
+        yield _draft(same, told, "1 - momentum may be meant; check where these statistics come from.")
+    for eps, same in alike(wide, lambda layer: layer.eps).items():
+        told = f"eps is {eps:g}, as large as a momentum"
+        yield _draft(same, told, "Check the order of the arguments in the code: eps comes before momentum.")
 
 
 def _draft(layers: list[NormLayer], told: str, remedy: str) -> Draft:
-    names = [layer.name for layer in layers]
     return Draft(
-        layer=names[0],
-        message=f"{abridged(names)}: {told}",
+        layers=tuple(layer.name for layer in layers),
+        text=told,
         remedy=remedy,
-        evidence={"layers": len(names), "momentum": layers[0].momentum, "eps": layers[0].eps},
+        evidence={"layers": len(layers), "momentum": layers[0].momentum, "eps": layers[0].eps},
         confidence="medium",
     )

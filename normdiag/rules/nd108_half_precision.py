@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from normdiag.records import NormLayer, Report
+from normdiag.rules.alike import alike
 from normdiag.rules.batch import uses_batch
 from normdiag.rules.half import LARGEST, runs_in_half
 from normdiag.rules.rule import Draft, rule
-from normdiag.wording import abridged
 
 TENSORS = ("gamma", "beta", "running_mean", "running_var")
 
@@ -40,20 +40,18 @@ def half_precision(report: Report, limits: Mapping[str, float]) -> Iterator[Draf
         problems = [] if unused else [*_too_large(layer), *_scale(layer)]
         if problems:
             yield Draft(
-                layer=layer.name,
-                message=f"{layer.name}: in float16, {' and '.join(problems)}",
+                layers=(layer.name,),
+                text=f"in float16, {' and '.join(problems)}",
                 remedy="Keep this layer in float32, or fold it into the layer before it while in float32.",
                 evidence={"problems": len(problems), "eps": layer.eps},
             )
     tiny = [layer for layer in layers if layer.eps is not None and layer.eps < limits["eps"]]
-    if tiny:
-        names = [layer.name for layer in tiny]
+    for eps, same in alike(tiny, lambda layer: layer.eps).items():
         yield Draft(
-            layer=names[0],
-            message=f"{abridged(names)}: eps {tiny[0].eps:g} is lost in float16, so that a constant input divides "
-            "zero by zero",
+            layers=tuple(layer.name for layer in same),
+            text=f"eps {eps:g} is lost in float16, so that a constant input divides zero by zero",
             remedy="Raise eps to 1e-5 and check the accuracy, or keep these layers in float32.",
-            evidence={"layers": len(names), "eps": tiny[0].eps},
+            evidence={"layers": len(same), "eps": eps},
             severity="warning",
         )
 

@@ -40,8 +40,8 @@ def gamma_outliers(report: Report, limits: Mapping[str, float]) -> Iterator[Draf
         assert layer.gamma is not None  # else there is no ratio
         feature = int(np.argmax(np.abs(np.asarray(layer.gamma, np.float64))))
         yield Draft(
-            layer=layer.name,
-            message=f"{layer.name}: gamma of feature {feature} is {ratio:.3g} times the median of {layer.gamma.size}",
+            layers=(layer.name,),
+            text=f"gamma of feature {feature} is {ratio:.3g} times the median of {layer.gamma.size}",
             remedy="Before quantization, fold gamma into the weights behind this layer or quantize per channel.",
             evidence={"ratio": ratio, "feature": feature, "features": int(layer.gamma.size)},
             confidence="medium" if layer.kind == "layer_or_group_norm" else "high",

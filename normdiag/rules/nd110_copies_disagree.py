@@ -46,8 +46,8 @@ def copies_disagree(report: Report, limits: Mapping[str, float]) -> Iterator[Dra
         else:
             continue
         yield Draft(
-            layer=None,
-            message=f"'{each.name}' {told}",
+            layers=(each.name,),
+            text=told,
             remedy=remedy,
             evidence={"weights": each.weights, "affine": each.affine, "statistics": each.statistics},
             confidence="medium",

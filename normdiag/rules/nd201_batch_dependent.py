@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Literal
 
 from normdiag.records import NormLayer, OpGraph, Report
+from normdiag.rules.alike import alike
 from normdiag.rules.batch import EXPORTED, uses_batch
 from normdiag.rules.flow import elements, flow, norms
 from normdiag.rules.rule import Draft, rule
-from normdiag.wording import abridged
 
 EVAL = (
     "Export again with the model in eval mode, so that the running statistics are used; then compare the outputs for "
@@ -50,28 +49,30 @@ def batch_dependent(report: Report, limits: Mapping[str, float]) -> Iterator[Dra
     seen = _seen(report.graph) if report.graph else {}
     layers = [each.layer for each in report.layers if uses_batch(each.layer, report.model)]
     layers = [layer for layer in layers if seen.get(layer.name) != "one sample"]
-    for _, group in groupby(sorted(layers, key=_cause), _cause):
-        found = list(group)
-        constant = [layer.name for layer in found if seen.get(layer.name) == "one value"]
-        yield _draft(found, constant, exported=report.model.format in EXPORTED)
+    groups = alike(layers, lambda layer: (*_cause(layer), seen.get(layer.name) == "one value"))
+    for (stored, computed, constant), group in groups.items():
+        exported = report.model.format in EXPORTED
+        yield _draft(group, stored=stored, computed=computed, constant=constant, exported=exported)
 
 
 def _cause(layer: NormLayer) -> tuple[bool, bool]:
-    """What layers must have in common to share a finding: the remedy and the severity."""
-    return not layer.has_statistics, layer.origin == "decomposed"
+    """What says the remedy and the severity: whether it stores statistics, and whether the graph spells it out."""
+    return layer.has_statistics, layer.origin == "decomposed"
 
 
-def _draft(layers: Sequence[NormLayer], constant: Sequence[str], *, exported: bool) -> Draft:
-    stored, computed = layers[0].has_statistics, layers[0].origin == "decomposed"
-    names = [layer.name for layer in layers]
+def _draft(layers: Sequence[NormLayer], *, stored: bool, computed: bool, constant: bool, exported: bool) -> Draft:
     unused = ", not with the stored ones" if stored else ""
-    alone = f"{abridged(constant)} gives its bias whatever the input" if constant else "it is normalized by itself"
+    alone = "it gives its bias whatever the input" if constant else "it is normalized by itself"
     return Draft(
-        layer=names[0],
-        message=f"{abridged(names)}: normalizes with the statistics of its batch{unused}, so that a sample's output "
-        f"depends on the others in it; in a batch of one {alone}",
+        layers=tuple(layer.name for layer in layers),
+        text=f"normalizes with the statistics of its batch{unused}, so that a sample's output depends on the others in "
+        f"it; in a batch of one {alone}",
         remedy=EVAL if stored else NO_STATISTICS,
-        evidence={"layers": len(names), "constant_alone": len(constant), "stored": "yes" if stored else "no"},
+        evidence={
+            "layers": len(layers),
+            "constant_alone": len(layers) if constant else 0,
+            "stored": "yes" if stored else "no",
+        },
         severity="error" if exported and not computed else "warning",
         confidence="medium" if computed else "high",
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from normdiag.records import Conv, FoldStep, Linear, Norm, Op, OpGraph, Report
 from normdiag.rules.flow import norms
 from normdiag.rules.rule import Draft, rule
-from normdiag.wording import abridged
+from normdiag.wording import shell_path
 
 
 @rule("ND202", "foldable-norm", "info")
@@ -41,10 +41,10 @@ def foldable_norm(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
     total = len(layers) + sum(layer.kind == "batch_norm" for layer, _ in graph.unreached)
     saved = f", {parameters:,} parameters" if parameters > 0 else ""
     yield Draft(
-        layer=None,
-        message=f"{abridged([step.norm for step in steps])}: {len(steps)} of {total} BatchNorm layers can be folded "
-        f"into the layers beside them, which saves {nodes} node{'s' * (nodes != 1)}{saved}",
-        remedy=f"normdiag fold {report.model.path or 'model.onnx'} -o folded.onnx",
+        layers=tuple(dict.fromkeys(step.norm for step in steps)),
+        text=f"{len(steps)} of {total} BatchNorm layers can be folded into the layers beside them, "
+        f"which saves {nodes} node{'s' * (nodes != 1)}{saved}",
+        remedy=f"normdiag fold {shell_path(report.model.path or 'model.onnx')} -o folded.onnx",
         evidence={"foldable": len(steps), "of": total, "nodes": nodes, "parameters": parameters},
     )
 

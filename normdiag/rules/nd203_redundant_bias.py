@@ -9,7 +9,6 @@ import numpy as np
 from normdiag.records import Conv, Linear, Norm, Op, OpGraph, Report
 from normdiag.rules.flow import Flow, flow, norms
 from normdiag.rules.rule import Draft, rule
-from normdiag.wording import abridged
 
 CANCELS = ("batch_norm", "instance_norm")
 
@@ -40,10 +39,9 @@ def redundant_bias(report: Report, limits: Mapping[str, float]) -> Iterator[Draf
     links = flow(graph)
     biased = [name for op, norm in norms(graph).values() if (name := _biased(op, norm, graph, links))]
     if biased:
-        count = f"{len(biased)} layers have" if len(biased) > 1 else "has"
         yield Draft(
-            layer=None,
-            message=f"{abridged(biased)}: {count} a bias that the normalization behind takes away again",
+            layers=tuple(dict.fromkeys(biased)),
+            text="has a bias that the normalization behind takes away again",
             remedy="Build layers in front of BatchNorm with bias=False.",
             evidence={"layers": len(biased), "first": biased[0]},
         )

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from normdiag.records import Norm, Op, OpGraph, Pass, Report
+from normdiag.rules.alike import alike
 from normdiag.rules.flow import Flow, flow
 from normdiag.rules.rule import Draft, rule
-from normdiag.wording import abridged
 
 # What leaves the ratio of the variances as it is where the values have a mean of zero.
 TRANSPARENT = frozenset(
@@ -59,26 +59,18 @@ def dropout_before_norm(report: Report, limits: Mapping[str, float]) -> Iterator
     graph = report.graph
     if graph is None:
         return
-    shifted = _shifted(graph)
-    for severity in ("warning", "info"):
-        found = [each for each in shifted if (each.drift > limits["drift"]) == (severity == "warning")]
-        if found:
-            worst = max(found, key=lambda each: each.drift)
-            yield Draft(
-                layer=worst.norm,
-                message=f"{worst.norm}: its statistics were gathered behind {worst.dropout}, which drops "
-                f"{100 * (1 - worst.keep):.0f} % in training; off, the standard deviation is up to "
-                f"{100 * worst.drift:.0f} % smaller{_others(found, worst)}",
-                remedy="Put the dropout behind the last BatchNorm, or recalibrate with the dropout off and measure.",
-                evidence={"keep": worst.keep, "expected_drift": worst.drift, "layers": len(found)},
-                severity="warning" if severity == "warning" else "info",
-                confidence="medium",
-            )
-
-
-def _others(found: list[Shifted], worst: Shifted) -> str:
-    names = [each.norm for each in found if each is not worst]
-    return f"; so for {abridged(names)}" if names else ""
+    for found in alike(sorted(_shifted(graph), key=lambda each: each.keep), lambda each: each.keep).values():
+        keep, drift = found[0].keep, found[0].drift
+        yield Draft(
+            layers=tuple(each.norm for each in found),
+            text=f"statistics gathered with {100 * (1 - keep):.0f} % dropped in training; with the dropout off, the "
+            f"standard deviation is up to {100 * drift:.0f} % smaller",
+            remedy="Put the dropout behind the last BatchNorm, or recalibrate with the dropout off and measure.",
+            evidence={"keep": keep, "expected_drift": drift, "layers": len(found)},
+            details={each.norm: f"behind {each.dropout}" for each in found},
+            severity="warning" if drift > limits["drift"] else "info",
+            confidence="medium",
+        )
 
 
 def _shifted(graph: OpGraph) -> list[Shifted]:

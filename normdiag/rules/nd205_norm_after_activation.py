@@ -8,7 +8,6 @@ from typing import Literal
 from normdiag.records import Op, OpGraph, Report
 from normdiag.rules.flow import Flow, flow, norms
 from normdiag.rules.rule import Draft, rule
-from normdiag.wording import abridged
 
 LINEAR = frozenset({"conv", "conv_transpose", "linear"})
 # Of the kind "activation", but not the nonlinearity of a layer.
@@ -45,9 +44,8 @@ def norm_after_activation(report: Report, limits: Mapping[str, float]) -> Iterat
     before = len(places) - len(after)
     if after and before >= limits["before"] and before >= limits["share"] * len(places):
         yield Draft(
-            layer=after[0],
-            message=f"{abridged(after)}: BatchNorm behind the nonlinearity, where {before} others of this network "
-            "have it in front",
+            layers=tuple(after),
+            text=f"BatchNorm behind the nonlinearity, where {before} others of this network have it in front",
             remedy="Compare the order of layers with the code that the model was trained with.",
             evidence={"after": len(after), "before": before},
             confidence="medium",

@@ -33,8 +33,8 @@ def one_element(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
         if _measured(each) or _by_shape(each.layer) or each.layer.name in in_graph:
             left = "only the sign of its input is left" if each.layer.kind == "rms_norm" else "its output is its bias"
             yield Draft(
-                layer=each.layer.name,
-                message=f"{each.layer.name}: normalizes groups of one element, so that {left} whatever comes in",
+                layers=(each.layer.name,),
+                text=f"normalizes groups of one element, so that {left} whatever comes in",
                 remedy="Feed inputs of the size used in training, or normalize over more than one element here.",
                 evidence={"kind": each.layer.kind, "channels": each.layer.channels, "groups": each.layer.groups},
             )

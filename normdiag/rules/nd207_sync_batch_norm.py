@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 
 from normdiag.records import Report
 from normdiag.rules.rule import Draft, rule
-from normdiag.wording import abridged
 
 
 @rule("ND207", "sync-batch-norm", "info")
@@ -31,8 +30,8 @@ def sync_batch_norm(report: Report, limits: Mapping[str, float]) -> Iterator[Dra
     names = [each.layer.name for each in report.layers if each.layer.class_name == "SyncBatchNorm"]
     if names:
         yield Draft(
-            layer=names[0],
-            message=f"{abridged(names)}: SyncBatchNorm, which outside of a process group is a plain BatchNorm",
+            layers=tuple(names),
+            text="SyncBatchNorm, which outside of a process group is a plain BatchNorm",
             remedy="Build the model with BatchNorm and load the same weights before saving it for deployment.",
             evidence={"layers": len(names)},
         )

@@ -32,8 +32,8 @@ def int8_range_spread(report: Report, limits: Mapping[str, float]) -> Iterator[D
         if each.channels < 2 or added < 1 or added < limits["coarse_share"] * each.channels:
             continue
         yield Draft(
-            layer=each.layer,
-            message=f"{each.layer}: with BatchNorm folded, {each.coarse_after} of {each.channels} channels have "
+            layers=(each.layer,),
+            text=f"with BatchNorm folded, {each.coarse_after} of {each.channels} channels have "
             f"at most one INT8 level if the whole tensor has one scale ({each.coarse_before} before)",
             remedy="Quantize this model per channel, or equalize the ranges across layers first; in floating point the "
             "fold is exact and safe.",

@@ -8,7 +8,6 @@ from normdiag.metrics.predicted import Predicted, predicted_means
 from normdiag.records import Report
 from normdiag.rules.rule import Draft, rule
 from normdiag.rules.stored import contradicted
-from normdiag.wording import abridged
 
 REMEDY = (
     "Recompute the statistics on training data (torch.optim.swa_utils.update_bn), or load the buffers that were saved "
@@ -68,8 +67,8 @@ def statistics_contradict_weights(report: Report, limits: Mapping[str, float]) -
 
 def _of_one(each: Predicted) -> Draft:
     return Draft(
-        layer=each.layer,
-        message=f"{each.layer}: its running_mean is off by {each.rms:.2g} standard deviations from what the weights in "
+        layers=(each.layer,),
+        text=f"its running_mean is off by {each.rms:.2g} standard deviations from what the weights in "
         f"front of it give (relative {each.relative:.2g}): it belongs to other weights",
         remedy=REMEDY,
         evidence={"off": each.rms, "relative": each.relative, "zero": each.zero, "channels": len(each.s)},
@@ -81,10 +80,9 @@ def _of_all(wrong: Sequence[Predicted], judged: int) -> Draft:
     """One finding, where most of what can be judged is wrong."""
     off = sorted(each.rms for each in wrong)
     return Draft(
-        layer=wrong[0].layer,
-        message=f"{abridged([each.layer for each in wrong])}: the running_mean of {len(wrong)} of the {judged} layers "
-        f"that can be judged is off by {off[0]:.2g} to {off[-1]:.2g} standard deviations from what the weights give: "
-        "the statistics belong to other weights",
+        layers=tuple(each.layer for each in wrong),
+        text=f"the running_mean of {len(wrong)} of the {judged} layers that can be judged is off by {off[0]:.2g} to "
+        f"{off[-1]:.2g} standard deviations from what the weights give: the statistics belong to other weights",
         remedy=REMEDY,
         evidence={"off": off[len(off) // 2], "worst": off[-1], "layers": len(wrong), "judged": judged},
         confidence="high",

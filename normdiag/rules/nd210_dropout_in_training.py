@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 
 from normdiag.records import Op, Opaque, Report
 from normdiag.rules.rule import Draft, rule
-from normdiag.wording import abridged
 
 
 @rule("ND210", "dropout-in-training", "warning")
@@ -31,9 +30,8 @@ def dropout_in_training(report: Report, limits: Mapping[str, float]) -> Iterator
     names = [op.name for op in report.graph.ops if _drops(op)] if report.graph else []
     if names:
         yield Draft(
-            layer=names[0],
-            message=f"{abridged(names)}: drops at random, for it was exported in training mode; the same input gives "
-            "another output each time",
+            layers=tuple(names),
+            text="drops at random, for it was exported in training mode; the same input gives another output each time",
             remedy="Export again in eval mode, and look for functional.dropout without training=self.training.",
             evidence={"dropouts": len(names)},
         )

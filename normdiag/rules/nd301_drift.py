@@ -82,8 +82,8 @@ def _standing_alone(measured: Sequence[LayerMetrics], least: float, times: float
         return
     name = worst.layer.name
     yield Draft(
-        layer=name,
-        message=f"{name}: stored statistics are off by {value.corrected:.3g} ± {value.se:.2g} standard deviations, "
+        layers=(name,),
+        text=f"stored statistics are off by {value.corrected:.3g} ± {value.se:.2g} standard deviations, "
         f"those of the other layers by {largest:.2g} at most",
         remedy="Check that the buffers belong to these weights, and for a dropout in front; or recalibrate on training "
         "data.",
@@ -99,9 +99,8 @@ def _draft(metrics: LayerMetrics, inherited: int, *, preprocessing: bool, surely
     name = metrics.layer.name
     others = f"; {inherited} more layers inherit it" if inherited > 1 else "; 1 more layer inherits it" * inherited
     return Draft(
-        layer=name,
-        message=f"{name}: stored statistics are off by {value.corrected:.3g} ± {value.se:.2g} "
-        f"standard deviations{others}",
+        layers=(name,),
+        text=f"stored statistics are off by {value.corrected:.3g} ± {value.se:.2g} standard deviations{others}",
         remedy="Check that the input is prepared as in training (scale, mean, std, channel order)."
         if preprocessing
         else "Recalibrate the statistics on training data; check that the buffers belong to these weights.",

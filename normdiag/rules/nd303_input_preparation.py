@@ -106,8 +106,8 @@ def _told(scaling: Scaling) -> str:
 def _draft(metrics: LayerMetrics, seen: Drift, scaling: Scaling, told: str) -> Draft:
     name = metrics.layer.name
     return Draft(
-        layer=name,
-        message=f"{name}: the input does not seem to be prepared as in training: {told}",
+        layers=(name,),
+        text=f"the input does not seem to be prepared as in training: {told}",
         remedy="Prepare the input as in training: scale, mean, std and channel order (--preprocess).",
         evidence={"factor": scaling.factor, "spread": scaling.spread, "drift": seen.corrected},
         confidence="medium",

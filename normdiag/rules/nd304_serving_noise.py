@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from normdiag.metrics import batch_noise
-from normdiag.records import LayerMetrics, Report
+from normdiag.records import LayerMetrics, Report, Severity
+from normdiag.rules.alike import alike
 from normdiag.rules.batch import uses_batch
 from normdiag.rules.rule import Draft, is_measured, rule
 
@@ -23,7 +24,7 @@ def serving_noise(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
 
     Why these limits: served with batch statistics, the digits CNN loses 1 point of accuracy at a noise of 0.24, 3 at
     0.33 and 11 at 0.47, a perceptron 1 at 0.2 and 15 at 0.58, ResNet20 on CIFAR-10 7 at 0.18 and 11 at 0.26. So 0.2
-    (limit `noise`, of the noisiest layer) is a warning and 0.5 (limit `severe`) an error.
+    (limit `noise`) is a warning and 0.5 (limit `severe`) an error.
 
     How to fix it: serve with running statistics (eval mode), or in larger batches. The noise falls with the square
     root of the batch size.
@@ -38,11 +39,13 @@ def serving_noise(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
     used = [each for each in report.layers if uses_batch(each.layer, report.model)]
     rows = used or (report.layers if report.serve_batch else ())
     noises = {each: noise for each in rows if (noise := _noise(each, size)) is not None}
-    if not noises:
-        return
-    worst = max(noises, key=lambda each: noises[each])
-    if noises[worst] > limits["noise"]:
-        yield _draft(worst, noises[worst], size, bool(used), sum(n > limits["noise"] for n in noises.values()), limits)
+    loud = sorted((each for each in noises if noises[each] > limits["noise"]), key=lambda each: -noises[each])
+
+    def severity(metrics: LayerMetrics) -> Severity:
+        return "info" if not used else "error" if noises[metrics] > limits["severe"] else "warning"
+
+    for graded, found in alike(loud, severity).items():
+        yield _draft({each.layer.name: noises[each] for each in found}, size, graded, used=bool(used))
 
 
 def _noise(metrics: LayerMetrics, size: int) -> float | None:
@@ -50,18 +53,15 @@ def _noise(metrics: LayerMetrics, size: int) -> float | None:
     return batch_noise(seen, size) if seen is not None and seen.samples > 1 else None
 
 
-def _draft(
-    metrics: LayerMetrics, noise: float, size: int, used: bool, layers: int, limits: Mapping[str, float]
-) -> Draft:
-    name = metrics.layer.name
+def _draft(noises: Mapping[str, float], size: int, severity: Severity, *, used: bool) -> Draft:
     does = "its batch's statistics add" if used else "batch statistics, if it used them, would add"
-    others = f"; {layers - 1} more layers are above {limits['noise']:g}" if layers > 1 else ""
     return Draft(
-        layer=name,
-        message=f"{name}: in batches of {size}, {does} noise of {noise:.2g} standard deviations{others}",
+        layers=tuple(noises),
+        text=f"in batches of {size}, {does} noise of so many standard deviations",
         remedy="Serve with running statistics (eval mode), or in larger batches."
         if used
         else "Keep serving it in eval mode; in train mode it would need larger batches.",
-        evidence={"noise": noise, "batch_size": size, "layers": layers},
-        severity="info" if not used else "error" if noise > limits["severe"] else "warning",
+        evidence={"noise": max(noises.values()), "batch_size": size, "layers": len(noises)},
+        details={name: f"{noise:.2g}" for name, noise in noises.items()},
+        severity=severity,
     )

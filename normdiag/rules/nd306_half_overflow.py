@@ -42,8 +42,8 @@ def half_overflow(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
         in_half = runs_in_half(metrics.layer, report)
         name, what = metrics.layer.name, "the square of its input" if largest <= LARGEST else "its input"
         yield Draft(
-            layer=name,
-            message=f"{name}: {what} overflows in float16: values up to {largest:.3g}",
+            layers=(name,),
+            text=f"{what} overflows in float16: values up to {largest:.3g}",
             remedy="Keep this layer in float32, or use bfloat16.",
             evidence={"abs_max": largest},
             severity="info" if not in_half else "error" if surely else "warning",

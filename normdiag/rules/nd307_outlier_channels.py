@@ -41,8 +41,8 @@ def outlier_channels(report: Report, limits: Mapping[str, float]) -> Iterator[Dr
             continue
         name = metrics.layer.name
         yield Draft(
-            layer=name,
-            message=f"{name}: values up to {groups.abs_max:.3g}, {groups.abs_max / usual:.3g} times the usual size, "
+            layers=(name,),
+            text=f"values up to {groups.abs_max:.3g}, {groups.abs_max / usual:.3g} times the usual size, "
             f"mostly in feature {groups.outlier_channel}",
             remedy="Quantize per channel or keep this layer in higher precision; in floating point it is no fault.",
             evidence={

@@ -31,9 +31,8 @@ def dead_units(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
         if each.kind in BOUNDED or each.dead_units == 0 or each.dead_units < limits["noted"] * each.units:
             continue
         yield Draft(
-            layer=each.name,
-            message=f"{each.name}: {each.dead_units} of {each.units} units are inactive on all "
-            f"{report.data.samples} samples",
+            layers=(each.name,),
+            text=f"{each.dead_units} of {each.units} units are inactive on all {report.data.samples} samples",
             remedy="Prune these units; in training, lower the learning rate or use a leaky rectifier.",
             evidence={"dead_units": each.dead_units, "units": each.units},
             severity=_severity(each, limits["fraction"]),

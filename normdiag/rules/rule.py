@@ -15,12 +15,17 @@ Confidence = Literal["high", "medium", "low"]
 
 @dataclass(frozen=True)
 class Draft:
-    """What a rule's function yields; the rule adds its id, its name and, unless given, its severity."""
+    """What a rule's function yields; the rule adds its id, its name and, unless given, its severity.
 
-    layer: str | None
-    message: str
+    `text`, `remedy` and severity must hold for each of the `layers`: those of which something else is to be said get
+    a draft of their own, or differ in their `details`. See Finding.
+    """
+
+    layers: tuple[str, ...]
+    text: str
     remedy: str
     evidence: Mapping[str, float | int | str | None] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
     severity: Severity | None = None
     confidence: Confidence = "high"
 
@@ -64,10 +69,11 @@ class Rule:
             name=self.name,
             severity=draft.severity or self.severity,
             confidence=draft.confidence,
-            layer=draft.layer,
-            message=draft.message,
+            layers=draft.layers,
+            text=draft.text,
             remedy=draft.remedy,
             evidence=draft.evidence,
+            details=draft.details,
         )
 
 

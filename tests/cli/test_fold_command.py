@@ -102,9 +102,7 @@ def test_a_fold_that_is_not_proven_exits_1_and_names_the_worst_layer(
 
 
 def test_a_warning_does_not_fail_and_an_error_does(cli: Cli, folds: Callable[[FoldReport], list[Called]]) -> None:
-    finding = Finding(
-        "ND208", "int8-range-spread", "warning", "high", "conv1", "conv1: spread", "Quantize per channel."
-    )
+    finding = Finding("ND208", "int8-range-spread", "warning", "high", ("conv1",), "spread", "Quantize per channel.")
     folds(replace(clean(), findings=(finding,)))
     assert cli("fold", "net.onnx", "-o", "f.onnx").code == 0
     folds(replace(clean(), findings=(replace(finding, severity="error"),)))

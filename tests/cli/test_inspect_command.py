@@ -105,7 +105,7 @@ def test_unknown_channels(cli: Cli, calls: list[Called]) -> None:
 def test_exit_code_follows_the_severest_finding(
     cli: Cli, returns: Callable[..., None], severity: str, code: int
 ) -> None:
-    finding = Finding("ND301", "drift", severity, "high", "bn1", "bn1: drift", "")  # type: ignore[arg-type]
+    finding = Finding("ND301", "drift", severity, "high", ("bn1",), "drift", "")  # type: ignore[arg-type]
     returns(replace(healthy(), findings=(finding,)))
     assert cli("inspect", "net.onnx").code == code
     assert cli("inspect", "net.onnx", "--json").code == code

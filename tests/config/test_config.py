@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
 
 
 def found(rule: str, layer: str | None) -> Finding:
-    return Finding(rule, "x", "error", "high", layer, "m", "r")
+    return Finding(rule, "x", "error", "high", () if layer is None else (layer,), "m", "r")
 
 
 def test_without_a_file_all_rules_run_with_their_own_limits(tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_without_a_file_all_rules_run_with_their_own_limits(tmp_path: Path) -> N
     assert config.rules() == RULES and config.rules_for("a.onnx") == RULES
     assert config.fail_on == "error" and config.target is None
     assert config.data_for("a.onnx").options() == DataOptions() and config.data_for("a.onnx").data is None
-    assert config.keeps(found("ND101", "bn1"))
+    assert config.kept([found("ND101", "bn1")])
 
 
 def test_rules(full: Config) -> None:
@@ -96,10 +97,33 @@ def test_per_file_ignores(full: Config) -> None:
 
 
 def test_per_layer_ignores(full: Config) -> None:
-    assert not full.keeps(found("ND301", "head.bn"))
-    assert full.keeps(found("ND101", "head.bn"))
-    assert full.keeps(found("ND301", "body.bn"))
-    assert full.keeps(found("ND301", None))
+    assert not full.kept([found("ND301", "head.bn")])
+    assert full.kept([found("ND101", "head.bn")])
+    assert full.kept([found("ND301", "body.bn")])
+    assert full.kept([found("ND301", None)])
+
+
+def test_an_ignored_layer_is_taken_out_of_a_finding_of_several(full: Config) -> None:
+    shared = replace(found("ND301", None), layers=("body.bn", "head.bn", "tail.bn"))
+    (left,) = full.kept([shared])
+    assert left.layers == ("body.bn", "tail.bn") and left.message == "body.bn, tail.bn: m"
+    assert full.kept([replace(shared, layers=("head.a", "head.b"))]) == ()
+
+
+@pytest.mark.parametrize(
+    ("glob", "layer", "fits"),
+    [
+        ("blocks[0].bn", "blocks[0].bn", True),
+        ("blocks[0].bn", "blocks0.bn", True),
+        ("blocks[0].bn", "blocks[1].bn", False),
+        ("blocks[[]0[]].*", "blocks[0].bn", True),
+        ("a*?", "a*?", True),
+    ],
+)
+def test_a_name_that_looks_like_a_glob_is_itself(glob: str, layer: str, fits: bool) -> None:
+    config = Config(per_layer_ignores={glob: ("ND3",)})
+    assert (config.kept([found("ND301", layer)]) == ()) is fits
+    assert config.kept([found("ND101", layer)])
 
 
 def test_data_of_the_first_pattern_that_fits(full: Config) -> None:
@@ -119,6 +143,7 @@ def test_data_of_the_first_pattern_that_fits(full: Config) -> None:
         ("**/b/*", "b/net.onnx", True),
         ("**/b/*", "a/b/net.onnx", True),
         ("*.pt", "net.onnx", False),
+        ("net[0].onnx", "a/net[0].onnx", True),
     ],
 )
 def test_globs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glob: str, path: str, fits: bool) -> None:
@@ -251,7 +276,7 @@ def effect(config: Config) -> object:
         (config.fail_on, config.target),
         [(rule.id, dict(rule.limits)) for rule in config.rules()],
         [([rule.id for rule in config.rules_for(path)], config.data_for(path)) for path in paths],
-        [config.keeps(found(rule.id, "head.bn")) for rule in RULES],
+        [config.kept([found(rule.id, "head.bn")]) for rule in RULES],
     ]
 
 

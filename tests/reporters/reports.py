@@ -111,8 +111,8 @@ def _findings(layers: list[LayerMetrics]) -> tuple[Finding, ...]:
         "drift",
         "error",
         "high",
-        name,
-        f"{name}: its stored statistics are 2.4 +/- 0.03 standard deviations from those of the data; "
+        (name,),
+        "its stored statistics are 2.4 +/- 0.03 standard deviations from those of the data; "
         "own drift 2.2, so this layer is where it begins.",
         "Recalibrate with training data, or check that the statistics belong to these weights.",
         {"drift": 2.4, "lower": 2.34},
@@ -123,15 +123,13 @@ def _findings(layers: list[LayerMetrics]) -> tuple[Finding, ...]:
             "drift",
             "warning",
             "medium",
-            m.layer.name,
-            f"{m.layer.name}: drift 0.5 +/- 0.01, inherited from {name}.",
+            (m.layer.name,),
+            f"drift 0.5 +/- 0.01, inherited from {name}.",
             f"Mend {name} first.",
         )
         for m in layers[8:14]
     ]
-    dead = Finding(
-        "ND402", "dead-units", "info", "high", "layer3.8.relu", "layer3.8.relu: 41 of 64 units are dead.", ""
-    )
+    dead = Finding("ND402", "dead-units", "info", "high", ("layer3.8.relu",), "41 of 64 units are dead.", "")
     return (dead, *inherited, cause)
 
 
@@ -205,7 +203,7 @@ def hostile() -> Report:
     layers = tuple(
         LayerMetrics(replace(batch_norm(n, 4), notes=(f"note of {n}",)), 1, random_drift(1, 4, 0.1)) for n in names
     )
-    finding = Finding("ND301", "drift", "error", "high", names[1], f"{names[1]}: bad", "do [bold]this[/bold]\x1b[2J")
+    finding = Finding("ND301", "drift", "error", "high", (names[1],), "bad", "do [bold]this[/bold]\x1b[2J")
     model = replace(MODEL, path="dir\x1b]0;title\x07/[link=http://x]m.pt", notes=("stripped '[/x]'\r",))
     return Report(model, replace(DATA, source="\x1b[2J.npy"), layers, findings=(finding,), notes=("note\x9b31m",))
 

@@ -119,7 +119,7 @@ def resolve(document: Any, pointer: str) -> Any:
 
 @given(st.sampled_from([float("nan"), float("inf"), float("-inf")]), st.text(min_size=1, max_size=5))
 def test_every_number_that_is_not_finite_is_null_and_named(bad: float, key: str) -> None:
-    finding = Finding("ND101", "x", "error", "high", None, "m", "r", MappingProxyType({key: bad, "fine": 1.5}))
+    finding = Finding("ND101", "x", "error", "high", (), "m", "r", MappingProxyType({key: bad, "fine": 1.5}))
     layer = replace(batch_norm("bn", 2), eps=bad, running_var=np.array([bad, 1.0], np.float32))
     report = Report(healthy().model, None, (LayerMetrics(layer, drift=drift_of(np.array([bad, 0]), np.ones(2))),))
     document = parsed(replace(report, findings=(finding,)), "bn")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from normdiag.errors import UsageError
 from normdiag.records import DataInfo, Finding, LayerMetrics, ModelInfo, Report
 from normdiag.reporters.layout import cells
+from normdiag.reporters.parts.abridge import severities
 from normdiag.reporters.text import render_text
 from tests.reporters.reports import (
     REPORTS,
@@ -116,7 +117,7 @@ def test_long_models_are_abridged_to_what_matters() -> None:
 
 def test_hidden_layers_with_findings_are_counted() -> None:
     layers = resnet_layers(blocks=9)
-    findings = tuple(Finding("ND301", "drift", "error", "high", m.layer.name, m.layer.name, "") for m in layers)
+    findings = tuple(Finding("ND301", "drift", "error", "high", (m.layer.name,), "off", "") for m in layers)
     assert "31 more layers (31 with findings)" in plain(replace(healthy(), layers=layers, findings=findings))
 
 
@@ -235,7 +236,7 @@ PRINTABLE = {"\n"}
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_nothing_from_a_file_controls_the_terminal(name: str, note: str) -> None:
     layer = replace(batch_norm(name, 2), notes=(note,))
-    finding = Finding("ND301", note, "error", "high", name, f"{name}: {note}", note)
+    finding = Finding("ND301", note, "error", "high", (name,), note, note)
     report = Report(
         ModelInfo(name, note, "pytorch", None, 1, 1, (note,)),
         DataInfo(note, 1, 1, 1, False, name),
@@ -259,3 +260,15 @@ def test_endless_names_lose_their_middle_with_a_count() -> None:
     text = plain(hostile(), 200)
     assert "9,760 characters left out" in text
     assert len(text) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("severity", "count", "marked"),
+    [("error", 3, 3), ("warning", 3, 3), ("info", 1, 1), ("info", 3, 0)],
+)
+def test_rows_are_marked_for_all_layers_of_a_finding_but_not_by_remarks_on_many(
+    severity: str, count: int, marked: int
+) -> None:
+    names = tuple(metrics.layer.name for metrics in healthy().layers[:count])
+    finding = Finding("ND202", "x", severity, "high", names, "off", "")  # type: ignore[arg-type]
+    assert len(severities([finding])) == marked

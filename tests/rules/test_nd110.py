@@ -51,8 +51,8 @@ def averaged(use_buffers: bool) -> tuple[nn.Module, AveragedModel]:
 def test_averaged_weights_with_unaveraged_statistics(tmp_path: Path) -> None:
     net, average = averaged(use_buffers=False)
     (finding,) = findings(tmp_path / "c.pt", {"model": net.state_dict(), "ema": average.state_dict()})
-    assert (finding.layer, finding.severity) == (None, "warning")
-    assert finding.message.startswith("'ema' has the running statistics of 'model'")
+    assert (finding.layers, finding.severity) == (("ema",), "warning")
+    assert finding.message.startswith("ema: has the running statistics of 'model'")
 
 
 def test_averaged_statistics_are_in_order(tmp_path: Path) -> None:

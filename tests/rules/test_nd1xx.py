@@ -124,6 +124,11 @@ def test_nd106_counts_by_layer_the_worst_first() -> None:
     assert (finding.evidence["channels"], finding.evidence["layers"]) == (7, 2)
 
 
+def test_nd106_grades_each_layer_by_itself() -> None:
+    warning, info = found("ND106", report(wide(gammas(2), "a"), wide(gammas(12), "b"), wide(gammas(5), "c")))
+    assert (warning.severity, warning.layers, info.severity, info.layers) == ("warning", ("b",), "info", ("c", "a"))
+
+
 def test_nd106_half_of_a_layer_is_a_warning() -> None:
     for zeros, severity in ((9, "info"), (10, "warning"), (16, "warning")):
         assert found("ND106", report(wide(gammas(zeros))))[0].severity == severity
@@ -159,6 +164,12 @@ def test_nd106_trap_norms_over_features_and_gammas_that_are_stored_less_1() -> N
 def test_nd107_knows_the_other_convention_s_momentum(momentum: float | None, fires: bool) -> None:
     findings = found("ND107", in_format("module", bn(momentum=momentum), bn("bn2", momentum=momentum)))
     assert [(each.severity, each.evidence["layers"]) for each in findings] == [("info", 2)] * fires
+
+
+def test_nd107_says_of_no_layer_what_holds_for_another() -> None:
+    layers = (bn("a", momentum=0.99), bn("b", momentum=0.9), bn("c", momentum=0.99))
+    findings = found("ND107", in_format("module", *layers))
+    assert [each.message[:20] for each in findings] == ["a, c: momentum 0.99 ", "b: momentum 0.9 give"]
 
 
 def test_nd107_trap_onnx_and_converted_weights() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,29 @@ def test_nd202_counts_layers_nodes_and_parameters(tmp_path: Path) -> None:
     first = f"a = Conv(x, kernel) {bn('a', 'b', 'bn1')} c = Relu(b)"
     body = f"{first} d = Conv(c, kernel, other) {bn('d', 'e', 'bn2')} y = Relu(e)"
     (finding,) = found("ND202", seen(tmp_path, f"{SHAPE} {{ {body} }}", other=weight(4)))
-    assert (finding.severity, finding.layer) == ("info", None)
+    assert (finding.severity, finding.layer) == ("info", "bn1")
+    assert finding.layers == ("bn1", "bn2")
     assert finding.message.startswith("bn1, bn2: 2 of 2 BatchNorm layers")
     # Two times gamma, beta, mean and variance of 4 channels, less the bias that the first convolution gets.
     assert finding.evidence == {"foldable": 2, "of": 2, "nodes": 2, "parameters": 2 * 16 - 4}
     assert "normdiag fold" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("path", "argument"),
+    [
+        ("a/net.onnx", "a/net.onnx"),
+        ("a;touch x;.onnx", "'a;touch x;.onnx'"),
+        ("-f.onnx", "./-f.onnx"),
+        (None, "model.onnx"),
+    ],
+)
+def test_nd202_s_command_can_be_copied_whatever_the_file_is_called(
+    tmp_path: Path, path: str | None, argument: str
+) -> None:
+    report = seen(tmp_path, f"{SHAPE} {{ a = Conv(x, kernel) {bn('a', 'y', 'bn1')} }}")
+    (finding,) = found("ND202", replace(report, model=replace(report.model, path=path)))
+    assert finding.remedy == f"normdiag fold {argument} -o folded.onnx"
 
 
 def test_nd202_says_how_many_of_how_many(tmp_path: Path) -> None:
@@ -78,7 +97,8 @@ def test_nd203_lists_all_layers_in_one_finding(tmp_path: Path) -> None:
         f"[c1] a = Conv(x, kernel, offset) {bn('a', 'd', 'bn1')} [c2] e = Conv(d, kernel, offset) {bn('e', 'y', 'bn2')}"
     )
     (finding,) = found("ND203", seen(tmp_path, f"{SHAPE} {{ {body} }}"))
-    assert finding.message.startswith("c1, c2: 2 layers have a bias")
+    assert finding.layers == ("c1", "c2")
+    assert finding.message.startswith("c1, c2: has a bias")
 
 
 @pytest.mark.parametrize(

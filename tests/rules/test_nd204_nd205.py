@@ -51,15 +51,16 @@ def test_nd204_reads_the_ratio_of_newer_operator_sets(tmp_path: Path) -> None:
     assert finding.evidence["keep"] == 0.75
 
 
-def test_nd204_names_the_worst_and_lists_the_others(tmp_path: Path) -> None:
+def test_nd204_names_the_worst_first_and_those_of_one_ratio_together(tmp_path: Path) -> None:
     body = (
         f"{dropout('x', 'a', 0.3)} {bn('a', 'b', 'bn1')} c = Relu(b) [worse] d = Dropout <ratio=0.6> (c) "
-        f"e = Conv(d, kernel) {bn('e', 'y', 'bn2')}"
+        f"e = Conv(d, kernel) {bn('e', 'f', 'bn2')} [drop] h = Dropout <ratio=0.3> (f) {bn('h', 'y', 'bn3')}"
     )
-    (finding,) = found("ND204", seen(tmp_path, graph(body), OLD))
-    assert finding.layer == "bn2"
-    assert "bn1" in finding.message
-    assert finding.evidence["layers"] == 2
+    worst, other = found("ND204", seen(tmp_path, graph(body), OLD))
+    assert worst.layers == ("bn2",) and other.layers == ("bn1", "bn3")
+    assert worst.message.startswith("bn2 (behind worse): statistics gathered with 60 % dropped in training")
+    assert "bn3 (behind drop_2): statistics gathered with 30 % dropped" in other.message
+    assert other.evidence["layers"] == 2
 
 
 def test_nd204_channels_that_are_joined_by_a_concatenation_stay_shifted(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 PROBLEMS = {"error": "error", "warning": "warning", "info": "recommendation"}
 MOST_RESULTS = 5000
+MOST_LAYERS = 100
 MOST_CHARACTERS = 1024
 # A model file has no lines: all is said of its first character.
 REGION = {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 1}
@@ -92,14 +93,14 @@ def _results(check: CheckReport, indexes: dict[str, int], prefix: str) -> list[d
 
 
 def _result(finding: Finding, where: str, seen: Counter[str]) -> dict[str, Any]:
-    identity = "\0".join((finding.rule, where, finding.layer or ""))
+    identity = "\0".join((finding.rule, where, *(sorted(finding.layers) or [""])))
     digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
     seen[digest] += 1
     return {
         "ruleId": finding.rule,
         "level": LEVELS[finding.severity],
         "message": {"text": message(finding)},
-        "locations": [_location(where, finding.layer)],
+        "locations": [_location(where, finding.layers)],
         # GitHub reads the first alone; its own would be the hash of a line, which a model file has not.
         "partialFingerprints": {
             "primaryLocationLineHash": f"{digest[:16]}:{seen[digest]}",
@@ -110,19 +111,18 @@ def _result(finding: Finding, where: str, seen: Counter[str]) -> dict[str, Any]:
 
 
 def message(finding: Finding) -> str:
-    """Message and remedy. The layer is in the first sentence, all that is shown where there is little room."""
-    layer = "" if finding.layer is None or finding.layer in finding.message else f"{finding.layer}: "
-    first = safe(layer + finding.message.rstrip("."), limit=MESSAGE_LIMIT)
+    """Message and remedy. The layers begin the first sentence, all that is shown where there is little room."""
+    first = safe(finding.message.rstrip("."), limit=MESSAGE_LIMIT)
     text = f"{first}. {safe(finding.remedy, limit=MESSAGE_LIMIT)}".strip()
     # Section 3.11 of the format: braces are placeholders, and brackets before a parenthesis a link.
     return text.replace("{", "{{").replace("}", "}}").replace("](", "] (")
 
 
-def _location(where: str, layer: str | None) -> dict[str, Any]:
+def _location(where: str, layers: Sequence[str]) -> dict[str, Any]:
     place: dict[str, Any] = {"physicalLocation": {"artifactLocation": {"uri": where}, "region": REGION}}
-    if layer:
-        name = safe(layer, limit=NAME_LIMIT)
-        place["logicalLocations"] = [{"fullyQualifiedName": name, "kind": "module"}]
+    names = [safe(layer, limit=NAME_LIMIT) for layer in layers[:MOST_LAYERS] if layer]
+    if names:
+        place["logicalLocations"] = [{"fullyQualifiedName": name, "kind": "module"} for name in names]
     return place
 
 

@@ -24,10 +24,14 @@ class Choice:
 
 
 def severities(findings: Sequence[Finding]) -> dict[str, Severity]:
-    """The severest finding of each layer that has one."""
+    """The severest finding of each layer that has one; what is for information counts where it is on that layer alone.
+
+    Else a remark on nearly all of them, that they can be folded say, would mark every row.
+    """
     worst: dict[str, Severity] = {}
     for severity in reversed(SEVERITIES):
-        worst.update({f.layer: severity for f in findings if f.layer is not None and f.severity == severity})
+        telling = (f for f in findings if f.severity == severity and (severity != "info" or len(f.layers) == 1))
+        worst.update({layer: severity for finding in telling for layer in finding.layers})
     return worst
 
 

@@ -14,8 +14,9 @@ UNREADABLE = "models/broken.pt: the zip archive has no directory at its end: the
 
 def finding(rule: str, layer: str | None, message: str = "", severity: str = "error") -> Finding:
     name = next(each.name for each in RULES if each.id == rule)
-    text = message or f"{layer}: 3 of 16 values are not finite"
-    return Finding(rule, name, severity, "high", layer, text, "Export the model again.", {"count": 3})  # type: ignore[arg-type]
+    text = message or "3 of 16 values are not finite"
+    layers = () if layer is None else (layer,)
+    return Finding(rule, name, severity, "high", layers, text, "Export the model again.", {"count": 3})  # type: ignore[arg-type]
 
 
 def one_clean() -> CheckReport:
@@ -26,19 +27,22 @@ def several() -> CheckReport:
     """A faulty model on data, a clean one on data, a static one with a known finding, and an unreadable one."""
     static = replace(
         static_only(),
-        findings=(finding("ND101", "bn1"), finding("ND103", "layer1.0.bn1", "layer1.0.bn1: 2 channels", "warning")),
+        findings=(finding("ND101", "bn1"), finding("ND103", "layer1.0.bn1", "2 channels", "warning")),
     )
     return CheckReport(
         (
             CheckedModel("models/faulty.onnx", faulty(), seconds=3.214, rules=IDS),
             CheckedModel("models/clean.onnx", healthy(), seconds=0.8, rules=IDS),
-            CheckedModel("models/static.pt", static, seconds=0.02, rules=IDS, known=frozenset({("ND101", "bn1")})),
+            CheckedModel("models/static.pt", static, seconds=0.02, rules=IDS, known={("ND101", "bn1"): "error"}),
             CheckedModel("models/broken.pt", error=UNREADABLE, seconds=0.001),
         ),
         IDS,
         "error",
         "baseline.json",
-        (KnownFinding("models/static.pt", "ND104", "bn1"), KnownFinding("models/gone.pt", "ND302", None)),
+        (
+            KnownFinding("models/static.pt", "ND104", "bn1", "error"),
+            KnownFinding("models/gone.pt", "ND302", None, "warning"),
+        ),
     )
 
 
@@ -46,7 +50,7 @@ def nasty() -> CheckReport:
     """Names and messages that would break XML, JSON, annotations, tables or the terminal."""
     report = hostile()
     names = [metrics.layer.name for metrics in report.layers]
-    bad = [finding("ND101", name, f"{name}: ::error file=x::100%,\r\n]]> <b>|`*_ \x00\ufffe\udc80") for name in names]
+    bad = [finding("ND101", name, "::error file=x::100%,\r\n]]> <b>|`*_ \x00\ufffe\udc80") for name in names]
     path = "a,b:c%d/\x1b[31m\n::warning::\ud800 é<&>\"'|].onnx"
     return CheckReport(
         (

@@ -85,7 +85,7 @@ def fingerprint(check: CheckReport, prefix: str = "", index: int = 0) -> str:
 
 def test_fingerprints_follow_rule_model_and_layer_alone() -> None:
     first = fingerprint(with_findings(finding("ND101", "bn1")))
-    assert fingerprint(with_findings(finding("ND101", "bn1", "bn1: other words", "warning"))) == first
+    assert fingerprint(with_findings(finding("ND101", "bn1", "other words", "warning"))) == first
     others = [
         fingerprint(with_findings(finding("ND102", "bn1"))),
         fingerprint(with_findings(finding("ND101", "bn2"))),
@@ -95,6 +95,20 @@ def test_fingerprints_follow_rule_model_and_layer_alone() -> None:
         fingerprint(with_findings(finding("ND101", "bn1"), finding("ND101", "bn1")), index=1),
     ]
     assert len({first, *others}) == 7
+
+
+def of_layers(*layers: str) -> CheckReport:
+    return with_findings(replace(finding("ND101", None, "not finite"), layers=layers))
+
+
+def test_a_result_of_several_layers_names_them_all_and_is_another_with_one_more() -> None:
+    assert fingerprint(of_layers("bn1")) == fingerprint(with_findings(finding("ND101", "bn1")))
+    assert fingerprint(of_layers("bn1", "bn2")) == fingerprint(of_layers("bn2", "bn1"))
+    assert len({fingerprint(of_layers(*names)) for names in ("", "a", "b", "ab", "abc")}) == 5
+    (result,) = parsed(of_layers("bn1", "bn2"))["results"]
+    assert [each["fullyQualifiedName"] for each in result["locations"][0]["logicalLocations"]] == ["bn1", "bn2"]
+    (result,) = parsed(of_layers(*map(str, range(1000))))["results"]
+    assert len(result["locations"][0]["logicalLocations"]) == 100
 
 
 def test_the_baseline_suppresses_known_results_and_says_so_of_all() -> None:

@@ -62,9 +62,7 @@ def mixed() -> FoldReport:
         Refusal("stem.bn", "batch_norm", "it comes out of Relu 'relu1', a nonlinearity", "relu1"),
         Refusal("a very long name/with slashes/and\x1b[31mcontrol/bn", "batch_norm", "it is in training mode", None),
     )
-    finding = Finding(
-        "ND208", "int8-range-spread", "warning", "high", "conv1", "conv1: spread", "Quantize per channel."
-    )
+    finding = Finding("ND208", "int8-range-spread", "warning", "high", ("conv1",), "spread", "Quantize per channel.")
     copies = (Copied("weight", "conv2", ("conv3",), 2_400_000),)
     ranges = (RangeSpread("conv1", 32, 3.0, 4e6, 0, 12),)
     plan = FoldPlan(steps, refusals, copies=copies, norms=7)
