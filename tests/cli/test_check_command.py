@@ -233,7 +233,7 @@ def test_a_baseline_is_written_and_then_known(
     assert result.code == 0 and "1 error" not in result.out and "1 known" in result.out
     assert result.err == "normdiag: wrote b.json with 1 known findings\n"
     assert json.loads((elsewhere / "b.json").read_text())["findings"] == [
-        {"model": "net.onnx", "rule": "ND101", "layer": "bn1"}
+        {"model": "net.onnx", "rule": "ND101", "layer": "bn1", "severity": "error"}
     ]
 
 
