@@ -57,12 +57,13 @@ def ran(tmp_path: Path, code: int = 0, **given: str) -> tuple[list[str], int, st
     """The arguments that the action's script calls normdiag with, its exit code, and its output."""
     (tmp_path / "bin").mkdir()
     fake = tmp_path / "bin" / "normdiag"
-    fake.write_text(f'#!/usr/bin/env bash\nprintf "%s\\n" "$@" > "{tmp_path}/arguments"\nexit {code}\n')
+    writes = f'printf "%s\\n" "$@" > "{tmp_path}/arguments"\n[[ {code} = 2 || -z $SARIF_FILE ]] || touch "$SARIF_FILE"'
+    fake.write_text(f"#!/usr/bin/env bash\n{writes}\nexit {code}\n")
     fake.chmod(0o755)
     environment = {**os.environ, **ENVIRONMENT, "VENV": str(tmp_path), "JOBS": "1", "FOLDER": ".", **given}
     environment["GITHUB_OUTPUT"] = str(tmp_path / "output")
     script = action()["runs"]["steps"][1]["run"]
-    done = subprocess.run(["bash", "-eo", "pipefail", "-c", script], env=environment, check=False)
+    done = subprocess.run(["bash", "-eo", "pipefail", "-c", script], env=environment, check=False, cwd=tmp_path)
     return (tmp_path / "arguments").read_text().splitlines(), done.returncode, (tmp_path / "output").read_text()
 
 
@@ -95,7 +96,25 @@ def test_every_input_of_the_action_has_its_effect(tmp_path: Path) -> None:
         " --data a=x.npy --data b=y.npy --"
     )
     assert arguments == [*expected.split(), "$(touch pwned)"]
-    assert (code, output) == (1, "exit-code=1\n")
+    assert (code, output) == (1, "exit-code=1\nsarif-file=sub/o.sarif\n")
+
+
+def test_empty_inputs_of_the_action_are_left_out_and_lines_are_trimmed(tmp_path: Path) -> None:
+    arguments, _, output = ran(tmp_path, PATHS="  models/\n\ta b.onnx  \n\n", DATA="  x.npy\n", JOBS="")
+    assert arguments == ["check", "--format", "github", "--data", "x.npy", "--", "models/", "a b.onnx"]
+    assert output == "exit-code=0\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "folder", "code", "expected"),
+    [("o.sarif", ".", 0, "o.sarif"), ("o.sarif", "a/b", 1, "a/b/o.sarif"), ("o.sarif", "a", 2, None)],
+)
+def test_the_action_says_where_its_sarif_file_is(
+    tmp_path: Path, file: str, folder: str, code: int, expected: str | None
+) -> None:
+    """From the workspace, where the step that uploads it runs; nothing where there is none."""
+    _, _, output = ran(tmp_path, code, PATHS="m", SARIF_FILE=file, FOLDER=folder)
+    assert output == f"exit-code={code}\n" + (f"sarif-file={expected}\n" if expected else "")
 
 
 def test_the_hook() -> None:
@@ -113,7 +132,9 @@ def test_the_workflow_of_the_docs() -> None:
     steps = workflow["jobs"]["normdiag"]["steps"]
     (ours,) = [step for step in steps if step["uses"].startswith("OWNER/")]
     assert set(ours["with"]) <= set(action()["inputs"])
-    assert steps[-1]["with"]["sarif_file"] == ours["with"]["sarif-file"]
+    named = re.findall(r"steps\.([\w-]+)\.outputs\.([\w-]+)", f"{steps[-1]['if']} {steps[-1]['with']['sarif_file']}")
+    assert named == [(ours["id"], "sarif-file")] * 2 and "sarif-file" in ours["with"]
+    assert "sarif-file" in action()["outputs"]
 
 
 def test_the_gitlab_job_of_the_docs() -> None:
@@ -124,6 +145,13 @@ def test_the_hook_of_the_docs() -> None:
     (repository,) = yaml.safe_load(block("pre-commit-config"))["repos"]
     known = {hook["id"] for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
     assert {hook["id"] for hook in repository["hooks"]} == known
+
+
+def test_the_local_hook_of_the_docs_is_ours() -> None:
+    (repository,) = yaml.safe_load(block("pre-commit-local"))["repos"]
+    (hook,), (ours,) = repository["hooks"], yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    same = ("id", "entry", "files", "require_serial")
+    assert [hook[each] for each in same] == [ours[each] for each in same] and hook["language"] == "system"
 
 
 def commands() -> Iterator[str]:
@@ -140,6 +168,8 @@ def test_commands_of_the_docs_are_understood(command: str, monkeypatch: pytest.M
     from tests.reporters.ci.checks import one_clean
 
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "net.onnx").touch()
     monkeypatch.setattr(checking, "check", lambda *given, **others: one_clean())
     assert run(command.split()[1:]) == 0
 
