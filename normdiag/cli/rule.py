@@ -25,7 +25,7 @@ def rule(
 ) -> None:
     """Pick, render, print."""
     from normdiag.rules import RULES
-    from normdiag.rules.choose import find
+    from normdiag.rules.choose import matching
 
     if name is not None and all_rules:
         raise UsageError("give a rule or --all, not both")
@@ -34,8 +34,8 @@ def rule(
             raise UsageError("-o writes a page for each rule: it goes with --all --format markdown")
         _write_pages(output, RULES)
         return
-    chosen = (find(name, RULES),) if name is not None else RULES
-    print_out(_render(chosen, format_, in_full=name is not None or all_rules, color=wants_color(color)))
+    chosen = matching(name, RULES) if name is not None else RULES
+    print_out(_render(chosen, format_, in_full=len(chosen) == 1 or all_rules, color=wants_color(color)))
 
 
 def _render(rules: Sequence[Rule], format_: opt.RuleFormat, *, in_full: bool, color: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ def find(word: str, rules: Sequence[Rule]) -> Rule:
     for rule in rules:
         if word.upper() == rule.id or word.lower() == rule.name:
             return rule
-    raise UsageError(f"there is no rule {word}{_nearest(word, rules)}; `normdiag rule` lists them")
+    raise UsageError(f"there is no rule {word}{_nearest(word, rules)}")
 
 
 def choose(select: Sequence[str], ignore: Sequence[str], rules: Sequence[Rule]) -> tuple[Rule, ...]:
@@ -61,4 +62,11 @@ def _weight(rule: Rule, words: Sequence[str]) -> int:
 
 
 def _nearest(word: str, rules: Sequence[Rule]) -> str:
-    return nearest(word.upper(), [rule.id for rule in rules]) or nearest(word.lower(), [rule.name for rule in rules])
+    """What a misspelt word probably meant: of ids, only one of the same series; else where to look."""
+    if re.fullmatch(r"nd[0-9]*", word, re.IGNORECASE | re.ASCII):
+        near = nearest(word.upper(), [rule.id for rule in rules if rule.id[:3] == word[:3].upper()])
+    else:
+        near = nearest(word.upper(), [rule.id for rule in rules]) or nearest(
+            word.lower(), [rule.name for rule in rules]
+        )
+    return near or "; `normdiag rule` lists them"

@@ -12,7 +12,7 @@ from normdiag.rules.rule import Draft, rule
 from normdiag.rules.stored import contradicted
 
 
-@rule("ND104", "never-updated", "error", drift=0.5)
+@rule("ND104", "never-updated", "warning", drift=0.5)
 def never_updated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
     """All means of a layer are exactly 0 and all variances exactly 1: the initial values, never updated.
 
@@ -22,8 +22,8 @@ def never_updated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
 
     What keeps it silent: data that shows a drift whose interval ends below the limit `drift`, since then 0 and 1 are
     right (another tool may have moved the statistics into gamma and beta), and a layer that does not use its
-    statistics (ND201). Without data and with gamma and beta trained it is a warning; with gamma all 1 and beta all 0 in
-    every layer the model is merely untrained, which is information.
+    statistics (ND201). Where data shows a larger drift it is an error. Without data and with gamma and beta trained it
+    is a warning; with gamma all 1 and beta all 0 in every layer the model is merely untrained, which is information.
 
     How to fix it: recalibrate on training data, or load the buffers that belong to the weights.
 

@@ -30,6 +30,13 @@ def test_one_rule_by_id_or_name(cli: Cli, name: str) -> None:
     assert "Needs data. Limits: drift = 0.5, alone = 0.2, times = 5" in result.out and "ND302" not in result.out
 
 
+@pytest.mark.parametrize(("series", "ids"), [("ND4", ["ND401", "ND402", "ND403"]), ("nd11", ["ND110"])])
+def test_a_series_is_listed_and_a_sole_rule_in_full(cli: Cli, series: str, ids: list[str]) -> None:
+    out = cli("rule", series).out
+    assert [rule.id for rule in RULES if f"{rule.id} " in out] == ids
+    assert ("How to fix it:" in out) == (len(ids) == 1)
+
+
 def test_all_rules_in_full(cli: Cli) -> None:
     out = cli("rule", "--all").out
     assert out.count("How to fix it:") == len(RULES)
@@ -40,6 +47,11 @@ def test_json(cli: Cli) -> None:
     assert [each["id"] for each in documents] == [rule.id for rule in RULES]
     (drift,) = json.loads(cli("rule", "drift", "--format", "json").out)
     assert drift["limits"]["drift"] == 0.5 and drift["needs_data"] is True and drift["severity"] == "error"
+
+
+def test_the_severity_of_never_updated_is_that_without_data(cli: Cli) -> None:
+    """`check` runs without data by default, and one reset layer is a warning then."""
+    assert cli("rule", "ND104").out.startswith("ND104 never-updated  warning\n")
 
 
 def test_markdown(cli: Cli) -> None:
@@ -66,7 +78,10 @@ def test_the_index_links_every_page() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ND31"], "there is no rule ND31; did you mean 'ND301'"),
+        (["ND31"], "no rule is called 'ND31' or begins with it; did you mean 'ND301'?\n"),
+        (["satrated"], "did you mean 'saturated'?\n"),
+        (["ND9"], "no rule is called 'ND9' or begins with it; `normdiag rule` lists them\n"),
+        (["ND999"], "no rule is called 'ND999' or begins with it; `normdiag rule` lists them\n"),
         (["ND301", "--all"], "not both"),
         (["--all", "-o", "x"], "--all --format markdown"),
         (["--format", "markdown", "-o", "x"], "--all --format markdown"),

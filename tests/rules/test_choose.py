@@ -47,8 +47,10 @@ def test_a_word_that_fits_no_rule() -> None:
 
 def test_find() -> None:
     assert find("nd301", RULES).id == find("Drift", RULES).id == "ND301"
-    with pytest.raises(UsageError, match="no rule ND31; did you mean 'ND301'"):
+    with pytest.raises(UsageError, match=r"no rule ND31; did you mean 'ND301'\?$"):
         find("ND31", RULES)
+    with pytest.raises(UsageError, match=r"no rule ND999; `normdiag rule` lists them$"):
+        find("ND999", RULES)
 
 
 def test_limits_are_replaced_and_the_rule_stays_as_it_is() -> None:
