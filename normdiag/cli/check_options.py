@@ -66,7 +66,11 @@ Seed = Annotated[int | None, typer.Option(metavar="N", min=0, help="Of random da
 
 FailOn = Annotated[
     Severity | None,
-    typer.Option(help="Exit 1 on findings of this severity or above; default: error.", rich_help_panel=GATE),
+    typer.Option(
+        metavar="SEVERITY",
+        help="Exit 1 on findings of this severity or above: error (the default), warning, info or never.",
+        rich_help_panel=GATE,
+    ),
 ]
 Select = Annotated[
     list[str] | None,
@@ -75,7 +79,12 @@ Select = Annotated[
 ExtendSelect = Annotated[list[str] | None, typer.Option(metavar="RULES", help="These as well.", rich_help_panel=GATE)]
 Ignore = Annotated[list[str] | None, typer.Option(metavar="RULES", help="Not these.", rich_help_panel=GATE)]
 Target = Annotated[
-    Number | None, typer.Option(help="What the model is to run in, for rules on its range.", rich_help_panel=GATE)
+    Number | None,
+    typer.Option(
+        metavar="TYPE",
+        help="What the model is to run in, for rules on its range: fp32, fp16, bf16 or int8.",
+        rich_help_panel=GATE,
+    ),
 ]
 Baseline = Annotated[
     Path | None,
@@ -91,7 +100,15 @@ ShowConfig = Annotated[
 ]
 
 Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, help="Models at the same time, a process each.")]
-OutFormat = Annotated[CheckFormat, typer.Option("--format", help="Of what is printed.", rich_help_panel=OUTPUT)]
+OutFormat = Annotated[
+    CheckFormat,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="Of what is printed: text, json, sarif, junit, github or markdown.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Reports = Annotated[
     list[str] | None,
     typer.Option(
@@ -113,7 +130,8 @@ SarifUri = Annotated[
 ]
 
 RuleName = Annotated[
-    str | None, typer.Argument(metavar="[RULE]", help="An id or a name, as ND301 or drift.", show_default=False)
+    str | None,
+    typer.Argument(metavar="[RULE]", help="An id, as ND301, a series, as ND3, or a name.", show_default=False),
 ]
 AllRules = Annotated[bool, typer.Option("--all", help="Every rule in full.")]
 RuleOut = Annotated[RuleFormat, typer.Option("--format", help="How it is written.")]

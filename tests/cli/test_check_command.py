@@ -18,6 +18,7 @@ import pytest
 
 from normdiag import checking
 from normdiag.checking import Checking
+from normdiag.cli.check_options import CheckFormat, Number, Severity
 from normdiag.config import DataSettings
 from normdiag.models import LoadOptions
 from normdiag.records import CheckedModel, CheckReport
@@ -323,6 +324,8 @@ def test_help_imports_nothing_heavy_and_fits(command: str) -> None:
     assert result.returncode == 0 and "Example:" in result.stdout
     assert HEAVY & set(result.stderr.split()) == set()
     assert max(map(len, result.stdout.splitlines())) <= 80 and "…" not in result.stdout
+    choices = [each.value for kind in (CheckFormat, Severity, Number) for each in kind] if command == "check" else []
+    assert all(choice in result.stdout for choice in choices), "none is broken at the end of a line"
 
 
 def test_closed_pipe_keeps_the_exit_code(samples: Path) -> None:

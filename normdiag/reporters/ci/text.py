@@ -26,7 +26,9 @@ def render_text(
 
 def _parts(check: CheckReport, view: View) -> Iterator[Line]:
     yield (Span("normdiag check", "bold"),)
-    for model in check.models:
+    for before, model in zip((None, *check.models), check.models, strict=False):
+        if before is not None and before.new:
+            yield BLANK
         yield from _model(model, view)
     if len(check.models) > 1:
         yield from _table(check.models, view)
@@ -44,7 +46,6 @@ def _model(model: CheckedModel, view: View) -> Iterator[Line]:
         yield from prose(view.safe(reason(model)), view, indent=MARGIN + 2, style=style)
     if model.new:
         yield from by_rule(model.new, view, indent=MARGIN + 2)
-        yield BLANK
 
 
 def _table(models: Sequence[CheckedModel], view: View) -> Iterator[Line]:

@@ -48,6 +48,11 @@ def test_text(width: int) -> None:
     golden(f"check_several_{width}", render_text(several(), width=width, color=False))
 
 
+@pytest.mark.parametrize("name", CHECKS)
+def test_no_two_blank_lines_follow_each_other(name: str) -> None:
+    assert "\n\n\n" not in render_text(CHECKS[name](), width=100, color=False)
+
+
 def test_text_of_one_model_has_no_table() -> None:
     assert render_text(one_clean(), width=80, color=False).splitlines() == [
         "normdiag check",
