@@ -47,8 +47,8 @@ def gap(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
     answers = f", and the answer changes for {100 * top1:.1f} % of samples" if top1 is not None else ""
     yield Draft(
         layers=(),
-        text=f"{value.output}: differs by {value.relative_rms:.3g} of its RMS between batch and running statistics"
-        f" (batch size {value.batch_size}){answers}{where}",
+        text=f"output '{value.output}' differs by {value.relative_rms:.3g} of its RMS"
+        f" between batch and running statistics (batch size {value.batch_size}){answers}{where}",
         remedy="Look at the layers with the largest own drift; --attribute ranks them by what they add to the gap.",
         evidence={
             "relative_rms": value.relative_rms,

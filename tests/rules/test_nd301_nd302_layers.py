@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from normdiag.records import Gap
@@ -33,3 +35,9 @@ def test_nd302_tells_the_layer_that_drifts_most_by_itself() -> None:
 def test_nd302_names_no_layer_where_own_drift_is_unknown() -> None:
     (finding,) = found("ND302", report(row("a", 0.4, None), gap=GAP))
     assert finding.evidence["worst_layer"] is None
+
+
+def test_nd302_says_that_it_speaks_of_an_output() -> None:
+    """Outputs of exported models are often called by a number alone."""
+    (finding,) = found("ND302", report(row("a", 0.4, None), gap=replace(GAP, output="32")))
+    assert finding.message.startswith("output '32' differs by 0.9 of its RMS")
