@@ -24,7 +24,8 @@ from normdiag.records.fold import (
     Verification,
 )
 from normdiag.records.model import CopyComparison, Model, ModelInfo, NormKind, NormLayer
-from normdiag.records.opgraph import (
+from normdiag.records.opgraph import Op, OpGraph, OpKind
+from normdiag.records.ops import (
     Add,
     Concat,
     Constant,
@@ -32,10 +33,7 @@ from normdiag.records.opgraph import (
     Detail,
     Linear,
     Norm,
-    Op,
     Opaque,
-    OpGraph,
-    OpKind,
     Parameter,
     Pass,
     Pointwise,

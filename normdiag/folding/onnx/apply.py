@@ -16,7 +16,7 @@ from normdiag.folding.ways import ways
 from normdiag.models.onnx import wire
 from normdiag.records import FoldPlan, LayerEdit, Op, OpGraph
 from normdiag.records.model import Array
-from normdiag.records.opgraph import Constant, Conv, Linear, Norm, ScaleShift
+from normdiag.records.ops import Constant, Conv, Linear, Norm, ScaleShift
 
 _INPUTS_HOLD_INITIALIZERS = 4  # before this version of the format every initializer is listed as an input
 

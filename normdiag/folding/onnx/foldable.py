@@ -21,7 +21,7 @@ from normdiag.models.info import sha256_of, without_statistics
 from normdiag.models.onnx.load import count_parameters, input_specs
 from normdiag.models.onnx.opgraph import op_graph
 from normdiag.records import FoldPlan, InputSpec, ModelInfo, OpGraph
-from normdiag.records.opgraph import Norm
+from normdiag.records.ops import Norm
 
 
 class OnnxFoldable:

@@ -15,7 +15,7 @@ from normdiag.folding.onnx.tensors import NewTensor, constant
 from normdiag.models.onnx.names import parameter_prefix
 from normdiag.records import Op, OpGraph
 from normdiag.records.model import Array
-from normdiag.records.opgraph import Norm, Parameter
+from normdiag.records.ops import Norm, Parameter
 
 # Where scale and bias of a normalization operator stand among its inputs; None where it cannot have a bias.
 _AFFINE: Mapping[str, tuple[int, int | None]] = {

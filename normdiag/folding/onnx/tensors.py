@@ -15,7 +15,7 @@ from normdiag.folding.floats import as_dtype
 from normdiag.folding.weights import changes_weight, filled, new_bias, new_parameters, scaled_blocks
 from normdiag.records import LayerEdit, Op
 from normdiag.records.model import Array
-from normdiag.records.opgraph import Conv, Linear, Norm
+from normdiag.records.ops import Conv, Linear, Norm
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,8 @@ from normdiag.models.pytorch.opgraph.opaque import opaque
 from normdiag.models.pytorch.opgraph.program import Draft, Program
 from normdiag.models.pytorch.opgraph.subgraphs import unreached_norms
 from normdiag.records import OpGraph
-from normdiag.records.opgraph import Norm, Op, Opaque, Parameter, Sizes, Split
+from normdiag.records.opgraph import Op
+from normdiag.records.ops import Norm, Opaque, Parameter, Sizes, Split
 
 _HANDLERS = {
     **elementwise.HANDLERS,

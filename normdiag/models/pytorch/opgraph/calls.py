@@ -11,7 +11,7 @@ from torch._ops import OpOverload
 from torch.fx import Node
 
 from normdiag.records import Size
-from normdiag.records.opgraph import Sizes
+from normdiag.records.ops import Sizes
 
 Shape = tuple[int, ...]
 

@@ -13,7 +13,7 @@ from normdiag.models.eval_norm import NOT_TOLD
 from normdiag.models.pytorch.opgraph.calls import module_of, operator_of
 from normdiag.models.pytorch.opgraph.program import Chain, Draft, Program
 from normdiag.records import NormLayer
-from normdiag.records.opgraph import Opaque, ScaleShift
+from normdiag.records.ops import Opaque, ScaleShift
 
 _STATISTICS = {"gamma": "weight", "beta": "bias", "running_mean": "running_mean", "running_var": "running_var"}
 

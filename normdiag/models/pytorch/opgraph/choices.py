@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from normdiag.models.pytorch.opgraph.program import Draft, Program
-from normdiag.records.opgraph import Pass, Take
+from normdiag.records.ops import Pass, Take
 
 
 def choices_joined(drafts: Sequence[Draft], program: Program) -> list[Draft]:

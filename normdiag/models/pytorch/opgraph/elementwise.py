@@ -13,7 +13,7 @@ from torch.fx import Node
 from normdiag.models.pytorch.arrays import Array
 from normdiag.models.pytorch.opgraph.calls import Call, dtype_of, rank_of, shape_of, sizes_of, words
 from normdiag.models.pytorch.opgraph.program import Chain, Draft, Program, float64
-from normdiag.records.opgraph import Add, Opaque, ScaleShift
+from normdiag.records.ops import Add, Opaque, ScaleShift
 
 Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
 

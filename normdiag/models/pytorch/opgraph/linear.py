@@ -10,7 +10,8 @@ from torch.fx import Node
 
 from normdiag.models.pytorch.opgraph.calls import Call, call_of, rank_of, shape_of, sizes_of, words
 from normdiag.models.pytorch.opgraph.program import Draft, Program
-from normdiag.records.opgraph import Conv, Linear, OpKind
+from normdiag.records.opgraph import OpKind
+from normdiag.records.ops import Conv, Linear
 
 Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
 

@@ -13,7 +13,7 @@ from normdiag.models.pytorch.opgraph.calls import axes_of, call_of, operator_of,
 from normdiag.models.pytorch.opgraph.norms import norm_draft, norm_layer
 from normdiag.models.pytorch.opgraph.program import Draft, Program
 from normdiag.records import NormKind
-from normdiag.records.opgraph import Norm
+from normdiag.records.ops import Norm
 
 _CASTS = ("to", "_to_copy", "type_as", "float", "prims.convert_element_type")
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from normdiag.models.pytorch.opgraph.calls import module_of
 from normdiag.models.pytorch.opgraph.program import Draft, Program
 from normdiag.records import NormLayer
-from normdiag.records.opgraph import Norm, ScaleShift
+from normdiag.records.ops import Norm, ScaleShift
 
 _NORM_CLASSES = ("BatchNorm", "InstanceNorm", "GroupNorm", "LayerNorm", "RMSNorm")
 

@@ -14,7 +14,7 @@ from normdiag.models.eval_norm import eval_affine
 from normdiag.models.pytorch.opgraph.calls import Call, dtype_of, module_of, rank_of, shape_of, words
 from normdiag.models.pytorch.opgraph.program import Draft, Program
 from normdiag.records import NormKind, NormLayer
-from normdiag.records.opgraph import Norm
+from normdiag.records.ops import Norm
 
 Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
 _NAMES = {"gamma": "weight", "beta": "bias", "running_mean": "running_mean", "running_var": "running_var"}

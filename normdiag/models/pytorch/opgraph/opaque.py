@@ -9,7 +9,7 @@ from torch.fx import Node
 
 from normdiag.models.pytorch.opgraph.calls import holds_tensors, operator_of, parts_of
 from normdiag.models.pytorch.opgraph.program import Draft, Program, shown
-from normdiag.records.opgraph import Opaque
+from normdiag.records.ops import Opaque
 
 _WHY = {
     "scaled_dot_product_attention": "attention",

@@ -25,7 +25,8 @@ from normdiag.models.pytorch.opgraph.calls import (
     shape_of,
 )
 from normdiag.models.pytorch.opgraph.constants import Constants
-from normdiag.records.opgraph import Constant, Detail, OpKind, Parameter, Sizes
+from normdiag.records.opgraph import OpKind
+from normdiag.records.ops import Constant, Detail, Parameter, Sizes
 
 IS_COMPUTED = "is computed by the graph"
 IS_INPUT = "is a graph input"

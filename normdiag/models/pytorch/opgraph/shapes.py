@@ -13,7 +13,7 @@ from normdiag.models.pytorch.opgraph.calls import Call, axes_of, dtype_of, parts
 from normdiag.models.pytorch.opgraph.program import Draft, Program
 from normdiag.models.sizes import quotient
 from normdiag.records import Size
-from normdiag.records.opgraph import Concat, Opaque, Pass, Reshape, Sizes, Split, Take, Transpose
+from normdiag.records.ops import Concat, Opaque, Pass, Reshape, Sizes, Split, Take, Transpose
 
 Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
 # Each of these holds every value of those after it.

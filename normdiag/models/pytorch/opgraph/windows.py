@@ -14,7 +14,8 @@ from torch.fx import Node
 from normdiag.models.pytorch.opgraph.calls import Call, axes_of, dtype_of, rank_of, shape_of, sizes_of
 from normdiag.models.pytorch.opgraph.program import Draft, Program
 from normdiag.models.sizes import product
-from normdiag.records.opgraph import OpKind, Pass, Take, Window
+from normdiag.records.opgraph import OpKind
+from normdiag.records.ops import Pass, Take, Window
 
 Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
 Picks = Sequence[int] | None
