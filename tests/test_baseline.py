@@ -156,10 +156,17 @@ def test_what_has_become_worse_is_new_and_what_has_become_better_is_not(path: Pa
     milder, worse = of_layers("b1", severity=before), of_layers("b1", severity=after)
     known = written(check(a=(milder,)), path)
     assert baseline.apply(check(a=(worse,)), known, path).models[0].new == (worse,)
-    both = written(check(a=(worse, milder)), path)
-    for found in (milder, worse):
-        report = baseline.apply(check(a=(found,)), both, path)
-        assert report.models[0].new == () and report.stale == ()
+    for pair in ((worse, milder), (milder, worse)):
+        both = written(check(a=pair), path)
+        for found in pair:
+            report = baseline.apply(check(a=(found,)), both, path)
+            assert report.models[0].new == () and report.stale == ()
+
+
+def test_a_finding_is_known_only_where_all_of_its_layers_are() -> None:
+    model = replace(check(a=()).models[0], known={("ND201", "b1"): "error"})
+    assert model.is_known(of_layers("b1"))
+    assert not model.is_known(of_layers("b1", "b2")) and not model.is_known(of_layers())
 
 
 def test_a_finding_of_the_whole_model_that_has_become_worse_is_new(path: Path) -> None:
