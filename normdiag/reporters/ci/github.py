@@ -34,7 +34,8 @@ def render_github(check: CheckReport, *, prefix: str = "") -> str:
     more = f" {left_out:,} more not shown as annotations." if left_out else ""
     lines.append(f"normdiag: {verdict(check)}{more}")
     if check.stale:
-        lines.append(f"normdiag: in the baseline and no longer found: {safe(abridged(stale_lines(check), 10))}")
+        stale = safe(abridged(stale_lines(check), 10)).replace("##[", "## [")  # a command to the runner, wherever it is
+        lines.append(f"normdiag: in the baseline and no longer found: {stale}")
     return "\n".join(lines) + "\n"
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from normdiag.records import CheckedModel, CheckReport
+from normdiag.records import CheckedModel, CheckReport, KnownFinding
 from normdiag.reporters.ci.github import annotation, render_github, step_summary
 from normdiag.reporters.words import safe
-from tests.reporters.ci.checks import CHECKS, IDS, finding, several
+from tests.reporters.ci.checks import CHECKS, IDS, finding, one_clean, several
 from tests.reporters.reports import healthy
 
 COMMAND = re.compile(r"::(error|warning|notice) ([^:]*)::(.*)")
@@ -81,3 +81,8 @@ def test_the_summary_keeps_its_limit() -> None:
     assert len(step_summary("é\n" * 700_000).encode()) <= 1 << 20
     assert step_summary(text, 150).startswith("é" * 30 + "\n\n*The rest")
     assert step_summary(text, 20) == "" and step_summary(text, -5) == ""
+
+
+def test_a_stale_line_is_no_command_to_the_runner() -> None:
+    text = render_github(replace(one_clean(), stale=(KnownFinding("##[error]x.onnx", "ND101", None, "error"),)))
+    assert "## [error]x.onnx: ND101" in text and "##[" not in text
