@@ -29,8 +29,9 @@ class Died:
         """'was killed by SIGSEGV', 'ended with exit code 3'."""
         if self.code is None or self.code >= 0:
             return f"ended with exit code {self.code}"
-        name = signal.Signals(-self.code).name
-        return f"was killed by {name}" + (" (out of memory? fewer at a time need less)" if name == "SIGKILL" else "")
+        known = {each.value: each.name for each in signal.Signals}
+        hint = " (out of memory? fewer at a time need less)" if known.get(-self.code) == "SIGKILL" else ""
+        return f"was killed by {known.get(-self.code, f'signal {-self.code}')}{hint}"
 
 
 def each(call: Callable[[str], T], items: Sequence[str], processes: int) -> Iterator[tuple[str, T | Died]]:

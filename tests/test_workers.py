@@ -53,7 +53,7 @@ def test_what_a_call_raises_is_raised_here(capfd: pytest.CaptureFixture[str]) ->
 
 def test_a_death_in_words() -> None:
     assert str(Died(-11)) == "was killed by SIGSEGV" and str(Died(3)) == "ended with exit code 3"
-    assert "out of memory" in str(Died(-9))
+    assert "out of memory" in str(Died(-9)) and str(Died(-40)) == "was killed by signal 40"
 
 
 def interrupted(items: list[str], started: list[Path]) -> list[tuple[str, object]]:
