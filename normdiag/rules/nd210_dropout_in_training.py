@@ -19,8 +19,9 @@ def dropout_in_training(report: Report, limits: Mapping[str, float]) -> Iterator
     Why a warning: dropping at inference may be meant, to sample how sure a model is (Monte Carlo dropout). Then ignore
     the rule for this file.
 
-    What keeps it silent: `training_mode` left out, false, or an input of the graph, which the caller sets; operator
-    sets before 12, in which a Dropout hands its input on. Only ONNX models with a normalization layer are looked at.
+    What keeps it silent: `training_mode` left out, false (by default, where the caller may set it), or an input of the
+    graph that the caller has to set; operator sets before 12, in which a Dropout hands its input on. Only ONNX models
+    with a normalization layer are looked at.
 
     How to fix it: call model.eval() and export again. torch.onnx.export does so itself unless `training` says
     otherwise, but a forward that calls functional.dropout without `training=self.training` drops in eval mode too.

@@ -44,6 +44,15 @@ def test_trap_a_mode_that_the_caller_sets(tmp_path: Path) -> None:
     assert not found("ND210", graph(tmp_path, "x, ratio, mode", more=", bool mode"))
 
 
+@pytest.mark.parametrize(("mode", "drops"), [(ON, True), (OFF, False)], ids=["on", "off"])
+def test_trap_a_default_that_the_caller_may_override(tmp_path: Path, mode: np.ndarray, drops: bool) -> None:
+    report = graph(tmp_path, "x, ratio, mode", more=", bool mode", mode=mode)
+    assert bool(found("ND210", report)) is drops
+    assert report.graph is not None
+    (dropout,) = [op for op in report.graph.ops if op.operator == "Dropout"]
+    assert dropout.kind == "other", "nothing is folded through it, for it may be switched on"
+
+
 def test_trap_operator_sets_that_know_no_training_mode(tmp_path: Path) -> None:
     text = f"{IO.replace('{more}', '')} {{ a = Dropout <ratio=0.5> (x) {bn('a', 'y')} }}"
     for opset in (7, 10, 11):

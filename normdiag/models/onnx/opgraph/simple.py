@@ -31,8 +31,8 @@ def _dropout(scope: Scope, node: Node) -> Draft:
         raise Unclear("a dropout in training mode")
     if scope.opset < 12:
         return Draft("dropout", (node.inputs[0],), Pass(keep=_kept(number(node, "ratio", 0.5))))
-    if node.input(2) and _flag(scope, node.input(2)) is not False:
-        raise Unclear("a dropout in training mode")
+    if node.input(2):
+        _require_off(scope, node.input(2))
     ratio = scope.store.constants.scalar(node.input(1)) if node.input(1) else 0.5
     return Draft("dropout", (node.inputs[0],), Pass(keep=None if ratio is None else _kept(ratio)))
 
@@ -42,10 +42,13 @@ def _kept(ratio: float) -> float:
     return round(1.0 - ratio, 6)
 
 
-def _flag(scope: Scope, name: str) -> bool | None:
-    value = scope.store.constants.array(name, 1)
-    overridable = scope.store.stored.get(name, frozenset()) & scope.store.overridable
-    return bool(value.reshape(-1)[0]) if value is not None and value.size == 1 and not overridable else None
+def _require_off(scope: Scope, mode: str) -> None:
+    """A mode that is off in the file may still be one that the caller may set: then it is not known."""
+    value = scope.store.constants.array(mode, 1)
+    if value is None or value.size != 1 or value.reshape(-1)[0]:
+        raise Unclear("a dropout in training mode")
+    if scope.store.stored.get(mode, frozenset()) & scope.store.overridable:
+        raise Unclear("a dropout that the caller may put into training mode")
 
 
 def _cast(scope: Scope, node: Node) -> Draft:
