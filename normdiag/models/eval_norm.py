@@ -33,10 +33,10 @@ def _obstacle(layer: NormLayer) -> str | None:
     if layer.training:
         return WHY_NOT_TRAINING
     if layer.eps is None:
-        return "its eps is not in the file: give the code with --arch, or the value with --eps"
+        return "its eps is not in the file: give the code with --arch"
     for name in ("gamma", "beta", "running_mean", "running_var"):
         values = getattr(layer, name)
-        if values is not None and not np.isfinite(np.asarray(values, np.float64)).all():
+        if values is not None and not np.isfinite(values).all():
             return f"its {name} holds values that are not finite"
     if (np.asarray(layer.running_var, np.float64) < 0).any():
         return "its running variance is negative in some channels"
