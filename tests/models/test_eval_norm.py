@@ -20,7 +20,7 @@ ONES = np.ones(2)
             NormLayer("bn", "batch_norm", "graph", training=True, eps=1e-5, running_mean=ONES, running_var=ONES),
             "training",
         ),
-        (NormLayer("bn", "batch_norm", "graph", running_mean=ONES, running_var=ONES), "--eps"),
+        (NormLayer("bn", "batch_norm", "graph", running_mean=ONES, running_var=ONES), "--arch"),
     ],
 )
 def test_the_reason_is_the_one_to_act_on(layer: NormLayer, reason: str) -> None:
