@@ -22,8 +22,10 @@ def never_updated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
 
     What keeps it silent: data that shows a drift whose interval ends below the limit `drift`, since then 0 and 1 are
     right (another tool may have moved the statistics into gamma and beta), and a layer that does not use its
-    statistics (ND201). Where data shows a larger drift it is an error. Without data and with gamma and beta trained it
-    is a warning; with gamma all 1 and beta all 0 in every layer the model is merely untrained, which is information.
+    statistics (ND201). Where data shows a larger drift it is an error. Without data it is a warning, and information
+    where the whole model looks untrained: no layer's statistics were updated, and of each layer beta is all 0 still
+    (gamma may begin at 1, at random around 1, or at 0 as in residual branches), or gamma all 0, or gamma all 1 where
+    there is no beta.
 
     How to fix it: recalibrate on training data, or load the buffers that belong to the weights.
 
@@ -40,7 +42,7 @@ def never_updated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
         yield Draft(
             layers=(metrics.layer.name,),
             text="running_mean is all 0 and running_var all 1: never updated"
-            + (" (nor are gamma and beta: an untrained model?)" if untrained else ""),
+            + (" (nor, it seems, gamma and beta: an untrained model?)" if untrained else ""),
             remedy="Recalibrate the statistics on training data, or load the buffers that belong to these weights.",
             evidence={"channels": metrics.layer.channels},
             severity="error" if drifted else "info" if untrained else "warning",
@@ -58,7 +60,12 @@ def _initial(layer: NormLayer) -> bool:
 
 
 def _fresh(layer: NormLayer) -> bool:
-    return (layer.gamma is None or _is(layer.gamma, 1.0)) and (layer.beta is None or _is(layer.beta, 0.0))
+    """Whether gamma and beta look as an initializer leaves them: nearly all begin with a beta of 0."""
+    if layer.beta is not None and _is(layer.beta, 0.0):
+        return True
+    if layer.gamma is None:
+        return layer.beta is None
+    return _is(layer.gamma, 0.0) or (layer.beta is None and _is(layer.gamma, 1.0))
 
 
 def _is(values: object, constant: float) -> bool:

