@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,16 +19,11 @@ from normdiag.models.onnx.parse import parse_model
 from normdiag.observe.onnx.feed import graph_inputs, make_feed
 from normdiag.observe.onnx.ort import import_onnxruntime
 from normdiag.observe.onnx.session import Session, Setting
+from normdiag.observe.onnx.weights import is_large, reference
 from normdiag.records import Batch
 from normdiag.records.model import Array
 
-# Smaller tensors stay in the graph.
-_LEAST_ELEMENTS = 1024
-# float, uint8, int8, int32, int64, half, double: what numpy holds without help.
-_PLAIN_TYPES = frozenset({1, 2, 3, 6, 7, 10, 11})
 _FLOATS = frozenset({1, 10, 11, 16})
-# Where the graph says that weights are which onnxruntime gets from us.
-_PLACEHOLDER = "normdiag-in-memory"
 # Bytes of weights that may be held in memory a second time.
 _IN_MEMORY = 2**28
 
@@ -94,12 +88,12 @@ def _apart(source: Source, patch: Patch) -> tuple[Patch, Mapping[str, Any]]:
 
     def apart(name: str, data_type: int, dims: Sequence[int], array: Array) -> Any:
         weights[name] = import_onnxruntime().OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
-        return _reference(name, data_type, dims)
+        return reference(name, data_type, dims)
 
     def references(items: Items) -> Items:
         return tuple(
             apart(item.name, item.data_type, item.dims, item.read())
-            if isinstance(item, NewTensor) and _can_be_apart(item.data_type, item.dims)
+            if isinstance(item, NewTensor) and is_large(item.data_type, item.dims)
             else item
             for item in items
         )
@@ -107,20 +101,8 @@ def _apart(source: Source, patch: Patch) -> tuple[Patch, Mapping[str, Any]]:
     graph = {key: references(items) for key, items in patch.graph.items()}
     for i, tensor in enumerate(source.proto.graph.initializer):
         inside = tensor.data_location == tensor.DEFAULT and (wire.INITIALIZER, i) not in graph
-        if inside and _can_be_apart(tensor.data_type, tensor.dims):
+        if inside and is_large(tensor.data_type, tensor.dims):
             array = source.reader.array(tensor)
             graph[wire.INITIALIZER, i] = (apart(tensor.name, tensor.data_type, tensor.dims, array),)
     added = {number: references(items) for number, items in patch.added.items()}
     return Patch(graph, added, patch.model), weights
-
-
-def _can_be_apart(data_type: int, dims: Sequence[int]) -> bool:
-    return data_type in _PLAIN_TYPES and math.prod(dims) >= _LEAST_ELEMENTS
-
-
-def _reference(name: str, data_type: int, dims: Sequence[int]) -> Any:
-    import onnx
-
-    tensor = onnx.TensorProto(name=name, data_type=data_type, dims=dims, data_location=onnx.TensorProto.EXTERNAL)
-    tensor.external_data.add(key="location", value=_PLACEHOLDER)
-    return tensor

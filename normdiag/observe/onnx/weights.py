@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,13 +38,12 @@ def split_weights(model: Any, reader: TensorReader) -> Skeleton:
     read = tensors_read(model.graph)
     for tensor in model.graph.initializer:
         kept = proto.graph.initializer.add()
-        if tensor.name not in read or not _is_large(tensor):
+        inside = tensor.data_location == tensor.DEFAULT
+        if tensor.name not in read or not inside or not is_large(tensor.data_type, tensor.dims):
             kept.CopyFrom(tensor)
             reader.complete(kept)
             continue
-        kept.name, kept.data_type, kept.data_location = tensor.name, tensor.data_type, tensor.EXTERNAL
-        kept.dims.extend(tensor.dims)
-        kept.external_data.add(key="location", value=_PLACEHOLDER)
+        kept.CopyFrom(reference(tensor.name, tensor.data_type, tensor.dims))
         weights[tensor.name] = ort_value.ortvalue_from_numpy(reader.array(tensor))
     return Skeleton(proto, weights)
 
@@ -59,9 +58,18 @@ def tensors_read(graph: Any) -> set[str]:
     return names
 
 
-def _is_large(tensor: Any) -> bool:
-    inside = tensor.data_location == tensor.DEFAULT and tensor.data_type in _PLAIN_TYPES
-    return inside and math.prod(tensor.dims) >= _LEAST_ELEMENTS
+def is_large(data_type: int, dims: Sequence[int]) -> bool:
+    """Whether a tensor is worth holding apart from the graph, and can be."""
+    return data_type in _PLAIN_TYPES and math.prod(dims) >= _LEAST_ELEMENTS
+
+
+def reference(name: str, data_type: int, dims: Sequence[int]) -> Any:
+    """The onnx.TensorProto that stands in the graph for a weight which onnxruntime is handed beside it."""
+    import onnx
+
+    tensor = onnx.TensorProto(name=name, data_type=data_type, dims=dims, data_location=onnx.TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value=_PLACEHOLDER)
+    return tensor
 
 
 def _copy_fields(source: Any, target: Any, but: str) -> None:
