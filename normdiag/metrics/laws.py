@@ -21,6 +21,10 @@ from normdiag.records import NormLayer, Pointwise
 Floats = NDArray[np.float64]
 # The mean of a ReLU is then within 0.005 standard deviations of its closed form, |gamma| phi(a) + beta Phi(a).
 POINTS = 32
+# A channel that keeps less than this of its gamma passes on its bias alone (ND103: a variance of eps/100).
+KEPT = 0.1
+# Behind a layer with more such channels, whether by damage or by training, what it passed on in training is not known.
+MOST_DEAD = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +53,8 @@ def normal_points() -> Floats:
 def behind_norm(layer: NormLayer, axis: int, source: str) -> Law | None:
     """The law of a BatchNorm's output: mean beta, standard deviation |gamma| sqrt(var / (var + eps)).
 
-    None where its gamma, beta or variance are unknown or no numbers.
+    None where its gamma, beta or variance are unknown or no numbers, and where at least half of its channels are dead:
+    that tends to be a fault of this layer, and those behind it have seen another output in training.
     """
     channels = layer.channels
     if channels is None or layer.running_var is None:
@@ -60,6 +65,8 @@ def behind_norm(layer: NormLayer, axis: int, source: str) -> Law | None:
     with np.errstate(all="ignore"):
         scale = gamma * np.sqrt(var / (var + (layer.eps or 0.0)))
     if {var.shape, gamma.shape, beta.shape} != {(channels,)} or not np.isfinite(scale * beta).all():
+        return None
+    if np.mean(np.abs(scale) <= KEPT * np.abs(gamma)) >= MOST_DEAD:
         return None
     return Law(beta, axis, beta[:, None] + scale[:, None] * normal_points(), source)
 

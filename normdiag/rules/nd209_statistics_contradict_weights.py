@@ -37,12 +37,14 @@ def statistics_contradict_weights(report: Report, limits: Mapping[str, float]) -
     no other layer is named. Missed are layers whose means are small against their standard deviation.
 
     What it cannot see: layers whose input mean is not predictable (behind a max pool, a sum that went through an
-    activation, squeeze and excitation, flattened positions, the model's input); small errors; wrong variances;
-    statistics that are all 0 and 1 (ND104); gamma and beta of another checkpoint, mostly. Averaged weights with the
-    statistics of the last ones mostly stay below the limits: in the sample digits_cnn_averaged, at 85 % accuracy, the
-    one layer that can be judged is off by 0.2 (ND301 finds it on data). A network that was trained on with frozen
-    statistics contradicts them rightly, if it moved far: hence a warning, and silence where data shows a drift below
-    the limit `drift`. Only ONNX models are looked at, of which the graph is known without running them.
+    activation, squeeze and excitation, flattened positions, the model's input); what is behind a layer of which half of
+    the channels or more pass on their bias alone, through their variance (ND102, ND103) or a gamma of zero (ND106): the
+    fault is there, not here; small errors; wrong variances; statistics that are all 0 and 1 (ND104); gamma and beta of
+    another checkpoint, mostly. Averaged weights with the statistics of the last ones mostly stay below the limits: in
+    the sample digits_cnn_averaged, at 85 % accuracy, the one layer that can be judged is off by 0.2 (ND301 finds it on
+    data). A network that was trained on with frozen statistics contradicts them rightly, if it moved far: hence a
+    warning, and silence where data shows a drift below the limit `drift`. Only ONNX models are looked at, of which the
+    graph is known without running them.
 
     How to fix it: recompute the statistics on training data, with torch.optim.swa_utils.update_bn for averaged
     weights, or load the buffers that were saved with the weights. Measure the accuracy before and after.

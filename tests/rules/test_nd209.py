@@ -144,6 +144,39 @@ def test_dead_channels_do_not_count(tmp_path: Path, healthy: Arrays) -> None:
     assert not findings(tmp_path, dead)
 
 
+WORTHLESS = {
+    "variances of zero": ("v3", 0.0),
+    "variances far below eps": ("v3", 1e-9),
+    "gamma of zero": ("g3", 0.0),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), WORTHLESS.values(), ids=WORTHLESS)
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_trap_the_layer_behind_one_that_passes_nothing_on(
+    tmp_path: Path, healthy: Arrays, monkeypatch: pytest.MonkeyPatch, name: str, value: float, share: float
+) -> None:
+    """The fault is in bn3; the statistics of bn4 are right."""
+    loud = {**healthy, "g3": np.float32(4) * healthy["g3"]}
+    graph = seen(tmp_path, chain(), **loud).graph
+    assert graph is not None
+    loud["m4"] = next(each.predicted for each in predicted_means(graph) if each.layer == "bn4").astype(np.float32)
+    broken = {**loud, name: dead(loud[name], value, share)}
+    assert not findings(tmp_path, broken)
+    monkeypatch.setattr("normdiag.metrics.laws.MOST_DEAD", 2.0)
+    assert [each.layer for each in findings(tmp_path, broken)] == ["bn4"], "it would be blamed"
+
+
+def dead(values: NDArray[np.float32], value: float, share: float) -> NDArray[np.float32]:
+    return np.where(np.arange(len(values)) < share * len(values), np.float32(value), values)
+
+
+def test_a_few_dead_channels_in_front_hide_nothing(tmp_path: Path, healthy: Arrays) -> None:
+    for name, value in WORTHLESS.values():
+        wrong = {name: dead(healthy[name], value, 0.2), "m4": shuffled(healthy["m4"])}
+        assert [each.layer for each in findings(tmp_path, {**healthy, **wrong})] == ["bn4"]
+
+
 def test_few_channels_do_not_count(tmp_path: Path) -> None:
     arrays = trained(tmp_path, channels=3)
     arrays["m3"] = -arrays["m3"] + 1
