@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from normdiag.records import NormLayer, Report
 from normdiag.rules.batch import uses_batch
 from normdiag.rules.rule import Draft, rule
-from normdiag.rules.stored import contradicted
+from normdiag.rules.stored import contradicted, is_all, is_initial
 
 
 @rule("ND104", "never-updated", "warning", drift=0.5)
@@ -32,7 +30,7 @@ def never_updated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
     Source: torch.nn.modules.batchnorm, reset_running_stats.
     """
     used = [each for each in report.layers if not uses_batch(each.layer, report.model)]
-    untouched = [each for each in used if _initial(each.layer)]
+    untouched = [each for each in used if is_initial(each.layer)]
     with_statistics = [each for each in used if each.layer.has_statistics]
     untrained = len(untouched) == len(with_statistics) and all(_fresh(each.layer) for each in untouched)
     for metrics in untouched:
@@ -50,23 +48,10 @@ def never_updated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
         )
 
 
-def _initial(layer: NormLayer) -> bool:
-    return (
-        layer.running_mean is not None
-        and layer.running_var is not None
-        and _is(layer.running_mean, 0.0)
-        and _is(layer.running_var, 1.0)
-    )
-
-
 def _fresh(layer: NormLayer) -> bool:
     """Whether gamma and beta look as an initializer leaves them: nearly all begin with a beta of 0."""
-    if layer.beta is not None and _is(layer.beta, 0.0):
+    if layer.beta is not None and is_all(layer.beta, 0.0):
         return True
     if layer.gamma is None:
         return layer.beta is None
-    return _is(layer.gamma, 0.0) or (layer.beta is None and _is(layer.gamma, 1.0))
-
-
-def _is(values: object, constant: float) -> bool:
-    return bool(np.all(np.asarray(values, np.float64) == constant))
+    return is_all(layer.gamma, 0.0) or (layer.beta is None and is_all(layer.gamma, 1.0))

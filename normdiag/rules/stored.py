@@ -1,10 +1,10 @@
-"""What the data says of stored statistics."""
+"""What stored statistics look like, and what the data says of them."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from normdiag.records import LayerMetrics
+from normdiag.records import LayerMetrics, NormLayer
 
 
 def contradicted(metrics: LayerMetrics, limit: float) -> bool | None:
@@ -18,3 +18,15 @@ def contradicted(metrics: LayerMetrics, limit: float) -> bool | None:
     if drift.lower > limit:
         return True
     return False if drift.corrected + 2.0 * drift.se < limit else None
+
+
+def is_initial(layer: NormLayer) -> bool:
+    """Whether a layer has running statistics as they begin: means of 0, variances of 1."""
+    if layer.running_mean is None or layer.running_var is None:
+        return False
+    return is_all(layer.running_mean, 0.0) and is_all(layer.running_var, 1.0)
+
+
+def is_all(values: object, constant: float) -> bool:
+    """Whether all values are this number."""
+    return bool(np.all(np.asarray(values, np.float64) == constant))
