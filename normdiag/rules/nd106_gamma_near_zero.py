@@ -8,6 +8,7 @@ import numpy as np
 
 from normdiag.records import NormLayer, Report, Severity
 from normdiag.rules.alike import alike
+from normdiag.rules.ordered import quantile
 from normdiag.rules.rule import Draft, rule
 from normdiag.rules.stops import Lost, stops
 from normdiag.rules.stored import is_all, is_initial
@@ -98,7 +99,7 @@ def _near_zero(layer: NormLayer, ratio: float) -> int:
         return 0
     if not size.any():  # see _constant
         return 0
-    usual = np.quantile(size[size > 0], USUAL, method="higher")
+    usual = quantile(size[size > 0], USUAL)
     return int(np.count_nonzero(size < ratio * usual))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from normdiag.records import NormLayer, Report
+from normdiag.rules.ordered import median
 from normdiag.rules.rule import Draft, rule
 
 KINDS = frozenset({"layer_norm", "rms_norm", "layer_or_group_norm"})
@@ -55,5 +56,5 @@ def _ratio(layer: NormLayer, limits: Mapping[str, float]) -> float | None:
     gamma = np.asarray(layer.gamma, np.float64).ravel()
     if not np.all(np.isfinite(gamma)) or np.mean(gamma < 0) > limits["negative"]:
         return None
-    median = float(np.median(np.abs(gamma)))
-    return float(np.max(np.abs(gamma))) / median if median > 0 else None
+    usual = median(np.abs(gamma))
+    return float(np.max(np.abs(gamma))) / usual if usual > 0 else None
