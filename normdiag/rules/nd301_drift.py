@@ -8,7 +8,15 @@ import numpy as np
 
 from normdiag.records import LayerMetrics, Report
 from normdiag.rules.batch import uses_batch
+from normdiag.rules.dropouts import shifted
 from normdiag.rules.rule import Draft, rule
+
+PREPARATION = "Check that the input is prepared as in training (scale, mean, std, channel order)."
+BUFFERS = "Recalibrate the statistics on training data; check that the buffers belong to these weights."
+DROPOUT = (
+    "Put the dropout in front of it (ND204) behind the last BatchNorm, or recalibrate with the dropout off; then look "
+    "for other causes."
+)
 
 
 @rule("ND301", "drift", "error", drift=0.5, alone=0.2, times=5.0)
@@ -36,7 +44,8 @@ def drift(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
 
     How to fix it: if the first layer alone is named, check the preprocessing before anything else. If a later one, its
     statistics do not belong to its weights: averaged weights, a wrong checkpoint, fine-tuning with frozen statistics.
-    Recalibrate on training data, and measure the accuracy before and after.
+    Recalibrate on training data, and measure the accuracy before and after. Where the deviations are smaller than the
+    stored ones, and a dropout in front can be the reason, that comes first (ND204).
 
     Silent on random data, and for layers that do not use their statistics (ND201).
 
@@ -53,10 +62,14 @@ def drift(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
     causes = causes or _likeliest(measured, drifting)
     if not drifting:
         yield from _standing_alone(measured, limits["alone"], limits["times"])
+    dropouts = shifted(report.graph)
     for index, each in enumerate(causes):
         inherited = sum(other not in causes for other in drifting) if index == 0 else 0
         alone_at_the_input = each is measured[0] and len(causes) == 1
-        yield _draft(each, inherited, preprocessing=alone_at_the_input, surely=surely)
+        remedy = PREPARATION if alone_at_the_input else BUFFERS
+        if (dropout := dropouts.get(each.layer.name)) is not None and dropout.explains(each):
+            remedy = DROPOUT
+        yield _draft(each, inherited, remedy, surely=surely)
 
 
 def _likeliest(measured: list[LayerMetrics], drifting: list[LayerMetrics]) -> list[LayerMetrics]:
@@ -93,7 +106,7 @@ def _standing_alone(measured: Sequence[LayerMetrics], least: float, times: float
     )
 
 
-def _draft(metrics: LayerMetrics, inherited: int, *, preprocessing: bool, surely: bool) -> Draft:
+def _draft(metrics: LayerMetrics, inherited: int, remedy: str, *, surely: bool) -> Draft:
     value = metrics.drift
     assert value is not None  # only layers with a measured drift come here
     name = metrics.layer.name
@@ -101,9 +114,7 @@ def _draft(metrics: LayerMetrics, inherited: int, *, preprocessing: bool, surely
     return Draft(
         layers=(name,),
         text=f"stored statistics are off by {value.corrected:.3g} ± {value.se:.2g} standard deviations{others}",
-        remedy="Check that the input is prepared as in training (scale, mean, std, channel order)."
-        if preprocessing
-        else "Recalibrate the statistics on training data; check that the buffers belong to these weights.",
+        remedy=remedy,
         evidence={
             "drift": value.rms,
             "se": value.se,

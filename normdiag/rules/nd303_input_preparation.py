@@ -10,6 +10,7 @@ import numpy as np
 
 from normdiag.records import Drift, LayerMetrics, Report
 from normdiag.rules.batch import uses_batch
+from normdiag.rules.dropouts import shifted
 from normdiag.rules.rule import Draft, is_measured, rule
 
 # What one preparation of images in place of another does to their spread. 0.226 is the mean of ImageNet's three
@@ -53,7 +54,9 @@ def input_preparation(report: Report, limits: Mapping[str, float]) -> Iterator[D
     How to fix it: prepare the input as in training: scale, mean, std, channel order (`--preprocess`). Where a usual
     mix-up has the factor that was found, the finding names it.
 
-    Silent on random data, for layers that normalize with their batch (ND201), with fewer than four channels.
+    Silent on random data, for layers that normalize with their batch (ND201), with fewer than four channels, and where
+    the graph shows a dropout in front of the layer that can make its deviations as small as they are. The graphs of
+    PyTorch modules and of most exports show none.
 
     Source: linearity of the convolution; Ioffe and Szegedy 2015, section 3.2.
     """
@@ -64,7 +67,8 @@ def input_preparation(report: Report, limits: Mapping[str, float]) -> Iterator[D
         return
     first, seen = rows[0], rows[0].own or rows[0].drift
     scaling = _scaling(first, seen) if seen is not None and seen.lower > limits["drift"] else None
-    if seen is None or scaling is None:
+    dropout = shifted(report.graph).get(first.layer.name)
+    if seen is None or scaling is None or (dropout is not None and dropout.explains(first)):
         return
     if scaling.spread <= limits["spread"]:
         yield _draft(first, seen, scaling, _told(scaling))
