@@ -81,7 +81,9 @@ class CopyComparison:
 
     `name` and `taken` say where the two are. `weights` and `affine` are relative RMS differences of the weights of
     linear layers and of the parameters of the normalization layers; `statistics` is the RMS drift of the one's running
-    statistics against the other's, in standard deviations. 0 means equal to the last bit.
+    statistics against the other's, in standard deviations. 0 means equal to the last bit. `tracked` are the batches
+    that the layer with the most of them counted, in the one taken and in the other; None where one does not count
+    them. `in_training`: the file tells of as many training steps, so that they were counted in its own training.
     """
 
     name: str
@@ -89,6 +91,8 @@ class CopyComparison:
     weights: float
     affine: float
     statistics: float
+    tracked: tuple[int, int] | None = None
+    in_training: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from normdiag.records import Report
+from normdiag.records import CopyComparison, Report, Severity
 from normdiag.rules.rule import Draft, rule
+
+RECALIBRATE = "Recalibrate the averaged copy on training data (update_bn), or average the statistics as well."
 
 
 @rule("ND110", "copies-disagree", "warning", weights=0.01, drift=0.1)
@@ -22,8 +24,15 @@ def copies_disagree(report: Report, limits: Mapping[str, float]) -> Iterator[Dra
     parameters alone unless it is told use_buffers=True, and needs update_bn afterwards; forgotten, that costs the
     averaged sample model 14 points of accuracy. It also works often enough, where the copies are close.
 
+    Equal statistics are right, however, where they were frozen while gamma and beta were trained (norm_eval in
+    detection): both copies have learned to live with them. So they are a warning only where they were updated in the
+    training that the file is from: num_batches_tracked differs between the copies, or is the number of steps that the
+    file tells of (an optimizer's step, global_step, n_averaged). Elsewhere they are information, for the file does not
+    tell the one from the other.
+
     What keeps it silent: copies that are close; norm layers whose gamma and beta are equal too, for they were frozen,
-    and so were their statistics; statistics that are still initial; a file with one model alone, however it was made.
+    and so were their statistics; a num_batches_tracked of 0 in both, for then no training has updated the statistics;
+    statistics that are still initial; a file with one model alone, however it was made.
 
     How to fix it: recalibrate the averaged model on training data (torch.optim.swa_utils.update_bn), or average the
     statistics with the weights. With replicas, synchronize the statistics before saving.
@@ -31,24 +40,35 @@ def copies_disagree(report: Report, limits: Mapping[str, float]) -> Iterator[Dra
     Source: Izmailov et al. 2018, Averaging Weights Leads to Wider Optima and Better Generalization, section 3.2.
     """
     for each in report.copies:
-        if each.statistics == 0 and each.weights > limits["weights"] and each.affine > 0:
-            told = (
-                f"has the running statistics of '{each.taken}' to the last bit, but weights that differ by "
-                f"{100 * each.weights:.2g} %: they cannot fit both"
-            )
-            remedy = "Recalibrate the averaged copy on training data (update_bn), or average the statistics as well."
+        if each.statistics == 0 and each.weights > limits["weights"] and each.affine > 0 and each.tracked != (0, 0):
+            yield _averaged(each)
         elif each.weights == each.affine == 0 and each.statistics > limits["drift"]:
-            told = (
+            yield _draft(
+                each,
                 f"has the weights of '{each.taken}' to the last bit, but running statistics that are off by "
-                f"{each.statistics:.2g} standard deviations"
+                f"{each.statistics:.2g} standard deviations",
+                "Synchronize the statistics of the replicas before saving, or recalibrate on all of the data.",
+                "warning",
             )
-            remedy = "Synchronize the statistics of the replicas before saving, or recalibrate on all of the data."
-        else:
-            continue
-        yield Draft(
-            layers=(each.name,),
-            text=told,
-            remedy=remedy,
-            evidence={"weights": each.weights, "affine": each.affine, "statistics": each.statistics},
-            confidence="medium",
-        )
+
+
+def _averaged(each: CopyComparison) -> Draft:
+    """A warning where the statistics were surely updated in training."""
+    updated = each.in_training or (each.tracked is not None and each.tracked[0] != each.tracked[1])
+    meant = (
+        "they were updated in training, and cannot fit both"
+        if updated
+        else "right if the statistics were frozen in training, wrong if the weights alone were averaged"
+    )
+    return _draft(
+        each,
+        f"has the running statistics of '{each.taken}' to the last bit, but weights that differ by "
+        f"{100 * each.weights:.2g} %: {meant}",
+        RECALIBRATE if updated else f"If they were not frozen: {RECALIBRATE}",
+        "warning" if updated else "info",
+    )
+
+
+def _draft(each: CopyComparison, text: str, remedy: str, severity: Severity) -> Draft:
+    evidence = {"weights": each.weights, "affine": each.affine, "statistics": each.statistics}
+    return Draft((each.name,), text, remedy, evidence, severity=severity, confidence="medium")

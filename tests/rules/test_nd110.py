@@ -48,11 +48,72 @@ def averaged(use_buffers: bool) -> tuple[nn.Module, AveragedModel]:
     return net, average
 
 
-def test_averaged_weights_with_unaveraged_statistics(tmp_path: Path) -> None:
+def adam(step: int) -> dict[str, Any]:
+    return {"state": {0: {"step": torch.tensor(float(step)), "exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 1}]}
+
+
+COUNTED = {
+    "by the optimizer": {"optimizer": adam(8)},
+    "by the trainer": {"global_step": 8, "epoch": 1},
+    "by numpy": {"meta": {"iter": np.int64(8)}},
+}
+
+
+@pytest.mark.parametrize("beside", COUNTED.values(), ids=COUNTED)
+def test_averaged_weights_with_unaveraged_statistics(tmp_path: Path, beside: dict[str, Any]) -> None:
+    """3 + 5 steps, as many as the file tells of: the statistics were updated in them."""
     net, average = averaged(use_buffers=False)
-    (finding,) = findings(tmp_path / "c.pt", {"model": net.state_dict(), "ema": average.state_dict()})
+    (finding,) = findings(tmp_path / "c.pt", {"model": net.state_dict(), "ema": average.state_dict(), **beside})
     assert (finding.layers, finding.severity) == (("ema",), "warning")
     assert finding.message.startswith("ema: has the running statistics of 'model'")
+    assert "updated in training" in finding.message and finding.remedy.startswith("Recalibrate")
+
+
+def test_an_average_from_the_first_step_on_counts_them_itself(tmp_path: Path) -> None:
+    net = trained()
+    for norm in (net[1], net[4]):
+        norm.reset_running_stats()
+    average = AveragedModel(net)
+    train(net, 4, average)
+    (finding,) = findings(tmp_path / "c.pt", {"model": net.state_dict(), "ema": average.state_dict()})
+    assert finding.severity == "warning"
+
+
+def test_counters_that_differ_say_that_the_statistics_were_updated(tmp_path: Path) -> None:
+    net, average = averaged(use_buffers=False)
+    for norm in (average.module[1], average.module[4]):
+        norm.num_batches_tracked.fill_(3)
+    (finding,) = findings(tmp_path / "c.pt", {"model": net.state_dict(), "ema": average.state_dict()})
+    assert finding.severity == "warning"
+
+
+@pytest.mark.parametrize("beside", [{}, {"optimizer": adam(5000)}, {"epoch": 8}, {"global_step": "8"}])
+def test_where_the_file_does_not_say_it_is_information(tmp_path: Path, beside: dict[str, Any]) -> None:
+    net, average = averaged(use_buffers=False)
+    (finding,) = findings(tmp_path / "c.pt", {"model": net.state_dict(), "ema": average.state_dict(), **beside})
+    assert finding.severity == "info" and "if the statistics were frozen" in finding.message
+
+
+def frozen() -> tuple[nn.Module, AveragedModel]:
+    """Trained with its norm layers in eval mode, gamma and beta included: healthy, and so is the average."""
+    net = trained().eval()
+    average = AveragedModel(net)
+    train(net, 5, average)
+    return net, average
+
+
+def test_trap_statistics_that_were_frozen_while_gamma_and_beta_were_trained(tmp_path: Path) -> None:
+    net, average = frozen()
+    content = {"model": net.state_dict(), "ema": average.state_dict(), "optimizer": adam(5), "global_step": 5}
+    (finding,) = findings(tmp_path / "c.pt", content)
+    assert finding.severity == "info" and "right if the statistics were frozen" in finding.message
+
+
+def test_trap_frozen_statistics_that_no_training_has_updated(tmp_path: Path) -> None:
+    net, average = frozen()
+    for each in (net[1], net[4], average.module[1], average.module[4]):
+        each.num_batches_tracked.zero_()
+    assert not findings(tmp_path / "c.pt", {"model": net.state_dict(), "ema": average.state_dict()})
 
 
 def test_averaged_statistics_are_in_order(tmp_path: Path) -> None:

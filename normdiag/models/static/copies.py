@@ -16,7 +16,7 @@ from normdiag.models.static.names import find_wrappers
 from normdiag.models.static.tensors import read_tensor
 from normdiag.records import CopyComparison
 
-MEAN, VAR = ".running_mean", ".running_var"
+MEAN, VAR, TRACKED = ".running_mean", ".running_var", ".num_batches_tracked"
 # What an average of the weights is called inside the state dict of a module that holds both.
 AVERAGED = ("ema", "swa", "averag", "shadow", "teacher")
 EPS = 1e-5
@@ -69,7 +69,7 @@ def _without_wrappers(tensors: Tensors) -> Tensors:
 
 def _is_copy(own: Tensors, other: Tensors) -> bool:
     """Whether all tensors but counters are there, with equal shapes, among them running statistics."""
-    names = [name for name in own if "." in name and not name.endswith("num_batches_tracked")]
+    names = [name for name in own if "." in name and not name.endswith(TRACKED)]
     same = all(name in other and other[name].shape == own[name].shape for name in names)
     return same and any(name.endswith(VAR) for name in names)
 
@@ -84,7 +84,12 @@ def _compare(own: Tensors, other: Tensors, name: str, taken: str) -> CopyCompari
         if drift is None:
             return None
         return CopyComparison(
-            shown(name), shown(taken), _difference(own, other, weights), _difference(own, other, affine), drift
+            shown(name),
+            shown(taken),
+            _difference(own, other, weights),
+            _difference(own, other, affine),
+            drift,
+            _tracked(own, other),
         )
     except (InputError, MalformedError):
         return None
@@ -114,6 +119,15 @@ def _drift(own: Tensors, other: Tensors, norms: Sequence[str]) -> float | None:
         squares.append(((mean2 - mean) / s) ** 2 + (np.sqrt(np.maximum(var2, 0) + EPS) / s - 1) ** 2)
         initial = initial and bool(np.all(mean == 0) and np.all(var == 1))
     return None if initial else float(np.sqrt(np.mean(np.concatenate([each.ravel() for each in squares]))))
+
+
+def _tracked(own: Tensors, other: Tensors) -> tuple[int, int] | None:
+    one, two = (
+        [float(np.max(_read(tensor))) for name, tensor in each.items() if name.endswith(TRACKED) and tensor.shape == ()]
+        for each in (own, other)
+    )
+    counts = [max(each) for each in (one, two) if each and np.isfinite(each).all()]
+    return (int(counts[0]), int(counts[1])) if len(counts) == 2 else None
 
 
 def _read(tensor: TensorRef) -> NDArray[Any]:

@@ -24,6 +24,7 @@ from normdiag.models.static.safetensors_file import safetensors_object
 from normdiag.models.static.script import script_tree
 from normdiag.models.static.source import Source, open_source
 from normdiag.models.static.staticfile import ModuleFacts, StaticFile
+from normdiag.models.static.steps import steps_told
 from normdiag.models.static.tensors import read_tensor
 from normdiag.models.static.torchfile import legacy_object, pickle_object, zip_object
 from normdiag.models.static.zipped import open_archive
@@ -70,7 +71,11 @@ def _copies(found: Any, candidate: Candidate, tree: ModuleTree) -> tuple[CopyCom
     others = (each for each in find_candidates(found) if each.path != candidate.path)
     beside = [NamedCopy(each.path, tensors) for each in islice(others, _MAX_OTHERS) if (tensors := _tensors(each))]
     outer = compare_copies(NamedCopy(candidate.path, tree.tensors), beside)
-    return (*outer, *(each for one, two in inner_copies(tree.tensors) for each in compare_copies(one, [two])))
+    inner = tuple(each for one, two in inner_copies(tree.tensors) for each in compare_copies(one, [two]))
+    steps = steps_told(found) if outer or inner else frozenset()
+    return tuple(
+        replace(each, in_training=each.tracked is not None and max(each.tracked) in steps) for each in (*outer, *inner)
+    )
 
 
 def _tensors(candidate: Candidate) -> Mapping[str, TensorRef]:
