@@ -55,6 +55,13 @@ def test_data_can_be_given(samples: Path, tmp_path: Path) -> None:
     assert result.verification.samples == 359
 
 
+def test_an_output_behind_the_last_fold_is_compared_with_float64(samples: Path) -> None:
+    """It is the only output, and a folded point as well."""
+    proof = normdiag.fold(samples / "digits_transformer_layer.onnx", norms=("batch", "layer")).verification
+    assert proof is not None and proof.float64_error is not None and proof.original_float64_error is not None
+    assert 0 < proof.float64_error < 5 * proof.original_float64_error
+
+
 def test_batches_may_come_only_once() -> None:
     """A generator: the batch that the export takes as its example counts in the proof all the same."""
     torch.manual_seed(0)

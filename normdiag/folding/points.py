@@ -28,10 +28,10 @@ class Watch:
 def watch(original: Foldable, folded: Folded, roundoff: float) -> Watch:
     """Make both ready."""
     points = folded.points
-    befores = tuple(dict.fromkeys(point.before for point in points))
-    before = original.evaluator(befores)
+    places = {point.before: point.after for point in points}
+    before = original.evaluator(tuple(places))
     after = folded.evaluator(tuple(dict.fromkeys(point.after for point in points)))
-    return Watch(before, after, points, Steadiness(original, before, befores, roundoff))
+    return Watch(before, after, points, Steadiness(original, before, places, roundoff))
 
 
 def look(watched: Watch, samples: Iterable[Trial], tally: Tally, depth_of: Callable[[str], Depth]) -> Iterator[Trial]:

@@ -4,6 +4,7 @@ changes in the last bit.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -20,14 +21,15 @@ REPEATED = 8
 
 @dataclass
 class Steadiness:
-    """Measures `original`, whose tensors `names` are in view of `evaluator`. float64 is made ready when first needed.
+    """Measures `original` with `evaluator`, which has its folded points in view. float64 is made ready when needed.
 
-    `failed` says why float64 could not run, once it has been tried.
+    `points` are their tensors by name, with those of the folded model that hold the same values. `failed` says why
+    float64 could not run, once it has been tried.
     """
 
     original: Foldable
     evaluator: Evaluator
-    names: tuple[str, ...]
+    points: Mapping[str, str]
     roundoff: float
     failed: str | None = field(default=None)
 
@@ -35,14 +37,15 @@ class Steadiness:
     def _exact(self) -> Evaluator | str:
         if self.original.size_bytes > EXACT_BYTES:
             return "the model is too large to be held in float64 as well"
-        return self.original.exact(self.names)
+        return self.original.exact(tuple(self.points))
 
     def measure(self, tally: Tally, trial: Trial, values: Values, after: Values) -> None:
         """Add what one run tells; `values` are those of the original on it, `after` those of the folded model."""
         truth = self._truth(trial)
         if truth is not None:
             tally.add("own", trial.group, floating(values, truth, truth))
-            tally.add("exact", trial.group, floating(truth, after, [name for name in truth if name not in self.names]))
+            folded = {name: after[place] for name in truth if (place := self.points.get(name, name)) in after}
+            tally.add("exact", trial.group, floating(truth, folded, folded))
         else:
             respond(tally, trial, self.evaluator, values, self.roundoff)
 

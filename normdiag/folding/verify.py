@@ -92,7 +92,7 @@ def _together(task: _Task) -> Verification:
     tally = Tally(strict=not task.feed.made_up)
     seen = _inside(task, tally)
     before, after = task.original.evaluator(), task.folded.evaluator()
-    steadiness = Steadiness(task.original, before, (), task.roundoff, seen.failed)
+    steadiness = Steadiness(task.original, before, {}, task.roundoff, seen.failed)
     depth_of = task.depth_of(tally, seen.points)
     compared = compare(originals(before, task.batches), after, tally, depth_of, steadiness)
     done = task.counted(compared, len(seen.done))
