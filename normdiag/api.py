@@ -36,7 +36,7 @@ def inspect(
     attribute: bool = False,
     threshold: float = SATURATION_THRESHOLD,
     progress: Progress | None = None,
-    rules: Sequence[Rule] = RULES,
+    rules: Sequence[Rule] | None = None,
     target: Target | None = None,
     serve_batch: int | None = None,
 ) -> Report:
@@ -47,8 +47,9 @@ def inspect(
     by input name); `data` are the command line's data specifications instead. Without either, only what the file
     itself says is reported. `attribute` ranks the layers by what each adds to the gap. `threshold` in (0, 1) on
     |f'|/max|f'| is where an activation counts as saturated. `progress(samples, total)` is called after each batch;
-    total is None where unknown. `rules` are those that look for findings, `target` the number format that the model is
-    to run in, where some rules look more closely, `serve_batch` the number of samples that it is served in together.
+    total is None where unknown. `rules` are those that look for findings, None for all, `target` the number format that
+    the model is to run in, where some rules look more closely, `serve_batch` the number of samples that it is served in
+    together.
 
     Ctrl-C ends the run and reports on what was seen so far. Raises InputError for a model or data that cannot be
     used, UsageError for arguments that contradict each other.
@@ -59,6 +60,7 @@ def inspect(
         raise UsageError(f"the saturation threshold must lie between 0 and 1, not at {threshold:g}")
     if serve_batch is not None and serve_batch < 1:
         raise UsageError(f"the serving batch size must be at least 1, not {serve_batch}")
+    rules = RULES if rules is None else rules
     deployed = _Deployment(target, serve_batch)
     loaded = load(Path(model), load_options) if isinstance(model, str | Path) else from_module(model)
     has_data = batches is not None or bool(data)

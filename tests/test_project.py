@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pydoc
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import normdiag
 from normdiag.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,3 +90,10 @@ def test_links_between_the_pages_lead_somewhere() -> None:
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("name", ["inspect", "fold", "check", "Checking", "Config"])
+def test_help_in_python_can_be_read(name: str) -> None:
+    text = pydoc.plain(pydoc.render_doc(getattr(normdiag, name)))
+    assert len(text) < 12_000 and max(map(len, text.splitlines())) < 1500
+    assert "What it means" not in text

@@ -44,6 +44,10 @@ class Rule:
     check: Check
     doc: str
 
+    def __repr__(self) -> str:
+        """Without the documentation: `help` shows the default of every parameter."""
+        return f"<{self.id} {self.name}>"
+
     @property
     def needs_data(self) -> bool:
         """Whether it speaks of what the model does on data: the series ND3xx and ND4xx."""
