@@ -74,6 +74,7 @@ def test_a_dry_run_writes_and_runs_nothing(samples: Path, tmp_path: Path) -> Non
     result = normdiag.fold(samples / "digits_cnn.onnx", output=tmp_path / "f.onnx", dry_run=True)
     assert len(result.plan.steps) == 3
     assert (result.verification, result.model, result.report.written) == (None, None, None)
+    assert not result.report.carried_out
     assert not list(tmp_path.iterdir())
 
 
@@ -81,6 +82,7 @@ def test_without_the_proof_the_report_says_so(samples: Path, tmp_path: Path) -> 
     result = normdiag.fold(samples / "digits_cnn.onnx", output=tmp_path / "f.onnx", verify=False)
     assert result.verification is None
     assert any("not proven" in note for note in result.report.notes)
+    assert result.report.carried_out
     assert norms(tmp_path / "f.onnx") == 0
 
 
@@ -142,6 +144,46 @@ def test_weights_without_code_are_refused(samples: Path, tmp_path: Path) -> None
 def test_a_module_needs_to_be_shown_its_input(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--input-shape"):
         normdiag.fold(DigitsCNN(), output=tmp_path / "f.onnx")
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_a_program_says_what_it_takes(suffix: str, samples: Path, tmp_path: Path) -> None:
+    target = tmp_path / f"folded{suffix}"
+    trusted = normdiag.LoadOptions(trust=True)
+    result = normdiag.fold(samples / "digits_cnn.pt2", output=target, load_options=trusted)
+    assert result.verification is not None and result.verification.source == "seeded random inputs"
+    assert result.verification.batch_sizes == (1, 8)
+    x = torch.randn(4, 1, 8, 8)
+    expected = torch.export.load(samples / "digits_cnn.pt2").module()(x).detach().numpy()
+    np.testing.assert_allclose(_run(target, x), expected, atol=1e-4)
+
+
+class _Looked(torch.nn.Module):
+    """Takes images and numbers of things."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+        self.norm = torch.nn.BatchNorm2d(4)
+        self.table = torch.nn.Embedding(5, 4)
+
+    def forward(self, x: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x)).mean((2, 3)) + self.table(ids).mean(1)
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_a_program_with_two_inputs_and_one_with_a_free_size(free: bool, tmp_path: Path) -> None:
+    batch, height = torch.export.Dim("batch"), torch.export.Dim("height", min=4)
+    shapes = ({0: batch, 2: height} if free else {0: batch}, {0: batch})
+    example = (torch.randn(2, 3, 8, 8), torch.zeros(2, 6, dtype=torch.int64))
+    module = torch.export.export(_Looked().eval(), example, dynamic_shapes=shapes).module()
+    if not free:
+        assert normdiag.fold(module, output=tmp_path / "f.onnx").report.written
+        return
+    with pytest.raises(UsageError, match=r"--input-shape x=3,\?,8 --input-shape ids=6:int64$"):
+        normdiag.fold(module, output=tmp_path / "f.onnx")
+    given = normdiag.DataOptions(input_shapes=("x=3,8,8", "ids=6:int64"))
+    assert normdiag.fold(module, output=tmp_path / "f.onnx", data_options=given).report.written
 
 
 @pytest.mark.parametrize(

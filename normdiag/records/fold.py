@@ -171,3 +171,8 @@ class FoldReport:
     size_after: int | None = None
     written: str | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def carried_out(self) -> bool:
+        """Whether the plan was applied; a dry run ends before."""
+        return self.size_after is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from normdiag.records import Copied, FoldReport, FoldStep, RangeSpread, Verification
+from normdiag.records import FoldReport, FoldStep, RangeSpread, Verification
 from normdiag.reporters.layout import BLANK, Line, Span
 from normdiag.reporters.parts.abridge import choose, left_out, severities
 from normdiag.reporters.parts.header import model_rows
@@ -36,7 +36,7 @@ def summary(report: FoldReport, view: View) -> Iterator[Line]:
     if checked is not None:
         yield from prose(_verdict(checked), view, style="green" if checked.passed else "bold red")
     latency = _latency(checked) if report.plan.steps else ""
-    for fact in (_size(report), latency, _copies(report.plan.copies)):
+    for fact in (_size(report), latency, _copies(report)):
         if fact:
             yield from prose(fact, view)
 
@@ -47,7 +47,8 @@ def _outcome(report: FoldReport) -> str:
     plain = len(plan.steps) - len(gone)
     if not plan.norms and not plan.steps:
         return "No norm to fold was found."
-    head = f"{len(gone):,} of {count(plan.norms, 'norm')} folded"
+    done = "folded" if report.carried_out else "can be folded"
+    head = f"{len(gone):,} of {count(plan.norms, 'norm')} {done}"
     stay = f", {len(plan.refusals):,} {'stays' if len(plan.refusals) == 1 else 'stay'}" if plan.refusals else ""
     also = f"; {plain:,} plain {'scale or shift' if plain == 1 else 'scales or shifts'} as well" if plain else ""
     return f"{head}{stay}{also}."
@@ -81,12 +82,14 @@ def _latency(checked: Verification | None) -> str:
     return f"Latency, without runtime optimizations: {number(before)} ms before, {number(after)} ms after ({said})."
 
 
-def _copies(copies: Sequence[Copied]) -> str:
+def _copies(report: FoldReport) -> str:
+    copies = report.plan.copies
     if not copies:
         return ""
+    got = "got" if report.carried_out else "would get"
     total = size_in_bytes(sum(copied.bytes for copied in copies))
     shared = listed(dict.fromkeys(f"{c.layer} (shared with {listed(c.shared_with, 2)})" for c in copies))
-    return f"{count(len(copies), 'shared parameter')} got a copy, {total} in all: {shared}."
+    return f"{count(len(copies), 'shared parameter')} {got} a copy, {total} in all: {shared}."
 
 
 def folded(report: FoldReport, view: View) -> Iterator[Line]:
@@ -96,7 +99,7 @@ def folded(report: FoldReport, view: View) -> Iterator[Line]:
         return
     choice = choose([None] * len(steps), [None] * len(steps), view)
     shown = [steps[index] for index in choice.shown]
-    yield from heading("Folded", view)
+    yield from heading("Folded" if report.carried_out else "Would fold", view)
     columns = [
         Column("kind", [KINDS[step.kind] for step in shown], keep=1, right=False),
         Column("into", [_into(step, view) for step in shown], keep=2, right=False),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from normdiag.records import (
     Copied,
     Finding,
@@ -81,7 +83,13 @@ def failed() -> FoldReport:
 
 def nothing() -> FoldReport:
     """A model without norms, dry."""
-    return FoldReport(INFO, FoldPlan(), notes=("a dry run: nothing was run and nothing written",))
+    return FoldReport(INFO, FoldPlan(), notes=("a dry run: nothing was run or written",))
 
 
-REPORTS = {report.__name__: report for report in (clean, mixed, failed, nothing)}
+def dry() -> FoldReport:
+    """A plan that was not carried out."""
+    notes = ("a dry run: nothing was run or written",)
+    return replace(mixed(), verification=None, size_after=None, written=None, notes=notes)
+
+
+REPORTS = {report.__name__: report for report in (clean, mixed, failed, nothing, dry)}
