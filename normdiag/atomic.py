@@ -50,8 +50,13 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
             yield stream
             sync(stream)
         path.chmod(target.stat().st_mode & 0o7777 if target.exists() else _usual_mode())
-        path.replace(target)
-        sync_folder(target.parent)
+        try:
+            path.replace(target)
+            sync_folder(target.parent)
+        except KeyboardInterrupt:
+            if path.exists():
+                raise
+            # It came too late: the file is written.
 
 
 def _is_special(target: Path) -> bool:

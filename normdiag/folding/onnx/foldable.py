@@ -94,7 +94,9 @@ class OnnxFolded:
         """The folded onnx.ModelProto; external data of unchanged tensors stay where they are."""
         import onnx
 
-        return onnx.ModelProto.FromString(collect(render(self._source, self._patch)))
+        data = collect(render(self._source, self._patch))
+        self._source.reader.check_unchanged()
+        return onnx.ModelProto.FromString(data)
 
     @property
     def size_bytes(self) -> int:

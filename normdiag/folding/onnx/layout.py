@@ -103,6 +103,8 @@ def place_of(tensor: NewTensor, default: str) -> tuple[str, int] | None:
     if like is not None and like.data_location == like.EXTERNAL:
         found = entries(like)
         return found["location"], int(found.get("offset") or 0)
+    if like is not None:
+        return None
     return (default, 2**63) if tensor.nbytes >= _LEAST_EXTERNAL else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import IO, Any
 
 from normdiag.errors import InputError
 from normdiag.models.onnx import wire
-from normdiag.models.onnx.external import TensorReader
+from normdiag.models.onnx.external import CHANGED, TensorReader
 from normdiag.models.onnx.file import open_onnx
 from normdiag.models.onnx.parse import check_names
 
@@ -37,9 +38,16 @@ class Source:
         while start < end:
             block = self.stream.read(min(_BLOCK, end - start))
             if not block:
-                raise InputError(f"{self.path}: changed while it was being read; start again")
+                raise InputError(f"{self.path}: {CHANGED}")
             start += len(block)
             yield block
+
+
+def _check_unique(graph: Any, path: Path) -> None:
+    counts = Counter(tensor.name for tensor in graph.initializer)
+    twice = next((name for name, count in counts.items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: two initializers are called {twice!r}: which of them counts is not defined")
 
 
 def read_source(path: Path) -> Source:
@@ -49,6 +57,7 @@ def read_source(path: Path) -> Source:
     """
     file = open_onnx(path)
     check_names(file.proto.graph, path)
+    _check_unique(file.proto.graph, path)
     if file.layers is not None:
         return Source(path, file.proto, file.reader, file.stream, *file.layers)
     # The file says the same in an unusual way: the model as protobuf writes it.

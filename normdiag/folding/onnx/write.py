@@ -7,7 +7,7 @@ the new one with the new data.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain, count
 from pathlib import Path
@@ -39,7 +39,7 @@ def write_model(source: Source, patch: Patch, target: Path) -> tuple[str, ...]:
 def _written(source: Source, patch: Patch, target: Path) -> tuple[str, ...]:
     files = make_layout(source, patch)
     if not files:
-        _write_file(source, patch, target)
+        _write_file(source, patch, target, lambda: None)
         return ()
     if target.is_symlink():
         raise InputError(f"{target}: is a link, and this model keeps weights in files beside it; give the real path")
@@ -52,12 +52,12 @@ def _written(source: Source, patch: Patch, target: Path) -> tuple[str, ...]:
             written[path] = file
         folder = target.parent
         places = Places([(path.relative_to(folder).as_posix(), file) for path, file in written.items()])
-        _write_file(source, relocated(source, patch, places), target)
-        undo.pop_all()
+        _write_file(source, relocated(source, patch, places), target, undo.pop_all)
     return (*(_named(path, file) for path, file in written.items()), *clear(before - written.keys(), source, target))
 
 
-def _write_file(source: Source, patch: Patch, target: Path) -> None:
+def _write_file(source: Source, patch: Patch, target: Path, settle: Callable[[], object]) -> None:
+    """`settle` is called last before the target gets its name: from then on its data files must stay."""
     pieces = render(source, patch)
     size = sum(piece.size for piece in pieces)
     if size > MAX_BYTES:
@@ -67,6 +67,9 @@ def _write_file(source: Source, patch: Patch, target: Path) -> None:
         )
     with replacing(target) as stream:
         write_pieces(pieces, stream)
+        sync(stream)
+        source.reader.check_unchanged()  # what was proven is what is written
+        settle()
 
 
 def _grouped(files: Sequence[DataFile], target: Path) -> list[DataFile]:

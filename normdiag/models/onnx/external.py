@@ -4,30 +4,55 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from normdiag.errors import InputError
 from normdiag.records.model import Array
 
+CHANGED = "changed while it was being read; start again"
+
+
+class Stamp(NamedTuple):
+    """What tells whether a file was written to, or replaced: its inode, bytes and time of the last change (ns)."""
+
+    inode: int
+    size: int
+    changed: int
+
+
+def stamp(status: os.stat_result) -> Stamp:
+    """That of a file by its status."""
+    return Stamp(status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _stamp_of(name: str) -> Stamp | None:
+    try:
+        return stamp(Path(name).stat())
+    except OSError:
+        return None
+
 
 @dataclass(frozen=True)
 class TensorReader:
-    """Reads tensors of the model at `path`; external files are mapped, not loaded. `sizes` caches file sizes.
+    """Reads tensors of the model at `path`; external files are mapped, not loaded. `stamps` has each as it was met.
 
     `embedded` says where in the model file, open as `stream`, the values of tensors lie that were left out when it was
-    parsed: first byte and number of bytes by name. They too are mapped, for as long as an array is in use.
+    parsed: first byte and number of bytes by name. They too are mapped, for as long as an array is in use. `opened` is
+    the stamp of `stream` when it was parsed.
     """
 
     path: Path
-    sizes: dict[str, int] = field(default_factory=dict)
+    stamps: dict[str, Stamp] = field(default_factory=dict)
     embedded: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     stream: IO[bytes] | None = None
+    opened: Stamp | None = None
 
     def check(self, tensor: Any) -> None:
         """Raise InputError unless the external data of `tensor` lie, in full, in a file inside the model's folder."""
@@ -59,6 +84,7 @@ class TensorReader:
         assert self.stream is not None
         offset, length = self.embedded[name]
         before = offset % mmap.ALLOCATIONGRANULARITY
+        self._check_stream()  # a mapped file that has become shorter ends the process
         data = mmap.mmap(self.stream.fileno(), before + length, access=mmap.ACCESS_READ, offset=offset - before)
         return np.frombuffer(data, np.uint8, length, before).view(dtype)
 
@@ -77,6 +103,17 @@ class TensorReader:
             return np.empty(tuple(tensor.dims), dtype)
         raw = np.memmap(target, np.uint8, "r", offset, (count * dtype.itemsize,))
         return np.asarray(raw).view(dtype).reshape(tuple(tensor.dims))
+
+    def check_unchanged(self) -> None:
+        """Raise InputError where the model or one of its data files is not what it was when it was opened."""
+        self._check_stream()
+        changed = next((name for name, known in self.stamps.items() if _stamp_of(name) != known), None)
+        if changed is not None:
+            raise InputError(f"{changed}: {CHANGED}")
+
+    def _check_stream(self) -> None:
+        if self.stream is not None and stamp(os.fstat(self.stream.fileno())) != self.opened:
+            raise InputError(f"{self.path}: {CHANGED}")
 
     def locate(self, tensor: Any) -> tuple[Path, int, int]:
         """File, first byte and number of bytes of external data."""
@@ -108,7 +145,7 @@ class TensorReader:
 
     def _size(self, name: str, target: Path) -> int:
         key = str(target)
-        if key not in self.sizes:
+        if key not in self.stamps:
             where = f"{self.path}: external data file {target.name!r} of tensor {name!r}"
             try:
                 status = target.stat()
@@ -116,8 +153,8 @@ class TensorReader:
                 raise InputError(f"{where} is missing") from None
             if not stat.S_ISREG(status.st_mode):
                 raise InputError(f"{where} is not a regular file")
-            self.sizes[key] = status.st_size
-        return self.sizes[key]
+            self.stamps[key] = stamp(status)
+        return self.stamps[key].size
 
     def _number(self, name: str, entries: Mapping[str, str], key: str, default: int) -> int:
         text = entries.get(key, "")

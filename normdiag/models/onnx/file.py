@@ -6,6 +6,8 @@ To parse them costs as much as all the rest of a check, and twice their size in 
 from __future__ import annotations
 
 import mmap
+import os
+import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from typing import IO, Any
 
 from normdiag.errors import InputError
 from normdiag.models.onnx import wire
-from normdiag.models.onnx.external import TensorReader
+from normdiag.models.onnx.external import TensorReader, stamp
 from normdiag.models.onnx.parse import check_size, parse_bytes
 
 # Bytes. Smaller tensors are as quickly copied as looked for.
@@ -34,7 +36,7 @@ class OnnxFile:
     """`proto` is the onnx.ModelProto without the values of large weights, which `reader` reads from the mapped file.
 
     `layers` are the byte ranges of its fields, None where the file is not laid out as protobuf does it itself: then
-    `proto` is complete. `stream` stays open, so that the file may be replaced meanwhile.
+    `proto` is complete. `stream` stays open as long as `reader` is there, so that the file may be replaced meanwhile.
     """
 
     proto: Any
@@ -49,10 +51,12 @@ def open_onnx(path: Path) -> OnnxFile:
     Raises InputError where the file cannot be read, is damaged or incomplete, or points outside its folder.
     """
     stream, data = _mapped(path)
+    opened = stamp(os.fstat(stream.fileno()))
     layers = _layers(data)
     light = _light(data, layers, path) if layers is not None else None
     proto, embedded = light or (parse_bytes(data, path), {})
-    reader = TensorReader(path, embedded=embedded, stream=stream)
+    reader = TensorReader(path, embedded=embedded, stream=stream, opened=opened)
+    weakref.finalize(reader, stream.close)
     for tensor in tensors_of(proto):
         reader.check(tensor)
     return OnnxFile(proto, reader, stream, layers if layers is not None and _describes(layers, proto) else None)

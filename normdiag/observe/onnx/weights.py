@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,9 +37,10 @@ def split_weights(model: Any, reader: TensorReader) -> Skeleton:
     _copy_fields(model.graph, proto.graph, but="initializer")
     weights = {}
     read = tensors_read(model.graph)
+    names = Counter(tensor.name for tensor in model.graph.initializer)
     for tensor in model.graph.initializer:
         kept = proto.graph.initializer.add()
-        inside = tensor.data_location == tensor.DEFAULT
+        inside = tensor.data_location == tensor.DEFAULT and names[tensor.name] == 1
         if tensor.name not in read or not inside or not is_large(tensor.data_type, tensor.dims):
             kept.CopyFrom(tensor)
             reader.complete(kept)
