@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from hypothesis import settings
 # Before torch or onnxruntime is imported: one thread per test worker, and nothing written outside the repository.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# A shell starts what runs in the background with Ctrl-C ignored, and all that it starts inherits that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadlines: a shared runner is slow at random. `ci` repeats the same examples, so that a red build can be repeated.
 settings.register_profile("dev", deadline=None)
