@@ -191,6 +191,30 @@ def ceil_mode_with_a_remainder(g: Net, value: tuple[int, int]) -> None:
     finish(g, g.op("AveragePool", convolved(g), kernel_shape=[3, 2], strides=[2, 2], ceil_mode=1, **pads))
 
 
+def summed(g: Net, kind: str, size: int) -> str:
+    pool = {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [1] * 4, "ceil_mode": 1}
+    y = g.op("Identity", g.op(kind, convolved(g, size=(size, size), kernel=1), **pool))
+    return str(g.op("ReduceSum", y, g.value([2, 3])))
+
+
+for _kind in ("AveragePool", "MaxPool"):
+    ZOO.add(
+        f"sum_over_windows_{_kind}",
+        lambda g, kind=_kind: finish(g, summed(g, kind, 6), sign=1),
+        f"Conv {_kind} Identity ReduceSum Relu",
+        opset=17,
+    )
+    # A last window of 5 x 5 begins in the padding: onnxruntime drops it, ONNX's shape inference does not.
+    ZOO.add(
+        f"sum_over_windows_that_may_not_count_{_kind}",
+        lambda g, kind=_kind: finish(g, summed(g, kind, 5), sign=1),
+        f"Conv {_kind} Identity ReduceSum BatchNormalization Relu",
+        opset=17,
+        folded=0,
+        refused=("a number of positions that is not known",),
+    )
+
+
 @ZOO.case("Conv AveragePool BatchNormalization Relu", opset=21, folded=0, refused=("beyond the border",))
 def ceil_mode_that_counts_what_is_padded(g: Net) -> None:
     pool = {"kernel_shape": [3, 2], "strides": [2, 2], "ceil_mode": 1, "count_include_pad": 1}

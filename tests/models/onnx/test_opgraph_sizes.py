@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product as product_of
+
 import numpy as np
 import onnx
 import pytest
@@ -52,6 +54,22 @@ def test_sizes(body: str, expected: tuple[Size, ...]) -> None:
         "double": np.array([1, 1, 2, 2], np.float32),
     }
     assert check_text(f"g (float[N,4,3,5] x) => (y) {{ {body} }}", 13, **arrays).sizes["y"] == expected
+
+
+KERNELS = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1))  # and how much is padded at either end
+
+
+@pytest.mark.parametrize("kind", ["AveragePool", "MaxPool", "LpPool"])
+def test_windows_that_begin_behind_the_data_are_not_counted(kind: str) -> None:
+    """All is as onnxruntime does it, behind other operations too, or else not known: where it differs from ONNX."""
+    unknown = 0
+    for size, (kernel, pad), step in product_of((5, 6, 7), KERNELS, (1, 2, 3)):
+        pool = f"{kind}<kernel_shape=[{kernel}], strides=[{step}], pads=[{pad}, {pad}], ceil_mode=1>(x)"
+        graph = check_text(f"g (float[N,4,{size}] x) => (y) {{ a = {pool}  b = Relu(a)  y = Sin(b) }}", 18)
+        assert graph.sizes["b"][:2] == (N, Size(4))
+        assert len(graph.sizes["y"]) == 3
+        unknown += graph.sizes["b"][2].known is None
+    assert unknown == 9
 
 
 # What the TorchScript exporter writes for view, flatten, channel shuffle and interpolate; name: (body, sizes of y).

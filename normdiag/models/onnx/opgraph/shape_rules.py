@@ -16,6 +16,7 @@ from normdiag.records import Size, Sizes
 
 Found = tuple[Dims | None, ...]
 ONE = Size(1)
+POOLS = frozenset({"MaxPool", "AveragePool", "LpPool"})
 
 
 def _same(book: Book, node: Node) -> Found:
@@ -41,11 +42,25 @@ def _pool(book: Book, node: Node) -> Found:
     if x is None or not kernel:
         return ()
     ceil = integer(node, "ceil_mode", 0) != 0
-    spatial = (None,) * len(kernel) if ceil else _positions(x, len(kernel) + 2, node, kernel)
-    return ((*x[:2], *spatial),) * 2
+    return ((*x[:2], *_positions(x, len(kernel) + 2, node, kernel, ceil)),) * 2
 
 
-def _positions(x: Sizes | None, rank: int, node: Node, kernel: tuple[int, ...]) -> Dims:
+def may_overrun(_: Book, node: Node) -> bool:
+    """Whether a pool's last window may begin behind the data, where ceil_mode rounds up.
+
+    Inference counts such a window. onnxruntime drops it, and older versions of it do not.
+    """
+    kernel = integers(node, "kernel_shape")
+    if node.op not in POOLS or not kernel or integer(node, "ceil_mode", 0) == 0:
+        return False
+    count = len(kernel)
+    steps, spread = integers(node, "strides") or (1,) * count, integers(node, "dilations") or (1,) * count
+    pads = integers(node, "pads") if text(node, "auto_pad", "NOTSET") == "NOTSET" else None
+    ends = (pads or (0,) * (2 * count))[count:]
+    return any(end + step > (k - 1) * d + 1 for end, step, k, d in zip(ends, steps, kernel, spread, strict=True))
+
+
+def _positions(x: Sizes | None, rank: int, node: Node, kernel: tuple[int, ...], ceil: bool = False) -> Dims:
     """Behind a sliding window; kept as they are where stride and padding keep them."""
     if x is None or len(x) != rank:
         return (None,) * (rank - 2)
@@ -57,17 +72,20 @@ def _positions(x: Sizes | None, rank: int, node: Node, kernel: tuple[int, ...]) 
     if mode.startswith("SAME"):
         return tuple(size if step == 1 else None for size, step in zip(x[2:], steps, strict=True))
     return tuple(
-        _window(size, (k - 1) * d, s, pads[i] + pads[i + len(kernel)])
+        _window(size, (k - 1) * d, s, (pads[i], pads[i + len(kernel)]), ceil)
         for i, (size, k, d, s) in enumerate(zip(x[2:], kernel, spread, steps, strict=True))
     )
 
 
-def _window(size: Size, reach: int, step: int, padding: int) -> Size | None:
-    if step == 1 and padding == reach:
+def _window(size: Size, reach: int, step: int, padding: tuple[int, int], ceil: bool) -> Size | None:
+    """None also where a last window would begin behind the data (see may_overrun)."""
+    if step == 1 and sum(padding) == reach:
         return size
     if size.known is None or step < 1:
         return None
-    return Size(max((size.known + padding - reach - 1) // step + 1, 0))
+    room = size.known + sum(padding) - reach - 1
+    count = max((-(-room // step) if ceil else room // step) + 1, 0)
+    return None if ceil and (count - 1) * step >= size.known + padding[0] else Size(count)
 
 
 def _conv_transpose(book: Book, node: Node) -> Found:

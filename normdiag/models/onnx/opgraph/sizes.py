@@ -1,7 +1,8 @@
 """The dimensions of every tensor, free ones as symbols, and the values of the small tensors that carry shapes.
 
 Own rules first, since they know products (a flattened N x 512 is 512 * N) and shapes that the graph computes; where
-they know nothing, what ONNX's shape inference found.
+they know nothing, what ONNX's shape inference found. Of what follows from a size that runtimes do not agree on,
+inference tells only the number of dimensions.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from normdiag.models.onnx.constants import Constants
 from normdiag.models.onnx.graph import Graph, Node
 from normdiag.models.onnx.opgraph.attributes import Unclear
-from normdiag.models.onnx.opgraph.inference import Dims, Inferred, fresh, infer, input_sizes
+from normdiag.models.onnx.opgraph.inference import Dims, fresh, infer, input_sizes
 from normdiag.records import Size, Sizes
 
 # Shapes have as many elements as a tensor has dimensions.
@@ -75,13 +76,14 @@ ValueRule = Callable[[Book, Node], Value | None]
 
 def size_book(model: Any, graph: Graph, constants: Constants) -> Book:
     """Dimensions of all tensors of the main graph."""
-    from normdiag.models.onnx.opgraph.shape_rules import SIZE_RULES
+    from normdiag.models.onnx.opgraph.shape_rules import SIZE_RULES, may_overrun
     from normdiag.models.onnx.opgraph.value_rules import VALUE_RULES
 
     inferred = infer(model)
     stored = {name: dims for name, dims in inferred.dims.items() if name in constants.initializers}
     sizes = {**input_sizes(graph.proto), **{name: tuple(d or Size(0) for d in dims) for name, dims in stored.items()}}
     book = Book(constants, sizes, dict(inferred.dtypes), {})
+    doubtful: set[str] = set()
     for node in graph.nodes:
         if node.domain:
             found: tuple[Dims | None, ...] = ()
@@ -90,9 +92,13 @@ def size_book(model: Any, graph: Graph, constants: Constants) -> Book:
             value = _apply(VALUE_RULES.get(node.op), book, node)
             if value is not None and node.outputs and (isinstance(value, Size) or len(value) <= MAX_VALUES):
                 book.values[node.outputs[0]] = value
+        if not doubtful.isdisjoint(node.inputs) or (not node.domain and _apply(may_overrun, book, node)):
+            doubtful.update(filter(None, node.outputs))
         for position, output in enumerate(node.outputs):
             if output:
-                _enter(book, output, found[position] if position < len(found) else None, inferred)
+                other = inferred.dims.get(output)
+                other = (None,) * len(other) if other is not None and output in doubtful else other
+                _enter(book, output, found[position] if position < len(found) else None, other)
         _enter_type(book, node)
     return book
 
@@ -107,9 +113,8 @@ def _apply(rule: Callable[[Book, Node], Any] | None, book: Book, node: Node) -> 
         return None
 
 
-def _enter(book: Book, tensor: str, found: Dims | None, inferred: Inferred) -> None:
-    """Dimension by dimension: the rule's, else the inferred, else a symbol of its own."""
-    other = inferred.dims.get(tensor)
+def _enter(book: Book, tensor: str, found: Dims | None, other: Dims | None) -> None:
+    """Dimension by dimension: the rule's, else the inferred `other`, else a symbol of its own."""
     if found is None:
         found = other
     if found is None:
