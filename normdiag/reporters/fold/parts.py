@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from normdiag.records import FoldReport, FoldStep, RangeSpread, Verification
+from normdiag.records import FoldReport, FoldStep, PointError, RangeSpread, Verification
 from normdiag.reporters.layout import BLANK, Line, Span
 from normdiag.reporters.parts.abridge import choose, left_out, severities
 from normdiag.reporters.parts.header import model_rows
@@ -149,11 +149,14 @@ def proof(report: FoldReport, view: View) -> Iterator[Line]:
     ]
     worst = checked.points if view.all_layers else checked.points[:POINTS]
     if worst:
-        points = ", ".join(f"{view.name(point.layer)} {number(point.relative)}" for point in worst)
-        rows.append(("at each fold, worst first", points))
+        rows.append(("worst folds, error / bound", ", ".join(_point(point, view) for point in worst)))
     if checked.note:
         rows.append(("note", view.safe(checked.note)))
     yield from pairs(list(rows), view)
+
+
+def _point(point: PointError, view: View) -> str:
+    return f"{view.name(point.layer)} {number(point.relative)} / {number(point.bound)}"
 
 
 def _float64(checked: Verification, view: View) -> Iterator[tuple[str, str]]:
