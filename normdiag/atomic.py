@@ -37,14 +37,32 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
 
     At any moment, also when the process is killed, `target` is the old file or the whole new one. A link is followed;
     a pipe, a device or one of this process's own streams is written to as it is; an existing file keeps its
-    permissions.
+    permissions. An OSError of the writing names the target.
     """
     number = _stream_of(target)
-    if number is not None or _is_special(target):
-        with target.open("wb") if number is None else os.fdopen(os.dup(number), "wb") as stream:
-            yield stream
-        return
-    target = target.resolve()
+    with _naming(target):
+        if number is not None or _is_special(target):
+            with target.open("wb") if number is None else os.fdopen(os.dup(number), "wb") as stream:
+                yield stream
+        else:
+            with _renamed(target.resolve()) as stream:
+                yield stream
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """An OSError inside that names no file, as for a full disk, or the temporary one, names the target instead."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or str(error.filename).endswith(SUFFIX):
+            error.filename, error.filename2 = str(target), None
+        raise
+
+
+@contextmanager
+def _renamed(target: Path) -> Iterator[IO[bytes]]:
+    """A temporary file to write to, which is renamed when the block ends well."""
     with temporary(target) as path:
         with path.open("wb") as stream:
             yield stream

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from normdiag.atomic import publish, replacing, temporary
+from normdiag.errors import one_line
 
 
 def test_a_read_only_file_is_replaced_and_stays_read_only(tmp_path: Path) -> None:
@@ -31,6 +32,21 @@ def test_a_failing_block_changes_nothing(tmp_path: Path) -> None:
         stream.write(b"half")
         raise RuntimeError
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["/proc/x.json", "/dev/full"])
+def test_a_failure_names_the_target_and_no_file_of_ours(name: str) -> None:
+    if not Path(name).parent.is_dir() or (name == "/dev/full" and not Path(name).exists()):
+        pytest.skip(f"there is no {name} here")
+    with pytest.raises(OSError) as caught, replacing(Path(name)) as stream:
+        stream.write(b"new")
+    assert one_line(caught.value).startswith(f"{name}: ") and "normdiag-tmp" not in str(caught.value)
+
+
+def test_a_failure_of_another_file_in_the_block_keeps_its_name(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as caught, replacing(tmp_path / "r"):
+        (tmp_path / "none").read_bytes()
+    assert caught.value.filename == str(tmp_path / "none")
 
 
 def test_names_of_the_longest_length(tmp_path: Path) -> None:
