@@ -11,7 +11,7 @@ import typer
 
 from normdiag.cli import check_options as chk
 from normdiag.cli import options as opt
-from normdiag.cli.given import configuration, data_settings, load_options
+from normdiag.cli.given import configuration, data_flags, data_settings, load_options, refuse_without_data
 from normdiag.cli.output import (
     DEFAULT_WIDTH,
     is_ascii_only,
@@ -90,6 +90,8 @@ def check(
         return
     if not models:
         raise UsageError("give model files, folders or globs (normdiag check --help shows what there is)")
+    if not any(each.data for each in (config.data, *config.models.values())):
+        refuse_without_data(data_flags(settings) | {"--saturation-threshold": saturation_threshold})
     if baseline is not None and write_baseline is not None:
         raise UsageError("--baseline and --write-baseline exclude each other: one reads what the other writes")
     files = [_report_file(each) for each in report or ()]

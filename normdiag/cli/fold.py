@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from normdiag.cli import options as opt
-from normdiag.cli.given import data_options, load_options
+from normdiag.cli.given import data_options, load_options, refuse_without_data
 from normdiag.cli.output import is_ascii_only, print_out, print_text, say, stdout_to_stderr, terminal_width, wants_color
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.status import INTERRUPTED, fold_exit_code
@@ -54,6 +54,9 @@ def fold(
         raise UsageError("the path of the model is empty")
     if output is None and not dry_run:
         raise UsageError("where shall the folded model go? Give -o FILE, or --dry-run to see the plan alone")
+    if not data:
+        images = {"--resize": resize, "--crop": crop, "--rgb" if grayscale is False else "--grayscale": grayscale}
+        refuse_without_data({"--preprocess": preprocess, "--max-samples": max_samples} | images)
     reading = load_options(key, arch, arch_arg, trust)
     feeding = data_options(
         preprocess=preprocess,

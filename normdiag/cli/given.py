@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +76,29 @@ def data_settings(
         input_shapes=tuple(input_shape) if input_shape else None,
         serve_batch=serve_batch,
     )
+
+
+def data_flags(settings: DataSettings) -> dict[str, object]:
+    """The options on how data is run, by their names, with None for those that are not given."""
+    gray = settings.grayscale
+    return {
+        "--preprocess": settings.preprocess,
+        "--batch-size": settings.batch_size,
+        "--max-samples": settings.max_samples,
+        "--resize": settings.resize,
+        "--crop": settings.crop,
+        "--rgb" if gray is False else "--grayscale": gray,
+        "--input-shape": settings.input_shapes,
+        "--serve-batch": settings.serve_batch,
+        "--seed": settings.seed,
+    }
+
+
+def refuse_without_data(options: Mapping[str, object]) -> None:
+    """Raise UsageError for the first of these options that is given, where no data is: it would do nothing."""
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(f"{name} does nothing without --data (your own, or random)")
 
 
 def configuration(flags: Settings, file: Path | None, *, none: bool) -> Config:

@@ -10,7 +10,7 @@ import typer
 
 from normdiag.cli import check_options as chk
 from normdiag.cli import options as opt
-from normdiag.cli.given import configuration, data_settings, load_options
+from normdiag.cli.given import configuration, data_flags, data_settings, load_options, refuse_without_data
 from normdiag.cli.output import (
     DEFAULT_WIDTH,
     is_ascii_only,
@@ -83,6 +83,9 @@ def inspect(
     from normdiag.config import Settings
 
     config = configuration(Settings(data=settings), config_file, none=no_config)
+    if not config.data_for(model).data:
+        flags = {"--attribute": attribute or None, "--saturation-threshold": saturation_threshold}
+        refuse_without_data(data_flags(settings) | flags)
     if target is not None:
         check_target(target, sources([model], arch, config))
     threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}

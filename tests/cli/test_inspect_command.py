@@ -65,7 +65,7 @@ def test_every_option_reaches_the_api(cli: Cli, calls: list[Called]) -> None:
 
 
 def test_trust_and_rgb(cli: Cli, calls: list[Called]) -> None:
-    cli("inspect", "net.pt", "--trust", "--rgb")
+    cli("inspect", "net.pt", "--trust", "--data", "images", "--rgb")
     assert calls[0].options["load_options"].trust is True
     assert calls[0].options["data_options"].grayscale is False
 
@@ -257,3 +257,27 @@ def test_a_wrong_configuration_is_one_line_and_2(
         result = cli(command, "net.onnx", *options)
         assert (result.code, result.out, calls) == (2, "", [])
         assert result.err.startswith(f"normdiag: {message}") and result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["inspect", "check", "fold -o f.onnx"])
+@pytest.mark.parametrize("option", ["--preprocess raw", "--rgb", "--serve-batch 4", "--seed 0", "--attribute"])
+def test_an_option_that_would_do_nothing_without_data_is_refused(
+    command: str, option: str, cli: Cli, calls: list[Called], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    known = {"fold -o f.onnx": ("--preprocess raw", "--rgb"), "check": ("--preprocess raw", "--rgb", "--seed 0")}
+    if option not in known.get(command, (option,)):
+        pytest.skip(f"{command} has no such option, or uses it")
+    name = option.split(maxsplit=1)[0]
+    result = cli(*command.split(), "net.onnx", *option.split())
+    assert (result.code, result.err) == (2, f"normdiag: {name} does nothing without --data (your own, or random)\n")
+
+
+def test_the_configuration_may_hold_the_data_or_wait_for_it(
+    cli: Cli, calls: list[Called], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "normdiag.toml").write_text('[models."*.onnx"]\ndata = "val.npz"\n[models."*.pt"]\npreprocess = "raw"')
+    assert cli("inspect", "net.onnx", "--serve-batch", "4").code == 0
+    assert cli("inspect", "net.pt").code == 0
+    assert cli("inspect", "net.pt", "--serve-batch", "4").code == 2
