@@ -205,3 +205,23 @@ def test_an_added_position_is_a_branch() -> None:
 def test_what_does_not_fit_is_opaque(call: str) -> None:
     graph = read_text(f"g (float[N,4,6,5] x, float[2,4,3,3] z) => (y) {{ y = {call} }}", w=normal(2, 4, 3, 3))
     assert why(graph, "y")
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        ("Div(one, x)", "a nonlinearity"),
+        ("Mul(x, nothing)", "whose constant is not finite"),
+        ("Div(x, endless)", "whose constant is not finite"),
+        ("Add(nothing, x)", "whose constant is not finite"),
+        ("Div(x, zero)", "which divides by zero"),
+        ("Mul(x, plane)", "a product with a constant that is no number for each channel"),
+        ("Mul(x, x)", "a product of two tensors"),
+        ("Div(x, x)", "a quotient of two tensors"),
+    ],
+)
+def test_why_arithmetic_is_no_map_of_each_channel(call: str, reason: str) -> None:
+    numbers = {"one": 1.0, "zero": 0.0, "nothing": np.nan}
+    constants = {name: np.array(value, np.float32) for name, value in numbers.items()}
+    constants |= {"endless": np.full((3, 1), np.inf, np.float32), "plane": np.ones((3, 4), np.float32)}
+    assert why(read_text(f"g (float[N,2,3,4] x) => (y) {{ y = {call} }}", 17, **constants), "y") == reason

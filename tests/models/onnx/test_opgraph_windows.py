@@ -112,7 +112,7 @@ def test_window(case: str) -> None:
         ("Pow(x, two)", 17, "nonlinearity"),
         ("Relu(x)", 17, "nonlinearity"),
         ("Softmax(x)", 17, "nonlinearity"),
-        ("Div(one, x)", 17, "a number"),
+        ("Div(one, x)", 17, "a nonlinearity"),
     ],
 )
 def test_what_nothing_goes_through(call: str, opset: int, reason: str) -> None:

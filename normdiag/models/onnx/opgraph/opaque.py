@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from normdiag.models.onnx.graph import Node
 from normdiag.models.onnx.opgraph.pointwise import pointwise
 from normdiag.models.onnx.opgraph.scope import Draft, Scope
 from normdiag.records import Opaque, OpKind
 
 NONLINEAR = "a nonlinearity"
+# Larger constants are not read for a word about them.
+MAX_READ = 2**16
 ACTIVATIONS = frozenset(
     {"Relu", "LeakyRelu", "PRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Elu", "Selu", "Celu", "Gelu"}
     | {"Swish", "Mish", "Softplus", "Softsign", "Erf", "Clip", "ThresholdedRelu", "Softmax", "LogSoftmax", "Hardmax"}
@@ -42,5 +46,23 @@ def _why(scope: Scope, node: Node) -> str:
     if node.domain:
         return f"an operator of the domain {node.domain!r}"
     if node.op in ("Mul", "Div"):
-        return "a product with a number or with another tensor"
+        return _why_no_product(scope, node)
     return WHY.get(node.op, "an operation that is not an affine map of each channel")
+
+
+def _why_no_product(scope: Scope, node: Node) -> str:
+    fixed = [scope.store.is_constant(name) for name in node.inputs]
+    if True not in fixed:
+        return "a product of two tensors" if node.op == "Mul" else "a quotient of two tensors"
+    if node.op == "Div" and fixed[0]:
+        return NONLINEAR
+    return bad_constant(scope, node) or "a product with a constant that is no number for each channel"
+
+
+def bad_constant(scope: Scope, node: Node) -> str | None:
+    """What is wrong with the numbers in a constant of a node; None where nothing is."""
+    arrays = [scope.store.constants.array(name, MAX_READ) for name in node.inputs if scope.store.is_constant(name)]
+    values = [array.astype(np.float64) for array in arrays if array is not None and array.dtype.kind in "fV"]
+    if not all(np.isfinite(each).all() for each in values):
+        return "whose constant is not finite"
+    return "which divides by zero" if node.op == "Div" and any((each == 0).any() for each in values) else None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from normdiag.models.onnx.graph import Node
 from normdiag.models.onnx.opgraph.attributes import Unclear, axis_of, counted, integer, number
 from normdiag.models.onnx.opgraph.inference import dtype_name
+from normdiag.models.onnx.opgraph.opaque import bad_constant
 from normdiag.models.onnx.opgraph.reshape_rules import permutation
 from normdiag.models.onnx.opgraph.scope import Draft, Rule, Scope
 from normdiag.models.onnx.opgraph.shape_rules import split_parts
@@ -95,7 +96,7 @@ def _add(scope: Scope, node: Node) -> Draft:
     if len(node.inputs) != 2 or not all(node.inputs):
         raise Unclear("without two inputs")
     if any(set(scope.book.shape(name) or ()) <= {1} for name in node.inputs if scope.store.is_constant(name)):
-        raise Unclear("a sum with a number")
+        raise Unclear(bad_constant(scope, node) or "a sum with a number")
     return Draft("add", node.inputs, Add((1, 1 if node.op == "Add" else -1)))
 
 
