@@ -16,13 +16,16 @@ class Difference:
     """`largest` is max|after - before|, `scale` max|before|, `tiny` below what numbers of that dtype lose digits.
 
     `largest` is infinite where the shapes differ, or where only `after` has NaN or an infinity at some place. `lost`:
-    only `before` has one at some place, as where the original overflows and the folded model does not.
+    only `before` has one at some place, as where the original overflows and the folded model does not. `values` counts
+    the places that are finite in both, `size` all: what is NaN or empty in both differs by nothing and proves nothing.
     """
 
     largest: float
     scale: float
     tiny: float = 0.0
     lost: bool = False
+    values: int = 0
+    size: int = 0
 
     @property
     def relative(self) -> float:
@@ -47,7 +50,7 @@ def difference(before: Array, after: Array) -> Difference:
     with np.errstate(all="ignore"):
         scale, gap = _largest(a), _largest(b - a)
         if math.isfinite(scale) and math.isfinite(gap):
-            return Difference(gap, scale, tiny)
+            return Difference(gap, scale, tiny, values=a.size, size=a.size)
         return _not_finite(a, b, tiny)
 
 
@@ -55,17 +58,20 @@ def mismatch(before: Array, after: Array) -> Difference:
     """Compare two arrays of integers or booleans: the share of elements that differ."""
     if before.shape != after.shape:
         return Difference(math.inf, 1.0)
-    return Difference(float(np.mean(before != after)) if before.size else 0.0, 1.0)
+    share = float(np.mean(before != after)) if before.size else 0.0
+    return Difference(share, 1.0, values=before.size, size=before.size)
 
 
 def worst(differences: Iterable[Difference]) -> Difference:
-    """Of comparisons that share one scale: the largest difference and the largest value of all."""
+    """Of comparisons that share one scale: the largest difference and the largest value of all, and what was seen."""
     listed = list(differences)
     return Difference(
         max(each.largest for each in listed),
         max(each.scale for each in listed),
         max(each.tiny for each in listed),
         any(each.lost for each in listed),
+        sum(each.values for each in listed),
+        sum(each.size for each in listed),
     )
 
 
@@ -77,7 +83,7 @@ def _not_finite(a: Array, b: Array, tiny: float) -> Difference:
     same = both | (a == b) | (np.isnan(a) & np.isnan(b))
     lost = bool((~same & ~here).any())
     gained = bool((~same & here).any())
-    return Difference(math.inf if gained else gap, scale, tiny, lost)
+    return Difference(math.inf if gained else gap, scale, tiny, lost, int(both.sum()), a.size)
 
 
 def _comparable(a: Array, b: Array) -> tuple[Array, Array]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from normdiag.errors import InputError
 from normdiag.folding.backend import Point
 from normdiag.folding.bound import MEASURED, Depth, depth, most
+from normdiag.folding.evidence import groups_without_values, unseen
 from normdiag.folding.feeds import Feed
 from normdiag.folding.tally import Row, Tally
 from normdiag.records import FoldPlan, Latency, Norm, OpGraph, PointError, ScaleShift, Verification
@@ -45,6 +46,8 @@ def judged(
     if not rows:
         raise InputError(_nothing(tally))
     worst = rows[0]
+    blind = unseen(tally, points)
+    seen = [point for point in points if point not in blind]
     sizes = [run.size for run in runs.done]
     first = next(iter(depths.values()))
     return Verification(
@@ -60,11 +63,11 @@ def judged(
         float64_error=tally.largest("exact"),
         original_float64_error=tally.largest("own"),
         float64_note=runs.float64_note,
-        points=tuple(_point_errors(inner, points)),
+        points=tuple(_point_errors(inner, seen)),
         batch_sizes=tuple(sorted(set(sizes))),
         magnitudes=tuple(sorted({run.magnitude for run in runs.done if run.magnitude is not None})),
         latency=runs.latency,
-        note="; ".join(_notes(tally, runs, rows, first.roundoff)) or None,
+        note="; ".join(_notes(tally, runs, rows, blind, first.roundoff)) or None,
     )
 
 
@@ -115,11 +118,15 @@ def _point_errors(rows: Iterable[Row], points: Sequence[Point]) -> list[PointErr
     return [PointError(point.layer, point.before, row.error, row.bound) for point, row in seen]
 
 
-def _notes(tally: Tally, runs: Runs, rows: Sequence[Row], roundoff: float) -> Iterable[str]:
+def _notes(tally: Tally, runs: Runs, rows: Sequence[Row], blind: Sequence[Point], roundoff: float) -> Iterable[str]:
     if runs.feed.note:
         yield runs.feed.note
     if tally.overflows:
         yield f"{tally.overflows} runs were left out since the original overflows in them"
+    for group, names in groups_without_values(tally):
+        yield f"the original gives no finite value at {abridged(names)} on the inputs of {group}"
+    if blind:
+        yield f"no finite value was seen at {abridged([point.layer for point in blind])}, only at outputs behind"
     if not any(tally.all("output")):
         yield "no output is floating-point; what is compared is " + abridged(sorted({row.tensor for row in rows}))
     else:
@@ -134,5 +141,8 @@ def _notes(tally: Tally, runs: Runs, rows: Sequence[Row], roundoff: float) -> It
 
 def _nothing(tally: Tally) -> str:
     if tally.overflows:
-        return "the original gives NaN or infinity on all made-up inputs, so that nothing can be compared: use --data"
+        return (
+            "the original gives NaN or infinity on all made-up inputs, so that nothing can be compared: use --data; "
+            "--no-verify writes it without a proof"
+        )
     return "the model has no output that could be compared: a fold cannot be proven"

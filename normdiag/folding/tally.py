@@ -63,6 +63,14 @@ class Tally:
         """Tensor and difference of everything of a kind."""
         return ((tensor, each) for (k, _), known in self.found.items() if k == kind for tensor, each in known.items())
 
+    def seen(self, kind: Kind) -> Mapping[str, tuple[int, int]]:
+        """By tensor, in all groups: how many values were finite and compared, and how many there were."""
+        counts: dict[str, tuple[int, int]] = {}
+        for tensor, each in self.all(kind):
+            values, size = counts.get(tensor, (0, 0))
+            counts[tensor] = values + each.values, size + each.size
+        return counts
+
     def largest(self, kind: Kind) -> float | None:
         """The worst relative difference of a kind; None where nothing was compared."""
         groups = [group for k, group in self.found if k == kind]

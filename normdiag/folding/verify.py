@@ -14,6 +14,7 @@ from normdiag.errors import InputError
 from normdiag.folding.backend import Evaluator, Foldable, Folded, Point
 from normdiag.folding.batches import compare, originals, responding
 from normdiag.folding.bound import ROUNDOFF, Depth, coarsest
+from normdiag.folding.evidence import check_evidence
 from normdiag.folding.feeds import Feed, Trial
 from normdiag.folding.judge import Done, Runs, depth_seen, failure_message, judged
 from normdiag.folding.latency import measured
@@ -72,11 +73,14 @@ class _Task:
         return lambda group: depth_seen(tally, group, graph, self.plan, points)
 
     def verdict(self, tally: Tally, runs: Runs, points: Sequence[Point] = ()) -> Verification:
-        """All groups judged."""
+        """All groups judged. Raises InputError where that proves nothing."""
         of = self.depth_of(tally, points)
         place = {op.name: index for index, op in enumerate(self.original.graph.ops)}
         points = sorted(points, key=lambda point: place.get(point.layer, -1))
-        return judged(tally, runs, {group: of(group) for group in {trial.group for trial in self.samples}}, points)
+        found = judged(tally, runs, {group: of(group) for group in {trial.group for trial in self.samples}}, points)
+        if found.passed:
+            check_evidence(tally, self.original.graph, self.plan, points)
+        return found
 
     def counted(self, trials: Iterable[Trial], start: int = 0) -> list[Done]:
         """What is to be remembered of each trial, with progress told after it."""

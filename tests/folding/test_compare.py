@@ -57,6 +57,14 @@ def test_another_shape_is_infinitely_wrong():
     assert difference(np.zeros((2, 3)), np.zeros((3, 2))).relative == INF
 
 
+@pytest.mark.parametrize(("before", "values"), [([NAN, 4, 1], 2), ([0, 0, 0], 3), ([NAN, INF, -INF], 0)])
+def test_counts_the_values_that_say_something(before, values):
+    found = of(before, before)
+    assert (found.values, found.size) == (values, 3)
+    joined = worst([found, of([1], [1])])
+    assert (joined.values, joined.size) == (values + 1, 4)
+
+
 def test_all_zero_in_both_is_no_difference_and_in_one_is_one():
     assert of([0, 0], [0, 0]).relative == 0
     assert of([0, 0], [0, 1e-3]).relative > 1
