@@ -55,8 +55,9 @@ def fold(
     if output is None and not dry_run:
         raise UsageError("where shall the folded model go? Give -o FILE, or --dry-run to see the plan alone")
     if not data:
-        images = {"--resize": resize, "--crop": crop, "--rgb" if grayscale is False else "--grayscale": grayscale}
-        refuse_without_data({"--preprocess": preprocess, "--max-samples": max_samples} | images)
+        gray = "--rgb" if grayscale is False else "--grayscale"
+        sizes = {"--max-samples": max_samples, "--resize": resize, "--crop": crop}
+        refuse_without_data({"--preprocess": preprocess, **sizes, gray: grayscale})
     reading = load_options(key, arch, arch_arg, trust)
     feeding = data_options(
         preprocess=preprocess,
