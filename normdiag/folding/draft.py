@@ -108,7 +108,7 @@ def _known_map(draft: Draft, source: Source) -> Affine | None:
     affine = source_map(draft.situation, source)
     if isinstance(affine, Affine):
         return affine
-    draft.before[source.index] = draft.after[source.index] = Obstacle(affine)
+    draft.before[source.index] = draft.after[source.index] = affine
     return None
 
 

@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 
 from normdiag.folding.affine import collapsed, is_identity, length, mapped, varying
+from normdiag.folding.obstacle import Obstacle, blocked
 from normdiag.folding.situation import Situation, edited_map, own_map
 from normdiag.folding.targets import FLOATS, is_number
-from normdiag.records import Affine, Norm, NormKind, NormLayer, Op, OpGraph, ScaleShift
+from normdiag.records import Affine, Norm, NormKind, NormLayer, Op, Opaque, OpGraph, ScaleShift
 
 Kind = NormKind | Literal["scale_shift"]
 LAYER_KINDS = ("layer_norm", "rms_norm")
@@ -57,27 +58,36 @@ def is_batch(layer: NormLayer) -> bool:
     return layer.kind == "batch_norm"
 
 
-def source_map(situation: Situation, source: Source) -> Affine | str:
+def source_map(situation: Situation, source: Source) -> Affine | Obstacle:
     """What it does now, with what it has taken up, in the axes of its data; or why that is not known."""
     op = situation.op(source.index)
     why = _unknown(op)
     if why:
-        return why
+        return Obstacle(why)
     ranks = (situation.rank(name) for name in (op.inputs[0], op.outputs[0]))
     rank = next((rank for rank in ranks if rank is not None), None)
     if rank is None:
-        return f"the rank of its input {op.inputs[0]!r} is unknown"
+        return _unknown_rank(situation, op.inputs[0])
     own = own_map(op, rank)
     if own is None:
-        return f"its parameters do not fit its input {op.inputs[0]!r}"
+        return Obstacle(f"its parameters do not fit its input {op.inputs[0]!r}")
     if not np.isfinite(own.scale).all() or not np.isfinite(own.shift).all():
-        return "its scale or shift is not finite in some channels"
+        return Obstacle("its scale or shift is not finite in some channels")
     if not _fits(situation, op, own):
-        return f"its input {op.inputs[0]!r} is not known to have as many channels"
+        return Obstacle(f"its input {op.inputs[0]!r} is not known to have as many channels")
     total = mapped(edited_map(own, situation.edits.get(source.index)), collapsed)
-    return (
-        "its gamma is 1 and its beta 0: there is nothing to fold" if not source.whole and is_identity(total) else total
-    )
+    nothing = not source.whole and is_identity(total)
+    return Obstacle("its gamma is 1 and its beta 0: there is nothing to fold") if nothing else total
+
+
+def _unknown_rank(situation: Situation, tensor: str) -> Obstacle:
+    """With the operation that the tensor comes from, which is the reason."""
+    producer = situation.producers.get(tensor)
+    if producer is None:
+        return Obstacle(f"the rank of its input {tensor!r} is unknown", tensor)
+    op = situation.op(producer)
+    what = f", {op.detail.why}" if isinstance(op.detail, Opaque) else ""
+    return blocked(op, f"it comes out of {{op}}{what}, and the rank of that is unknown")
 
 
 def _unknown(op: Op) -> str | None:

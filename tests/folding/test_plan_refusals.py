@@ -236,3 +236,13 @@ def test_norms_that_take_nothing_up(changes: dict[str, Any], reason: str) -> Non
     assert found
     assert reason in found.reason
     assert outer_obstacle(net.ops[-1], affine) is None
+
+
+def test_a_rank_that_is_not_known_names_where_the_data_comes_from() -> None:
+    net = Net(4, 5)
+    graph = net.graph(bn(net, x := net.relu(net.x, name="relu")))
+    hidden = {name for name in graph.sizes if name != net.x}
+    plan = plan_folds(replace(graph, sizes={name: size for name, size in graph.sizes.items() if name not in hidden}))
+    assert x in hidden
+    assert stays(plan).at == "relu"
+    assert stays(plan).reason == "it comes out of Relu 'relu', a nonlinearity, and the rank of that is unknown"
