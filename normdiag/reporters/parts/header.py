@@ -42,7 +42,7 @@ def model_rows(model: ModelInfo, view: View) -> list[tuple[str, str | Span]]:
 
 def _format(model: ModelInfo) -> str:
     name = FORMATS.get(model.format, model.format)
-    return f"{name}, weights alone (nothing that can be run)" if model.backend == "weights" else name
+    return f"{name}, read for its weights alone (nothing of it was run)" if model.backend == "weights" else name
 
 
 def _size(model: ModelInfo) -> str:
