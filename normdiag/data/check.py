@@ -52,7 +52,9 @@ def check_finite(array: Array, source: str, start: int = 0) -> None:
     bad = ~np.isfinite(array).reshape(len(array), -1).all(1)
     index = int(bad.argmax())
     kind = "NaN" if np.isnan(array[index]).any() else "infinity"
-    raise InputError(f"{source}: sample {start + index} holds {kind} ({int(bad.sum())} such samples in its batch)")
+    count = int(bad.sum())
+    more = f" ({count} samples of its batch are not finite)" if count > 1 else ""
+    raise InputError(f"{source}: sample {start + index} holds {kind}{more}")
 
 
 def check_shape(array: Array, spec: InputSpec, source: str) -> None:

@@ -93,7 +93,8 @@ def _same_kind(array: Array, spec: InputSpec, source: str) -> Array:
 
 def _misfit(source: str, inputs: Sequence[InputSpec], names: Sequence[str | None]) -> str:
     wanted = ", ".join(spec.name for spec in inputs)
-    return f"{source}: the model takes {len(inputs)} inputs ({wanted}), the data gives {len(names)}"
+    takes = "1 input" if len(inputs) == 1 else f"{len(inputs)} inputs"
+    return f"{source}: the model takes {takes} ({wanted}), the data gives {len(names)}"
 
 
 def _names(feed: Feed, part: Batch) -> Sequence[str | None]:

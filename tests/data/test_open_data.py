@@ -107,7 +107,7 @@ def test_inputs_that_do_not_go_together_are_refused(two: tuple[str, str], tmp_pa
         list(open_data([f"a={a}", f"a={a}"]))
     with pytest.raises(UsageError, match="some is not"):
         list(open_data([f"a={a}", b]))
-    with pytest.raises(InputError, match="takes 1 inputs"):
+    with pytest.raises(InputError, match="takes 1 input "):
         list(open_data([a, b], None, [A]))
 
 
