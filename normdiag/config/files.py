@@ -34,7 +34,7 @@ def read_config_file(path: Path, rules: Sequence[Rule] = RULES) -> Config:
 
     Raises UsageError where it cannot be read, is no TOML or says what cannot be.
     """
-    table: Mapping[str, Any] | None = _own_table(path) if path.name == PYPROJECT else _toml(path)
+    table = _own_table(path) if path.name == PYPROJECT else _plain(path)
     if table is None:
         raise UsageError(f"{path}: has no [tool.normdiag]")
     return _config(table, rules, path.resolve().parent, str(path))
@@ -51,7 +51,7 @@ def _config(table: Mapping[str, Any], rules: Sequence[Rule], folder: Path, shown
 def _candidates(folder: Path) -> list[tuple[Path, Mapping[str, Any]]]:
     own, project = folder / "normdiag.toml", folder / PYPROJECT
     if own.is_file():
-        return [(own, _toml(own))]
+        return [(own, _plain(own))]
     table = _own_table(project) if project.is_file() else None
     return [] if table is None else [(project, table)]
 
@@ -66,6 +66,16 @@ def _own_table(project: Path) -> Mapping[str, Any] | None:
     table = tool["normdiag"]
     if not isinstance(table, Mapping):
         raise UsageError(f"{project}: [tool.normdiag] must be a table")
+    return table
+
+
+def _plain(path: Path) -> Mapping[str, Any]:
+    """The whole of a file that is for normdiag alone."""
+    table = _toml(path)
+    if "tool" in table:
+        raise UsageError(
+            f"{path}: [tool.normdiag] is a heading for pyproject.toml; in this file leave 'tool.normdiag' out"
+        )
     return table
 
 

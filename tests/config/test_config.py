@@ -332,6 +332,15 @@ def test_a_named_pyproject_without_the_table_is_refused(tmp_path: Path) -> None:
         read_config_file(tmp_path / "absent.toml")
 
 
+def test_the_heading_of_a_pyproject_in_another_file(tmp_path: Path) -> None:
+    for name in ("x.toml", "normdiag.toml"):
+        (tmp_path / name).write_text('[tool.normdiag]\ntarget = "int8"\n')
+        with pytest.raises(UsageError, match=rf"{name}: \[tool.normdiag\] is a heading for pyproject.toml"):
+            read_config_file(tmp_path / name)
+    with pytest.raises(UsageError, match="is a heading for"):
+        read_config(tmp_path)
+
+
 def test_a_pyproject_whose_tool_is_no_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("tool = 5")
     with pytest.raises(UsageError, match=r"pyproject.toml: \[tool\] must be a table"):
