@@ -53,7 +53,10 @@ def _limits(rule: Rule) -> str:
 def render_list(rules: Sequence[Rule], *, width: int, color: bool, ascii_only: bool = False) -> str:
     """A line or two for each rule."""
     view = View(width, glyphs=ASCII if ascii_only else UNICODE)
-    rows = [(Span(rule.id, STYLES[rule.severity]), Span(view.safe(f"{rule.name}: {rule.headline}"))) for rule in rules]
+    rows = [
+        (Span(f"{rule.id} {rule.severity}", STYLES[rule.severity]), Span(view.safe(f"{rule.name}: {rule.headline}")))
+        for rule in rules
+    ]
     return paint(labelled(rows, view, gap=2), color=color)
 
 

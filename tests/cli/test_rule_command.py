@@ -19,7 +19,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "rules"
 
 def test_the_list_names_every_rule(cli: Cli) -> None:
     out = cli("rule").out
-    assert all(f"{rule.id}  {rule.name}:" in out for rule in RULES)
+    assert all(f"{rule.id} {rule.severity:7}  {rule.name}:" in out for rule in RULES)
     assert max(map(len, out.splitlines())) <= 80
 
 
