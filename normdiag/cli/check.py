@@ -165,6 +165,8 @@ def _report_file(text: str) -> tuple[str, Path]:
     """'sarif=out.sarif' taken apart."""
     kind, equals, file = text.partition("=")
     known = [each.value for each in chk.CheckFormat]
+    if kind in known and not file:
+        raise UsageError(f"--report {text}: names no file; give it as {kind}=FILE")
     if not equals or not file or kind not in known:
         wanted = f"give it as FORMAT=FILE with one of {', '.join(known)}"
         raise UsageError(f"--report {text}: {wanted}{nearest(kind, known)}")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from normdiag.cli.options import DATA, OUTPUT
+from normdiag.cli.options import CONFIGURATION, DATA, MEASURING, OUTPUT
 from normdiag.cli.options import RULES as GATE
 
 
@@ -96,10 +96,20 @@ WriteBaseline = Annotated[
 ]
 ShowConfig = Annotated[
     bool,
-    typer.Option("--show-config", help="Print what file and flags amount to, and exit.", rich_help_panel=GATE),
+    typer.Option("--show-config", help="Print what file and flags amount to, and exit.", rich_help_panel=CONFIGURATION),
 ]
 
-Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, help="Models at the same time, a process each.")]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        "--jobs",
+        "-j",
+        metavar="N",
+        min=1,
+        help="Models at the same time, a process each.",
+        rich_help_panel=MEASURING,
+    ),
+]
 OutFormat = Annotated[
     CheckFormat,
     typer.Option(

@@ -15,6 +15,7 @@ OUTPUT = "Output"
 FOLDING = "Folding"
 EXPORTING = "From PyTorch to ONNX"
 RULES = "Rules and gate"
+CONFIGURATION = "Configuration"
 
 
 class Format(str, Enum):
@@ -153,11 +154,14 @@ ConfigFile = Annotated[
         "--config",
         metavar="FILE",
         help="The configuration, instead of the nearest normdiag.toml or pyproject.toml upwards.",
-        rich_help_panel=RULES,
+        rich_help_panel=CONFIGURATION,
     ),
 ]
 NoConfig = Annotated[
-    bool, typer.Option("--no-config", help="Read no configuration: every rule, at its defaults.", rich_help_panel=RULES)
+    bool,
+    typer.Option(
+        "--no-config", help="Read no configuration: every rule, at its defaults.", rich_help_panel=CONFIGURATION
+    ),
 ]
 
 Device = Annotated[str, typer.Option(help="Where to run, as cpu or cuda.", rich_help_panel=MEASURING)]
