@@ -69,6 +69,9 @@ for _name, _number, _left in (
     ("over", lambda x: x.div_(-3.0), "div"),
     ("one_minus", lambda x: 1 - x, "rsub"),
     ("minus", torch.neg, "neg"),
+    ("minus_twice", lambda x: torch.sub(x, 1.5, alpha=2), "sub"),
+    ("minus_twice_itself", lambda x: torch.rsub(x, 1.5, alpha=2), "rsub"),
+    ("plus_thrice_itself", lambda x: torch.add(torch.ones(1, 1, 1, dtype=x.dtype), x, alpha=3), "add"),
     ("chain", lambda x: (x * 2 - 3) / 4, "mul sub div"),
     ("tensor", lambda x: x * torch.tensor(0.5, dtype=x.dtype), "mul"),
 ):

@@ -19,20 +19,18 @@ Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
 
 
 def _sum(call: Call, program: Program) -> tuple[Draft, ...] | None:
-    """add, sub and rsub; `alpha` is a factor of what comes second."""
-    left, right = _sides(call)
-    if call.args.get("alpha", 1) != 1:
-        return None
-    sign = 1 if call.operator == "add" else -1
-    signs = (-1, 1) if call.operator == "rsub" else (1, sign)
+    """add, sub and rsub; `alpha` is a factor of what comes second, of rsub what comes first."""
+    (left, right), alpha = _sides(call), call.args.get("alpha", 1)
+    signs = (-1, 1) if call.operator == "rsub" else (1, 1 if call.operator == "add" else -1)
     if program.is_data(left) and program.is_data(right):
-        return (program.draft(call, "add", Add(signs), (left, right)),)
-    data, constant, (own, other) = (left, right, signs) if program.is_data(left) else (right, left, signs[::-1])
-    if not _keeps(call, program, data):
+        return (program.draft(call, "add", Add(signs), (left, right)),) if alpha == 1 else None
+    factors = (-alpha, 1) if call.operator == "rsub" else (1, signs[1] * alpha)
+    data, constant, (own, other) = (left, right, factors) if program.is_data(left) else (right, left, factors[::-1])
+    if not _keeps(call, program, data) or not abs(alpha) <= torch.finfo(dtype_of(data)).max:
         return None
     if (value := _per_channel(program, data, constant)) is not None:
         return (_scale_shift(call, program, data, constant, _full(own, data), other * value),)
-    branches = (*program.operand(left), *program.operand(right))
+    branches = (*program.operand(left), *program.operand(right)) if alpha == 1 else ()
     return (*branches, program.draft(call, "add", Add(signs), (left, right))) if branches else None
 
 
