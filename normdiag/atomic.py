@@ -22,13 +22,23 @@ SUFFIX = ".normdiag-tmp"
 
 
 def check_place(target: Path, option: str) -> None:
-    """Raise InputError where no file of this name can be written: it is a folder, or its folder does not allow it."""
+    """Raise InputError where no file of this name can be written: it is a folder, or its folder does not allow it.
+
+    A link is followed: what counts is the folder of the file that it stands for.
+    """
     if target.is_dir():
         raise InputError(f"{option} {target} is a folder; give a file")
-    if not target.parent.is_dir():
-        raise InputError(f"{option} {target}: the folder {target.parent} does not exist")
-    if _stream_of(target) is None and not _is_special(target) and not os.access(target.parent, os.W_OK):
-        raise InputError(f"{option} {target}: the folder {target.parent} cannot be written to")
+    if _stream_of(target) is not None:
+        return
+    try:
+        place = target.resolve() if target.is_symlink() else target
+    except RuntimeError:
+        raise InputError(f"{option} {target}: this link leads back to itself") from None
+    if not place.parent.is_dir():
+        leads = f" is a link to {place}" if place != target else ""
+        raise InputError(f"{option} {target}{leads}: the folder {place.parent} does not exist")
+    if not _is_special(place) and not os.access(place.parent, os.W_OK):
+        raise InputError(f"{option} {target}: the folder {place.parent} cannot be written to")
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from normdiag.atomic import publish, replacing, temporary
-from normdiag.errors import one_line
+from normdiag.atomic import check_place, publish, replacing, temporary
+from normdiag.errors import InputError, one_line
 
 
 def test_a_read_only_file_is_replaced_and_stays_read_only(tmp_path: Path) -> None:
@@ -54,6 +54,31 @@ def test_names_of_the_longest_length(tmp_path: Path) -> None:
     with replacing(target) as stream:
         stream.write(b"x")
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+def test_a_link_is_checked_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "new").symlink_to("file")
+    (tmp_path / "lost").symlink_to("nowhere/file")
+    (tmp_path / "loop").symlink_to("loop")
+    check_place(tmp_path / "new", "-o")
+    with pytest.raises(InputError, match=f"-o {tmp_path}/lost is a link to .*: the folder .*nowhere does not exist"):
+        check_place(tmp_path / "lost", "-o")
+    if sys.version_info < (3, 13):  # later ones replace the link
+        with pytest.raises(InputError, match="leads back to itself"):
+            check_place(tmp_path / "loop", "-o")
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/2", "/dev/null"])
+def test_streams_and_devices_are_places(name: str) -> None:
+    check_place(Path(name), "-o")
+
+
+def test_a_link_into_a_folder_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "link").symlink_to("closed/file")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed")  # root may write anywhere
+    with pytest.raises(InputError, match="closed cannot be written to"):
+        check_place(tmp_path / "link", "-o")
 
 
 def test_publish_takes_the_first_free_name(tmp_path: Path) -> None:
