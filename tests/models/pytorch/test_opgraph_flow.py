@@ -64,6 +64,7 @@ WINDOWS: dict[str, tuple[Callable[..., Tensor], Window | Take]] = {
     "slice": (lambda s, x: x[:, :, :, 1:-1], Take(3, (range(1, 7),))),
     "select": (lambda s, x: x[:, :, 2], Take(2, ((2,),), removed=True)),
     "flip": (lambda s, x: x.flip(3), Take(3, (range(7, -1, -1),))),
+    "roll": (lambda s, x: x.roll(-6, -1), Take(3, ((6, 7, *range(6)),))),
 }
 
 

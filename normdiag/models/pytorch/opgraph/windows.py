@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -143,11 +144,48 @@ def _select(call: Call, program: Program) -> tuple[Draft, ...] | None:
 
 
 def _flip(call: Call, program: Program) -> tuple[Draft, ...] | None:
-    axes = axes_of(call.args.get("dims", call.args.get("dim")), rank_of(call.first))
-    if call.operator != "flip" or len(axes) != 1:
-        return _window(call, program, "other", Window(axes))
-    size = sizes_of(call.first)[axes[0]].known
-    return _take(call, program, axes[0], None if size is None else range(size)[::-1])
+    sizes = sizes_of(call.first)
+    axes = axes_of(call.args["dims"], len(sizes))
+    known = [(axis, sizes[axis].known) for axis in axes]
+    return _takes(call, program, [(axis, None if size is None else range(size)[::-1]) for axis, size in known])
+
+
+def _roll(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    """Each axis by its own shift; without axes, of all elements in a row."""
+    sizes, shifts = sizes_of(call.first), call.args["shifts"]
+    dims = [axis % len(sizes) for axis in _listed(call.args["dims"])]
+    if not dims:
+        return _window(call, program, "other", Window(tuple(range(len(sizes)))))
+    return _takes(
+        call, program, [(axis, _rolled(sizes[axis].known, by)) for axis, by in zip(dims, _listed(shifts), strict=True)]
+    )
+
+
+def _rolled(size: int | None, by: Any) -> Picks:
+    if not size or size > MOST_PICKS or not isinstance(by, int):
+        return None
+    first = -by % size
+    return (*range(first, size), *range(first))
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _takes(call: Call, program: Program, takes: Sequence[tuple[int, Picks]]) -> tuple[Draft, ...] | None:
+    """One choice after the other, of which none changes the sizes, with tensors between them that are in no program."""
+    if not takes:
+        return _window(call, program, "identity", Pass())
+    whole = _take(call, program, *takes[0])
+    if whole is None:
+        return None
+    names = [f"{call.node.name}.{number}" for number in range(1, len(takes))]
+    ends = [*whole[0].inputs, *names, *whole[0].outputs]
+    sizes = dict.fromkeys(names, sizes_of(call.first))
+    return tuple(
+        replace(whole[0], detail=Take(axis, (picks,)), inputs=(before,), outputs=(after,), sizes=sizes)
+        for (axis, picks), before, after in zip(takes, ends[:-1], ends[1:], strict=True)
+    )
 
 
 def _index_select(call: Call, program: Program) -> tuple[Draft, ...] | None:
@@ -208,6 +246,7 @@ HANDLERS: Mapping[str, Handler] = {
     **_by_operator("narrow narrow_copy", _narrow),
     **_by_operator("select", _select),
     **_by_operator("index_select", _index_select),
-    **_by_operator("flip roll", _flip),
+    **_by_operator("flip", _flip),
+    **_by_operator("roll", _roll),
     **_by_operator("index _unsafe_index", _index),
 }
