@@ -85,6 +85,14 @@ def test_nothing_may_vary_along_a_window(down: bool) -> None:
     )
 
 
+@pytest.mark.parametrize("down", [False, True])
+def test_what_only_moves_channels_is_not_said_to_mix_them(down: bool) -> None:
+    net = Net(4, 3)
+    net.pad(net.x)
+    wanted = channelwise(net.shapes["x" if down else "pad0_out"], 2)
+    refused(net, {0: wanted}, "moves or drops what is scaled differently", down=down)
+
+
 @pytest.mark.parametrize("detail", [Transpose((0, 1)), Transpose((0, 0, 1)), Window((5,)), Window((-5,), removed=True)])
 def test_axes_that_do_not_exist_are_refused(detail: Transpose | Window) -> None:
     op = Op("odd", "other", "Odd", ("x",), ("y",), detail)

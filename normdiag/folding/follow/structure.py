@@ -73,7 +73,8 @@ def _commutes(op: Op, window: Window, affine: Affine) -> Obstacle | None:
     if len(axes) < len(window.axes):
         return blocked(op, "the channels cannot be followed through {op}: its axes do not fit its data")
     if axes & set(varying(affine)):
-        return blocked(op, "{op} mixes what is scaled differently")
+        does = "mixes" if op.kind in ("pool", "resize") else "moves or drops"
+        return blocked(op, f"{{op}} {does} what is scaled differently")
     if window.scale == "non_negative" and (affine.scale < 0).any():
         count = int((affine.scale < 0).sum())
         return blocked(
