@@ -88,6 +88,7 @@ def try_scale_after(draft: Draft, source: Source) -> None:
         return
     route = walk_down(draft.situation, source.index, Affine(affine.scale, np.zeros((1,) * affine.shift.ndim)))
     if isinstance(route, Obstacle):
+        draft.after[source.index] = route
         return
     _edit_after(draft, source, route)
     draft.shifts[source.index] = constant

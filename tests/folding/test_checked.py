@@ -51,6 +51,18 @@ def test_overflow_is_refused_with_its_layer_and_channels() -> None:
     assert not plan.edits
 
 
+def test_a_scale_that_overflows_is_not_put_down_to_the_shift() -> None:
+    """In front of a padded layer the shift could stay, were it not for the scale."""
+    net = Net(4, 7)
+    x = net.norm(net.relu(net.x), gamma=1e5, name="bn")
+    x = net.conv(x, 4, weight=parameter("w", np.full((4, 4, 3), 1.0)), padded=True, name="conv")
+    for dtype, stays in (("float16", True), ("float32", False)):
+        plan = checked_plan(stored_as(net.graph(net.relu(x)), dtype))
+        assert [step.shift_stays for step in plan.steps] == [True] * (not stays)
+        assert ["would overflow float16" in each.reason for each in plan.refusals] == [True] * stays
+        assert not any("pads" in each.reason for each in plan.refusals)
+
+
 @pytest.mark.parametrize(("dtype", "folds"), [("float16", False), ("bfloat16", True), ("float32", True)])
 def test_what_overflows_depends_on_the_dtype(dtype: str, folds: bool) -> None:
     assert bool(checked_plan(conv_bn(1e6, dtype=dtype)).steps) is folds
