@@ -62,11 +62,11 @@ def _cause(layer: NormLayer) -> tuple[bool, bool]:
 
 def _draft(layers: Sequence[NormLayer], *, stored: bool, computed: bool, constant: bool, exported: bool) -> Draft:
     unused = ", not with the stored ones" if stored else ""
-    alone = "it gives its bias whatever the input" if constant else "it is normalized by itself"
+    alone = "the output is the bias, whatever the input" if constant else "it is normalized by itself"
     return Draft(
         layers=tuple(layer.name for layer in layers),
-        text=f"normalizes with the statistics of its batch{unused}, so that a sample's output depends on the others in "
-        f"it; in a batch of one {alone}",
+        text=f"normalization with the statistics of the batch{unused}, so that a sample's output depends on the others "
+        f"in it; in a batch of one {alone}",
         remedy=EVAL if stored else NO_STATISTICS,
         evidence={
             "layers": len(layers),

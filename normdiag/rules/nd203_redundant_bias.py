@@ -41,7 +41,7 @@ def redundant_bias(report: Report, limits: Mapping[str, float]) -> Iterator[Draf
     if biased:
         yield Draft(
             layers=tuple(dict.fromkeys(biased)),
-            text="has a bias that the normalization behind takes away again",
+            text="bias that the normalization behind takes away again",
             remedy="Build layers in front of BatchNorm with bias=False.",
             evidence={"layers": len(biased), "first": biased[0]},
         )

@@ -54,7 +54,7 @@ def test_one_position_means_a_constant_in_a_batch_of_one(tmp_path: Path, positio
     shape = f"g (float[N,4,{positions}] x) => (float[N,4,{positions}] y)"
     (finding,) = found("ND201", seen(tmp_path, f"{shape} {{ {bn('x', 'y', 'bn1', TRAINING)} }}"))
     assert finding.evidence["constant_alone"] == constant
-    assert ("gives its bias whatever the input" in finding.message) == bool(constant)
+    assert ("the output is the bias, whatever the input" in finding.message) == bool(constant)
 
 
 def test_behind_a_linear_layer_the_output_for_one_is_a_constant(tmp_path: Path) -> None:

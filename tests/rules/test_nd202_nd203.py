@@ -98,7 +98,7 @@ def test_nd203_lists_all_layers_in_one_finding(tmp_path: Path) -> None:
     )
     (finding,) = found("ND203", seen(tmp_path, f"{SHAPE} {{ {body} }}"))
     assert finding.layers == ("c1", "c2")
-    assert finding.message.startswith("c1, c2: has a bias")
+    assert finding.message.startswith("c1, c2: bias that")
 
 
 @pytest.mark.parametrize(
