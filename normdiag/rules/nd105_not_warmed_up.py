@@ -39,7 +39,7 @@ def not_warmed_up(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
         left = (1.0 - momentum) ** tracked
         yield Draft(
             layers=tuple(each.layer.name for each in group),
-            text=f"after {tracked} batches with momentum {momentum:g}, {100 * left:.2g} % of "
+            text=f"after {tracked} batches with momentum {momentum:g}, {100 * left:.2g}% of "
             "the running statistics is still their initial 0 and 1",
             remedy="Recalibrate on training data with a cumulative average (momentum=None), or train on.",
             evidence={"layers": len(group), "momentum": momentum, "batches": tracked, "initial_share": left},

@@ -63,7 +63,7 @@ def _averaged(each: CopyComparison) -> Draft:
     return _draft(
         each,
         f"has the running statistics of '{each.taken}' to the last bit, but weights that differ by "
-        f"{100 * each.weights:.2g} %: {meant}",
+        f"{100 * each.weights:.2g}%: {meant}",
         RECALIBRATE if updated else f"If they were not frozen: {RECALIBRATE}",
         "warning" if updated else "info",
     )

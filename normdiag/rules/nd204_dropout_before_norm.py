@@ -39,8 +39,8 @@ def dropout_before_norm(report: Report, limits: Mapping[str, float]) -> Iterator
         keep, drift = found[0].keep, found[0].drift
         yield Draft(
             layers=tuple(each.norm for each in found),
-            text=f"statistics gathered with {100 * (1 - keep):.0f} % dropped in training; with the dropout off, the "
-            f"standard deviation is smaller, by {100 * drift:.0f} % for values around zero and by more behind a ReLU",
+            text=f"statistics gathered with {100 * (1 - keep):.0f}% dropped in training; with the dropout off, the "
+            f"standard deviation is smaller, by {100 * drift:.0f}% for values around zero and by more behind a ReLU",
             remedy="Put the dropout behind the last BatchNorm, or recalibrate with the dropout off and measure.",
             evidence={"keep": keep, "expected_drift": drift, "layers": len(found)},
             details={each.norm: f"behind {each.dropout}" for each in found},

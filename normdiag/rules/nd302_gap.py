@@ -43,8 +43,8 @@ def gap(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
     if disagreement <= limits["disagreement"] and value.relative_rms * share <= limits["relative_rms"]:
         return
     top1, worst = value.top1_disagreement, _worst(report)
-    where = f"; by itself, {worst.layer.name} drifts most ({_own(worst):.2g})" if worst is not None else ""
-    answers = f", and the answer changes for {100 * top1:.1f} % of samples" if top1 is not None else ""
+    where = f"; by itself, {worst.layer.name} drifts most ({_own(worst):.3g})" if worst is not None else ""
+    answers = f", and the answer changes for {100 * top1:.1f}% of samples" if top1 is not None else ""
     yield Draft(
         layers=(),
         text=f"output '{value.output}' differs by {value.relative_rms:.3g} of its RMS"

@@ -41,7 +41,7 @@ def observed_variance(report: Report, limits: Mapping[str, float]) -> Iterator[D
         name, what = metrics.layer.name, "groups" if metrics.groups is not None else "channels"
         yield Draft(
             layers=(name,),
-            text=f"{100 * share:.0f} % of the {what} have a variance below eps ({metrics.layer.eps:g}) on this data",
+            text=f"{100 * share:.0f}% of the {what} have a variance below eps ({metrics.layer.eps:g}) on this data",
             remedy="Check how the input is prepared, and whether the layer in front of this one still passes anything.",
             evidence={"share": share, "eps": metrics.layer.eps},
             severity="warning" if share >= limits["share"] else "info",

@@ -38,7 +38,7 @@ def saturated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
         if each.kind in BOUNDED and not each.final and each.saturated_fraction > limits["noted"]:
             yield Draft(
                 layers=(each.name,),
-                text=f"{100 * each.saturated_fraction:.0f} % of the {each.kind}'s values are saturated",
+                text=f"{100 * each.saturated_fraction:.0f}% of the {each.kind}'s values are saturated",
                 remedy="Normalize the input of this activation, or retrain with smaller initial weights.",
                 evidence={
                     "saturated_fraction": each.saturated_fraction,

@@ -68,7 +68,7 @@ def test_nd105_says_how_much_of_the_initial_values_is_left() -> None:
     (finding,) = found("ND105", report(cold(), cold(name="bn2"), data=None))
     assert (finding.layer, finding.severity, finding.evidence["layers"]) == ("bn1", "warning", 2)
     assert finding.evidence["initial_share"] == pytest.approx(0.9**10)
-    assert "35 %" in finding.message
+    assert "35%" in finding.message
 
 
 @pytest.mark.parametrize(("momentum", "batches"), [(0.1, 44), (0.01, 459)])

@@ -58,9 +58,9 @@ def test_nd204_names_the_worst_first_and_those_of_one_ratio_together(tmp_path: P
     )
     worst, other = found("ND204", seen(tmp_path, graph(body), OLD))
     assert worst.layers == ("bn2",) and other.layers == ("bn1", "bn3")
-    assert worst.message.startswith("bn2 (behind worse): statistics gathered with 60 % dropped in training")
-    assert "bn3 (behind drop_2): statistics gathered with 30 % dropped" in other.message
-    assert "by 37 % for values around zero" in worst.message and "by 16 % for" in other.message
+    assert worst.message.startswith("bn2 (behind worse): statistics gathered with 60% dropped in training")
+    assert "bn3 (behind drop_2): statistics gathered with 30% dropped" in other.message
+    assert "by 37% for values around zero" in worst.message and "by 16% for" in other.message
     assert other.evidence["layers"] == 2
 
 

@@ -29,7 +29,13 @@ def test_nd301_looks_no_further_back_than_it_must(own: float, layer: str) -> Non
 def test_nd302_tells_the_layer_that_drifts_most_by_itself() -> None:
     (finding,) = found("ND302", report(row("a", 0.1, 0.1), row("b", 0.4, 0.4), row("c", 0.45, 0.2), gap=GAP))
     assert (finding.layer, finding.evidence["worst_layer"]) == (None, "b")
-    assert "by itself, b drifts most (0.4)" in finding.message
+    assert "by itself, b drifts most (0.397)" in finding.message
+
+
+def test_nd301_and_nd302_write_a_drift_alike() -> None:
+    findings = report(row("a", 0.1, 0.1), row("b", 294.0, 294.0), gap=GAP)
+    (drift,), (gap,) = found("ND301", findings), found("ND302", findings)
+    assert "off by 294 " in drift.message and "b drifts most (294)" in gap.message
 
 
 def test_nd302_names_no_layer_where_own_drift_is_unknown() -> None:

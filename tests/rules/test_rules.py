@@ -358,7 +358,7 @@ def test_nd401_fires_on_a_hidden_saturated_unit_bounded_on_both_sides(kind: str)
     rows = (activation("relu", 0.9), activation(kind, 0.8))
     (finding,) = found("ND401", report(bn(), activations=rows))
     assert finding.layer == "act"
-    assert "80 %" in finding.message
+    assert "80%" in finding.message
 
 
 def test_nd401_grades_by_how_much_is_saturated() -> None:
