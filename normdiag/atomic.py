@@ -65,7 +65,7 @@ def _naming(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None or str(error.filename).endswith(SUFFIX):
+        if error.errno is not None and (error.filename is None or str(error.filename).endswith(SUFFIX)):
             error.filename, error.filename2 = str(target), None
         raise
 

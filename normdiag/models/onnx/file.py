@@ -10,6 +10,7 @@ import os
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -50,13 +51,14 @@ def open_onnx(path: Path) -> OnnxFile:
 
     Raises InputError where the file cannot be read, is damaged or incomplete, or points outside its folder.
     """
-    stream, data = _mapped(path)
-    opened = stamp(os.fstat(stream.fileno()))
-    layers = _layers(data)
-    light = _light(data, layers, path) if layers is not None else None
-    proto, embedded = light or (parse_bytes(data, path), {})
-    reader = TensorReader(path, embedded=embedded, stream=stream, opened=opened)
-    weakref.finalize(reader, stream.close)
+    with ExitStack() as stack:
+        stream = stack.enter_context(_opened(path))
+        opened, data = stamp(os.fstat(stream.fileno())), _mapped(stream, path)
+        layers = _layers(data)
+        light = _light(data, layers, path) if layers is not None else None
+        proto, embedded = light or (parse_bytes(data, path), {})
+        reader = TensorReader(path, embedded=embedded, stream=stream, opened=opened)
+        weakref.finalize(reader, stack.pop_all().close)
     for tensor in tensors_of(proto):
         reader.check(tensor)
     return OnnxFile(proto, reader, stream, layers if layers is not None and _describes(layers, proto) else None)
@@ -73,11 +75,17 @@ def tensors_of(message: Any) -> Iterator[Any]:
                 yield from tensors_of(each)
 
 
-def _mapped(path: Path) -> tuple[IO[bytes], memoryview]:
+def _opened(path: Path) -> IO[bytes]:
     try:
         check_size(path)
-        stream = path.open("rb")
-        return stream, memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+        return path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _mapped(stream: IO[bytes], path: Path) -> memoryview:
+    try:
+        return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError:

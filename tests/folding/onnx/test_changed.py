@@ -18,6 +18,7 @@ from normdiag import atomic
 from normdiag.errors import InputError
 from normdiag.folding.onnx import OnnxFoldable
 from normdiag.folding.plan import plan_folds
+from normdiag.models.onnx.file import open_onnx
 from tests.folding.onnx.models import batch_norm, model, node, norm_weights, outputs, same, save, value, weights
 
 
@@ -147,5 +148,9 @@ def test_no_file_is_left_open(tmp_path: Path) -> None:
         warnings.simplefilter("always")
         normdiag.fold(path, verify=False)
         normdiag.inspect(path)
+        for name, content in (("empty", b""), ("cut", path.read_bytes()[:-1000])):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(InputError):
+                open_onnx(tmp_path / name)
         gc.collect()
     assert not [each for each in caught if issubclass(each.category, ResourceWarning)]
