@@ -113,6 +113,12 @@ def run_fold(
 ) -> FoldResult:
     """Open, plan, fold, prove and write. Raises InputError and UsageError as `normdiag.fold` does."""
     foldable = open_foldable(model, inputs, reading, options)
+    result = _folded(foldable, inputs, options, progress)
+    report = replace(result.report, model=replace(result.report.model, sha256=foldable.sha256))
+    return replace(result, report=report)
+
+
+def _folded(foldable: Foldable, inputs: Inputs, options: FoldOptions, progress: Progress | None) -> FoldResult:
     peaks = Peaks()
     plan = checked_plan(foldable.graph, frozenset(options.norms), peaks=peaks)
     report = _planned(foldable, plan, peaks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,9 @@ def test_the_file_may_be_folded_in_place(samples: Path, tmp_path: Path) -> None:
     path.write_bytes((samples / "digits_cnn.onnx").read_bytes())
     with pytest.raises(UsageError, match="--force"):
         normdiag.fold(path, output=path)
-    normdiag.fold(path, output=path, force=True)
+    content = path.read_bytes()
+    about = normdiag.fold(path, output=path, force=True, verify=False).report.model
+    assert (about.sha256, about.size_bytes) == (hashlib.sha256(content).hexdigest(), len(content))
     assert norms(path) == 0
     assert list(tmp_path.iterdir()) == [path]
 

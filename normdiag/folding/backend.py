@@ -63,7 +63,12 @@ class Foldable(Protocol):
 
     @property
     def info(self) -> ModelInfo:
-        """Where it came from."""
+        """Where it came from; the hash may be left to `sha256`."""
+        ...
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash of its file, which may have to be waited for."""
         ...
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,8 +14,13 @@ _BLOCK = 1 << 20
 
 def sha256_of(path: Path) -> str:
     """The hash of a file's bytes, in hexadecimal."""
+    return sha256_of_stream(path.open("rb", buffering=0))
+
+
+def sha256_of_stream(stream: io.RawIOBase) -> str:
+    """The same of an open file from where it stands, which is closed then."""
     digest, block = hashlib.sha256(), memoryview(bytearray(_BLOCK))
-    with path.open("rb", buffering=0) as stream:
+    with stream:
         while size := stream.readinto(block):
             digest.update(block[:size])
     return digest.hexdigest()

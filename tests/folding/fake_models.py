@@ -133,6 +133,10 @@ class FakeModel:
         return ModelInfo(None, "fake", "onnx", None, None, None)
 
     @property
+    def sha256(self) -> None:
+        return None
+
+    @property
     def inputs(self) -> tuple[InputSpec, ...]:
         return (InputSpec("x", np.dtype(self.dtype).name, (self.limit, self.layers[0].weight.shape[1])),)
 

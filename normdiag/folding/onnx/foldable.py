@@ -17,7 +17,7 @@ from normdiag.folding.onnx.size import folded_bytes, parameter_bytes
 from normdiag.folding.onnx.source import Source, read_source
 from normdiag.folding.onnx.write import write_model
 from normdiag.folding.ways import find_points
-from normdiag.models.info import sha256_of, without_statistics
+from normdiag.models.info import sha256_of_stream, without_statistics
 from normdiag.models.onnx.load import count_parameters, input_specs
 from normdiag.models.onnx.opgraph import op_graph
 from normdiag.records import FoldPlan, InputSpec, ModelInfo, OpGraph
@@ -30,8 +30,9 @@ class OnnxFoldable:
     def __init__(self, path: Path) -> None:
         """Raises InputError where the file is damaged, incomplete, or points outside its folder."""
         self._source = read_source(path)
-        pool = ThreadPoolExecutor(1)  # beside the planning: a large file takes as long to hash as to fold
-        self._digest = pool.submit(sha256_of, path)
+        self._size = path.stat().st_size
+        pool = ThreadPoolExecutor(1)  # beside all else: a large file takes as long to hash as to fold
+        self._digest = pool.submit(sha256_of_stream, path.open("rb", buffering=0))
         pool.shutdown(wait=False)
 
     @cached_property
@@ -40,7 +41,12 @@ class OnnxFoldable:
         path = self._source.path
         layers = (op.detail.layer for op in self.graph.ops if isinstance(op.detail, Norm))
         parameters = without_statistics(count_parameters(self._source.proto.graph), layers)
-        return ModelInfo(str(path), "onnx", "onnx", self._digest.result(), path.stat().st_size, parameters)
+        return ModelInfo(str(path), "onnx", "onnx", None, self._size, parameters)
+
+    @property
+    def sha256(self) -> str:
+        """Of the file as it was opened."""
+        return self._digest.result()
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -67,7 +67,6 @@ def _write_file(source: Source, patch: Patch, target: Path, settle: Callable[[],
         )
     with replacing(target) as stream:
         write_pieces(pieces, stream)
-        sync(stream)
         source.reader.check_unchanged()  # what was proven is what is written
         settle()
 

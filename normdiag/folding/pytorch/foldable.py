@@ -45,6 +45,11 @@ class TorchFoldable:
         self.notes = self._exported.notes
 
     @property
+    def sha256(self) -> str | None:
+        """Of the file that it came from."""
+        return self.info.sha256
+
+    @property
     def program(self) -> ExportedProgram:
         """The original as a program without in-place operations."""
         return self._exported.program
