@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -42,20 +42,22 @@ def check_place(target: Path, option: str) -> None:
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[IO[bytes]]:
+def replacing(target: Path, last: Callable[[], object] = lambda: None) -> Iterator[IO[bytes]]:
     """A file to write to, which takes the place of `target` when the block ends well; else nothing has changed.
 
     At any moment, also when the process is killed, `target` is the old file or the whole new one. A link is followed;
     a pipe, a device or one of this process's own streams is written to as it is; an existing file keeps its
-    permissions. An OSError of the writing names the target.
+    permissions. An OSError of the writing names the target. `last` is called when all is on the disk under another
+    name; what it raises leaves the old file.
     """
     number = _stream_of(target)
     with _naming(target):
         if number is not None or _is_special(target):
             with target.open("wb") if number is None else os.fdopen(os.dup(number), "wb") as stream:
                 yield stream
+            last()
         else:
-            with _renamed(target.resolve()) as stream:
+            with _renamed(target.resolve(), last) as stream:
                 yield stream
 
 
@@ -71,13 +73,14 @@ def _naming(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _renamed(target: Path) -> Iterator[IO[bytes]]:
+def _renamed(target: Path, last: Callable[[], object]) -> Iterator[IO[bytes]]:
     """A temporary file to write to, which is renamed when the block ends well."""
     with temporary(target) as path:
         with path.open("wb") as stream:
             yield stream
             sync(stream)
         path.chmod(target.stat().st_mode & 0o7777 if target.exists() else _usual_mode())
+        last()
         try:
             path.replace(target)
             sync_folder(target.parent)

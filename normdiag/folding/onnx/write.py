@@ -65,10 +65,13 @@ def _write_file(source: Source, patch: Patch, target: Path, settle: Callable[[],
             f"{source.path}: folded it would take {size} bytes, more than the 2 GiB that an ONNX file can hold; save "
             "it with external data first (onnx.save_model(..., save_as_external_data=True)) and fold that"
         )
-    with replacing(target) as stream:
-        write_pieces(pieces, stream)
+
+    def last() -> None:
         source.reader.check_unchanged()  # what was proven is what is written
         settle()
+
+    with replacing(target, last) as stream:
+        write_pieces(pieces, stream)
 
 
 def _grouped(files: Sequence[DataFile], target: Path) -> list[DataFile]:
