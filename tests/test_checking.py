@@ -340,4 +340,4 @@ def test_an_ignored_layer_leaves_the_other_in_the_finding(tmp_path: Path, ignore
     (model,) = check([in_training(tmp_path, "b1", "b2")], Checking(config)).models
     (left,) = {"b1", "b2"} - {ignored}
     assert [each.layers for each in model.findings] == [(left,)]
-    assert model.findings[0].message.startswith(f"{left}: normalizes with")
+    assert model.findings[0].message.startswith(f"{left}: normalization with")
