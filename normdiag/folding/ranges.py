@@ -7,11 +7,11 @@ small beside that is left with few (Nagel et al. 2019, Data-free quantization, s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import median  # not numpy's, which imports masked arrays for it
 
 import numpy as np
 
 from normdiag.folding.checks import Peaks, largest_weights
+from normdiag.metrics.ordered import median
 from normdiag.records import Conv, FoldPlan, Linear, Norm, OpGraph, RangeSpread
 from normdiag.records.model import Array
 
@@ -48,7 +48,7 @@ def _carrying(graph: OpGraph, plan: FoldPlan) -> Mapping[str, Array]:
         var = np.asarray(layer.running_var, np.float64)
         gamma = np.ones_like(var) if layer.gamma is None else np.abs(np.asarray(layer.gamma, np.float64))
         signal = gamma * np.sqrt(var / np.maximum(var + (layer.eps or 0.0), np.finfo(float).tiny))
-        found[step.into[0]] = signal >= SILENT * median(signal.tolist())
+        found[step.into[0]] = signal >= SILENT * median(signal)
     return found
 
 

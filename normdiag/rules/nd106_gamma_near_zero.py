@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from normdiag.metrics.ordered import quantile
 from normdiag.records import NormLayer, Report, Severity
 from normdiag.rules.alike import alike
-from normdiag.rules.ordered import quantile
 from normdiag.rules.rule import Draft, rule
 from normdiag.rules.stops import Lost, stops
 from normdiag.rules.stored import is_all, is_initial

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from normdiag.metrics.ordered import median
 from normdiag.records import NormLayer, Report
-from normdiag.rules.ordered import median
 from normdiag.rules.rule import Draft, rule
 
 KINDS = frozenset({"layer_norm", "rms_norm", "layer_or_group_norm"})

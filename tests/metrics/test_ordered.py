@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normdiag.rules.ordered import median, quantile
+from normdiag.metrics.ordered import median, quantile
 
 VALUES = st.lists(st.floats(0, 1e30) | st.sampled_from([0.1, 0.5, 0.7]), min_size=1, max_size=80).map(np.array)
 
