@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +19,7 @@ from normdiag.records.model import Array
 
 # The largest constant of an Add that still leaves room for the data, as a share of the largest number.
 SHIFT_ROOM = 1 / 16
+Walk = Callable[[Situation, int, Affine], Route | Obstacle]
 
 
 @dataclass(frozen=True)
@@ -44,33 +46,23 @@ class Draft:
 
 def try_before(draft: Draft, source: Source) -> None:
     """Fold it into the layers before it."""
-    affine = _known_map(draft, source)
-    if affine is None:
-        return
-    route = _worth_it(draft, source, walk_up(draft.situation, source.index, affine))
-    if isinstance(route, Obstacle):
-        draft.before[source.index] = route
+    route = _way(draft, source, walk_up, draft.before)
+    if route is None:
         return
     for layer, each in route.takes.items():
         _edit(draft, source, layer, with_outer(draft.situation.edits.get(layer), each))
-    _gone(draft, source, _step(draft.situation, source, route, "before"))
-    _along(draft, route, "before")
+    _done(draft, source, route, "before")
 
 
 def try_after(draft: Draft, source: Source) -> None:
     """Fold it into the layers after it; of a layer norm its gamma and beta."""
-    affine = _known_map(draft, source)
-    if affine is None:
-        return
-    route = _worth_it(draft, source, walk_down(draft.situation, source.index, affine))
-    if isinstance(route, Obstacle):
-        draft.after[source.index] = route
+    route = _way(draft, source, walk_down, draft.after)
+    if route is None:
         return
     _edit_after(draft, source, route)
     if not source.whole:
         draft.stripped.add(source.index)
-    _gone(draft, source, _step(draft.situation, source, route, "after"))
-    _along(draft, route, "after")
+    _done(draft, source, route, "after")
 
 
 def try_scale_after(draft: Draft, source: Source) -> None:
@@ -92,8 +84,24 @@ def try_scale_after(draft: Draft, source: Source) -> None:
         return
     _edit_after(draft, source, route)
     draft.shifts[source.index] = constant
-    _gone(draft, source, _step(draft.situation, source, route, "after", shift_stays=True))
-    _along(draft, route, "after")
+    _done(draft, source, route, "after", shift_stays=True)
+
+
+def _way(
+    draft: Draft,
+    source: Source,
+    walk: Callable[[Situation, int, Affine], Route | Obstacle],
+    refused: dict[int, Obstacle],
+) -> Route | None:
+    """The layers that can take it; None, with the reason noted in `refused`, where there are none."""
+    affine = _known_map(draft, source)
+    if affine is None:
+        return None
+    route = _worth_it(draft, source, walk(draft.situation, source.index, affine))
+    if isinstance(route, Obstacle):
+        refused[source.index] = route
+        return None
+    return route
 
 
 def _worth_it(draft: Draft, source: Source, route: Route | Obstacle) -> Route | Obstacle:
@@ -136,6 +144,12 @@ def _edit_after(draft: Draft, source: Source, route: Route) -> None:
 def _edit(draft: Draft, source: Source, layer: int, edit: LayerEdit) -> None:
     draft.situation.edits[layer] = edit
     draft.moves.append(Move(source.index, layer, edit))
+
+
+def _done(draft: Draft, source: Source, route: Route, direction: Direction, *, shift_stays: bool = False) -> None:
+    """Note that it is folded, and the lone numbers on its way with it."""
+    _gone(draft, source, _step(draft.situation, source, route, direction, shift_stays=shift_stays))
+    _along(draft, route, direction)
 
 
 def _gone(draft: Draft, source: Source, step: FoldStep) -> None:

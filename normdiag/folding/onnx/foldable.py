@@ -63,7 +63,7 @@ class OnnxFoldable:
         """What the planner reads."""
         return op_graph(self._source.proto, self._source.reader)
 
-    @property
+    @cached_property
     def size_bytes(self) -> int:
         """The bytes of all initializers and constants."""
         return parameter_bytes(self._source.proto.graph)

@@ -42,11 +42,6 @@ class Expression:
     gate: Gate | None = None
     nodes: frozenset[int] = frozenset()
 
-    @property
-    def is_polynomial(self) -> bool:
-        """Whether no gate is in it."""
-        return self.gate is None
-
 
 def constant(value: float) -> Expression:
     """A number."""
