@@ -27,9 +27,9 @@ def normdiag_proven() -> Work:
     import onnxruntime  # noqa: F401
 
     import normdiag
+    import normdiag.commands.fold
     import normdiag.folding.onnx
     import normdiag.models.onnx
-    import normdiag.run_fold
 
     return lambda source, target: _check(normdiag.fold(source, output=target).report.written)
 
@@ -38,9 +38,9 @@ def normdiag_alone() -> Work:
     import onnx  # noqa: F401
 
     import normdiag
+    import normdiag.commands.fold
     import normdiag.folding.onnx
     import normdiag.models.onnx
-    import normdiag.run_fold
 
     return lambda source, target: _check(normdiag.fold(source, output=target, verify=False).report.written)
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from normdiag.api import fold, inspect
-    from normdiag.checking import Checking, check
+    from normdiag.commands.check import Checking, check
+    from normdiag.commands.fold import FoldResult, fold
+    from normdiag.commands.inspect import inspect
     from normdiag.config import Config
     from normdiag.data import DataOptions
     from normdiag.folding.options import ExportOptions
     from normdiag.folding.pytorch import load_folded
     from normdiag.models import LoadOptions
     from normdiag.records import CheckReport, FoldReport, Report
-    from normdiag.run_fold import FoldResult
 
 __version__ = "0.1.0"
 __all__ = [
@@ -38,14 +38,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "inspect": "normdiag.api",
-    "fold": "normdiag.api",
+    "inspect": "normdiag.commands.inspect",
+    "fold": "normdiag.commands.fold",
     "load_folded": "normdiag.folding.pytorch",
-    "FoldResult": "normdiag.run_fold",
+    "FoldResult": "normdiag.commands.fold",
     "FoldReport": "normdiag.records",
     "ExportOptions": "normdiag.folding.options",
-    "check": "normdiag.checking",
-    "Checking": "normdiag.checking",
+    "check": "normdiag.commands.check",
+    "Checking": "normdiag.commands.check",
     "CheckReport": "normdiag.records",
     "Config": "normdiag.config",
     "DataOptions": "normdiag.data",

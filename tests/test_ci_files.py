@@ -163,9 +163,9 @@ def commands() -> Iterator[str]:
 
 @pytest.mark.parametrize("command", [*dict.fromkeys(commands())])
 def test_commands_of_the_docs_are_understood(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from normdiag import checking
     from normdiag.cli.app import run
-    from tests.reporters.ci.checks import one_clean
+    from normdiag.commands import check as checking
+    from tests.render.ci.checks import one_clean
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import normdiag
-from normdiag.reporters.json import finding_dict
+from normdiag.render.json import finding_dict
 
 Row = Mapping[str, Any]
 GOLDEN: Mapping[str, Sequence[Row]] = json.loads(

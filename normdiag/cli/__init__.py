@@ -1,1 +1,1 @@
-"""The command line: parses options, calls `normdiag.api`, picks a reporter, sets the exit code; nothing else."""
+"""The command line: parses options, calls `normdiag.commands`, picks a renderer, sets the exit code; nothing else."""

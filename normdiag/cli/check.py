@@ -98,12 +98,12 @@ def check(
     targets = [(f"--report {kind}:", path) for kind, path in files]
     targets += [] if write_baseline is None else [("--write-baseline", write_baseline)]
     if targets:
-        from normdiag.model_files import find_models
+        from normdiag.commands.model_files import find_models
 
         check_targets(targets, sources(find_models(models), arch, config, baseline))
-    from normdiag.checking import Checking
-    from normdiag.checking import check as check_models
-    from normdiag.reporters.ci.render import render
+    from normdiag.commands.check import Checking
+    from normdiag.commands.check import check as check_models
+    from normdiag.render.ci.render import render
 
     threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}
     reading = load_options(key, arch, arch_arg, trust)
@@ -155,7 +155,7 @@ def _shown(config: Config, format_: chk.CheckFormat) -> str:
     if format_ is chk.CheckFormat.text:
         return to_toml(config)
     if format_ is chk.CheckFormat.json:
-        from normdiag.reporters.json import dump
+        from normdiag.render.json import dump
 
         return dump({"source": config.source, "folder": os.path.relpath(config.folder), **to_dict(config)})
     raise UsageError("--show-config is printed as text (TOML) or json")
@@ -175,7 +175,7 @@ def _report_file(text: str) -> tuple[str, Path]:
 
 def _write_baseline(report: CheckReport, path: Path, quiet: bool) -> CheckReport:
     """Write it, and take its findings as known from now on."""
-    from normdiag import baseline
+    from normdiag.config import baseline
 
     if report.unreadable or report.interrupted:
         why = "not every model could be checked" if report.unreadable else "the run was interrupted"
@@ -192,8 +192,8 @@ def _step_summary(report: CheckReport) -> None:
     target = os.environ.get("GITHUB_STEP_SUMMARY")
     if not target:
         return
-    from normdiag.reporters.ci.github import SUMMARY_BYTES, step_summary
-    from normdiag.reporters.ci.markdown import render_markdown
+    from normdiag.render.ci.github import SUMMARY_BYTES, step_summary
+    from normdiag.render.ci.markdown import render_markdown
 
     path = Path(target)
     try:

@@ -69,11 +69,11 @@ def fold(
         grayscale=grayscale,
         input_shape=input_shape,
     )
-    from normdiag import api  # here, so that --help and wrong usage do not wait for it
+    from normdiag.commands.fold import fold as fold_model  # here, so that --help and wrong usage do not wait for it
     from normdiag.folding.options import ExportOptions
 
     with _interruptible(), stdout_to_stderr(), progress_bar(quiet=quiet, unit="runs") as progress:
-        report = api.fold(
+        report = fold_model(
             Path(model),
             output=output,
             norms=tuple(part.strip() for part in norms.split(",") if part.strip()),
@@ -110,13 +110,13 @@ def _interruptible() -> Iterator[None]:
 
 
 def _as_json(report: FoldReport) -> str:
-    from normdiag.reporters.fold.json import dump_fold
+    from normdiag.render.fold.json import dump_fold
 
     return dump_fold(report)
 
 
 def _as_text(report: FoldReport, color: bool | None, all_layers: bool) -> str:
-    from normdiag.reporters.fold.text import render_fold
+    from normdiag.render.fold.text import render_fold
 
     return render_fold(
         report,

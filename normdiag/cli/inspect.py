@@ -79,7 +79,7 @@ def inspect(
         serve_batch=serve_batch,
     )
     reading = load_options(key, arch, arch_arg, trust)
-    from normdiag.checking import Checking, inspect_as_configured  # here, so that --help does not wait for it
+    from normdiag.commands.check import Checking, inspect_as_configured  # here, so that --help does not wait for it
     from normdiag.config import Settings
 
     config = configuration(Settings(data=settings), config_file, none=no_config)
@@ -105,13 +105,13 @@ def inspect(
 
 
 def _as_json(report: Report, channels: str | None) -> str:
-    from normdiag.reporters.json import dump_json
+    from normdiag.render.json import dump_json
 
     return dump_json(report, channels=channels)
 
 
 def _as_text(report: Report, target: Path | None, color: bool | None, all_layers: bool, channels: str | None) -> str:
-    from normdiag.reporters.text import render_text
+    from normdiag.render.text import render_text
 
     to_file = target is not None
     return render_text(
@@ -127,7 +127,7 @@ def _as_text(report: Report, target: Path | None, color: bool | None, all_layers
 def _write(report: Report, text: str, target: Path, quiet: bool) -> None:
     write_file(target, text)
     if not quiet:
-        from normdiag.reporters.words import count
+        from normdiag.render.words import count
 
         errors = sum(finding.severity == "error" for finding in report.findings)
         others = len(report.findings) - errors

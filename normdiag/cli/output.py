@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 
-from normdiag.atomic import replacing
+from normdiag.writing.atomic import replacing
 
 # For output that nobody looks at in a terminal of known width.
 DEFAULT_WIDTH = 100
@@ -55,7 +55,7 @@ def print_text(text: str) -> None:
 
 def say(text: str) -> None:
     """A line for people to stderr, whatever it holds and whatever stderr can show."""
-    from normdiag.reporters.words import safe
+    from normdiag.render.words import safe
 
     encoding = sys.stderr.encoding or "utf-8"
     line = _inert(safe(f"normdiag: {text}", limit=4000))

@@ -39,7 +39,7 @@ def rule(
 
 
 def _render(rules: Sequence[Rule], format_: opt.RuleFormat, *, in_full: bool, color: bool) -> str:
-    from normdiag.reporters import rules_text
+    from normdiag.render import rules_text
 
     if format_ is opt.RuleFormat.json:
         return rules_text.render_json(rules)
@@ -50,7 +50,7 @@ def _render(rules: Sequence[Rule], format_: opt.RuleFormat, *, in_full: bool, co
 
 
 def _write_pages(folder: Path, rules: Sequence[Rule]) -> None:
-    from normdiag.reporters.rules_text import pages
+    from normdiag.render.rules_text import pages
 
     if not folder.is_dir():
         raise InputError(f"-o {folder}: there is no such folder")

@@ -9,8 +9,8 @@ from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from normdiag.atomic import check_place
 from normdiag.errors import UsageError
+from normdiag.writing.atomic import check_place
 
 if TYPE_CHECKING:
     from normdiag.config import Config

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from normdiag import api
 from normdiag.cli.app import run
 from normdiag.records import Report
-from tests.reporters.reports import healthy
+from tests.render.reports import healthy
 
 
 class Result(NamedTuple):
@@ -33,7 +32,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Called]:
         seen.append(Called(model, options))
         return healthy()
 
-    monkeypatch.setattr(api, "inspect", fake)
+    monkeypatch.setattr("normdiag.commands.check.inspect", fake)
     return seen
 
 
@@ -47,7 +46,7 @@ def returns(monkeypatch: pytest.MonkeyPatch) -> Callable[[Report | BaseException
                 raise outcome
             return outcome
 
-        monkeypatch.setattr(api, "inspect", fake)
+        monkeypatch.setattr("normdiag.commands.check.inspect", fake)
 
     return choose
 

@@ -110,10 +110,10 @@ def test_missing_file() -> None:
 
 FAKE = """
 import sys
-from normdiag import api
 from normdiag.cli.app import main
-from tests.reporters.reports import faulty, hostile
-api.inspect = lambda *a, **k: {report}()
+from normdiag.commands import check
+from tests.render.reports import faulty, hostile
+check.inspect = lambda *a, **k: {report}()
 main(["inspect", "net.onnx", *sys.argv[1:]])
 """
 

@@ -16,17 +16,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from normdiag import checking
-from normdiag.checking import Checking
 from normdiag.cli.check_options import CheckFormat, Number, Severity
+from normdiag.commands import check as checking
+from normdiag.commands.check import Checking
 from normdiag.config import DataSettings
 from normdiag.models import LoadOptions
 from normdiag.records import CheckedModel, CheckReport
-from normdiag.reporters.ci.render import render
+from normdiag.render.ci.render import render
 from tests.cli.conftest import Result
 from tests.cli.test_app import HEAVY, process
-from tests.reporters.ci.checks import IDS, UNREADABLE, finding, one_clean, several
-from tests.reporters.reports import healthy, interrupted
+from tests.render.ci.checks import IDS, UNREADABLE, finding, one_clean, several
+from tests.render.reports import healthy, interrupted
 
 Cli = Callable[..., Result]
 

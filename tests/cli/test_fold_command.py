@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 
-from normdiag import api
+from normdiag.commands.fold import FoldResult
 from normdiag.data import DataOptions
 from normdiag.folding.options import ExportOptions
 from normdiag.models import LoadOptions
 from normdiag.records import Finding, FoldReport
-from normdiag.reporters.fold.text import render_fold
-from normdiag.run_fold import FoldResult
+from normdiag.render.fold.text import render_fold
 from tests.cli.conftest import Called, Result
-from tests.reporters.fold.fold_reports import clean, failed, nothing
+from tests.render.fold.fold_reports import clean, failed, nothing
 
 Cli = Callable[..., Result]
 
@@ -34,7 +33,7 @@ def folds(monkeypatch: pytest.MonkeyPatch) -> Callable[[FoldReport], list[Called
             seen.append(Called(model, options))
             return FoldResult(report)
 
-        monkeypatch.setattr(api, "fold", fake)
+        monkeypatch.setattr("normdiag.commands.fold.fold", fake)
         return seen
 
     return returning
@@ -121,6 +120,6 @@ def test_ctrl_c_says_what_it_leaves_behind(cli: Cli, monkeypatch: pytest.MonkeyP
     def interrupted(model: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(api, "fold", interrupted)
+    monkeypatch.setattr("normdiag.commands.fold.fold", interrupted)
     result = cli("fold", "net.onnx", "-o", "f.onnx")
     assert (result.code, result.out, result.err) == (130, "", "normdiag: interrupted; nothing written\n")

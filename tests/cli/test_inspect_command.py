@@ -13,11 +13,11 @@ from normdiag.data import DataOptions
 from normdiag.models import LoadOptions
 from normdiag.observe.activations import SATURATION_THRESHOLD
 from normdiag.records import Finding
-from normdiag.reporters.json import to_json
-from normdiag.reporters.text import render_text
+from normdiag.render.json import to_json
+from normdiag.render.text import render_text
 from normdiag.rules import RULES
 from tests.cli.conftest import Called, Result
-from tests.reporters.reports import faulty, healthy, interrupted
+from tests.render.reports import faulty, healthy, interrupted
 
 Cli = Callable[..., Result]
 

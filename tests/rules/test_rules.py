@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from normdiag.api import inspect
+from normdiag.commands.inspect import inspect
 from normdiag.data import DataOptions
 from normdiag.metrics import measure_drift
 from normdiag.records import (

@@ -13,7 +13,6 @@ from itertools import chain, count
 from pathlib import Path
 from typing import IO
 
-from normdiag.atomic import publish, replacing, sync, temporary
 from normdiag.errors import InputError
 from normdiag.folding.onnx.layout import DataFile, Part, Span, make_layout, merged
 from normdiag.folding.onnx.patch import Patch, render, write_pieces
@@ -21,6 +20,7 @@ from normdiag.folding.onnx.relocate import Places, relocated
 from normdiag.folding.onnx.source import Source
 from normdiag.folding.onnx.stale import clear, data_files
 from normdiag.models.onnx.parse import MAX_BYTES
+from normdiag.writing.atomic import publish, replacing, sync, temporary
 
 _BLOCK = 2**22
 

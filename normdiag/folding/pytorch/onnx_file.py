@@ -19,12 +19,12 @@ from onnxscript.version_converter import convert_version
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from normdiag.atomic import replacing, sync
 from normdiag.errors import InputError
 from normdiag.folding.options import ExportOptions
 from normdiag.folding.pytorch.editor import ProgramEditor, argument_of
 from normdiag.folding.pytorch.quiet import quiet
 from normdiag.folding.pytorch.running import output_names, user_inputs
+from normdiag.writing.atomic import replacing, sync
 
 BATCH = "batch"
 # protobuf cannot write a message of 2 GiB; some room is left for what is not weights.

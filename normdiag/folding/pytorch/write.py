@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from normdiag.atomic import replacing
 from normdiag.folding.options import ExportOptions
 from normdiag.folding.pytorch.onnx_check import check_onnx
 from normdiag.folding.pytorch.onnx_file import export_onnx, save_onnx
 from normdiag.folding.pytorch.quiet import quiet
 from normdiag.records import Batch
+from normdiag.writing.atomic import replacing
 
 
 def write_onnx(program: ExportedProgram, target: Path, options: ExportOptions, example: Batch) -> tuple[str, ...]:

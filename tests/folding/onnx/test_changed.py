@@ -14,11 +14,11 @@ import pytest
 from onnx import TensorProto
 
 import normdiag
-from normdiag import atomic
 from normdiag.errors import InputError
 from normdiag.folding.onnx import OnnxFoldable
 from normdiag.folding.plan import plan_folds
 from normdiag.models.onnx.file import open_onnx
+from normdiag.writing import atomic
 from tests.folding.onnx.models import batch_norm, model, node, norm_weights, outputs, same, save, value, weights
 
 

@@ -1,0 +1,283 @@
+"""From a model to a folded one: open, plan, fold, prove, write. What was not proven is written only where asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import tee
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from normdiag.commands.measure import Source, open_source
+from normdiag.data import DataOptions
+from normdiag.errors import InputError, UsageError
+from normdiag.folding.backend import Foldable, Folded
+from normdiag.folding.checked import checked_plan
+from normdiag.folding.checks import Peaks
+from normdiag.folding.feeds import Feed, given, made_up
+from normdiag.folding.options import SUFFIXES, ExportOptions
+from normdiag.folding.ranges import range_spreads
+from normdiag.folding.verify import verify
+from normdiag.models import LoadOptions, from_module, load, refuse_for_onnx
+from normdiag.models.sniff import sniff
+from normdiag.records import Batch, FoldPlan, FoldReport, InputSpec, Model, Report, Verification
+from normdiag.rules import with_findings
+from normdiag.writing.atomic import check_place
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Progress = Callable[[int, "int | None"], None]
+NORMS = ("batch", "layer")
+NOT_PROVEN = "nothing was run: that the folded model equals the original is not proven"
+STATIC = "--static-batch"
+DRY = "a dry run: nothing was run or written"
+
+
+@dataclass(frozen=True, eq=False)
+class FoldOptions:
+    """What `fold` is asked for.
+
+    `output` is where the result goes, None for nowhere; its ending says the format. `norms` are the kinds: batch, and
+    layer for gamma and beta of LayerNorm and RMSNorm. `force` replaces an existing file. `dry_run` ends with the plan;
+    without `verify` nothing is run.
+    """
+
+    output: Path | None = None
+    norms: tuple[str, ...] = ("batch",)
+    force: bool = False
+    dry_run: bool = False
+    verify: bool = True
+    export: ExportOptions = field(default_factory=ExportOptions)
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for kinds of norms that there are not, InputError for a file that cannot be written."""
+        unknown = [name for name in self.norms if name not in NORMS]
+        if unknown or not self.norms:
+            raise UsageError(f"--norms {','.join(self.norms)}: give batch, layer or batch,layer")
+        if self.output is not None:
+            _check_output(self.output, self.force)
+            given = [option for option in _given(self.export) if option != STATIC]
+            if given and self.output.suffix.lower() != ".onnx":
+                raise UsageError(f"{given[0]} is for .onnx files, which -o {self.output} is not")
+
+
+@dataclass(frozen=True, eq=False)
+class FoldResult:
+    """What came of a fold. `folded` is None for a dry run."""
+
+    report: FoldReport
+    folded: Folded | None = None
+
+    @cached_property
+    def model(self) -> Any:
+        """The folded model: an onnx.ModelProto for an ONNX file, else a torch.nn.Module that takes the same inputs."""
+        return None if self.folded is None else self.folded.model
+
+    @property
+    def plan(self) -> FoldPlan:
+        """What was folded, what stays and why."""
+        return self.report.plan
+
+    @property
+    def verification(self) -> Verification | None:
+        """The proof, None where it was not asked for."""
+        return self.report.verification
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What the models are run on: the caller's batches, data specifications, or made-up inputs."""
+
+    batches: Iterable[Any] | None = None
+    data: Sequence[str] = ()
+    options: DataOptions = field(default_factory=DataOptions)
+
+    @property
+    def chosen(self) -> bool:
+        """Whether the user gave any."""
+        return self.batches is not None or bool(self.data)
+
+    def open(self, model: Model, *, peek: bool = False) -> Source:
+        """All of them. To `peek` takes nothing away from who opens them next, also where they come only once."""
+        batches = copy(self._batches) if peek and isinstance(self._batches, Iterator) else self._batches
+        return open_source(model, batches, self.data or ("random",), self.options)
+
+    @cached_property
+    def _batches(self) -> Iterable[Any] | None:
+        """A generator as one that can be copied where it stands."""
+        return tee(self.batches, 1)[0] if isinstance(self.batches, Iterator) else self.batches
+
+
+def fold(
+    model: nn.Module | str | Path,
+    batches: Iterable[Any] | None = None,
+    *,
+    output: str | Path | None = None,
+    norms: Sequence[str] = ("batch",),
+    force: bool = False,
+    dry_run: bool = False,
+    verify: bool = True,
+    data: Sequence[str] = (),
+    data_options: DataOptions | None = None,
+    load_options: LoadOptions | None = None,
+    export: ExportOptions | None = None,
+    progress: Progress | None = None,
+) -> FoldResult:
+    """Fold BatchNorm into the neighbouring linear layers, prove that nothing else changed, and write the result.
+
+    `model` is a live torch.nn.Module, which is left as it is, or the path of a model file. `batches` and `data` are
+    what both models are run on, as for `inspect`; without either, seeded inputs of the shapes that the model or
+    `data_options.input_shapes` gives. `output` ends in .onnx, .pt2, or .safetensors, .pt and .pth for weights; an
+    existing file is replaced only with `force`, and nothing is written where the proof fails
+    (`result.verification.passed`). `norms`: "batch", and "layer" for gamma and beta of LayerNorm and RMSNorm. `dry_run`
+    ends with the plan; without `verify` nothing is run. `progress(runs, total)` is called after each run.
+
+    Raises InputError for a model or data that cannot be used, UsageError for arguments that contradict each other.
+    """
+    if batches is not None and data:
+        raise UsageError("give either batches or data, not both")
+    target = None if output is None else Path(output)
+    options = FoldOptions(target, tuple(norms), force, dry_run, verify, export or ExportOptions())
+    inputs = Inputs(batches, tuple(data), data_options or DataOptions())
+    return run_fold(model, inputs, load_options or LoadOptions(), options, progress)
+
+
+def run_fold(
+    model: Any, inputs: Inputs, reading: LoadOptions, options: FoldOptions, progress: Progress | None
+) -> FoldResult:
+    """Open, plan, fold, prove and write. Raises InputError and UsageError as `normdiag.fold` does."""
+    foldable = open_foldable(model, inputs, reading, options)
+    result = _folded(foldable, inputs, options, progress)
+    report = replace(result.report, model=replace(result.report.model, sha256=foldable.sha256))
+    return replace(result, report=report)
+
+
+def _folded(foldable: Foldable, inputs: Inputs, options: FoldOptions, progress: Progress | None) -> FoldResult:
+    peaks = Peaks()
+    plan = checked_plan(foldable.graph, frozenset(options.norms), peaks=peaks)
+    report = _planned(foldable, plan, peaks)
+    if options.dry_run:
+        return FoldResult(_noted(report, DRY))
+    folded = foldable.fold(plan)
+    report = replace(report, size_after=folded.size_bytes)
+    if options.verify:
+        proof = verify(foldable, folded, plan, _feeds(foldable, inputs), progress=progress)
+        report = replace(report, verification=proof)
+        if not proof.passed:
+            return FoldResult(report, folded)
+    else:
+        report = _noted(report, NOT_PROVEN)
+    return FoldResult(report if options.output is None else _written(report, folded, options.output), folded)
+
+
+def open_foldable(model: Any, inputs: Inputs, reading: LoadOptions, options: FoldOptions) -> Foldable:
+    """The model in the backend that folds it. Raises InputError for weights whose code is not known."""
+    if isinstance(model, str | Path) and sniff(Path(model)) == "onnx":
+        return _open_onnx(Path(model), reading, options)
+    is_module = callable(getattr(model, "named_modules", None)) and not isinstance(model, type)
+    if not isinstance(model, str | Path) and not is_module:
+        raise UsageError(f"a model is a path or a torch.nn.Module, not {type(model).__name__}: {model!r:.80}")
+    loaded = load(Path(model), reading) if isinstance(model, str | Path) else from_module(model)
+    if loaded.program is None:
+        raise InputError(f"{loaded.info.path}: {loaded.why_not_run}")
+    from normdiag.folding.pytorch import TorchFoldable
+
+    return TorchFoldable(loaded.program, loaded.info, _example(loaded, inputs), options.export)
+
+
+def _open_onnx(path: Path, reading: LoadOptions, options: FoldOptions) -> Foldable:
+    if options.output is not None and options.output.suffix.lower() != ".onnx":
+        raise UsageError(f"-o {options.output}: what is folded in an ONNX model is written as .onnx")
+    refuse_for_onnx(reading, path)
+    given = _given(options.export)
+    if given:
+        raise UsageError(f"{given[0]} is for PyTorch models; {path.name} is an ONNX file, which keeps its own")
+    from normdiag.folding.onnx import OnnxFoldable
+
+    return OnnxFoldable(path)
+
+
+def _example(model: Model, inputs: Inputs) -> Batch:
+    """The first batch of the data, or a made-up one of the shapes that the user or the model gives."""
+    if not inputs.chosen and not inputs.options.input_shapes:
+        model = replace(model, inputs=_declared(model))
+    source = inputs.open(model, peek=True)
+    batch = next(iter(source), None)
+    if batch is None:
+        raise InputError(f"{source.info.source}: holds no samples")
+    return batch
+
+
+def _declared(model: Model) -> tuple[InputSpec, ...]:
+    """What a torch.export program says of its inputs. Raises UsageError where a size is missing, or all are."""
+    from normdiag.models.pytorch.declared import declared_inputs
+
+    specs = declared_inputs(model.program)
+    if not specs:
+        raise UsageError(
+            "a PyTorch model does not say what it takes: give data with --data, or the shape of one sample with "
+            "--input-shape 3,224,224"
+        )
+    if any(None in _sample(spec) for spec in specs):
+        raise UsageError(
+            "the model leaves sizes of its input free: give data with --data, or sizes for the question marks in "
+            + " ".join(f"--input-shape {spec.name}={_shown(spec)}" for spec in specs)
+        )
+    return specs
+
+
+def _sample(spec: InputSpec) -> tuple[int | None, ...]:
+    return (spec.shape or ())[1:]
+
+
+def _shown(spec: InputSpec) -> str:
+    """The shape of one sample as `--input-shape` takes it."""
+    sizes = ",".join("?" if size is None else str(size) for size in _sample(spec))
+    return sizes if spec.dtype == "float32" else f"{sizes}:{spec.dtype}"
+
+
+def _feeds(foldable: Foldable, inputs: Inputs) -> Feed | Sequence[Feed]:
+    if not inputs.chosen:
+        return made_up(foldable.inputs, inputs.options, foldable.graph)
+    source = inputs.open(Model(foldable.info, (), foldable.inputs))
+    return given(source, source.info.source)
+
+
+def _planned(foldable: Foldable, plan: FoldPlan, peaks: Peaks) -> FoldReport:
+    """The report of a plan: nothing was done yet."""
+    ranges = range_spreads(foldable.graph, plan, peaks)
+    found = with_findings(Report(foldable.info, None, (), ranges=ranges)).findings
+    return FoldReport(
+        foldable.info, plan, ranges=ranges, findings=found, size_before=foldable.size_bytes, notes=foldable.notes
+    )
+
+
+def _written(report: FoldReport, folded: Folded, output: Path) -> FoldReport:
+    return replace(_noted(report, *folded.write(output)), written=str(output))
+
+
+def _noted(report: FoldReport, *notes: str) -> FoldReport:
+    return replace(report, notes=(*report.notes, *notes))
+
+
+def _given(export: ExportOptions) -> list[str]:
+    """The options of the export that the user set, by their names on the command line."""
+    is_set = {
+        "--opset": export.opset is not None,
+        "--input-name": bool(export.input_names),
+        "--output-name": bool(export.output_names),
+        STATIC: export.dynamic_axes != ExportOptions.dynamic_axes,
+    }
+    return [option for option, given in is_set.items() if given]
+
+
+def _check_output(output: Path, force: bool) -> None:
+    """Before any work. Raises UsageError for a name that says no format or exists, InputError for a bad folder."""
+    if output.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"-o {output}: end the name with one of {', '.join(SUFFIXES)}; the ending says the format")
+    check_place(output, "-o")
+    if output.exists() and not force:
+        raise UsageError(f"-o {output} exists; --force replaces it")

@@ -1,0 +1,36 @@
+"""A check in any of its formats; each is imported only when it is asked for."""
+
+from __future__ import annotations
+
+from normdiag.errors import UsageError
+from normdiag.records import CheckReport
+
+FORMATS = ("text", "json", "sarif", "junit", "github", "markdown")
+
+
+def render(
+    check: CheckReport,
+    format_: str,
+    *,
+    prefix: str = "",
+    width: int = 100,
+    color: bool = False,
+    all_layers: bool = False,
+    ascii_only: bool = False,
+) -> str:
+    """The check in one of FORMATS; Raises UsageError for another.
+
+    `prefix` goes before the paths in SARIF and annotations; the options from `width` on are for text.
+    """
+    if format_ == "text":
+        from normdiag.render.ci.text import render_text
+
+        return render_text(check, width=width, color=color, all_layers=all_layers, ascii_only=ascii_only)
+    if format_ not in FORMATS:
+        raise UsageError(f"there is no format {format_!r}: {', '.join(FORMATS)}")
+    from importlib import import_module
+
+    module = import_module(f"normdiag.render.ci.{format_}")
+    options = {"prefix": prefix} if format_ in ("sarif", "github") else {}
+    rendered: str = getattr(module, f"render_{format_}")(check, **options)
+    return rendered

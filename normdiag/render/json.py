@@ -1,0 +1,168 @@
+"""The report as one JSON document; docs/report-schema.md describes it and docs/report.schema.json checks it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normdiag import __version__
+from normdiag.records import Drift, Finding, Gap, GroupMetrics, LayerMetrics, ModelInfo, Report
+from normdiag.render.detail import channel_detail, find_layer
+
+SCHEMA_VERSION = "1.0"
+
+
+def to_json(report: Report, *, channels: str | None = None) -> dict[str, Any]:
+    """The report as plain dicts, lists, strings and finite numbers.
+
+    A number that is not finite becomes None, with an entry in `notes` that holds its path (a JSON Pointer, RFC 6901)
+    and what it was. With `channels`, the name of a layer, `channels_detail` holds its channels, worst first; UsageError
+    where there is no such layer.
+    """
+    document: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "normdiag_version": __version__,
+        "model": model_dict(report.model),
+        "data": None if report.data is None else asdict(report.data),
+        "interrupted": report.interrupted,
+        "layers": [_layer(metrics) for metrics in report.layers],
+        "activations": [asdict(activation) for activation in report.activations],
+        "gradient": None if report.gradient is None else asdict(report.gradient),
+        "gap": None if report.gap is None else _gap(report.gap),
+        "findings": [finding_dict(finding) for finding in report.findings],
+    }
+    if channels is not None:
+        document["channels_detail"] = _channels(find_layer(report, channels))
+    return finite(document, report.notes)
+
+
+def dump_json(report: Report, *, channels: str | None = None) -> str:
+    """`to_json` as text: valid by RFC 8259, ASCII only, ending in a newline."""
+    return dump(to_json(report, channels=channels))
+
+
+def dump(document: Mapping[str, Any]) -> str:
+    """A document of finite numbers as text: valid by RFC 8259, ASCII only, ending in a newline."""
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def model_dict(model: ModelInfo) -> dict[str, Any]:
+    """Where a model came from."""
+    return asdict(model) | {"notes": list(model.notes)}
+
+
+def _layer(metrics: LayerMetrics) -> dict[str, Any]:
+    layer = metrics.layer
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "origin": layer.origin,
+        "class_name": layer.class_name,
+        "channels": layer.channels,
+        "groups": layer.groups,
+        "eps": layer.eps,
+        "momentum": layer.momentum,
+        "num_batches_tracked": layer.num_batches_tracked,
+        "training": layer.training,
+        "running_var": _range(layer.running_var),
+        "gamma": _range(layer.gamma),
+        "calls": metrics.calls,
+        "drift": None if metrics.drift is None else _drift(metrics.drift, metrics.own, metrics.noise),
+        "input": None if metrics.groups is None else _groups(metrics.groups),
+        "notes": list(layer.notes),
+    }
+
+
+def _drift(drift: Drift, own: Drift | None, noise: float | None) -> dict[str, Any]:
+    return {
+        "rms": drift.rms,
+        "se": drift.se,
+        "corrected_rms": drift.corrected,
+        "lower": drift.lower,
+        "own_rms": None if own is None else own.rms,
+        "own_se": None if own is None else own.se,
+        "own_corrected_rms": None if own is None else own.corrected,
+        "max": drift.max,
+        "max_channel": drift.max_channel,
+        "samples": drift.samples,
+        "noise": noise,
+    }
+
+
+def _groups(groups: GroupMetrics) -> dict[str, Any]:
+    names = ("group_size", "variance_min", "variance_median", "abs_max", "outlier_channel", "outlier_ratio")
+    flags = ("half_overflow", "single_element")
+    return {name: getattr(groups, name) for name in (*names, *flags)}
+
+
+def _gap(gap: Gap) -> dict[str, Any]:
+    known = gap.explained_drift is not None or gap.explained_noise is not None
+    explained = {"drift": gap.explained_drift, "noise": gap.explained_noise} if known else None
+    return {
+        "output": gap.output,
+        "relative_rms": gap.relative_rms,
+        "top1_disagreement": gap.top1_disagreement,
+        "js_divergence": gap.js_divergence,
+        "batch_size": gap.batch_size,
+        "samples": gap.samples,
+        "explained": explained,
+        "attribution": None if gap.attribution is None else [asdict(share) for share in gap.attribution],
+    }
+
+
+def finding_dict(finding: Finding) -> dict[str, Any]:
+    """A finding with its evidence."""
+    names = ("rule", "name", "severity", "confidence", "layer", "layers", "message", "remedy")
+    return {name: getattr(finding, name) for name in names} | {"evidence": dict(finding.evidence)}
+
+
+def _channels(metrics: LayerMetrics) -> dict[str, Any]:
+    detail = channel_detail(metrics)
+    if detail is None:
+        return {"layer": metrics.layer.name, "ranked_by": None, "channels": []}
+    rows = [{"channel": i} | {name: float(v[i]) for name, v in detail.values.items()} for i in detail.order]
+    return {"layer": detail.layer, "ranked_by": detail.ranked_by, "channels": rows}
+
+
+def _range(values: NDArray[Any] | None) -> dict[str, Any] | None:
+    """Smallest and largest finite value, and how many are not finite."""
+    if values is None or values.size == 0:
+        return None
+    wide = np.asarray(values, np.float64)
+    finite = wide[np.isfinite(wide)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (None, None)
+    return {"min": low, "max": high, "non_finite": int(wide.size - finite.size)}
+
+
+def finite(document: Mapping[str, Any], notes: Sequence[str]) -> dict[str, Any]:
+    """The document with None for every number that is not finite, and `notes` that hold the given ones and those."""
+    lost: list[dict[str, str | None]] = []
+    clean: dict[str, Any] = _finite(document, "", lost)
+    clean["notes"] = [{"path": None, "message": note} for note in notes] + lost
+    return clean
+
+
+def _finite(value: Any, path: str, lost: list[dict[str, str | None]]) -> Any:
+    """A copy in plain Python types; every number that is not finite is None and noted in `lost`."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item, f"{path}/{_token(str(key))}", lost) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_finite(item, f"{path}/{index}", lost) for index, item in enumerate(value)]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        word = "not a number" if math.isnan(value) else "infinity" if value > 0 else "minus infinity"
+        lost.append({"path": path, "message": f"{word}, written as null"})
+        return None
+    return value
+
+
+def _token(key: str) -> str:
+    """A key as one token of a JSON Pointer."""
+    return key.replace("~", "~0").replace("/", "~1")
