@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from normdiag.data import DataOptions
 from normdiag.errors import InputError, UsageError
+from normdiag.graph import graph_of
 from normdiag.models import LoadOptions, from_module, load
 from normdiag.observe.activations import SATURATION_THRESHOLD
 from normdiag.records import FoldPlan, LayerMetrics, Model, OpGraph, RangeSpread, Report, Target
@@ -84,12 +85,14 @@ class _Deployment:
 def _judged(report: Report, model: Model, rules: Sequence[Rule], deployed: _Deployment) -> Report:
     """The report with what the rules find in it and, where one of them asks for it, in the graph of the model."""
     report = replace(report, target=deployed.target, serve_batch=deployed.serve_batch, copies=model.copies)
-    if model.graph is None or not model.layers or not any(rule.needs_graph for rule in rules):
+    if not model.layers or not any(rule.needs_graph for rule in rules):
         return with_findings(report, rules)
     from normdiag.folding.plan import plan_folds
 
     try:
-        graph = model.graph()
+        graph = graph_of(model)
+        if graph is None:
+            return with_findings(report, rules)
         folds = plan_folds(graph)
         ranges = _ranges(graph, folds) if deployed.target == "int8" else ()
     except InputError as error:

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from normdiag.errors import InputError, UsageError
 from normdiag.models.info import sha256_of, without_statistics
 from normdiag.models.sniff import Format, sniff
-from normdiag.records import Model, ModelInfo, OpGraph
+from normdiag.records import Model, ModelInfo
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from normdiag.models.onnx import OnnxProgram
     from normdiag.models.static import StaticFile
 
 STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
@@ -80,13 +78,7 @@ def _load_onnx(path: Path, options: LoadOptions) -> Model:
     layers = tuple(site.layer for site in program.sites)
     parameters = without_statistics(program.parameters, layers)
     info = _file_info(path, "onnx", "onnx", parameters, program.notes)
-    return Model(info, layers, program.inputs, program, graph=partial(_graph, program))
-
-
-def _graph(program: OnnxProgram) -> OpGraph:
-    from normdiag.models.onnx import op_graph
-
-    return op_graph(program.proto, program.reader, program.sites)
+    return Model(info, layers, program.inputs, program)
 
 
 def refuse_for_onnx(options: LoadOptions, path: Path) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
 from normdiag.records.batch import InputSpec
-
-if TYPE_CHECKING:
-    from normdiag.records.opgraph import OpGraph
 
 NormKind = Literal[
     "batch_norm",
@@ -100,8 +96,7 @@ class Model:
     """A loaded model.
 
     `program` is what its backend runs (a torch.nn.Module, an OnnxProgram), or None for weights alone. `why_not_run`
-    says, where program is None, why nothing can be run and which option would change that. `graph` builds the
-    computation of an ONNX model, and raises InputError where it contradicts itself; None for all others.
+    says, where program is None, why nothing can be run and which option would change that.
     """
 
     info: ModelInfo
@@ -109,5 +104,4 @@ class Model:
     inputs: tuple[InputSpec, ...] = ()
     program: Any = None
     why_not_run: str | None = None
-    graph: Callable[[], OpGraph] | None = None
     copies: tuple[CopyComparison, ...] = ()

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from normdiag.models.eval_norm import eval_affine
-from normdiag.models.sizes import product
+from normdiag.graph.eval_norm import eval_affine
+from normdiag.graph.sizes import product
 from normdiag.records import (
     Add,
     Concat,

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from normdiag.graph.importers.onnx import op_graph
 from normdiag.metrics.laws import Law, normal_points, through
 from normdiag.metrics.predicted import Predicted, predicted_means
-from normdiag.models.onnx import op_graph
 from normdiag.models.onnx.external import TensorReader
 from normdiag.records import Pointwise
 from tests.models.onnx.onnx_cases import CONSTANTS, make_model

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.folding.plan import plan_folds
+from normdiag.graph import graph_of
 from normdiag.models import load
 from normdiag.records import Finding, LayerMetrics, Report
 from normdiag.rules import RULES
@@ -36,8 +37,8 @@ def seen(folder: Path, text: str, opset: int = 17, **arrays: NDArray[Any]) -> Re
     path = folder / "model.onnx"
     path.write_bytes(make_model(text, opset, **{**ARRAYS, **arrays}).SerializeToString())
     model = load(path)
-    assert model.graph is not None
-    graph = model.graph()
+    graph = graph_of(model)
+    assert graph is not None
     rows = tuple(LayerMetrics(layer) for layer in model.layers)
     return Report(model.info, None, rows, graph=graph, folds=plan_folds(graph))
 

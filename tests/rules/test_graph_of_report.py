@@ -48,7 +48,7 @@ def test_no_graph_is_built_for_the_other_rules(model: Path, monkeypatch: pytest.
     def fail(*_: object) -> None:
         raise AssertionError("a graph was built")
 
-    monkeypatch.setattr("normdiag.models.onnx.op_graph", fail)
+    monkeypatch.setattr("normdiag.graph.importers.onnx.op_graph", fail)
     reports: list[Report] = []
     normdiag.inspect(model, rules=(BY_ID["ND101"], spy("ND199", reports)))
     assert reports[0].graph is None

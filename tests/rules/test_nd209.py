@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from normdiag.graph import graph_of
 from normdiag.metrics import measure_drift
 from normdiag.metrics.predicted import predicted_means
 from normdiag.models import load
@@ -200,8 +201,7 @@ def test_without_a_graph_there_is_nothing_to_say(tmp_path: Path, healthy: Arrays
 
 def report_of(path: Path) -> Report:
     model = load(path)
-    assert model.graph is not None
-    return Report(model.info, None, tuple(LayerMetrics(layer) for layer in model.layers), graph=model.graph())
+    return Report(model.info, None, tuple(LayerMetrics(layer) for layer in model.layers), graph=graph_of(model))
 
 
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.onnx")), ids=lambda path: path.stem)

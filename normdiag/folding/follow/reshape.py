@@ -10,7 +10,7 @@ import numpy as np
 
 from normdiag.folding.affine import LIMIT, collapsed, length, rank
 from normdiag.folding.obstacle import Obstacle, blocked
-from normdiag.models.sizes import product
+from normdiag.graph.sizes import product
 from normdiag.records import Affine, Op, OpGraph, Size, Sizes
 from normdiag.records.model import Array
 

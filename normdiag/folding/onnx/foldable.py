@@ -17,9 +17,9 @@ from normdiag.folding.onnx.size import folded_bytes, parameter_bytes
 from normdiag.folding.onnx.source import Source, read_source
 from normdiag.folding.onnx.write import write_model
 from normdiag.folding.ways import find_points
+from normdiag.graph.importers.onnx import op_graph
 from normdiag.models.info import sha256_of_stream, without_statistics
 from normdiag.models.onnx.load import count_parameters, input_specs
-from normdiag.models.onnx.opgraph import op_graph
 from normdiag.records import FoldPlan, InputSpec, ModelInfo, OpGraph
 from normdiag.records.ops import Norm
 

@@ -21,7 +21,7 @@ from normdiag.folding.pytorch.running import TorchEvaluator, size_bytes, user_in
 from normdiag.folding.pytorch.state import folded_state
 from normdiag.folding.pytorch.write import write_onnx, write_program, write_weights
 from normdiag.folding.ways import find_points
-from normdiag.models.pytorch.opgraph import stored_names, torch_graph
+from normdiag.graph.importers.torch_export import stored_names, torch_graph
 from normdiag.records import Batch, FoldPlan, InputSpec, ModelInfo, OpGraph
 
 

@@ -17,7 +17,7 @@ from normdiag.folding.pytorch.apply import Applied, Change
 from normdiag.folding.pytorch.export import Exported, different_output, eager_outputs
 from normdiag.folding.pytorch.load import load_folded, parametrization_keys
 from normdiag.folding.pytorch.running import TorchEvaluator
-from normdiag.models.pytorch.opgraph import stored_names
+from normdiag.graph.importers.torch_export import stored_names
 from normdiag.observe.pytorch.values import model_dtype
 from normdiag.records import FoldPlan, Norm, OpGraph
 

@@ -1,7 +1,6 @@
 """Reading ONNX files: parse, find the normalization layers and activations, never run anything."""
 
 from normdiag.models.onnx.load import load_onnx
-from normdiag.models.onnx.opgraph import op_graph
 from normdiag.models.onnx.program import ActivationSite, NormSite, OnnxProgram
 
-__all__ = ["ActivationSite", "NormSite", "OnnxProgram", "load_onnx", "op_graph"]
+__all__ = ["ActivationSite", "NormSite", "OnnxProgram", "load_onnx"]

@@ -1,0 +1,58 @@
+"""The nodes that normalization layers are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from normdiag.graph.importers.onnx.norms import (
+    decomposed_norm,
+    operator_norm,
+    unread_batch_norm,
+    unseen_batch_norms,
+)
+from normdiag.graph.importers.onnx.scope import Claim, Scope
+from normdiag.graph.importers.onnx.sites import Sites
+from normdiag.models.onnx.layout import find_layouts
+from normdiag.models.onnx.moments import find_normals
+from normdiag.models.onnx.names import make_namer, unique
+from normdiag.models.onnx.terms import Normal
+from normdiag.records import NormLayer
+
+Lost = tuple[NormLayer, str]
+
+
+def norm_claims(scope: Scope, sites: Sites) -> tuple[tuple[Claim, ...], tuple[Lost, ...]]:
+    """The layers as operations, and those that are not one operation, with the reason."""
+    normals = _normals(scope) if any(site.layer.origin == "decomposed" for site in sites.main) else {}
+    claims: list[Claim] = []
+    lost: list[Lost] = []
+    for site in sites.main:
+        if site.layer.origin != "decomposed":
+            claims.append(operator_norm(scope, scope.graph.nodes[site.nodes[0]], site))
+            continue
+        found = decomposed_norm(scope, site, normals.get(site.output))
+        if isinstance(found, Claim):
+            claims.append(found)
+        else:
+            lost.append((site.layer, found))
+    claims += _unread(scope, sites)
+    return tuple(claims), tuple(lost)
+
+
+def _normals(scope: Scope) -> Mapping[str, Normal]:
+    """What decomposed layers are made of, by their outputs."""
+    constants = scope.store.constants
+    normals, _ = find_normals(scope.graph, constants, find_layouts(scope.graph, constants))
+    return {normal.output: normal for normal in normals}
+
+
+def _unread(scope: Scope, sites: Sites) -> list[Claim]:
+    nodes = [node for site in sites.main for node in site.nodes if site.layer.origin != "decomposed"]
+    unseen = list(unseen_batch_norms(scope, nodes))
+    if not unseen:
+        return []
+    namer = make_namer(scope.graph.nodes)
+    taken = [site.layer.name for site in sites.main]
+    names = [namer.name(node, (node.input(3), *node.inputs[1:]), "batch_norm") for node in unseen]
+    given = unique([*taken, *names])[len(taken) :]
+    return [unread_batch_norm(scope, node, name) for node, name in zip(unseen, given, strict=True)]

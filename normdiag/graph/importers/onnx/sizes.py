@@ -1,0 +1,81 @@
+"""The dimensions of every tensor, free ones as symbols, and the values of the small tensors that carry shapes.
+
+Own rules first, since they know products (a flattened N x 512 is 512 * N) and shapes that the graph computes; where
+they know nothing, what ONNX's shape inference found. Of what follows from a size that runtimes do not agree on,
+inference tells only the number of dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from normdiag.graph.importers.onnx.attributes import Unclear
+from normdiag.graph.importers.onnx.book import MAX_VALUES, Book
+from normdiag.graph.importers.onnx.inference import Dims, fresh, infer, input_sizes
+from normdiag.graph.importers.onnx.shape_rules import SIZE_RULES, may_overrun
+from normdiag.graph.importers.onnx.value_rules import VALUE_RULES
+from normdiag.models.onnx.constants import Constants
+from normdiag.models.onnx.graph import Graph, Node
+from normdiag.records import Size
+
+# Operators whose first two inputs and first output are of one type.
+UNIFORM = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div"})
+
+
+def size_book(model: Any, graph: Graph, constants: Constants) -> Book:
+    """Dimensions of all tensors of the main graph."""
+    inferred = infer(model)
+    stored = {name: dims for name, dims in inferred.dims.items() if name in constants.initializers}
+    sizes = {**input_sizes(graph.proto), **{name: tuple(d or Size(0) for d in dims) for name, dims in stored.items()}}
+    book = Book(constants, sizes, dict(inferred.dtypes), {})
+    doubtful: set[str] = set()
+    for node in graph.nodes:
+        if node.domain:
+            found: tuple[Dims | None, ...] = ()
+        else:
+            found = _apply(SIZE_RULES.get(node.op), book, node) or ()
+            value = _apply(VALUE_RULES.get(node.op), book, node)
+            if value is not None and node.outputs and (isinstance(value, Size) or len(value) <= MAX_VALUES):
+                book.values[node.outputs[0]] = value
+        if not doubtful.isdisjoint(node.inputs) or (not node.domain and _apply(may_overrun, book, node)):
+            doubtful.update(filter(None, node.outputs))
+        for position, output in enumerate(node.outputs):
+            if output:
+                other = inferred.dims.get(output)
+                other = (None,) * len(other) if other is not None and output in doubtful else other
+                _enter(book, output, found[position] if position < len(found) else None, other)
+        _enter_type(book, node)
+    return book
+
+
+def _apply(rule: Callable[[Book, Node], Any] | None, book: Book, node: Node) -> Any:
+    """What a rule finds; nothing for a node that is not as it should be."""
+    if rule is None or not node.inputs:
+        return None
+    try:
+        return rule(book, node)
+    except (Unclear, ValueError, TypeError, LookupError, ArithmeticError):
+        return None
+
+
+def _enter(book: Book, tensor: str, found: Dims | None, other: Dims | None) -> None:
+    """Dimension by dimension: the rule's, else the inferred `other`, else a symbol of its own."""
+    if found is None:
+        found = other
+    if found is None:
+        return
+    same_rank = other is not None and len(other) == len(found)
+    spare = other if same_rank and other is not None else (None,) * len(found)
+    book.sizes[tensor] = tuple(
+        size or inferred_size or Size(1, (fresh(tensor, axis),))
+        for axis, (size, inferred_size) in enumerate(zip(found, spare, strict=True))
+    )
+
+
+def _enter_type(book: Book, node: Node) -> None:
+    """Where inference fails, behind an unknown operation, the type of a product or sum is that of its operands."""
+    if node.op in UNIFORM and not node.domain and node.outputs and node.outputs[0] not in book.dtypes:
+        known = [book.dtypes[name] for name in node.inputs[:2] if name in book.dtypes]
+        if known:
+            book.dtypes[node.outputs[0]] = known[0]

@@ -1,0 +1,59 @@
+"""All that is chosen of one tensor along one axis is one Op, so that each part gets its share, as with a split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from normdiag.graph.importers.torch_export.program import Draft, Program
+from normdiag.records.ops import Pass, Take
+
+
+def choices_joined(drafts: Sequence[Draft], program: Program) -> list[Draft]:
+    """The drafts with every such choice as one, where the first of its parts stood.
+
+    `x[:, :2]` is exported with a slice in front that takes all of the first axis: it belongs to the part.
+    """
+    makers = {name: draft for draft in drafts for name in draft.outputs if name}
+    found: dict[tuple[str, int, bool], list[tuple[Draft, ...]]] = {}
+    for draft in drafts:
+        if isinstance(draft.detail, Take):
+            ahead = _ahead(draft, makers, program)
+            source = (ahead[-1] if ahead else draft).inputs[0]
+            found.setdefault((source, draft.detail.axis, draft.detail.removed), []).append((draft, *ahead))
+    together = [members for members in found.values() if len(members) > 1]
+    inside = {id(draft): members for members in together for part in members for draft in part}
+    done: set[int] = set()
+    result: list[Draft] = []
+    for draft in drafts:
+        members = inside.get(id(draft))
+        if members is None:
+            result.append(draft)
+        elif id(members) not in done:
+            done.add(id(members))
+            result.append(_joined(members))
+    return result
+
+
+def _ahead(draft: Draft, makers: Mapping[str, Draft], program: Program) -> tuple[Draft, ...]:
+    """What hands the data on unchanged to this draft alone, from the nearest on."""
+    found: list[Draft] = []
+    while True:
+        maker = makers.get((found[-1] if found else draft).inputs[0])
+        if maker is None or not isinstance(maker.detail, Pass) or maker.detail.keep is not None:
+            return tuple(found)
+        if len(maker.outputs) != 1 or len(program.readers(maker.nodes[-1])) != 1:
+            return tuple(found)
+        found.append(maker)
+
+
+def _joined(members: Sequence[tuple[Draft, ...]]) -> Draft:
+    takes = [part[0] for part in members]
+    details = [take.detail for take in takes if isinstance(take.detail, Take)]
+    return replace(
+        takes[0],
+        detail=replace(details[0], picks=tuple(picks for each in details for picks in each.picks)),
+        inputs=members[0][-1].inputs,
+        outputs=tuple(name for take in takes for name in take.outputs),
+        nodes=tuple(node for part in members for draft in part for node in draft.nodes),
+    )

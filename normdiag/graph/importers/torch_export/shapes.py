@@ -1,0 +1,217 @@
+"""What moves elements about without changing them: reshape, transpose, split, concat, shuffle, casts, identities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from normdiag.graph.importers.torch_export.calls import Call, axes_of, dtype_of, parts_of, rank_of, sizes_of
+from normdiag.graph.importers.torch_export.program import Draft, Program
+from normdiag.graph.sizes import quotient
+from normdiag.records import Size
+from normdiag.records.ops import Concat, Opaque, Pass, Reshape, Sizes, Split, Take, Transpose
+
+Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
+# Each of these holds every value of those after it.
+_WIDER: Mapping[torch.dtype, tuple[torch.dtype, ...]] = {
+    torch.float64: (torch.float32, torch.float16, torch.bfloat16),
+    torch.float32: (torch.float16, torch.bfloat16),
+}
+
+
+def _reshape(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    if not program.is_data(call.first) or dtype_of(call.first) != dtype_of(call.node):
+        return None
+    return (program.draft(call, "reshape", Reshape(), (call.first,)),)
+
+
+def _transpose(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    if not program.is_data(call.first):
+        return None
+    permutation = _permutation(call, rank_of(call.first))
+    return (program.draft(call, "transpose", Transpose(permutation), (call.first,)),)
+
+
+def _permutation(call: Call, rank: int) -> tuple[int, ...]:
+    if call.operator == "permute":
+        return tuple(axis % rank for axis in call.args["dims"])
+    if call.operator in ("movedim", "moveaxis"):
+        return _moved(call.args["source"], call.args["destination"], rank)
+    if call.operator in ("transpose", "swapaxes", "swapdims"):
+        first, second = [axis % rank if rank else 0 for axis in list(call.args.values())[1:3]]
+    else:  # t, mT, and T and numpy_T of two dimensions, which swap the last two
+        first, second = (rank - 2, rank - 1) if rank > 1 else (0, 0)
+    order = list(range(rank))
+    if rank:
+        order[first], order[second] = order[second], order[first]
+    return tuple(order)
+
+
+def _moved(source: Any, destination: Any, rank: int) -> tuple[int, ...]:
+    listed = [[each] if isinstance(each, int) else list(each) for each in (source, destination)]
+    pairs = {to % rank: start % rank for start, to in zip(*listed, strict=True)}
+    rest = iter(axis for axis in range(rank) if axis not in pairs.values())
+    return tuple(pairs[axis] if axis in pairs else next(rest) for axis in range(rank))
+
+
+def _reversed_axes(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    """numpy_T and T: all axes in reverse."""
+    if not program.is_data(call.first):
+        return None
+    return (program.draft(call, "transpose", Transpose(tuple(reversed(range(rank_of(call.first))))), (call.first,)),)
+
+
+def _identity(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    if not program.is_data(call.first) or dtype_of(call.first) != dtype_of(call.node):
+        return None
+    return (program.draft(call, "identity", Pass(), (call.first,)),)
+
+
+def _expand(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    """To the sizes that it has already, as decomposing leaves behind; else a broadcast."""
+    return _identity(call, program) if program.is_data(call.first) and _same_sizes(call) else None
+
+
+def _same_sizes(call: Call) -> bool:
+    return sizes_of(call.first) == sizes_of(call.node)
+
+
+def _cast(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    if not program.is_data(call.first):
+        return None
+    before, after = dtype_of(call.first), dtype_of(call.node)
+    kept = after == before or before in _WIDER.get(after, ())
+    detail = Pass() if kept else Opaque("a cast that rounds")
+    return (program.draft(call, "identity" if kept else "other", detail, (call.first,)),)
+
+
+def _dropout(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    if not program.is_data(call.first):
+        return None
+    rate, training = call.args.get("p", 0.0), call.args.get("train")
+    output = program.single_output(call.node)
+    if output is None:
+        return None
+    detail = Opaque("dropout in training mode: it is random") if training else Pass(keep=1.0 - float(rate))
+    draft = program.draft(call, "dropout", detail, (call.first,))
+    nodes = (call.node,) if output is call.node else (call.node, output)
+    return (replace(draft, outputs=(output.name,), nodes=nodes),)
+
+
+def _concat(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    tensors = call.first
+    if not isinstance(tensors, (list, tuple)) or not all(isinstance(each, Node) for each in tensors):
+        return None
+    if any(rank_of(each) != rank_of(call.node) for each in tensors):
+        return None  # torch takes an empty tensor of one dimension for nothing
+    (axis,) = axes_of(call.args.get("dim", 0), rank_of(call.node))
+    draft = program.draft(call, "concat", Concat(axis), tuple(tensors))
+    return (*dict.fromkeys(each for tensor in tensors for each in program.operand(tensor)), draft)
+
+
+def _split(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    parts = parts_of(call.node)
+    if parts is None or not program.is_data(call.first):
+        return None
+    (axis,) = axes_of(call.args.get("dim", 0), rank_of(call.first))
+    lengths = [part.shape[axis] for part in parts]
+    items = _items(call.node)
+    if items is None or not all(isinstance(length, int) for length in lengths):
+        return None
+    outputs = tuple(items[index].name if index in items else "" for index in range(len(parts)))
+    draft = program.draft(call, "split", Split(axis, tuple(lengths)), (call.first,))
+    return (replace(draft, outputs=outputs, nodes=(call.node, *items.values())),)
+
+
+def _unbind(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    """Each part is the data at one position, without that axis."""
+    items = _items(call.node)
+    if items is None or not program.is_data(call.first):
+        return None
+    (axis,) = axes_of(call.args.get("dim", 0), rank_of(call.first))
+    used = {index: item for index, item in items.items() if item.users}
+    draft = program.draft(call, "other", Take(axis, tuple((index,) for index in used), removed=True), (call.first,))
+    outputs = tuple(item.name for item in used.values())
+    return (replace(draft, outputs=outputs, nodes=(call.node, *used.values())),) if used else None
+
+
+def _items(node: Node) -> dict[int, Node] | None:
+    """The nodes that take one part each, by its number; None where parts are used in another way."""
+    items = {user.args[1]: user for user in node.users if getattr(user.target, "__name__", "") == "getitem"}
+    if len(items) != len(node.users):
+        return None
+    return dict(sorted(items.items()))  # type: ignore[arg-type]
+
+
+def _channel_shuffle(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    """(N, g c, ...) read as (N, g, c, ...), g and c swapped, and read as (N, g c, ...) again."""
+    sizes = sizes_of(call.first)
+    groups = Size(int(call.args["groups"]))
+    per_group = quotient(sizes[1], groups)
+    if per_group is None:
+        return None
+    inner = (sizes[0], groups, per_group, *sizes[2:])
+    return _shuffled(call, program, inner, (0, 2, 1, *range(3, len(inner))))
+
+
+def _pixel_shuffle(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    """(..., C r r, H, W) read as (..., C, r, r, H, W), to (..., C, H, r, W, r), read as (..., C, H r, W r)."""
+    sizes, factor = sizes_of(call.first), int(call.args["upscale_factor"])
+    channels = quotient(sizes[-3], Size(factor * factor))
+    if channels is None:
+        return None
+    outer = len(sizes) - 3
+    inner = (*sizes[:-3], channels, Size(factor), Size(factor), *sizes[-2:])
+    return _shuffled(call, program, inner, (*range(outer), *(outer + axis for axis in (0, 3, 1, 4, 2))))
+
+
+def _pixel_unshuffle(call: Call, program: Program) -> tuple[Draft, ...] | None:
+    """(..., C, H r, W r) read as (..., C, H, r, W, r), to (..., C, r, r, H, W), read as (..., C r r, H, W)."""
+    sizes, factor = sizes_of(call.first), Size(int(call.args["downscale_factor"]))
+    symbols = (Size(1, (f"{call.node.name}/{axis}",)) for axis in "hw")
+    height, width = (quotient(size, factor) or symbol for size, symbol in zip(sizes[-2:], symbols, strict=True))
+    outer = len(sizes) - 3
+    inner = (*sizes[:-2], height, factor, width, factor)
+    return _shuffled(call, program, inner, (*range(outer), *(outer + axis for axis in (0, 2, 4, 1, 3))))
+
+
+def _shuffled(call: Call, program: Program, inner: Sizes, perm: Sequence[int]) -> tuple[Draft, ...] | None:
+    if not program.is_data(call.first):
+        return None
+    name = call.node.name
+    apart, turned = f"{name}.apart", f"{name}.turned"
+    sizes = {apart: inner, turned: tuple(inner[axis] for axis in perm)}
+    whole = program.draft(call, "reshape", Reshape(), (call.first,), sizes=sizes)
+    return (
+        replace(whole, outputs=(apart,)),
+        replace(whole, kind="transpose", detail=Transpose(tuple(perm)), inputs=(apart,), outputs=(turned,)),
+        replace(whole, inputs=(turned,)),
+    )
+
+
+def _by_operator(names: str, handler: Handler) -> dict[str, Handler]:
+    return dict.fromkeys(names.split(), handler)
+
+
+HANDLERS: Mapping[str, Handler] = {
+    **_by_operator("view reshape flatten unflatten squeeze unsqueeze _unsafe_view view_as reshape_as", _reshape),
+    **_by_operator("ravel _reshape_alias view_copy squeeze_copy unsqueeze_copy _reshape_copy", _reshape),
+    **_by_operator("permute transpose t movedim moveaxis mT swapaxes swapdims", _transpose),
+    **_by_operator("numpy_T T", _reversed_axes),
+    **_by_operator("clone contiguous alias detach lift_fresh lift_fresh_copy alias_copy positive", _identity),
+    **_by_operator("expand broadcast_to", _expand),
+    **_by_operator("to _to_copy type_as float half bfloat16 double prims.convert_element_type", _cast),
+    **_by_operator("dropout alpha_dropout feature_dropout feature_alpha_dropout native_dropout", _dropout),
+    **_by_operator("cat concat concatenate", _concat),
+    **_by_operator(
+        "chunk split split_with_sizes tensor_split unsafe_split unsafe_chunk unsafe_split_with_sizes", _split
+    ),
+    **_by_operator("unbind", _unbind),
+    **_by_operator("channel_shuffle native_channel_shuffle", _channel_shuffle),
+    **_by_operator("pixel_shuffle", _pixel_shuffle),
+    **_by_operator("pixel_unshuffle", _pixel_unshuffle),
+}

@@ -1,5 +1,0 @@
-"""The computation of an ONNX model as an OpGraph: what folding plans on."""
-
-from normdiag.models.onnx.opgraph.build import op_graph
-
-__all__ = ["op_graph"]
