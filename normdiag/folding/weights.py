@@ -71,10 +71,10 @@ def scaled_blocks(layer: Conv | Linear, edit: LayerEdit) -> Iterator[Array]:
 
 def _scaled(layer: Conv | Linear, edit: LayerEdit) -> Array:
     result = np.empty(layer.weight.shape, as_dtype(layer.weight.dtype))
-    return filled(result, scaled_blocks(layer, edit))
+    return _filled(result, scaled_blocks(layer, edit))
 
 
-def filled(result: Array, pieces: Iterable[Array]) -> Array:
+def _filled(result: Array, pieces: Iterable[Array]) -> Array:
     """`result`, which is contiguous, with the flat pieces as its values."""
     flat, start = result.reshape(-1), 0
     for piece in pieces:

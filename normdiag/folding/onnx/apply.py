@@ -9,19 +9,20 @@ import numpy as np
 from normdiag.folding.floats import as_dtype
 from normdiag.folding.onnx import layers
 from normdiag.folding.onnx.draft import Draft
-from normdiag.folding.onnx.patch import Items, Patch
-from normdiag.folding.onnx.source import Source
-from normdiag.folding.onnx.tensors import NewTensor, new_tensors
+from normdiag.folding.onnx.tensors import new_tensors
 from normdiag.folding.ways import ways
 from normdiag.models.onnx import wire
 from normdiag.records import FoldPlan, LayerEdit, Op, OpGraph
 from normdiag.records.model import Array
 from normdiag.records.ops import Constant, Conv, Linear, Norm, ScaleShift
+from normdiag.writing.onnx.new_tensor import NewTensor
+from normdiag.writing.onnx.original import Original
+from normdiag.writing.onnx.patch import Items, Patch
 
 _INPUTS_HOLD_INITIALIZERS = 4  # before this version of the format every initializer is listed as an input
 
 
-def apply_plan(source: Source, graph: OpGraph, plan: FoldPlan) -> Draft:
+def apply_plan(source: Original, graph: OpGraph, plan: FoldPlan) -> Draft:
     """The edited graph. Raises InputError where a layer cannot be found again in the file."""
     draft = Draft(source)
     for index, edit in plan.edits.items():

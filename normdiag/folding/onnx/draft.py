@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import Any
 
 from normdiag.folding.onnx.names import all_names, free_name, uses
-from normdiag.folding.onnx.source import Source
-from normdiag.folding.onnx.tensors import NewTensor
 from normdiag.models.onnx.parse import subgraphs
+from normdiag.writing.onnx.new_tensor import NewTensor
+from normdiag.writing.onnx.original import Original
 
 
 class Draft:
@@ -20,7 +20,7 @@ class Draft:
     another, whose name they take; `replaced` are constants that some read under another name from now on.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Original) -> None:
         """Nothing edited yet."""
         graph = source.proto.graph
         self.source = source

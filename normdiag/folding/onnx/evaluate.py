@@ -9,11 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from normdiag.folding.onnx.layout import joined, new_tensors, spans
-from normdiag.folding.onnx.patch import Items, Patch, collect, render
-from normdiag.folding.onnx.source import Source
-from normdiag.folding.onnx.tensors import NewTensor
-from normdiag.folding.onnx.write import write_model
 from normdiag.models.onnx import wire
 from normdiag.models.onnx.parse import parse_model
 from normdiag.observe.onnx.feed import graph_inputs, make_feed
@@ -22,6 +17,11 @@ from normdiag.observe.onnx.session import Session, Setting
 from normdiag.observe.onnx.weights import is_large, reference
 from normdiag.records import Batch
 from normdiag.records.model import Array
+from normdiag.writing.onnx.data_files import joined, made_tensors, spans
+from normdiag.writing.onnx.new_tensor import NewTensor
+from normdiag.writing.onnx.original import Original
+from normdiag.writing.onnx.patch import Items, Patch, collect, render
+from normdiag.writing.onnx.write import write_model
 
 _FLOATS = frozenset({1, 10, 11, 16})
 # Bytes of weights that may be held in memory a second time.
@@ -31,7 +31,7 @@ _IN_MEMORY = 2**28
 class OnnxEvaluator:
     """A patched model in a session; satisfies normdiag.folding.backend.Evaluator."""
 
-    def __init__(self, source: Source, patch: Patch, tensors: Sequence[str] = ()) -> None:
+    def __init__(self, source: Original, patch: Patch, tensors: Sequence[str] = ()) -> None:
         """`tensors` are returned beside the outputs. Raises InputError where onnxruntime refuses the model."""
         import onnx
 
@@ -52,7 +52,7 @@ class OnnxEvaluator:
         values = self._session.run(self._wanted, make_feed(self._inputs, batch, self._where))
         return {name: value for name, value in values.items() if name in self._tensors or is_float(value)}
 
-    def _prepared(self, source: Source, patch: Patch) -> tuple[Any, Setting]:
+    def _prepared(self, source: Original, patch: Patch) -> tuple[Any, Setting]:
         """A model without its large weights, and where these are.
 
         onnxruntime copies weights that it is handed, but maps those in files: a large model goes into a folder of its
@@ -61,7 +61,7 @@ class OnnxEvaluator:
         import onnx
 
         lean = sum(each.end - each.start for each in joined(spans(source))) > _IN_MEMORY
-        if lean and sum(tensor.nbytes for tensor in new_tensors(patch)) > _IN_MEMORY:
+        if lean and sum(tensor.nbytes for tensor in made_tensors(patch)) > _IN_MEMORY:
             self._folder = tempfile.TemporaryDirectory(prefix="normdiag-", ignore_cleanup_errors=True)
             path = Path(self._folder.name) / "model.onnx"
             write_model(source, patch, path)
@@ -82,7 +82,7 @@ def is_float(value: Any) -> bool:
     return isinstance(value, np.ndarray) and (value.dtype.kind == "f" or value.dtype.name == "bfloat16")
 
 
-def _apart(source: Source, patch: Patch) -> tuple[Patch, Mapping[str, Any]]:
+def _apart(source: Original, patch: Patch) -> tuple[Patch, Mapping[str, Any]]:
     """The patch with the large weights that lie inside the file replaced by references, and these by name."""
     weights: dict[str, Any] = {}
 

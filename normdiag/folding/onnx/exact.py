@@ -10,8 +10,6 @@ import numpy as np
 from normdiag.errors import InputError
 from normdiag.folding.onnx.evaluate import float_outputs, is_float
 from normdiag.folding.onnx.reference import Meter, operators
-from normdiag.folding.onnx.size import tensor_bytes
-from normdiag.folding.onnx.source import Source
 from normdiag.models.onnx.file import tensors_of
 from normdiag.models.onnx.graph import DOMAINS
 from normdiag.models.onnx.parse import walk_nodes
@@ -19,6 +17,8 @@ from normdiag.observe.onnx.feed import GraphInput, graph_inputs, make_feed
 from normdiag.observe.onnx.session import one_line
 from normdiag.records import Batch
 from normdiag.records.model import Array
+from normdiag.writing.onnx.original import Original
+from normdiag.writing.onnx.size import tensor_bytes
 
 # float, half and bfloat16 become double; by their numbers in onnx.TensorProto.
 _FLOAT, _DOUBLE = 1, 11
@@ -37,7 +37,7 @@ _MOST_BYTES = 2**29
 class ExactEvaluator:
     """A model in float64; satisfies normdiag.folding.backend.Evaluator."""
 
-    def __init__(self, source: Source, tensors: Sequence[str]) -> None:
+    def __init__(self, source: Original, tensors: Sequence[str]) -> None:
         """Raises what onnx's reference evaluator raises for a model that it cannot take."""
         from onnx.reference import ReferenceEvaluator
 
@@ -67,7 +67,7 @@ class ExactEvaluator:
         return {name: np.asarray(value) for name, value in named if name in self._tensors or is_float(value)}
 
 
-def exact_evaluator(source: Source, tensors: Sequence[str]) -> ExactEvaluator | str:
+def exact_evaluator(source: Original, tensors: Sequence[str]) -> ExactEvaluator | str:
     """The original in float64, or why that cannot run."""
     reason = _unsuitable(source)
     if reason:
@@ -78,7 +78,7 @@ def exact_evaluator(source: Source, tensors: Sequence[str]) -> ExactEvaluator | 
         return f"onnx's reference evaluator does not take the model: {one_line(error)}"
 
 
-def widened(source: Source) -> Any:
+def widened(source: Original) -> Any:
     """A copy of the model in which every narrower floating-point type is double."""
     import onnx
 
@@ -94,7 +94,7 @@ def widened(source: Source) -> Any:
     return proto
 
 
-def _unsuitable(source: Source) -> str | None:
+def _unsuitable(source: Original) -> str | None:
     size = sum(tensor_bytes(tensor) for tensor in tensors_of(source.proto))
     if size > _MOST_BYTES:
         return f"its weights ({size / 2**20:.0f} MiB) would be twice as large in float64"
@@ -115,7 +115,7 @@ def _all_nodes(proto: Any) -> Iterator[Any]:
         yield from walk_nodes(function.node)
 
 
-def _widen_tensor(source: Source, tensor: Any) -> None:
+def _widen_tensor(source: Original, tensor: Any) -> None:
     from onnx import numpy_helper
 
     wide = np.asarray(source.reader.array(tensor), np.float64)

@@ -12,16 +12,16 @@ from normdiag.folding.backend import Evaluator, Point
 from normdiag.folding.onnx.apply import apply_plan, make_patch
 from normdiag.folding.onnx.evaluate import OnnxEvaluator
 from normdiag.folding.onnx.exact import exact_evaluator
-from normdiag.folding.onnx.patch import Patch, collect, render
-from normdiag.folding.onnx.size import folded_bytes, parameter_bytes
-from normdiag.folding.onnx.source import Source, read_source
-from normdiag.folding.onnx.write import write_model
 from normdiag.folding.ways import find_points
 from normdiag.graph.importers.onnx import op_graph
 from normdiag.models.info import sha256_of_stream, without_statistics
 from normdiag.models.onnx.load import count_parameters, input_specs
 from normdiag.records import FoldPlan, InputSpec, ModelInfo, OpGraph
 from normdiag.records.ops import Norm
+from normdiag.writing.onnx.original import Original, read_source
+from normdiag.writing.onnx.patch import Patch, collect, render
+from normdiag.writing.onnx.size import parameter_bytes, patched_bytes
+from normdiag.writing.onnx.write import write_model
 
 
 class OnnxFoldable:
@@ -84,7 +84,7 @@ class OnnxFoldable:
 class OnnxFolded:
     """The folded model as what differs from the file; satisfies normdiag.folding.backend.Folded."""
 
-    def __init__(self, source: Source, graph: OpGraph, plan: FoldPlan) -> None:
+    def __init__(self, source: Original, graph: OpGraph, plan: FoldPlan) -> None:
         """`graph` is that of `source`, and `plan` was made for it."""
         self._source, self._graph, self._plan = source, graph, plan
         self._draft = apply_plan(source, graph, plan)
@@ -107,7 +107,7 @@ class OnnxFolded:
     @property
     def size_bytes(self) -> int:
         """The bytes of all initializers and constants."""
-        return folded_bytes(self._source.proto.graph, self._patch)
+        return patched_bytes(self._source.proto.graph, self._patch)
 
     def evaluator(self, tensors: Sequence[str] = ()) -> Evaluator:
         """The folded model ready to run in its own dtypes."""

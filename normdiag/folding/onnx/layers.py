@@ -11,11 +11,11 @@ import numpy as np
 from normdiag.errors import InputError
 from normdiag.folding.floats import as_dtype
 from normdiag.folding.onnx.draft import Draft
-from normdiag.folding.onnx.tensors import NewTensor, constant
 from normdiag.models.onnx.names import parameter_prefix
 from normdiag.records import Op, OpGraph
 from normdiag.records.model import Array
 from normdiag.records.ops import Norm, Parameter
+from normdiag.writing.onnx.new_tensor import NewTensor, constant
 
 # Where scale and bias of a normalization operator stand among its inputs; None where it cannot have a bias.
 _AFFINE: Mapping[str, tuple[int, int | None]] = {

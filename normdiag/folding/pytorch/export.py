@@ -18,10 +18,10 @@ from normdiag.errors import InputError
 from normdiag.folding.options import ExportOptions
 from normdiag.folding.pytorch.editor import ProgramEditor
 from normdiag.folding.pytorch.functional import functional
-from normdiag.folding.pytorch.quiet import quiet
 from normdiag.folding.pytorch.running import TorchEvaluator, known_size, plainly, samples, user_inputs
 from normdiag.models.pytorch.arrays import Array
 from normdiag.models.pytorch.layers import require_initialised, unwrap
+from normdiag.models.pytorch.quiet import quiet
 from normdiag.observe.pytorch.guard import untouched
 from normdiag.observe.pytorch.values import as_inputs, model_dtype, named_outputs
 from normdiag.records import Batch

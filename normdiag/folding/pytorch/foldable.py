@@ -19,7 +19,7 @@ from normdiag.folding.pytorch.editor import ProgramEditor
 from normdiag.folding.pytorch.export import Exported, export_program
 from normdiag.folding.pytorch.running import TorchEvaluator, size_bytes, user_inputs
 from normdiag.folding.pytorch.state import folded_state
-from normdiag.folding.pytorch.write import write_onnx, write_program, write_weights
+from normdiag.folding.pytorch.write import write_folded_program, write_folded_weights, write_onnx
 from normdiag.folding.ways import find_points
 from normdiag.graph.importers.torch_export import stored_names, torch_graph
 from normdiag.records import Batch, FoldPlan, InputSpec, ModelInfo, OpGraph
@@ -145,5 +145,5 @@ class TorchFolded:
         if suffix == ".onnx":
             return write_onnx(self.program, target, self.options, self.exported.example)
         if suffix == ".pt2":
-            return write_program(self.program, target)
-        return write_weights(self.weights, target)
+            return write_folded_program(self.program, target)
+        return write_folded_weights(self.weights, target)

@@ -12,8 +12,8 @@ from torch.export import ExportedProgram
 
 from normdiag.errors import InputError
 from normdiag.folding.pytorch.editor import ProgramEditor
-from normdiag.folding.pytorch.quiet import quiet
 from normdiag.graph.importers.torch_export.aliases import changed_tensors, is_in_place
+from normdiag.models.pytorch.quiet import quiet
 
 
 def functional(program: ExportedProgram) -> ExportedProgram:

@@ -22,8 +22,8 @@ from torch.export import ExportedProgram
 from normdiag.errors import InputError
 from normdiag.folding.options import ExportOptions
 from normdiag.folding.pytorch.editor import ProgramEditor, argument_of
-from normdiag.folding.pytorch.quiet import quiet
 from normdiag.folding.pytorch.running import output_names, user_inputs
+from normdiag.models.pytorch.quiet import quiet
 from normdiag.writing.atomic import replacing, sync
 
 BATCH = "batch"

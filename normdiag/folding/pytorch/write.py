@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
 from normdiag.folding.options import ExportOptions
 from normdiag.folding.pytorch.onnx_check import check_onnx
 from normdiag.folding.pytorch.onnx_file import export_onnx, save_onnx
-from normdiag.folding.pytorch.quiet import quiet
 from normdiag.records import Batch
-from normdiag.writing.atomic import replacing
+from normdiag.writing.pytorch.new_files import write_program, write_state
 
 
 def write_onnx(program: ExportedProgram, target: Path, options: ExportOptions, example: Batch) -> tuple[str, ...]:
@@ -23,21 +21,13 @@ def write_onnx(program: ExportedProgram, target: Path, options: ExportOptions, e
     return save_onnx(exported.model, target, lambda path: check_onnx(path, program, exported.names, example))
 
 
-def write_program(program: ExportedProgram, target: Path) -> tuple[str, ...]:
-    """A torch.export file, which `torch.export.load` reads."""
-    with replacing(target) as stream, quiet():
-        torch.export.save(program, stream)
+def write_folded_program(program: ExportedProgram, target: Path) -> tuple[str, ...]:
+    """A torch.export file; says how to load it."""
+    write_program(program, target)
     return (f"load it with torch.export.load({target.name!r}).module()",)
 
 
-def write_weights(weights: Mapping[str, Tensor], target: Path) -> tuple[str, ...]:
-    """A state dict, as safetensors or in torch's own format by the suffix of `target`."""
-    plain = {name: value.detach().clone().contiguous() for name, value in weights.items()}
-    with replacing(target) as stream:
-        if target.suffix.lower() == ".safetensors":
-            from safetensors.torch import save
-
-            stream.write(save(plain, metadata={"format": "pt"}))
-        else:
-            torch.save(plain, stream)
+def write_folded_weights(weights: Mapping[str, Tensor], target: Path) -> tuple[str, ...]:
+    """A state dict, as safetensors or in torch's own format by the suffix of `target`; says how to load it."""
+    write_state(weights, target)
     return (f"load them into the original architecture with normdiag.load_folded(Net(), {target.name!r})",)

@@ -253,7 +253,7 @@ def test_empty_tensors(tmp_path: Path) -> None:
 def test_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = save_outside(network(), tmp_path / "m.onnx", all_in("m.data"))
     before = sorted(tmp_path.iterdir())
-    monkeypatch.setattr("normdiag.folding.onnx.write.MAX_BYTES", 10)
+    monkeypatch.setattr("normdiag.writing.onnx.write.MAX_BYTES", 10)
     with pytest.raises(InputError, match="2 GiB"):
         fold_file(source, tmp_path / "out.onnx")
     assert sorted(tmp_path.iterdir()) == before

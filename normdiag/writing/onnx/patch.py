@@ -1,4 +1,4 @@
-"""What differs between an ONNX file and its folded model, and the bytes that result."""
+"""What differs between an ONNX file and its successor, and the bytes that result."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from normdiag.folding.onnx.source import Source
-from normdiag.folding.onnx.tensors import NewTensor
 from normdiag.models.onnx import wire
+from normdiag.writing.onnx.new_tensor import NewTensor
+from normdiag.writing.onnx.original import Original
 
 # A protobuf message, or an initializer whose values are made while writing.
 Item = Any
@@ -37,7 +37,7 @@ class Piece:
     blocks: Callable[[], Iterator[bytes | memoryview]]
 
 
-def render(source: Source, patch: Patch) -> list[Piece]:
+def render(source: Original, patch: Patch) -> list[Piece]:
     """The patched model; what is not patched comes from the file, byte for byte."""
     graph = _merged(source, _replaced(source.graph, patch.graph, patch.added))
     size = sum(piece.size for piece in graph)
@@ -83,7 +83,7 @@ def _replaced(
         yield from ((number, item) for item in added[number])
 
 
-def _merged(source: Source, parts: Iterable[Part]) -> list[Piece]:
+def _merged(source: Original, parts: Iterable[Part]) -> list[Piece]:
     """Neighbouring ranges of the file become one piece."""
     pieces: list[Piece] = []
     start = end = 0
@@ -100,7 +100,7 @@ def _merged(source: Source, parts: Iterable[Part]) -> list[Piece]:
     return pieces + _range(source, start, end)
 
 
-def _range(source: Source, start: int, end: int) -> list[Piece]:
+def _range(source: Original, start: int, end: int) -> list[Piece]:
     return [Piece(end - start, lambda: source.blocks(start, end))] if end > start else []
 
 

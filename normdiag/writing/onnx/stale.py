@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from normdiag.errors import InputError
-from normdiag.folding.onnx.layout import entries
-from normdiag.folding.onnx.source import Source
 from normdiag.models.onnx.file import tensors_of
 from normdiag.models.onnx.parse import parse_model
+from normdiag.writing.onnx.data_files import entries
+from normdiag.writing.onnx.original import Original
 
 
 def data_files(path: Path) -> set[Path]:
@@ -30,7 +30,7 @@ def data_files(path: Path) -> set[Path]:
     return set()
 
 
-def clear(stale: Set[Path], source: Source, target: Path) -> tuple[str, ...]:
+def clear(stale: Set[Path], source: Original, target: Path) -> tuple[str, ...]:
     """Remove those that belong to the target alone, and name the others, one note for all.
 
     Its own are called as we call them, '<target>.data' or '<target>.1.data', and no other model in the folder names

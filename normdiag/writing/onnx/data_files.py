@@ -1,4 +1,4 @@
-"""Where external data lie in the files beside the folded model: in the same order and as well aligned as before."""
+"""Where external data lie in the files beside the patched model: in the same order and as well aligned as before."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from normdiag.folding.onnx.patch import Item, Patch
-from normdiag.folding.onnx.size import tensor_bytes
-from normdiag.folding.onnx.source import Source
-from normdiag.folding.onnx.tensors import NewTensor
 from normdiag.models.onnx import wire
 from normdiag.models.onnx.file import tensors_of
+from normdiag.writing.onnx.new_tensor import NewTensor
+from normdiag.writing.onnx.original import Original
+from normdiag.writing.onnx.patch import Item, Patch
+from normdiag.writing.onnx.size import tensor_bytes
 
 # Writers of external data align tensors from this size on (onnx: ALIGN_THRESHOLD), to a page or 64 KiB.
 _LARGE = 2**20
@@ -25,7 +25,7 @@ _LEAST_EXTERNAL = 2**16
 
 
 @dataclass(frozen=True, order=True)
-class Span:
+class ByteRange:
     """A range of bytes in a data file of the original."""
 
     location: str
@@ -35,11 +35,11 @@ class Span:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class DataPart:
     """What stands at an offset of a new data file."""
 
     offset: int
-    content: Span | NewTensor
+    content: ByteRange | NewTensor
 
     @property
     def size(self) -> int:
@@ -52,15 +52,15 @@ class DataFile:
     """A new data file for what the original has at `locations`."""
 
     locations: tuple[str, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[DataPart, ...]
 
 
-def spans(source: Source) -> list[Span]:
+def spans(source: Original) -> list[ByteRange]:
     """Where every tensor of the original whose values lie in another file has them, in the order of the file."""
     return [span(source, tensor) for tensor in tensors_of(source.proto) if tensor.data_location == tensor.EXTERNAL]
 
 
-def new_tensors(patch: Patch) -> list[NewTensor]:
+def made_tensors(patch: Patch) -> list[NewTensor]:
     """Every tensor of the graph whose values are made."""
     items = [item for part in (*patch.graph.values(), *patch.added.values()) for item in part]
     return [item for item in items if isinstance(item, NewTensor)]
@@ -71,14 +71,14 @@ def entries(tensor: Any) -> dict[str, str]:
     return {entry.key: entry.value for entry in tensor.external_data}
 
 
-def span(source: Source, tensor: Any) -> Span:
+def span(source: Original, tensor: Any) -> ByteRange:
     """The bytes that an external tensor of the original stands for. Raises InputError where they are not there."""
     file, offset, length = source.reader.locate(tensor)
     size = 0 if 0 in tensor.dims else tensor_bytes(tensor) or length
-    return Span(entries(tensor)["location"], offset, offset + size, file)
+    return ByteRange(entries(tensor)["location"], offset, offset + size, file)
 
 
-def result_items(source: Source, patch: Patch) -> Iterator[tuple[str, tuple[int, int] | int, Item]]:
+def result_items(source: Original, patch: Patch) -> Iterator[tuple[str, tuple[int, int] | int, Item]]:
     """Everything in the result that may hold tensors: which part of the patch would replace it, its key there, it."""
     proto = source.proto
     in_graph = {
@@ -108,13 +108,13 @@ def place_of(tensor: NewTensor, default: str) -> tuple[str, int] | None:
     return (default, 2**63) if tensor.nbytes >= _LEAST_EXTERNAL else None
 
 
-def make_layout(source: Source, patch: Patch) -> tuple[DataFile, ...]:
+def make_layout(source: Original, patch: Patch) -> tuple[DataFile, ...]:
     """A data file for each location of the original that is still needed; none for a model without external data."""
     old = spans(source)
     if not old:
         return ()
-    kept: set[Span] = set()
-    wanted: dict[str, list[tuple[int, Span | NewTensor]]] = defaultdict(list)
+    kept: set[ByteRange] = set()
+    wanted: dict[str, list[tuple[int, ByteRange | NewTensor]]] = defaultdict(list)
     for _, _, item in result_items(source, patch):
         if isinstance(item, NewTensor):
             place = place_of(item, old[0].location)
@@ -124,7 +124,7 @@ def make_layout(source: Source, patch: Patch) -> tuple[DataFile, ...]:
         kept.update(span(source, each) for each in tensors_of(item) if each.data_location == each.EXTERNAL)
     for each in joined(kept):
         wanted[each.location].append((each.start, each))
-    before: dict[str, list[Span]] = defaultdict(list)
+    before: dict[str, list[ByteRange]] = defaultdict(list)
     for each in old:
         before[each.location].append(each)
     return tuple(_arranged(name, wanted[name], there) for name, there in before.items() if wanted[name])
@@ -132,36 +132,36 @@ def make_layout(source: Source, patch: Patch) -> tuple[DataFile, ...]:
 
 def merged(files: Sequence[DataFile]) -> DataFile:
     """Several data files as one, in their order."""
-    parts: list[Part] = []
+    parts: list[DataPart] = []
     end = 0
     for file in files:
         start = _aligned(end, _MAX_ALIGNMENT)
-        parts += [Part(start + part.offset, part.content) for part in file.parts]
+        parts += [DataPart(start + part.offset, part.content) for part in file.parts]
         end = max((part.offset + part.size for part in parts), default=0)
     return DataFile(tuple(name for file in files for name in file.locations), tuple(parts))
 
 
-def joined(found: Iterable[Span]) -> list[Span]:
+def joined(found: Iterable[ByteRange]) -> list[ByteRange]:
     """Spans that overlap, as one."""
-    result: list[Span] = []
+    result: list[ByteRange] = []
     for each in sorted(found):
         last = result[-1] if result else None
         if last is not None and last.location == each.location and each.start < last.end:
-            result[-1] = Span(last.location, last.start, max(last.end, each.end), last.file)
+            result[-1] = ByteRange(last.location, last.start, max(last.end, each.end), last.file)
         else:
             result.append(each)
     return result
 
 
-def _arranged(location: str, wanted: Sequence[tuple[int, Span | NewTensor]], old: Sequence[Span]) -> DataFile:
+def _arranged(location: str, wanted: Sequence[tuple[int, ByteRange | NewTensor]], old: Sequence[ByteRange]) -> DataFile:
     alignment = {
         large: _alignment([s.start for s in old if (s.end - s.start >= _LARGE) is large]) for large in (True, False)
     }
-    parts: list[Part] = []
+    parts: list[DataPart] = []
     end = 0
     for _, content in sorted(wanted, key=lambda each: each[0]):
         offset = _aligned(end, alignment[_size(content) >= _LARGE])
-        parts.append(Part(offset, content))
+        parts.append(DataPart(offset, content))
         end = offset + _size(content)
     return DataFile((location,), tuple(parts))
 
@@ -176,5 +176,5 @@ def _aligned(offset: int, alignment: int) -> int:
     return -(-offset // alignment) * alignment
 
 
-def _size(content: Span | NewTensor) -> int:
-    return content.end - content.start if isinstance(content, Span) else content.nbytes
+def _size(content: ByteRange | NewTensor) -> int:
+    return content.end - content.start if isinstance(content, ByteRange) else content.nbytes

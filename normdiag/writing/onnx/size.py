@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from normdiag.folding.onnx.patch import Items, Patch
-from normdiag.folding.onnx.tensors import NewTensor
 from normdiag.models.onnx import wire
 from normdiag.models.onnx.file import tensors_of
+from normdiag.writing.onnx.new_tensor import NewTensor
+from normdiag.writing.onnx.patch import Items, Patch
 
 _SUB_BYTE = {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2}
 
@@ -18,7 +18,7 @@ def parameter_bytes(graph: Any) -> int:
     return sum(tensor_bytes(tensor) for tensor in tensors_of(graph))
 
 
-def folded_bytes(graph: Any, patch: Patch) -> int:
+def patched_bytes(graph: Any, patch: Patch) -> int:
     """The same of the patched graph."""
     parts = {wire.NODE: graph.node, wire.INITIALIZER: graph.initializer}
     gone = sum(_bytes((parts[number][i],)) for number, i in patch.graph if number in parts)

@@ -1,4 +1,4 @@
-"""The folded model with its external tensors pointing at the new data files."""
+"""The patched model with its external tensors pointing at the new data files."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from normdiag.folding.onnx.layout import DataFile, Span, entries, result_items, span
-from normdiag.folding.onnx.patch import Item, Items, Patch
-from normdiag.folding.onnx.source import Source
-from normdiag.folding.onnx.tensors import NewTensor
 from normdiag.models.onnx.file import tensors_of
+from normdiag.writing.onnx.data_files import ByteRange, DataFile, entries, result_items, span
+from normdiag.writing.onnx.new_tensor import NewTensor
+from normdiag.writing.onnx.original import Original
+from normdiag.writing.onnx.patch import Item, Items, Patch
 
 
 class Places:
@@ -21,7 +21,7 @@ class Places:
         """`files` with the name of each, relative to the folder of the model."""
         parts = [(name, part) for name, file in files for part in file.parts]
         self._new = {part.content.name: (name, part) for name, part in parts if isinstance(part.content, NewTensor)}
-        copied = [(part.content, name, part.offset) for name, part in parts if isinstance(part.content, Span)]
+        copied = [(part.content, name, part.offset) for name, part in parts if isinstance(part.content, ByteRange)]
         self._copied = sorted(copied, key=lambda each: each[0])
         self._keys = [(each.location, each.end) for each, _, _ in self._copied]
 
@@ -30,13 +30,13 @@ class Places:
         found = self._new.get(tensor.name)
         return None if found is None else (found[0], found[1].offset)
 
-    def of_old(self, old: Span) -> tuple[str, int]:
+    def of_old(self, old: ByteRange) -> tuple[str, int]:
         """The span is part of one that was copied as a whole; these do not overlap."""
         whole, name, offset = self._copied[bisect_left(self._keys, (old.location, old.end))]
         return name, offset + old.start - whole.start
 
 
-def relocated(source: Source, patch: Patch, places: Places) -> Patch:
+def relocated(source: Original, patch: Patch, places: Places) -> Patch:
     """The patch with all that points into data files changed to where they are now."""
     found: Mapping[str, dict[Any, list[Item]]] = {
         "graph": defaultdict(list),
@@ -56,7 +56,7 @@ def relocated(source: Source, patch: Patch, places: Places) -> Patch:
     return Patch(part("graph", patch.graph), part("added", patch.added), part("model", patch.model))
 
 
-def _moved(source: Source, item: Item, places: Places) -> Item | None:
+def _moved(source: Original, item: Item, places: Places) -> Item | None:
     """A changed copy, or None where nothing in it has moved."""
     if isinstance(item, NewTensor):
         place = places.of_new(item)

@@ -1,4 +1,4 @@
-"""The ONNX file as it is: parsed once, and open until the folded model is written, so that both may have one name."""
+"""The ONNX file as it is: parsed once, and open until the result is written, so that both may have one name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BLOCK = 2**22
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class Original:
     """A model as parsed (`proto`, never changed, without the values of large weights) and as bytes.
 
     `model` and `graph` are the fields of the model and of its graph, whose ranges are read from `stream`.
@@ -50,7 +50,7 @@ def _check_unique(graph: Any, path: Path) -> None:
         raise InputError(f"{path}: two initializers are called {twice!r}: which of them counts is not defined")
 
 
-def read_source(path: Path) -> Source:
+def read_source(path: Path) -> Original:
     """Open and parse an ONNX file; its local functions stay as they are. External data is checked but not read.
 
     Raises InputError as load_onnx does.
@@ -59,7 +59,7 @@ def read_source(path: Path) -> Source:
     check_names(file.proto.graph, path)
     _check_unique(file.proto.graph, path)
     if file.layers is not None:
-        return Source(path, file.proto, file.reader, file.stream, *file.layers)
+        return Original(path, file.proto, file.reader, file.stream, *file.layers)
     # The file says the same in an unusual way: the model as protobuf writes it.
     data = file.proto.SerializeToString()
-    return Source(path, file.proto, file.reader, io.BytesIO(data), *wire.layers(data))
+    return Original(path, file.proto, file.reader, io.BytesIO(data), *wire.layers(data))

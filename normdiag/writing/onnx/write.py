@@ -1,4 +1,4 @@
-"""Writing the folded model: data files first, under names that nobody uses, then the model file in one step.
+"""Writing a patched model: data files first, under names that nobody uses, then the model file in one step.
 
 So at any moment, also when the process is killed, the name of the model leads to the old model with the old data or to
 the new one with the new data.
@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import IO
 
 from normdiag.errors import InputError
-from normdiag.folding.onnx.layout import DataFile, Part, Span, make_layout, merged
-from normdiag.folding.onnx.patch import Patch, render, write_pieces
-from normdiag.folding.onnx.relocate import Places, relocated
-from normdiag.folding.onnx.source import Source
-from normdiag.folding.onnx.stale import clear, data_files
 from normdiag.models.onnx.parse import MAX_BYTES
 from normdiag.writing.atomic import publish, replacing, sync, temporary
+from normdiag.writing.onnx.data_files import ByteRange, DataFile, DataPart, make_layout, merged
+from normdiag.writing.onnx.original import Original
+from normdiag.writing.onnx.patch import Patch, render, write_pieces
+from normdiag.writing.onnx.relocate import Places, relocated
+from normdiag.writing.onnx.stale import clear, data_files
 
 _BLOCK = 2**22
 
 
-def write_model(source: Source, patch: Patch, target: Path) -> tuple[str, ...]:
+def write_model(source: Original, patch: Patch, target: Path) -> tuple[str, ...]:
     """Write the patched model and its external data; returns one note for each other file that it concerns.
 
     Raises InputError where the model does not fit into one file, or where it cannot be written.
@@ -36,7 +36,7 @@ def write_model(source: Source, patch: Patch, target: Path) -> tuple[str, ...]:
         raise InputError(f"{target}: cannot be written: {error.strerror or error}") from None
 
 
-def _written(source: Source, patch: Patch, target: Path) -> tuple[str, ...]:
+def _written(source: Original, patch: Patch, target: Path) -> tuple[str, ...]:
     files = make_layout(source, patch)
     if not files:
         _write_file(source, patch, target, lambda: None)
@@ -56,18 +56,18 @@ def _written(source: Source, patch: Patch, target: Path) -> tuple[str, ...]:
     return (*(_named(path, file) for path, file in written.items()), *clear(before - written.keys(), source, target))
 
 
-def _write_file(source: Source, patch: Patch, target: Path, settle: Callable[[], object]) -> None:
+def _write_file(source: Original, patch: Patch, target: Path, settle: Callable[[], object]) -> None:
     """`settle` is called last before the target gets its name: from then on its data files must stay."""
     pieces = render(source, patch)
     size = sum(piece.size for piece in pieces)
     if size > MAX_BYTES:
         raise InputError(
-            f"{source.path}: folded it would take {size} bytes, more than the 2 GiB that an ONNX file can hold; save "
-            "it with external data first (onnx.save_model(..., save_as_external_data=True)) and fold that"
+            f"{source.path}: the result would take {size} bytes, more than the 2 GiB that an ONNX file can hold; save "
+            "the model with external data first (onnx.save_model(..., save_as_external_data=True)) and take that"
         )
 
     def last() -> None:
-        source.reader.check_unchanged()  # what was proven is what is written
+        source.reader.check_unchanged()  # what was read is what is written
         settle()
 
     with replacing(target, last) as stream:
@@ -102,7 +102,7 @@ def _write_data(file: DataFile, target: Path) -> Path:
         with path.open("r+b") as stream, ExitStack() as opened:
             sources: dict[Path, IO[bytes]] = {}
             for part in file.parts:
-                if isinstance(part.content, Span) and part.content.file not in sources:
+                if isinstance(part.content, ByteRange) and part.content.file not in sources:
                     sources[part.content.file] = opened.enter_context(part.content.file.open("rb"))
                 _write_part(part, sources, stream)
             sync(stream)
@@ -111,8 +111,8 @@ def _write_data(file: DataFile, target: Path) -> Path:
         return publish(path, chain((first,), names))
 
 
-def _write_part(part: Part, sources: Mapping[Path, IO[bytes]], stream: IO[bytes]) -> None:
-    if isinstance(part.content, Span):
+def _write_part(part: DataPart, sources: Mapping[Path, IO[bytes]], stream: IO[bytes]) -> None:
+    if isinstance(part.content, ByteRange):
         copy_range(sources[part.content.file], part.content, stream, part.offset)
     else:
         stream.seek(part.offset)
@@ -121,7 +121,7 @@ def _write_part(part: Part, sources: Mapping[Path, IO[bytes]], stream: IO[bytes]
         stream.flush()
 
 
-def copy_range(source: IO[bytes], wanted: Span, stream: IO[bytes], offset: int) -> None:
+def copy_range(source: IO[bytes], wanted: ByteRange, stream: IO[bytes], offset: int) -> None:
     """Copy bytes from file to file in the kernel where it can do that, else in blocks."""
     start = wanted.start
     while start < wanted.end:

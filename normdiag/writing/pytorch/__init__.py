@@ -1,0 +1,1 @@
+"""PyTorch models as files: whole or not at all."""
