@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from normdiag.errors import InputError, NormdiagError, UsageError
+from normdiag.extras import missing_torch_hint
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -46,7 +47,8 @@ def user_code(what: str, failure: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{what} {failure}: {type(error).__name__}: {reason}{_place(error)}") from error
+        hint = missing_torch_hint(error)
+        raise InputError(f"{what} {failure}: {type(error).__name__}: {reason}{_place(error)}{hint}") from error
 
 
 def make_importable(folder: Path) -> None:

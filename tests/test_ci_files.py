@@ -67,6 +67,29 @@ def ran(tmp_path: Path, code: int = 0, **given: str) -> tuple[list[str], int, st
     return (tmp_path / "arguments").read_text().splitlines(), done.returncode, (tmp_path / "output").read_text()
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ["src"]),
+        ({"TORCH": "true"}, ["src[torch]", "--extra-index-url", "https://cpu"]),
+        ({"ARCH": "net.py:Net", "EXTRA_INDEX_URL": ""}, ["src[torch]"]),
+    ],
+)
+def test_the_action_installs_torch_only_when_asked(tmp_path: Path, given: dict[str, str], expected: list[str]) -> None:
+    """The script itself, with a Python that notes down how pip was called."""
+    noting = f'#!/usr/bin/env bash\nprintf "%s\\n" "$@" > "{tmp_path}/arguments"\n'
+    for name in ("python3", "bin/python"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(noting)
+        (tmp_path / name).chmod(0o755)
+    defaults = {"TORCH": "false", "ARCH": "", "EXTRA_INDEX_URL": "https://cpu"}
+    places = {"PYTHON": str(tmp_path / "python3"), "SOURCE": "src", "VENV": str(tmp_path)}
+    script = action()["runs"]["steps"][0]["run"]
+    environment = {**os.environ, **defaults, **places, **given}
+    subprocess.run(["bash", "-eo", "pipefail", "-c", script], env=environment, check=True)
+    assert (tmp_path / "arguments").read_text().splitlines() == ["-m", "pip", "install", "--quiet", *expected]
+
+
 def test_the_action_calls_check(tmp_path: Path) -> None:
     arguments, code, output = ran(tmp_path, PATHS="models/\na b.onnx\n")
     assert arguments == ["check", "--format", "github", "--jobs", "1", "--", "models/", "a b.onnx"]
@@ -84,6 +107,8 @@ def test_every_input_of_the_action_has_its_effect(tmp_path: Path) -> None:
         SELECT="ND1",
         IGNORE="ND104",
         TARGET="fp16",
+        ARCH="net.py:Net",
+        ARCH_ARGS="width=2\ndepth=3",
         BASELINE="b.json",
         JOBS="3",
         SARIF_FILE="o.sarif",
@@ -92,8 +117,8 @@ def test_every_input_of_the_action_has_its_effect(tmp_path: Path) -> None:
     )
     expected = (
         "check --format github --jobs 3 --preprocess imagenet --fail-on warning --select ND1 --ignore ND104"
-        " --target fp16 --baseline b.json --report sarif=o.sarif --report junit=o.xml --sarif-uri sub"
-        " --data a=x.npy --data b=y.npy --"
+        " --target fp16 --arch net.py:Net --baseline b.json --report sarif=o.sarif --report junit=o.xml --sarif-uri sub"
+        " --data a=x.npy --data b=y.npy --arch-arg width=2 --arch-arg depth=3 --"
     )
     assert arguments == [*expected.split(), "$(touch pwned)"]
     assert (code, output) == (1, "exit-code=1\nsarif-file=sub/o.sarif\n")

@@ -33,14 +33,25 @@ def test_readme_commands_are_one_line_that_sets_up_everything(marker: str) -> No
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
-    """The lines of .ci/run that take the command from the README, run by themselves."""
+    """The lines of .ci/run that take the commands from the README, run by themselves."""
     script = (ROOT / ".ci/run").read_text()
-    taking = next(line for line in script.splitlines() if line.startswith("command="))
-    ran = subprocess.run(
-        ["bash", "-c", f'{taking}; echo "$command"'], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert ran.stdout.strip() == block_after("test-command")
+    function = re.search(r"^block_after\(\) \{\n.*?^\}$", script, re.M | re.S)
+    assert function
+    for variable, marker in (("command", "test-command"), ("core", "inspect-command")):
+        taking = next(line for line in script.splitlines() if line.startswith(f"{variable}="))
+        lines = f'{function[0]}\n{taking}\necho "${variable}"'
+        ran = subprocess.run(["bash", "-c", lines], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert ran.stdout.strip() == block_after(marker)
     assert script.rstrip().endswith('eval "$tests"')
+
+
+def test_the_core_is_installed_without_torch_and_for_the_tests_with_it() -> None:
+    core, tests = (re.search(r"-e (\S+)", block_after(each)) for each in ("inspect-command", "test-command"))
+    assert core and core[1] == "." and tests and tests[1] == "'.[dev]'"
+    tomllib = pytest.importorskip("tomllib", reason="part of Python since 3.11")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert not [line for line in project["dependencies"] if re.match(r"torch|onnx[-_]?ir|onnxscript|nvidia", line)]
+    assert "normdiag[torch]" in project["optional-dependencies"]["dev"]
 
 
 def test_bundled_files_of_the_readme_command_exist() -> None:
@@ -52,9 +63,9 @@ def test_bundled_files_of_the_readme_command_exist() -> None:
 def test_every_dependency_has_a_tested_version() -> None:
     tomllib = pytest.importorskip("tomllib", reason="part of Python since 3.11")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = {
-        re.split(r"[<>=~\[; ]", line)[0] for line in project["dependencies"] + project["optional-dependencies"]["dev"]
-    }
+    extras = project["optional-dependencies"]
+    lines = (*project["dependencies"], *extras["torch"], *extras["dev"])
+    wanted = {re.split(r"[<>=~\[; ]", line)[0] for line in lines if not line.startswith("normdiag[")}
     pinned = dict(re.findall(r"^([\w-]+)==([\w.]+)", (ROOT / "constraints.txt").read_text(), re.M))
     assert {re.sub(r"[-_.]+", "-", name).lower() for name in wanted} <= pinned.keys()
     assert pinned["torch"] == "2.13.0"

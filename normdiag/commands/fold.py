@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from normdiag.commands.measure import Source, open_source
 from normdiag.data import DataOptions
 from normdiag.errors import InputError, UsageError
+from normdiag.extras import require_export, require_onnx_export
 from normdiag.folding.backend import Foldable, Folded
 from normdiag.folding.checked import checked_plan
 from normdiag.folding.checks import Peaks
@@ -183,9 +184,18 @@ def open_foldable(model: Any, inputs: Inputs, reading: LoadOptions, options: Fol
     loaded = load(Path(model), reading) if isinstance(model, str | Path) else from_module(model)
     if loaded.program is None:
         raise InputError(f"{loaded.info.path}: {loaded.why_not_run}")
+    _require_exporters(options.output)
     from normdiag.folding.pytorch import TorchFoldable
 
     return TorchFoldable(loaded.program, loaded.info, _example(loaded, inputs), options.export)
+
+
+def _require_exporters(output: Path | None) -> None:
+    """Raises UsageError where the packages that fold a PyTorch model, or write it as ONNX, are missing or too old."""
+    if output is not None and output.suffix.lower() == ".onnx":
+        require_onnx_export("writing a PyTorch model as ONNX needs")
+    else:
+        require_export("folding a PyTorch model needs")
 
 
 def _open_onnx(path: Path, reading: LoadOptions, options: FoldOptions) -> Foldable:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from normdiag.errors import InputError, UsageError
+from normdiag.extras import require_torch
 from normdiag.models.info import sha256_of, without_statistics
 from normdiag.models.sniff import Format, sniff
 from normdiag.records import Model, ModelInfo
@@ -47,10 +48,14 @@ def load(path: Path, options: LoadOptions | None = None) -> Model:
     if options.arch_args and not options.arch:
         raise UsageError("--arch-arg needs --arch: it holds the arguments of the factory that --arch names")
     fmt = sniff(path)
+    if fmt == "onnx":
+        refuse_for_onnx(options, path)
+    elif options.arch or options.trust:
+        require_torch("--arch needs" if options.arch else "--trust needs")
     with ThreadPoolExecutor(1) as pool:  # a hundred megabytes take as long to hash as to parse
         digest = pool.submit(sha256_of, path)
         if fmt == "onnx":
-            model = _load_onnx(path, options)
+            model = _load_onnx(path)
         elif options.trust:
             model = _load_trusted(path, fmt, options.key)
         else:
@@ -70,8 +75,7 @@ def _module_parameters(module: nn.Module) -> int:
     return sum(each.numel() for each in module.parameters())
 
 
-def _load_onnx(path: Path, options: LoadOptions) -> Model:
-    refuse_for_onnx(options, path)
+def _load_onnx(path: Path) -> Model:
     from normdiag.models.onnx import load_onnx
 
     program = load_onnx(path)

@@ -9,14 +9,15 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from normdiag.folding.options import ExportOptions
-from normdiag.folding.pytorch.onnx_check import check_onnx
-from normdiag.folding.pytorch.onnx_file import export_onnx, save_onnx
 from normdiag.records import Batch
 from normdiag.writing.pytorch.new_files import write_program, write_state
 
 
 def write_onnx(program: ExportedProgram, target: Path, options: ExportOptions, example: Batch) -> tuple[str, ...]:
     """By torch.onnx.export. Raises InputError where that cannot express the program, or the file runs differently."""
+    from normdiag.folding.pytorch.onnx_check import check_onnx
+    from normdiag.folding.pytorch.onnx_file import export_onnx, save_onnx  # needs onnxscript, which .pt2 does without
+
     exported = export_onnx(program, options)
     return save_onnx(exported.model, target, lambda path: check_onnx(path, program, exported.names, example))
 
