@@ -76,11 +76,11 @@ def plain_run(path: Path, x: np.ndarray) -> Callable[[], object]:
 
 def observed_run(path: Path, x: np.ndarray) -> Callable[[], object]:
     """One observe() of a runner."""
-    from normdiag.models import load
+    from normdiag.graph import open_model
     from normdiag.observe.onnx import OnnxRunner
     from normdiag.records import Batch
 
-    runner = OnnxRunner(load(path))
+    runner = OnnxRunner(open_model(path))
     return lambda: runner.observe(Batch((x,)))
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from normdiag.data import DataOptions
 from normdiag.errors import InputError, UsageError
-from normdiag.graph import graph_of
-from normdiag.models import LoadOptions, from_module, load
+from normdiag.graph import graph_of, open_model
+from normdiag.models import LoadOptions
 from normdiag.observe.activations import SATURATION_THRESHOLD
 from normdiag.records import FoldPlan, LayerMetrics, Model, OpGraph, RangeSpread, Report, Target
 from normdiag.rules import RULES, Rule, with_findings
@@ -60,7 +60,7 @@ def inspect(
         raise UsageError(f"the serving batch size must be at least 1, not {serve_batch}")
     rules = RULES if rules is None else rules
     deployed = _Deployment(target, serve_batch)
-    loaded = load(Path(model), load_options) if isinstance(model, str | Path) else from_module(model)
+    loaded = open_model(model, load_options)
     has_data = batches is not None or bool(data)
     if not has_data:
         return _judged(_static_report(loaded, has_data=False), loaded, rules, deployed)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from normdiag.errors import InputError, UsageError
 from normdiag.extras import require_torch
-from normdiag.models.info import sha256_of, without_statistics
+from normdiag.models.info import sha256_of
 from normdiag.models.sniff import Format, sniff
 from normdiag.records import Model, ModelInfo
 
@@ -39,6 +39,8 @@ class LoadOptions:
 
 def load(path: Path, options: LoadOptions | None = None) -> Model:
     """Read a model file of any known format, told from its bytes.
+
+    Of an ONNX file it lists no layers yet, which have to be found in its graph (graph.open_model).
 
     Raises InputError for what cannot be read, UsageError for options that do not go with the file.
     """
@@ -79,10 +81,8 @@ def _load_onnx(path: Path) -> Model:
     from normdiag.models.onnx import load_onnx
 
     program = load_onnx(path)
-    layers = tuple(site.layer for site in program.sites)
-    parameters = without_statistics(program.parameters, layers)
-    info = _file_info(path, "onnx", "onnx", parameters, program.notes)
-    return Model(info, layers, program.inputs, program)
+    info = _file_info(path, "onnx", "onnx", program.parameters, program.notes)
+    return Model(info, (), program.inputs, program)
 
 
 def refuse_for_onnx(options: LoadOptions, path: Path) -> None:

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.folding.plan import plan_folds
-from normdiag.graph import graph_of
-from normdiag.models import load
+from normdiag.graph import graph_of, open_model
 from normdiag.records import Finding, LayerMetrics, Report
 from normdiag.rules import RULES
 from tests.models.onnx.onnx_cases import make_model
@@ -36,7 +35,7 @@ def seen(folder: Path, text: str, opset: int = 17, **arrays: NDArray[Any]) -> Re
     """The report of a graph written down as text, with its OpGraph and its plan of folds."""
     path = folder / "model.onnx"
     path.write_bytes(make_model(text, opset, **{**ARRAYS, **arrays}).SerializeToString())
-    model = load(path)
+    model = open_model(path)
     graph = graph_of(model)
     assert graph is not None
     rows = tuple(LayerMetrics(layer) for layer in model.layers)

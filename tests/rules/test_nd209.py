@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from normdiag.graph import graph_of
+from normdiag.graph import graph_of, open_model
 from normdiag.metrics import measure_drift
 from normdiag.metrics.predicted import predicted_means
-from normdiag.models import load
 from normdiag.records import ChannelSums, Finding, LayerMetrics, NormLayer, Report
 from tests.rules.graph_reports import found, seen
 
@@ -200,7 +199,7 @@ def test_without_a_graph_there_is_nothing_to_say(tmp_path: Path, healthy: Arrays
 
 
 def report_of(path: Path) -> Report:
-    model = load(path)
+    model = open_model(path)
     return Report(model.info, None, tuple(LayerMetrics(layer) for layer in model.layers), graph=graph_of(model))
 
 

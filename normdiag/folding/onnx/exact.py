@@ -10,8 +10,8 @@ import numpy as np
 from normdiag.errors import InputError
 from normdiag.folding.onnx.evaluate import float_outputs, is_float
 from normdiag.folding.onnx.reference import Meter, operators
+from normdiag.graph.importers.onnx.nodes import DOMAINS
 from normdiag.models.onnx.file import tensors_of
-from normdiag.models.onnx.graph import DOMAINS
 from normdiag.models.onnx.parse import walk_nodes
 from normdiag.observe.onnx.feed import GraphInput, graph_inputs, make_feed
 from normdiag.observe.onnx.session import one_line

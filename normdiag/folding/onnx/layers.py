@@ -11,7 +11,7 @@ import numpy as np
 from normdiag.errors import InputError
 from normdiag.folding.floats import as_dtype
 from normdiag.folding.onnx.draft import Draft
-from normdiag.models.onnx.names import parameter_prefix
+from normdiag.graph.importers.onnx.names import parameter_prefix
 from normdiag.records import Op, OpGraph
 from normdiag.records.model import Array
 from normdiag.records.ops import Norm, Parameter

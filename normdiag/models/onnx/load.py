@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from normdiag.models.onnx.constants import make_constants
 from normdiag.models.onnx.file import open_onnx
-from normdiag.models.onnx.graph import make_graph
-from normdiag.models.onnx.layout import dimensions
-from normdiag.models.onnx.names import unique
-from normdiag.models.onnx.parse import check_names, inline_functions
-from normdiag.models.onnx.program import ActivationSite, NormSite, OnnxProgram
-from normdiag.models.onnx.scan import scan
+from normdiag.models.onnx.parse import check_names, dimensions, inline_functions
+from normdiag.models.onnx.program import OnnxProgram
 from normdiag.records import InputSpec
 
 # The element types that hold parameters: float, double, half and bfloat16, by their numbers in onnx.TensorProto.
@@ -24,31 +18,20 @@ FLOATS = frozenset({1, 10, 11, 16})
 
 
 def load_onnx(path: Path) -> OnnxProgram:
-    """The program in an ONNX file. Nothing is run, and of external data only norm parameters are read.
+    """The program in an ONNX file, whose layers are still to be found (graph.open_model). Nothing is run.
 
     Raises InputError where the file is damaged, incomplete, or points outside its folder.
     """
     file = open_onnx(path)
     model = inline_functions(file.proto, path)
     check_names(model.graph, path)
-    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
-    graph = make_graph(model.graph, opset)
-    found = list(scan(graph, make_constants(graph, file.reader)))
-    sites = [site for site in found if isinstance(site, NormSite)]
-    activations = [site for site in found if isinstance(site, ActivationSite)]
-    names = unique(site.layer.name for site in sites)
     return OnnxProgram(
         proto=model,
         reader=file.reader,
         folder=path.parent,
-        sites=tuple(replace(s, layer=replace(s.layer, name=name)) for s, name in zip(sites, names, strict=True)),
-        activations=tuple(
-            replace(site, name=name)
-            for site, name in zip(activations, unique(site.name for site in activations), strict=True)
-        ),
         inputs=input_specs(model.graph),
         parameters=count_parameters(model.graph),
-        notes=(*_notes(model), *(note for note in found if isinstance(note, str))),
+        notes=_notes(model),
     )
 
 

@@ -90,6 +90,14 @@ def subgraphs(node: Any) -> Iterator[Any]:
             yield from attribute.graphs
 
 
+def dimensions(value_info: Any) -> tuple[int | None, ...] | None:
+    """The shape that an onnx.ValueInfoProto declares, None for what is free; None where it declares none."""
+    tensor = value_info.type.tensor_type
+    if not tensor.HasField("shape"):
+        return None
+    return tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim)
+
+
 def walk_nodes(nodes: Any) -> Iterator[Any]:
     """All nodes, those of subgraphs included, in graph order."""
     for node in nodes:

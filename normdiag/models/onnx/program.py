@@ -74,10 +74,10 @@ class ActivationSite:
 class OnnxProgram:
     """A parsed model: `proto` is an onnx.ModelProto whose local functions are inlined.
 
-    Its external data and the values of its large weights stay on disk; `reader` reads any of its tensors.
-    `folder` is where external data is looked for (every location is checked to lie inside it). `sites` and
-    `activations` are in graph order, those of a subgraph at the place of the node that holds it. `inputs` are the graph
-    inputs that a user must feed. `parameters` counts the elements of all floating-point initializers.
+    Its external data and the values of its large weights stay on disk; `reader` reads any of its tensors. `folder` is
+    where external data is looked for (every location is checked to lie inside it). `sites` and `activations`, once they
+    were looked for, are in graph order, those of a subgraph at the place of the node that holds it. `inputs` are the
+    graph inputs that a user must feed. `parameters` counts the elements of all floating-point initializers.
     """
 
     proto: Any
@@ -88,3 +88,13 @@ class OnnxProgram:
     inputs: tuple[InputSpec, ...] = ()
     parameters: int = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def opset(self) -> int:
+        """The version of the standard operator set, 0 where none is named."""
+        return opset_of(self.proto)
+
+
+def opset_of(model: Any) -> int:
+    """The version of the standard operator set of an onnx.ModelProto, 0 where none is named."""
+    return next((int(each.version) for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)

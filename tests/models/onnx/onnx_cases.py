@@ -13,6 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper, parser
 
+from normdiag.graph.importers.onnx import with_layers
 from normdiag.models.onnx import ActivationSite, NormSite, OnnxProgram, load_onnx
 
 Array = NDArray[Any]
@@ -70,7 +71,12 @@ def load_model(folder: Path, model: onnx.ModelProto) -> OnnxProgram:
     """The program of a model, by way of a file."""
     path = folder / "model.onnx"
     path.write_bytes(model.SerializeToString())
-    return load_onnx(path)
+    return load_program(path)
+
+
+def load_program(path: Path) -> OnnxProgram:
+    """The program in a file, with its layers."""
+    return with_layers(load_onnx(path))
 
 
 def run(program: OnnxProgram, feeds: Mapping[str, Array], tensors: set[str]) -> dict[str, Array]:

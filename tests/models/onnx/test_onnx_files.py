@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from normdiag.errors import InputError
-from normdiag.models.onnx import load_onnx
-from tests.models.onnx.onnx_cases import CONSTANTS, make_model
-from tests.models.onnx.test_onnx_operators import BATCH_NORM, function_model, image, nested
+from tests.graph.importers.onnx.test_onnx_operators import BATCH_NORM, function_model, image, nested
+from tests.models.onnx.onnx_cases import CONSTANTS, load_program, make_model
 
 SMALL = make_model(
     image(f"a = {BATCH_NORM}  b = Relu(a)  y = InstanceNormalization(b, gamma4, beta4)")
@@ -43,19 +42,19 @@ def write(folder: Path, content: bytes) -> Path:
 )
 def test_other_files(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model\.onnx"):
-        load_onnx(write(tmp_path, content))
+        load_program(write(tmp_path, content))
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     for path in (tmp_path / "no.onnx", tmp_path):
         with pytest.raises(InputError, match="cannot be read"):
-            load_onnx(path)
+            load_program(path)
 
 
 @pytest.mark.parametrize("percent", range(0, 100, 5))
 def test_truncated(percent: int, tmp_path: Path) -> None:
     with pytest.raises(InputError):
-        load_onnx(write(tmp_path, SMALL[: len(SMALL) * percent // 100]))
+        load_program(write(tmp_path, SMALL[: len(SMALL) * percent // 100]))
 
 
 def test_more_than_protobuf_can_hold(tmp_path: Path) -> None:
@@ -63,24 +62,24 @@ def test_more_than_protobuf_can_hold(tmp_path: Path) -> None:
     with path.open("r+b") as file:
         file.truncate(2**31)
     with pytest.raises(InputError, match="2 GiB"):
-        load_onnx(path)
+        load_program(path)
 
 
 def test_no_graph(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no ONNX graph"):
-        load_onnx(write(tmp_path, onnx.ModelProto(ir_version=8).SerializeToString()))
+        load_program(write(tmp_path, onnx.ModelProto(ir_version=8).SerializeToString()))
 
 
 def test_no_operator_set(tmp_path: Path) -> None:
     model = onnx.ModelProto.FromString(SMALL)
     del model.opset_import[:]
     with pytest.raises(InputError, match="operator set"):
-        load_onnx(write(tmp_path, model.SerializeToString()))
+        load_program(write(tmp_path, model.SerializeToString()))
 
 
 def test_names_that_are_no_text(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="UTF-8"):
-        load_onnx(write(tmp_path, SMALL.replace(b"gamma4", b"gamm\xff4")))
+        load_program(write(tmp_path, SMALL.replace(b"gamma4", b"gamm\xff4")))
 
 
 @pytest.mark.parametrize("dims", [[5], [-4], [2**62, 2**62], [1 << 40]])
@@ -90,7 +89,7 @@ def test_a_tensor_that_lies_about_its_shape(dims: list[int], tmp_path: Path) -> 
     del tensor.dims[:]
     tensor.dims.extend(dims)
     try:
-        assert load_onnx(write(tmp_path, model.SerializeToString())).notes
+        assert load_program(write(tmp_path, model.SerializeToString())).notes
     except InputError as error:
         assert "gamma4" in str(error)
 
@@ -105,7 +104,7 @@ def test_damaged_bytes_give_a_result_or_one_line(data: st.DataObject, tmp_path: 
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        load_onnx(write(tmp_path, bytes(content)))
+        load_program(write(tmp_path, bytes(content)))
     except InputError as error:
         assert "\n" not in str(error)
 
@@ -149,7 +148,7 @@ def test_hostile_graphs_end_soon(case: str, tmp_path: Path) -> None:
     del model.graph.node[:]
     model.graph.node.extend(HOSTILE[case])
     started = time.monotonic()
-    load_onnx(write(tmp_path, model.SerializeToString()))
+    load_program(write(tmp_path, model.SerializeToString()))
     assert time.monotonic() - started < 20
 
 
@@ -166,7 +165,7 @@ def test_functions_that_call_each_other_too_deep(tmp_path: Path) -> None:
     model.graph.node[0].CopyFrom(helper.make_node("F0", ["x"], ["y"], domain="here"))
     model.opset_import.append(helper.make_opsetid("here", 1))
     with pytest.raises(InputError, match="deep"):
-        load_onnx(write(tmp_path, model.SerializeToString()))
+        load_program(write(tmp_path, model.SerializeToString()))
 
 
 def external(folder: Path, location: str, offset: str | None = None, length: str | None = None) -> Path:
@@ -188,7 +187,7 @@ def external(folder: Path, location: str, offset: str | None = None, length: str
 
 @pytest.mark.parametrize(("offset", "length"), [("64", "16"), ("64", None)])
 def test_external_data(offset: str, length: str | None, tmp_path: Path) -> None:
-    program = load_onnx(external(tmp_path, "weights.bin", offset, length))
+    program = load_program(external(tmp_path, "weights.bin", offset, length))
     np.testing.assert_array_equal(program.sites[0].layer.gamma, CONSTANTS["gamma4"])
     assert program.folder == tmp_path / "home"
 
@@ -197,7 +196,7 @@ def test_external_data_in_a_subfolder(tmp_path: Path) -> None:
     path = external(tmp_path, "sub/../sub/weights.bin", "64")
     (path.parent / "sub").mkdir()
     (path.parent / "weights.bin").rename(path.parent / "sub" / "weights.bin")
-    np.testing.assert_array_equal(load_onnx(path).sites[0].layer.gamma, CONSTANTS["gamma4"])
+    np.testing.assert_array_equal(load_program(path).sites[0].layer.gamma, CONSTANTS["gamma4"])
 
 
 @pytest.mark.parametrize(
@@ -205,21 +204,21 @@ def test_external_data_in_a_subfolder(tmp_path: Path) -> None:
 )
 def test_external_data_outside_the_folder(location: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gamma4.*not a file inside"):
-        load_onnx(external(tmp_path, location))
+        load_program(external(tmp_path, location))
 
 
 def test_external_data_through_a_link_that_leads_outside(tmp_path: Path) -> None:
     path = external(tmp_path, "link.bin", "64")
     (path.parent / "link.bin").symlink_to(tmp_path / "outside.bin")
     with pytest.raises(InputError, match="not a file inside"):
-        load_onnx(path)
+        load_program(path)
 
 
 def test_external_data_through_a_linked_folder(tmp_path: Path) -> None:
     path = external(tmp_path, "link/outside.bin", "64")
     (path.parent / "link").symlink_to(tmp_path, target_is_directory=True)
     with pytest.raises(InputError, match="not a file inside"):
-        load_onnx(path)
+        load_program(path)
 
 
 def test_external_data_through_a_link_in_a_circle(tmp_path: Path) -> None:
@@ -227,19 +226,19 @@ def test_external_data_through_a_link_in_a_circle(tmp_path: Path) -> None:
     (path.parent / "a.bin").symlink_to("b.bin")
     (path.parent / "b.bin").symlink_to("a.bin")
     with pytest.raises(InputError, match="gamma4"):
-        load_onnx(path)
+        load_program(path)
 
 
 def test_external_data_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.bin.*gamma4.*missing"):
-        load_onnx(external(tmp_path, "gone.bin"))
+        load_program(external(tmp_path, "gone.bin"))
 
 
 def test_external_data_that_is_no_regular_file(tmp_path: Path) -> None:
     path = external(tmp_path, "pipe")
     os.mkfifo(path.parent / "pipe")
     with pytest.raises(InputError, match="not a regular file"):
-        load_onnx(path)
+        load_program(path)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +256,7 @@ def test_external_data_that_is_no_regular_file(tmp_path: Path) -> None:
 )
 def test_external_data_of_the_wrong_length(offset: str, length: str | None, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"gamma4.*{message}|{message}.*gamma4"):
-        load_onnx(external(tmp_path, "weights.bin", offset, length))
+        load_program(external(tmp_path, "weights.bin", offset, length))
 
 
 def test_tensors_that_are_not_read_are_checked_too(tmp_path: Path) -> None:
@@ -270,7 +269,7 @@ def test_tensors_that_are_not_read_are_checked_too(tmp_path: Path) -> None:
     tensor.external_data.add(key="location", value="gone.bin")
     model.graph.initializer.append(tensor)
     with pytest.raises(InputError, match=r"big.*missing"):
-        load_onnx(write(path.parent, model.SerializeToString()))
+        load_program(write(path.parent, model.SerializeToString()))
 
 
 def test_reads_only_what_norms_need_and_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -286,8 +285,8 @@ def test_reads_only_what_norms_need_and_imports_nothing_heavy(tmp_path: Path) ->
         import resource, sys
         from pathlib import Path
         resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30))
-        from normdiag.models.onnx import load_onnx
-        program = load_onnx(Path(sys.argv[1]))
+        from normdiag.graph import open_model
+        program = open_model(Path(sys.argv[1])).program
         assert len(program.sites) == 2, program
         assert program.parameters == 2**30 + 16, program.parameters
         heavy = {"torch", "onnxruntime", "onnx_ir", "onnxscript", "scipy", "PIL"} & set(sys.modules)

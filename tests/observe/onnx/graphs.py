@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from normdiag.models import load
+from normdiag.graph import open_model
 from normdiag.observe.onnx import OnnxRunner
 
 NEWEST = 23  # onnxruntime's newest released operator set when this was written
@@ -44,7 +44,7 @@ def write(
 
 
 def runner(path: Path, **options: float) -> OnnxRunner:
-    return OnnxRunner(load(path), **options)
+    return OnnxRunner(open_model(path), **options)
 
 
 def values(path: Path, names: Sequence[str], feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

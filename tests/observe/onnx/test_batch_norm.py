@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from normdiag.models import load
+from normdiag.graph import open_model
 from normdiag.observe.onnx import OnnxRunner
 from normdiag.observe.protocol import Statistics
 from normdiag.records import Batch, ChannelSums, Evidence
@@ -221,7 +221,7 @@ def test_a_rank_that_nobody_states(tmp_path: Path) -> None:
 
 
 def test_the_program_is_not_changed(tmp_path: Path) -> None:
-    model = load(two_norms(tmp_path))
+    model = open_model(two_norms(tmp_path))
     before = model.program.proto.SerializeToString(deterministic=True)
     run = OnnxRunner(model)
     run.observe(Batch((data(),)))

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from normdiag.models import load
+from normdiag.graph import open_model
 from normdiag.observe.onnx import OnnxRunner
 from normdiag.observe.onnx.batch_axis import with_free_batch
 from normdiag.records import Batch, ChannelSums, Model
@@ -39,7 +39,7 @@ def random_batch(model: Model, samples: int) -> Batch:
 
 @pytest.mark.parametrize("name", FILES)
 def test_runs_with_all_its_layers_watched(name: str, real: Real) -> None:
-    model = load(real(name))
+    model = open_model(real(name))
     run = OnnxRunner(model)
     evidence = run.observe(random_batch(model, 2))
     layers, activations = FILES[name]
@@ -51,7 +51,7 @@ def test_runs_with_all_its_layers_watched(name: str, real: Real) -> None:
 
 def test_ultraface_is_freed_of_its_batch_of_one_and_agrees_with_one_by_one(real: Real) -> None:
     path = real("ultraface/version-slim-320.onnx")
-    model = load(path)
+    model = open_model(path)
     run = OnnxRunner(model)
     assert run.fixed_batch is None
     x = np.random.default_rng(0).standard_normal((3, 3, 240, 320)).astype(np.float32)
@@ -72,7 +72,7 @@ def test_ultraface_is_freed_of_its_batch_of_one_and_agrees_with_one_by_one(real:
 def test_sums_of_the_batch_pass_equal_whole_tensors_of_its_own_graph(real: Real, tmp_path: Path) -> None:
     """Own drift: what BatchNorm reads when every one before it uses its batch, written out in float64."""
     path = real("ultraface/version-slim-320.onnx")
-    model = load(path)
+    model = open_model(path)
     x = np.random.default_rng(0).standard_normal((2, 3, 240, 320)).astype(np.float32)
     evidence = OnnxRunner(model).observe(Batch((x,)))
     graph = in_double_with_batch_statistics(with_free_batch(onnx.load(path), 1))

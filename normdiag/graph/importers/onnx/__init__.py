@@ -1,5 +1,6 @@
-"""The computation of an ONNX model as an OpGraph: what folding plans on."""
+"""From an ONNX model to an OpGraph, and to the layers that `inspect` lists."""
 
 from normdiag.graph.importers.onnx.build import op_graph
+from normdiag.graph.importers.onnx.layers import with_layers
 
-__all__ = ["op_graph"]
+__all__ = ["op_graph", "with_layers"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from normdiag.models.onnx.graph import Node
+from normdiag.graph.importers.onnx.nodes import Node
 
 # onnx.AttributeProto types, by their numbers; 0 is what old exporters leave out.
 UNTYPED = 0

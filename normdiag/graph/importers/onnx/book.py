@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from normdiag.graph.importers.onnx.constants import Constants
 from normdiag.graph.importers.onnx.inference import Dims
-from normdiag.models.onnx.constants import Constants
-from normdiag.models.onnx.graph import Node
+from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.records import Size, Sizes
 
 # Shapes have as many elements as a tensor has dimensions.

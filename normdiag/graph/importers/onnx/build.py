@@ -10,9 +10,12 @@ from normdiag.graph.importers.onnx.attributes import Unclear
 from normdiag.graph.importers.onnx.chains import chains
 from normdiag.graph.importers.onnx.choices import CHOICE_RULES, choices_together
 from normdiag.graph.importers.onnx.claims import Lost, norm_claims
+from normdiag.graph.importers.onnx.constants import make_constants
 from normdiag.graph.importers.onnx.depth import DEPTH_RULES
 from normdiag.graph.importers.onnx.linear import LINEAR_RULES, products_with_bias
+from normdiag.graph.importers.onnx.names import Namer, make_namer
 from normdiag.graph.importers.onnx.naming import operation_name, uniquely_named
+from normdiag.graph.importers.onnx.nodes import DOMAINS, Graph, Node, make_graph
 from normdiag.graph.importers.onnx.opaque import opaque
 from normdiag.graph.importers.onnx.parameters import make_store
 from normdiag.graph.importers.onnx.scope import Claim, Draft, Rule, Scope, captured, make_scope
@@ -21,12 +24,9 @@ from normdiag.graph.importers.onnx.simple import SIMPLE_RULES
 from normdiag.graph.importers.onnx.sites import Sites, find_sites, split_sites
 from normdiag.graph.importers.onnx.sizes import size_book
 from normdiag.graph.importers.onnx.windows import WINDOW_RULES
-from normdiag.models.onnx.constants import make_constants
 from normdiag.models.onnx.external import TensorReader
-from normdiag.models.onnx.graph import DOMAINS, Graph, Node, make_graph
-from normdiag.models.onnx.names import Namer, make_namer
 from normdiag.models.onnx.parse import check_names
-from normdiag.models.onnx.program import NormSite
+from normdiag.models.onnx.program import NormSite, opset_of
 from normdiag.records import Constant, Norm, Op, Opaque, OpGraph
 
 # Before, elementwise operators broadcast in another way; nothing of that age can be folded anyway.
@@ -55,8 +55,7 @@ def op_graph(model: Any, reader: TensorReader, known: Sequence[NormSite] | None 
     parameters of normalization layers are damaged.
     """
     check_names(model.graph, reader.path)
-    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
-    graph = make_graph(model.graph, opset)
+    graph = make_graph(model.graph, opset_of(model))
     _check(model, graph, reader)
     constants = make_constants(graph, reader)
     book = size_book(model, graph, constants)

@@ -13,8 +13,8 @@ import numpy as np
 
 from normdiag.graph.eval_norm import NOT_TOLD
 from normdiag.graph.importers.onnx.attributes import Unclear
+from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.scope import Claim, Draft, Scope
-from normdiag.models.onnx.graph import Node
 from normdiag.records import NormLayer, ScaleShift, Sizes
 from normdiag.records.model import Array
 

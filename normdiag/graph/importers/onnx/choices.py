@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from normdiag.graph.importers.onnx.attributes import Unclear, counted, integer
+from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.reshape_rules import cuts
 from normdiag.graph.importers.onnx.scope import Claim, Draft, Rule, Scope
-from normdiag.models.onnx.graph import Node
 from normdiag.records import Pass, Size, Split, Take
 
 # A choice of channels has no more elements than a layer has channels.

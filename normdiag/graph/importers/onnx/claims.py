@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from normdiag.graph.importers.onnx.layout import find_layouts
+from normdiag.graph.importers.onnx.moments import find_normals
+from normdiag.graph.importers.onnx.names import make_namer, unique
 from normdiag.graph.importers.onnx.norms import (
     decomposed_norm,
     operator_norm,
@@ -12,10 +15,7 @@ from normdiag.graph.importers.onnx.norms import (
 )
 from normdiag.graph.importers.onnx.scope import Claim, Scope
 from normdiag.graph.importers.onnx.sites import Sites
-from normdiag.models.onnx.layout import find_layouts
-from normdiag.models.onnx.moments import find_normals
-from normdiag.models.onnx.names import make_namer, unique
-from normdiag.models.onnx.terms import Normal
+from normdiag.graph.recognise.terms import Normal
 from normdiag.records import NormLayer
 
 Lost = tuple[NormLayer, str]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from normdiag.graph.importers.onnx.attributes import Unclear, integer, text
+from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.scope import Draft, Rule, Scope
 from normdiag.graph.sizes import quotient
-from normdiag.models.onnx.graph import Node
 from normdiag.records import Reshape, Size, Sizes, Transpose
 
 NOT_KNOWN = "which moves channels between positions, of a number that is not known"

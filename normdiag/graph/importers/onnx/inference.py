@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from normdiag.models.onnx.graph import DOMAINS
+from normdiag.graph.importers.onnx.nodes import DOMAINS
 from normdiag.models.onnx.parse import subgraphs
 from normdiag.records import Size, Sizes
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from normdiag.graph.importers.onnx.attributes import Unclear, integer, integers, number, text
+from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.scope import Claim, Draft, Rule, Scope
-from normdiag.models.onnx.graph import Node
 from normdiag.records import Conv, Linear, Parameter, Sizes
 
 MISFIT = "whose parameters do not fit together"

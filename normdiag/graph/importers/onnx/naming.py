@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 
-from normdiag.models.onnx.graph import Node
-from normdiag.models.onnx.names import Namer, module_path, parameter_prefix, unique
+from normdiag.graph.importers.onnx.names import Namer, module_path, parameter_prefix, unique
+from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.records import Detail, Op, Parameter, ScaleShift
 
 # Operations that stand for a module of their own; others are calls inside of one.

@@ -9,11 +9,11 @@ import numpy as np
 
 from normdiag.graph.eval_norm import eval_affine
 from normdiag.graph.importers.onnx.attributes import Unclear
+from normdiag.graph.importers.onnx.batch_norm import OLDEST_OPSET
+from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.scope import Claim, Draft, Scope
-from normdiag.models.onnx.batch_norm import OLDEST_OPSET
-from normdiag.models.onnx.graph import Node
+from normdiag.graph.recognise.terms import Normal
 from normdiag.models.onnx.program import NormSite
-from normdiag.models.onnx.terms import Normal
 from normdiag.records import Norm, NormLayer, Parameter
 
 BATCH_NORM_PARAMETERS = ("scale", "bias", "mean", "variance")

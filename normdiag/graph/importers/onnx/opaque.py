@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.pointwise import pointwise
 from normdiag.graph.importers.onnx.scope import Draft, Scope
-from normdiag.models.onnx.graph import Node
 from normdiag.records import Opaque, OpKind
 
 NONLINEAR = "a nonlinearity"

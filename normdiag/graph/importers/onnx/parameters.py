@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from normdiag.errors import InputError
 from normdiag.graph.importers.onnx.attributes import Unclear
 from normdiag.graph.importers.onnx.book import Book
-from normdiag.models.onnx.constants import FOLDS, MAX_FOLDED, Constants, operands_of
-from normdiag.models.onnx.graph import Node
+from normdiag.graph.importers.onnx.constants import FOLDS, MAX_FOLDED, Constants, operands_of
+from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.records import Parameter
 from normdiag.records.model import Array
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 
 from normdiag.graph.importers.onnx.attributes import Unclear, number, text
+from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.scope import Scope
-from normdiag.models.onnx.graph import Node
 from normdiag.records import Pointwise
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from normdiag.graph.importers.onnx.attributes import Unclear, counted, counted_all, integer, integers, text
 from normdiag.graph.importers.onnx.book import Book, SizeRule, numbers_of
 from normdiag.graph.importers.onnx.inference import Dims
+from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.sizes import product, quotient
-from normdiag.models.onnx.graph import Node
 from normdiag.records import Size, Sizes
 
 Found = tuple[Dims | None, ...]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from normdiag.graph.importers.onnx.book import Book
+from normdiag.graph.importers.onnx.nodes import Graph, Node
 from normdiag.graph.importers.onnx.parameters import Store
-from normdiag.models.onnx.graph import Graph, Node
 from normdiag.models.onnx.parse import subgraphs, walk_nodes
 from normdiag.records import Detail, OpKind, Sizes
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from normdiag.graph.importers.onnx.attributes import counted, counted_all, integer, integers, text
 from normdiag.graph.importers.onnx.book import Book, SizeRule, numbers_of
 from normdiag.graph.importers.onnx.inference import Dims
+from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.reshape_rules import RESHAPE_RULES, broadcast
-from normdiag.models.onnx.graph import Node
 from normdiag.records import Size, Sizes
 
 Found = tuple[Dims | None, ...]

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from normdiag.graph.importers.onnx.attributes import Unclear, axis_of, counted, integer, number
 from normdiag.graph.importers.onnx.inference import dtype_name
+from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.opaque import bad_constant
 from normdiag.graph.importers.onnx.reshape_rules import permutation
 from normdiag.graph.importers.onnx.scope import Draft, Rule, Scope
 from normdiag.graph.importers.onnx.shape_rules import split_parts
-from normdiag.models.onnx.graph import Node
 from normdiag.records import Add, Concat, Pass, Reshape, Split, Transpose
 
 # What each floating-point type can hold without rounding.

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from normdiag.models.onnx.constants import Constants, make_constants
-from normdiag.models.onnx.graph import Graph, make_graph
-from normdiag.models.onnx.names import unique
+from normdiag.graph.importers.onnx.constants import Constants, make_constants
+from normdiag.graph.importers.onnx.names import unique
+from normdiag.graph.importers.onnx.nodes import Graph, make_graph
+from normdiag.graph.importers.onnx.scan import scan
 from normdiag.models.onnx.parse import inline_functions
 from normdiag.models.onnx.program import NormSite
-from normdiag.models.onnx.scan import scan
 from normdiag.records import NormLayer
 
 IN_SUBGRAPH = "it lies in the body of an If, Loop or Scan, where nothing is changed"

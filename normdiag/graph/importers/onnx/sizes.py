@@ -12,11 +12,11 @@ from typing import Any
 
 from normdiag.graph.importers.onnx.attributes import Unclear
 from normdiag.graph.importers.onnx.book import MAX_VALUES, Book
+from normdiag.graph.importers.onnx.constants import Constants
 from normdiag.graph.importers.onnx.inference import Dims, fresh, infer, input_sizes
+from normdiag.graph.importers.onnx.nodes import Graph, Node
 from normdiag.graph.importers.onnx.shape_rules import SIZE_RULES, may_overrun
 from normdiag.graph.importers.onnx.value_rules import VALUE_RULES
-from normdiag.models.onnx.constants import Constants
-from normdiag.models.onnx.graph import Graph, Node
 from normdiag.records import Size
 
 # Operators whose first two inputs and first output are of one type.

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 from normdiag.graph.importers.onnx.attributes import integer
 from normdiag.graph.importers.onnx.book import MAX_VALUES, Book, Value, ValueRule, numbers_of
+from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.reshape_rules import cuts
 from normdiag.graph.sizes import product, quotient
-from normdiag.models.onnx.graph import Node
 from normdiag.records import Size
 
 ZERO, ONE = Size(0), Size(1)

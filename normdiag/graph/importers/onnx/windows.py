@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from normdiag.graph.importers.onnx.attributes import Unclear, counted_all, integer, integers, text
+from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.reshape_rules import pads, resize_scales
 from normdiag.graph.importers.onnx.scope import Draft, Rule, Scope
 from normdiag.graph.importers.onnx.shape_rules import reduced_axes
 from normdiag.graph.sizes import product
-from normdiag.models.onnx.graph import Node
 from normdiag.records import Sizes, Window
 
 # Versions of onnxruntime differ in it where they are told to count what is padded, and by nothing else.

@@ -13,10 +13,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from normdiag.models.onnx import load_onnx
 from normdiag.records import Conv, Linear, Norm, Op, ScaleShift, Size, Split
 from tests.graph.importers.onnx.opgraph_cases import by_output, check, only, random_feeds, read, why
-from tests.models.onnx.onnx_cases import make_model
+from tests.models.onnx.onnx_cases import load_program, make_model
 
 
 def foldable(ops: tuple[Op, ...]) -> list[Op]:
@@ -39,7 +38,7 @@ def test_real_models(name: str, real: Callable[[str], Path]) -> None:
     graph = check(model, random_feeds(model, {}), path)
     norms = [op for op in graph.ops if op.kind == "norm"]
     assert (len(foldable(graph.ops)), len(norms) - len(foldable(graph.ops))) == REAL[name]
-    listed = {site.layer.name for site in load_onnx(path).sites}
+    listed = {site.layer.name for site in load_program(path).sites}
     assert listed <= {op.name for op in norms}
 
 

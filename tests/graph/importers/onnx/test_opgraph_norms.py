@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 
-from normdiag.models.onnx import load_onnx
 from normdiag.records import Norm, NormLayer, Opaque, ScaleShift
 from tests.graph.importers.onnx.opgraph_cases import by_output, check_text, only, read, read_text, why
-from tests.models.onnx.onnx_cases import make_model
+from tests.models.onnx.onnx_cases import load_program, make_model
 
 BATCH_NORM = "BatchNormalization(x, gamma4, beta4, mean4, var4)"
 RNG = np.random.default_rng(1)
@@ -255,7 +254,7 @@ def test_names_are_those_of_inspect(tmp_path) -> None:  # type: ignore[no-untype
         node.name = "same"
     path = tmp_path / "model.onnx"
     path.write_bytes(model.SerializeToString())
-    listed = [site.layer.name for site in load_onnx(path).sites]
+    listed = [site.layer.name for site in load_program(path).sites]
     graph = read(model, path)
     assert [op.name for op in graph.ops if op.kind == "norm"] == listed == ["same", "same_2"]
     assert only(graph, ScaleShift).name == "same_3"

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from normdiag.models.onnx import OnnxProgram, load_onnx
-from tests.models.onnx.onnx_cases import check_sites
+from normdiag.models.onnx import OnnxProgram
+from tests.models.onnx.onnx_cases import check_sites, load_program
 
 
 class Block(nn.Module):
@@ -97,7 +97,7 @@ def export(kind: type[nn.Module], how: str, folder: Path) -> OnnxProgram:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(model, (INPUTS[kind],), str(path), verbose=False, **EXPORTS[how])
-    return load_onnx(path)
+    return load_program(path)
 
 
 def check(program: OnnxProgram, kind: type[nn.Module], names: dict[str, str]) -> None:

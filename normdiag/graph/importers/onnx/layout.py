@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any
 
-from normdiag.models.onnx.constants import Constants
-from normdiag.models.onnx.graph import Graph, Node
+from normdiag.graph.importers.onnx.constants import Constants
+from normdiag.graph.importers.onnx.nodes import Graph, Node
+from normdiag.models.onnx.parse import dimensions
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,6 @@ def unit_axis(layout: Layout) -> int:
     if layout.axis is not None:
         return layout.axis
     return -1 if layout.rank == 3 else min(1, (layout.rank or 2) - 1)
-
-
-def dimensions(value_info: Any) -> tuple[int | None, ...] | None:
-    """The shape that an onnx.ValueInfoProto declares, None for what is free; None where it declares none."""
-    tensor = value_info.type.tensor_type
-    if not tensor.HasField("shape"):
-        return None
-    return tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim)
 
 
 def _declared(graph: Graph) -> Mapping[str, Layout]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from normdiag.models.onnx.activations import find_activations
-from normdiag.models.onnx.constants import Constants, make_constants
-from normdiag.models.onnx.decomposed import normal_site
-from normdiag.models.onnx.graph import Graph, Node, make_graph
-from normdiag.models.onnx.layout import Layouts, find_layouts
-from normdiag.models.onnx.moments import find_normals
-from normdiag.models.onnx.names import Namer, make_namer, shared_folder
-from normdiag.models.onnx.operators import Scope, operator_site
+from normdiag.graph.importers.onnx.activations import find_activations
+from normdiag.graph.importers.onnx.constants import Constants, make_constants
+from normdiag.graph.importers.onnx.decomposed import normal_site
+from normdiag.graph.importers.onnx.layout import Layouts, find_layouts
+from normdiag.graph.importers.onnx.moments import find_normals
+from normdiag.graph.importers.onnx.names import Namer, make_namer, shared_folder
+from normdiag.graph.importers.onnx.nodes import Graph, Node, make_graph
+from normdiag.graph.importers.onnx.norm_operators import Scope, operator_site
+from normdiag.graph.recognise.terms import Normal
 from normdiag.models.onnx.parse import subgraphs
 from normdiag.models.onnx.program import ActivationSite, NormSite
-from normdiag.models.onnx.terms import Normal
 
 IN_SUBGRAPH = "it lies in the body of an If, Loop or Scan, whose tensors cannot be read from outside"
 Found = NormSite | ActivationSite | str

@@ -1,4 +1,4 @@
-"""A small view of one graph: its nodes, who produces and who consumes a tensor, and what is constant."""
+"""A small view of one ONNX graph: its nodes, who writes and who reads a tensor, and which hand on the same values."""
 
 from __future__ import annotations
 

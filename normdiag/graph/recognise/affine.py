@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from normdiag.models.onnx.terms import Normal
+from normdiag.graph.recognise.terms import Normal
 from normdiag.records.model import Array
 
 Placement = Literal["axes", "channel"]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normdiag.models.onnx.names import SCOPES, unique
+from normdiag.graph.importers.onnx.names import SCOPES, unique
 from tests.models.onnx.onnx_cases import load_model, make_model
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from normdiag.graph.importers.onnx.nodes import Graph, Node
 from normdiag.models.onnx.external import TensorReader
-from normdiag.models.onnx.graph import Graph, Node
 from normdiag.models.onnx.parse import subgraphs
 from normdiag.records.model import Array
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from normdiag.models.onnx.graph import Node
+from normdiag.graph.importers.onnx.nodes import Node
 
 # Modules are not nested deeper; a hostile name may pretend to be.
 MAX_DEPTH = 64

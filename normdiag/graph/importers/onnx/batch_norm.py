@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from normdiag.errors import InputError
-from normdiag.models.onnx.constants import Constants
-from normdiag.models.onnx.decomposed import BATCH_STATISTICS
-from normdiag.models.onnx.graph import Node
-from normdiag.models.onnx.layout import UNKNOWN, Layouts
+from normdiag.graph.importers.onnx.constants import Constants
+from normdiag.graph.importers.onnx.decomposed import BATCH_STATISTICS
+from normdiag.graph.importers.onnx.layout import UNKNOWN, Layouts
+from normdiag.graph.importers.onnx.nodes import Node
+from normdiag.graph.recognise.terms import Moment, Term
 from normdiag.models.onnx.program import NormSite
-from normdiag.models.onnx.terms import Moment, Term
 from normdiag.records import NormLayer
 from normdiag.records.model import Array
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from normdiag.models.onnx.constants import Constants
-from normdiag.models.onnx.graph import Graph, Node
-from normdiag.models.onnx.layout import UNKNOWN, Layouts, vector_length
-from normdiag.models.onnx.terms import Normal
+from normdiag.graph.importers.onnx.constants import Constants
+from normdiag.graph.importers.onnx.layout import UNKNOWN, Layouts, vector_length
+from normdiag.graph.importers.onnx.nodes import Graph, Node
+from normdiag.graph.recognise.terms import Normal
 
 
 def regroup(term: Normal, back: Node, graph: Graph, constants: Constants, layouts: Layouts) -> Normal | None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from normdiag.models.onnx import OnnxProgram, load_onnx
-from tests.models.onnx.onnx_cases import check_sites
+from normdiag.models.onnx import OnnxProgram
+from tests.models.onnx.onnx_cases import check_sites, load_program
 
 Find = Callable[[str], Path]
 RNG = np.random.default_rng(5)
@@ -23,7 +23,7 @@ def activations(program: OnnxProgram) -> dict[str, int]:
 
 
 def test_ultraface(real: Find) -> None:
-    program = load_onnx(real("ultraface/version-slim-320.onnx"))
+    program = load_program(real("ultraface/version-slim-320.onnx"))
     assert kinds(program) == {"batch_norm": 25}
     assert activations(program) == {"relu": 34}
     assert [(i.name, i.shape) for i in program.inputs] == [("input", (1, 3, 240, 320))]
@@ -36,12 +36,12 @@ def test_ultraface(real: Find) -> None:
 
 
 def test_ultraface_folded(real: Find) -> None:
-    program = load_onnx(real("ultraface/version-slim-320_simplified.onnx"))
+    program = load_program(real("ultraface/version-slim-320_simplified.onnx"))
     assert kinds(program) == {} and activations(program) == {"relu": 34}
 
 
 def test_gtcrn(real: Find) -> None:
-    program = load_onnx(real("gtcrn/stream_onnx_models_gtcrn_simple.onnx"))
+    program = load_program(real("gtcrn/stream_onnx_models_gtcrn_simple.onnx"))
     assert kinds(program) == {"batch_norm": 11, "layer_norm": 4}
     assert activations(program) == {"sigmoid": 6, "tanh": 1}
     layers = [site.layer for site in program.sites]
@@ -61,7 +61,7 @@ def test_gtcrn(real: Find) -> None:
 
 def test_magika_flax(real: Find) -> None:
     """LayerNorm from E[x^2] - E[x]^2 with Reciprocal; its Maximum is no ReLU."""
-    program = load_onnx(real("magika/standard_v3_3.onnx"))
+    program = load_program(real("magika/standard_v3_3.onnx"))
     assert kinds(program) == {"layer_norm": 2}
     assert activations(program) == {"gelu_tanh": 2}
     assert [site.layer.name.rsplit("/", 1)[-1] for site in program.sites] == ["LayerNorm_0", "LayerNorm_1"]
@@ -70,7 +70,7 @@ def test_magika_flax(real: Find) -> None:
 
 
 def test_magika_with_a_batch_normalization_that_is_none(real: Find) -> None:
-    program = load_onnx(real("magika/dense_v4_top_20230910.onnx"))
+    program = load_program(real("magika/dense_v4_top_20230910.onnx"))
     assert kinds(program) == {"layer_norm": 1}
     assert activations(program) == {"gelu": 3}
     assert [site.layer.name for site in program.sites] == ["model/layer_normalization"]
@@ -80,7 +80,7 @@ def test_magika_with_a_batch_normalization_that_is_none(real: Find) -> None:
 
 
 def test_basic_pitch_has_no_norm(real: Find) -> None:
-    program = load_onnx(real("basic_pitch/nmp.onnx"))
+    program = load_program(real("basic_pitch/nmp.onnx"))
     assert program.sites == () and program.notes == ()
     assert activations(program) == {"relu": 3, "sigmoid": 3}
 
@@ -102,4 +102,4 @@ def test_truncated_at_every_5_percent(name: str, real: Find, tmp_path: Path) -> 
     for percent in range(0, 100, 5):
         path.write_bytes(content[: len(content) * percent // 100])
         with pytest.raises(InputError):
-            load_onnx(path)
+            load_program(path)

@@ -9,11 +9,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from normdiag.models.onnx.composites import recognise
-from normdiag.models.onnx.constants import Constants
-from normdiag.models.onnx.expressions import Expression, add, apply, constant, multiply, power, variable
-from normdiag.models.onnx.graph import PASSING, Graph, Node, shortest
-from normdiag.models.onnx.layout import UNKNOWN, Layouts, unit_axis
+from normdiag.graph.importers.onnx.constants import Constants
+from normdiag.graph.importers.onnx.layout import UNKNOWN, Layouts, unit_axis
+from normdiag.graph.importers.onnx.nodes import PASSING, Graph, Node, shortest
+from normdiag.graph.recognise.composites import recognise
+from normdiag.graph.recognise.expressions import Expression, add, apply, constant, multiply, power, variable
 from normdiag.models.onnx.program import ActivationSite
 
 # Exporters write 'no bound' as the largest float.

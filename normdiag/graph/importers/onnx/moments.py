@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from normdiag.models.onnx.affine import fits
-from normdiag.models.onnx.constants import Constants
-from normdiag.models.onnx.graph import PASSING, Graph, Node, shortest
-from normdiag.models.onnx.layout import UNKNOWN, Layouts
-from normdiag.models.onnx.regroup import regroup
-from normdiag.models.onnx.terms import Centered, Moment, Normal, Product, Span, Squared, Term
+from normdiag.graph.importers.onnx.constants import Constants
+from normdiag.graph.importers.onnx.layout import UNKNOWN, Layouts
+from normdiag.graph.importers.onnx.nodes import PASSING, Graph, Node, shortest
+from normdiag.graph.importers.onnx.regroup import regroup
+from normdiag.graph.recognise.affine import fits
+from normdiag.graph.recognise.terms import Centered, Moment, Normal, Product, Span, Squared, Term
 
 # The longest known form has 24; a chain of casts may go on for ever.
 MAX_NODES = 64

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from normdiag.errors import InputError
-from normdiag.models.onnx.batch_norm import batch_norm
-from normdiag.models.onnx.constants import Constants
-from normdiag.models.onnx.graph import Node
-from normdiag.models.onnx.layout import UNKNOWN, Layouts
+from normdiag.graph.importers.onnx.batch_norm import batch_norm
+from normdiag.graph.importers.onnx.constants import Constants
+from normdiag.graph.importers.onnx.layout import UNKNOWN, Layouts
+from normdiag.graph.importers.onnx.nodes import Node
+from normdiag.graph.recognise.terms import Term
 from normdiag.models.onnx.program import NormSite
-from normdiag.models.onnx.terms import Term
 from normdiag.records import NormKind, NormLayer
 from normdiag.records.model import Array
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from normdiag.models.onnx.expressions import ZERO, Expression, Gate, Poly, same
+from normdiag.graph.recognise.expressions import ZERO, Expression, Gate, Poly, same
 
 IDENTITY: Poly = (0.0, 1.0)
 HALF: Poly = (0.0, 0.5)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from normdiag.models.onnx.affine import Placement, placement, varying_axes
-from normdiag.models.onnx.constants import Constants
-from normdiag.models.onnx.layout import UNKNOWN, Layouts
+from normdiag.graph.importers.onnx.constants import Constants
+from normdiag.graph.importers.onnx.layout import UNKNOWN, Layouts
+from normdiag.graph.recognise.affine import Placement, placement, varying_axes
+from normdiag.graph.recognise.terms import Normal
 from normdiag.models.onnx.program import NormSite
-from normdiag.models.onnx.terms import Normal
 from normdiag.records import NormKind, NormLayer
 from normdiag.records.model import Array
 
