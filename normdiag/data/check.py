@@ -20,7 +20,7 @@ def checked(batches: Iterable[Batch], source: str, max_samples: int | None = Non
     start = 0
     for batch in batches:
         left = batch.size if max_samples is None else max_samples - start
-        kept = batch if left >= batch.size else Batch(tuple(array[:left] for array in batch.arrays), batch.names)
+        kept = batch if left >= batch.size else batch.rows(slice(left))
         check_batch(kept, source, start)
         yield kept
         start += kept.size

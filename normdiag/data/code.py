@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from normdiag.data.feed import Feed
@@ -29,7 +30,7 @@ def code_feed(target: str, inputs: Sequence[str] = (), bound: str | None = None)
         with user_code(target, "failed"):
             batches = found if _is_data(found) else found()
             for batch in iterate(batches, batch_size=batch_size, inputs=(bound,) if bound else inputs, source=target):
-                yield Batch(batch.arrays, (bound,)) if bound and len(batch.arrays) == 1 else batch
+                yield replace(batch, names=(bound,)) if bound and len(batch.arrays) == 1 else batch
 
     return Feed(target, "code", read)
 

@@ -12,6 +12,7 @@ import numpy as np
 from normdiag.data.arrays import Table, idx_table, is_idx, npy_table, npz_tables
 from normdiag.data.feed import Facts, Feed, check_batch_bytes, check_facts, reading, release_pages
 from normdiag.data.images import Decoding, image_feed, is_image, list_images, natural
+from normdiag.data.labels import are_labels, class_numbers
 from normdiag.data.select import choose
 from normdiag.data.specs import Spec, exists
 from normdiag.errors import InputError
@@ -69,10 +70,12 @@ def _table_feed(spec: Spec, tables: Mapping[str, Table], wanted: Sequence[str]) 
     for table in used:
         check_facts(table.label, table.header.shape, table.header.dtype)
     facts = [Facts(t.header.shape, t.header.dtype, n) for t, n in zip(used, chosen.values(), strict=True)]
+    beside = [t for n, t in tables.items() if n not in chosen and are_labels(n, t.header.shape, t.header.dtype, facts)]
 
     def read(batch_size: int) -> Iterator[Batch]:
-        streams = [table.rows(batch_size) for table in used]
-        return (Batch(arrays) for arrays in zip(*streams, strict=True))
+        streams = [table.rows(batch_size) for table in (*used, *beside[:1])]
+        for arrays in zip(*streams, strict=True):
+            yield Batch(arrays[: len(used)], labels=class_numbers(arrays[-1]) if beside else None)
 
     return Feed(spec.text, "arrays", read, _same_length(spec.target, facts))
 
@@ -96,11 +99,15 @@ def _tensor_feed(spec: Spec, path: Path, wanted: Sequence[str]) -> Feed:
     for name, fact in zip(chosen, facts, strict=True):
         check_facts(f"tensor {name!r} of {path}" if name else str(path), fact.shape, fact.dtype)
 
+    beside = [each for n, each in tensors.items() if n not in chosen and are_labels(n, each.shape, each.dtype, facts)]
+
     def read(batch_size: int) -> Iterator[Batch]:
         for fact in facts:
             check_batch_bytes(spec.target, fact.shape, fact.dtype, batch_size)
         for start in range(0, facts[0].shape[0], batch_size):
-            yield Batch(tuple(np.ascontiguousarray(array[start : start + batch_size]) for array in arrays))
+            rows = slice(start, start + batch_size)
+            labels = class_numbers(beside[0][rows]) if beside else None
+            yield Batch(tuple(np.ascontiguousarray(array[rows]) for array in arrays), labels=labels)
             for array in arrays:
                 release_pages(array)
 

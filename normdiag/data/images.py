@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,14 +44,28 @@ def image_feed(source: str, paths: list[Path], decoding: Decoding) -> Feed:
         decoding = Decoding(decoding.resize, decoding.crop, _is_gray(paths[0]))
     shape = decode(paths[0], decoding).shape
     facts = Facts((len(paths), *shape), np.dtype(np.uint8))
+    labels = folder_labels(paths)
 
     def read(batch_size: int) -> Iterator[Batch]:
         check_batch_bytes(source, facts.shape, facts.dtype, batch_size)
         for start in range(0, len(paths), batch_size):
             chunk = paths[start : start + batch_size]
-            yield Batch((np.stack([_same_shape(path, decode(path, decoding), paths[0], shape) for path in chunk]),))
+            pixels = np.stack([_same_shape(path, decode(path, decoding), paths[0], shape) for path in chunk])
+            yield Batch((pixels,), labels=None if labels is None else labels[start : start + batch_size])
 
     return Feed(source, "images", read, (facts,))
+
+
+def folder_labels(paths: Sequence[Path]) -> NDArray[np.int64] | None:
+    """The class of each image where every class has a folder of its own, numbered by sorted name as torchvision does.
+
+    None where the images do not lie in two or more folders side by side.
+    """
+    folders = sorted({path.parent for path in paths})
+    if len(folders) < 2 or len({folder.parent for folder in folders}) > 1:
+        return None
+    number = {folder: index for index, folder in enumerate(folders)}
+    return np.array([number[path.parent] for path in paths], np.int64)
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.data.check import checked
-from normdiag.data.feed import check_facts
+from normdiag.data.feed import LABELS, check_facts
+from normdiag.data.labels import class_numbers
 from normdiag.data.select import choose_inputs
 from normdiag.errors import InputError
 from normdiag.records import Batch
@@ -52,12 +54,14 @@ def to_batch(item: Any, inputs: Sequence[str] = (), source: str = "the data") ->
         chosen = choose_inputs(f"a batch of {source}", {name: _describe(a) for name, a in arrays.items()}, inputs)
         names = tuple(target for target in chosen.values() if target)
         converted = tuple(to_array(arrays[name], source) for name in chosen)
-        return _batch(converted, names if len(names) == len(converted) else None, source)
+        beside = [value for name, value in arrays.items() if name not in chosen and name.lower() in LABELS]
+        return _batch(converted, names if len(names) == len(converted) else None, source, beside)
     if isinstance(item, tuple | list) and item:
         first = item[0]
         if isinstance(first, tuple | list) and all(is_array(part) for part in first):
-            return _batch(tuple(to_array(part, source) for part in first), None, source)
-        return to_batch(first, inputs, source)
+            return _batch(tuple(to_array(part, source) for part in first), None, source, item[1:])
+        batch = to_batch(first, inputs, source)
+        return batch if batch.labels is not None else replace(batch, labels=_labels(item[1:], batch.size))
     return _batch((to_array(item, source),), None, source)
 
 
@@ -81,11 +85,21 @@ def to_array(value: Any, source: str = "the data") -> Array:
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
-def _batch(arrays: tuple[Array, ...], names: tuple[str, ...] | None, source: str) -> Batch:
-    """A batch, once it is sure that it has a sample axis."""
+def _batch(arrays: tuple[Array, ...], names: tuple[str, ...] | None, source: str, beside: Sequence[Any] = ()) -> Batch:
+    """A batch, once it is sure that it has a sample axis; `beside` is what may be its labels."""
     for array in arrays:
         check_facts(f"a batch of {source}", array.shape, array.dtype)
-    return Batch(arrays, names)
+    return Batch(arrays, names, _labels(beside, len(arrays[0])))
+
+
+def _labels(beside: Sequence[Any], samples: int) -> Array | None:
+    """The first of these if it is one whole number for each sample."""
+    first = beside[0] if beside and is_array(beside[0]) else None
+    return None if first is None or not _is_plain(first) else class_numbers(to_array(first), samples)
+
+
+def _is_plain(value: Any) -> bool:
+    return len(getattr(value, "shape", ())) in (1, 2) and "int" in str(getattr(value, "dtype", ""))
 
 
 def _cut(batches: Any, batch_size: int, source: str) -> Iterator[Any]:

@@ -38,7 +38,8 @@ def joined(
                 spec = spec_of(inputs, name, len(arrays) if len(feeds) > 1 else index)
                 arrays.append(_fit(feed, array, spec, recipe, layout, sole))
                 names.append(name)
-        yield Batch(tuple(arrays), resolve_names(names, inputs, feeds[0].source))
+        labels = next((part.labels for part in parts if part is not None and part.labels is not None), None)
+        yield Batch(tuple(arrays), resolve_names(names, inputs, feeds[0].source), labels)
 
 
 def spec_of(inputs: Sequence[InputSpec], name: str | None, index: int) -> InputSpec | None:

@@ -65,7 +65,7 @@ def fit(batches: Iterable[Batch], runner: Runner) -> Iterator[Batch]:
             yield batch
             continue
         for start in range(0, batch.size - size + 1, size):
-            yield Batch(tuple(array[start : start + size] for array in batch.arrays), batch.names)
+            yield batch.rows(slice(start, start + size))
 
 
 def _accumulate(sums: dict[str, OutputSums], more: GapSums) -> None:

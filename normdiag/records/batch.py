@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -14,16 +14,23 @@ Array = NDArray[Any]
 class Batch:
     """One batch: arrays that share their first axis, the samples.
 
-    `names` holds one input name for each array; None feeds them by position.
+    `names` holds one input name for each array; None feeds them by position. `labels` (N,) are the classes of the
+    samples as integers, where the data has them.
     """
 
     arrays: tuple[Array, ...]
     names: tuple[str, ...] | None = None
+    labels: Array | None = None
 
     @property
     def size(self) -> int:
         """Number of samples."""
         return int(self.arrays[0].shape[0])
+
+    def rows(self, chosen: slice | Array) -> Batch:
+        """Some of its samples: a slice, or an array of indexes or of booleans (N,)."""
+        labels = None if self.labels is None else self.labels[chosen]
+        return replace(self, arrays=tuple(array[chosen] for array in self.arrays), labels=labels)
 
 
 @dataclass(frozen=True)
