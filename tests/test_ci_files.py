@@ -190,7 +190,7 @@ def commands() -> Iterator[str]:
 def test_commands_of_the_docs_are_understood(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from normdiag.cli.app import run
     from normdiag.commands import check as checking
-    from tests.render.ci.checks import one_clean
+    from tests.report.checks import one_clean
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()

@@ -110,18 +110,15 @@ def _interruptible() -> Iterator[None]:
 
 
 def _as_json(report: FoldReport) -> str:
-    from normdiag.render.fold.json import dump_fold
+    from normdiag.render.fold_json import dump_fold
 
     return dump_fold(report)
 
 
 def _as_text(report: FoldReport, color: bool | None, all_layers: bool) -> str:
-    from normdiag.render.fold.text import render_fold
+    from normdiag.render.text import render_text
+    from normdiag.report.abridge import Detail
+    from normdiag.report.fold import fold_document
 
-    return render_fold(
-        report,
-        width=terminal_width(),
-        color=wants_color(color),
-        all_layers=all_layers,
-        ascii_only=is_ascii_only(),
-    )
+    document = fold_document(report, Detail(all_layers))
+    return render_text(document, width=terminal_width(), color=wants_color(color), ascii_only=is_ascii_only())

@@ -112,14 +112,14 @@ def _as_json(report: Report, channels: str | None) -> str:
 
 def _as_text(report: Report, target: Path | None, color: bool | None, all_layers: bool, channels: str | None) -> str:
     from normdiag.render.text import render_text
+    from normdiag.report.abridge import Detail
+    from normdiag.report.inspect import inspect_document
 
     to_file = target is not None
     return render_text(
-        report,
+        inspect_document(report, Detail(all_layers, channels)),
         width=DEFAULT_WIDTH if to_file else terminal_width(),
         color=bool(color) if to_file else wants_color(color),
-        all_layers=all_layers,
-        channels=channels,
         ascii_only=not to_file and is_ascii_only(),
     )
 
@@ -127,7 +127,7 @@ def _as_text(report: Report, target: Path | None, color: bool | None, all_layers
 def _write(report: Report, text: str, target: Path, quiet: bool) -> None:
     write_file(target, text)
     if not quiet:
-        from normdiag.render.words import count
+        from normdiag.report.words import count
 
         errors = sum(finding.severity == "error" for finding in report.findings)
         others = len(report.findings) - errors

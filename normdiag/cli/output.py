@@ -55,7 +55,7 @@ def print_text(text: str) -> None:
 
 def say(text: str) -> None:
     """A line for people to stderr, whatever it holds and whatever stderr can show."""
-    from normdiag.render.words import safe
+    from normdiag.report.words import safe
 
     encoding = sys.stderr.encoding or "utf-8"
     line = _inert(safe(f"normdiag: {text}", limit=4000))

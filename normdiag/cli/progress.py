@@ -48,7 +48,7 @@ def _bar(unit: str) -> Progress:
 
 def describe(done: float, total: float | None, rate: float | None, unit: str = "samples") -> str:
     """'320/1,000 samples, 51.3/s'."""
-    from normdiag.render.words import number
+    from normdiag.report.words import number
 
     amount = f"{done:,.0f}" if total is None else f"{done:,.0f}/{total:,.0f}"
     return f"{amount} {unit}" + (f", {number(rate)}/s" if rate else "")

@@ -39,18 +39,20 @@ def rule(
 
 
 def _render(rules: Sequence[Rule], format_: opt.RuleFormat, *, in_full: bool, color: bool) -> str:
-    from normdiag.render import rules_text
+    from normdiag.render import rule_pages
+    from normdiag.render.text import render_text
+    from normdiag.report.rules import list_document, rules_document
 
     if format_ is opt.RuleFormat.json:
-        return rules_text.render_json(rules)
+        return rule_pages.render_json(rules)
     if format_ is opt.RuleFormat.markdown:
-        return rules_text.render_markdown(rules)
-    render = rules_text.render_text if in_full else rules_text.render_list
-    return render(rules, width=terminal_width(), color=color, ascii_only=is_ascii_only())
+        return rule_pages.render_markdown(rules)
+    document = rules_document(rules) if in_full else list_document(rules)
+    return render_text(document, width=terminal_width(), color=color, ascii_only=is_ascii_only())
 
 
 def _write_pages(folder: Path, rules: Sequence[Rule]) -> None:
-    from normdiag.render.rules_text import pages
+    from normdiag.render.rule_pages import pages
 
     if not folder.is_dir():
         raise InputError(f"-o {folder}: there is no such folder")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from normdiag import __version__
 from normdiag.records import Drift, Finding, Gap, GroupMetrics, LayerMetrics, ModelInfo, Report
-from normdiag.render.detail import channel_detail, find_layer
+from normdiag.report.channel_values import channel_detail, find_layer
 
 SCHEMA_VERSION = "1.0"
 

@@ -9,7 +9,7 @@ import pytest
 
 from normdiag.cli.app import run
 from normdiag.records import Report
-from tests.render.reports import healthy
+from tests.report.reports import healthy
 
 
 class Result(NamedTuple):

@@ -112,7 +112,7 @@ FAKE = """
 import sys
 from normdiag.cli.app import main
 from normdiag.commands import check
-from tests.render.reports import faulty, hostile
+from tests.report.reports import faulty, hostile
 check.inspect = lambda *a, **k: {report}()
 main(["inspect", "net.onnx", *sys.argv[1:]])
 """

@@ -25,8 +25,8 @@ from normdiag.records import CheckedModel, CheckReport
 from normdiag.render.ci.render import render
 from tests.cli.conftest import Result
 from tests.cli.test_app import HEAVY, process
-from tests.render.ci.checks import IDS, UNREADABLE, finding, one_clean, several
-from tests.render.reports import healthy, interrupted
+from tests.report.checks import IDS, UNREADABLE, finding, one_clean, several
+from tests.report.reports import healthy, interrupted
 
 Cli = Callable[..., Result]
 

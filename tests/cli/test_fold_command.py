@@ -15,9 +15,9 @@ from normdiag.data import DataOptions
 from normdiag.folding.options import ExportOptions
 from normdiag.models import LoadOptions
 from normdiag.records import Finding, FoldReport
-from normdiag.render.fold.text import render_fold
 from tests.cli.conftest import Called, Result
-from tests.render.fold.fold_reports import clean, failed, nothing
+from tests.report.fold_reports import clean, failed, nothing
+from tests.report.texts import fold_text
 
 Cli = Callable[..., Result]
 
@@ -43,7 +43,7 @@ def test_defaults_are_those_of_the_api(cli: Cli, folds: Callable[[FoldReport], l
     calls = folds(clean())
     result = cli("fold", "net.onnx", "-o", "folded.onnx")
     assert (result.code, result.err) == (0, "")
-    assert result.out == render_fold(clean(), width=80, color=False)
+    assert result.out == fold_text(clean(), width=80)
     (call,) = calls
     assert call.model == Path("net.onnx")
     assert call.options == {
@@ -94,7 +94,7 @@ def test_a_fold_that_is_not_proven_exits_1_and_names_the_worst_layer(
     folds(failed())
     result = cli("fold", "net.onnx", "-o", "f.onnx")
     assert result.code == 1
-    assert "NOT PROVEN" in result.out
+    assert "NOT VERIFIED" in result.out
     assert "layer2.bn" in result.err
     assert "nothing was written" in result.err
     assert result.err.count("\n") == 1

@@ -14,10 +14,10 @@ from normdiag.models import LoadOptions
 from normdiag.observe.activations import SATURATION_THRESHOLD
 from normdiag.records import Finding
 from normdiag.render.json import to_json
-from normdiag.render.text import render_text
 from normdiag.rules import RULES
 from tests.cli.conftest import Called, Result
-from tests.render.reports import faulty, healthy, interrupted
+from tests.report.reports import faulty, healthy, interrupted
+from tests.report.texts import inspect_text
 
 Cli = Callable[..., Result]
 
@@ -72,12 +72,12 @@ def test_trust_and_rgb(cli: Cli, calls: list[Called]) -> None:
 
 def test_text_goes_to_stdout_and_nothing_else_anywhere(cli: Cli, calls: list[Called]) -> None:
     result = cli("inspect", "net.onnx")
-    assert result == Result(0, render_text(healthy(), width=80, color=False), "")
+    assert result == Result(0, inspect_text(healthy(), width=80, color=False), "")
 
 
 def test_width_follows_columns(cli: Cli, calls: list[Called], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
-    assert cli("inspect", "net.onnx").out == render_text(healthy(), width=120, color=False)
+    assert cli("inspect", "net.onnx").out == inspect_text(healthy(), width=120, color=False)
 
 
 @pytest.mark.parametrize("option", [["--json"], ["--format", "json"], ["--json", "--format", "json"]])
@@ -88,7 +88,7 @@ def test_json(cli: Cli, calls: list[Called], option: list[str]) -> None:
 def test_all_and_channels(cli: Cli, returns: Callable[..., None]) -> None:
     returns(faulty())
     result = cli("inspect", "net.onnx", "--all", "--channels", "bn1")
-    assert result.out == render_text(faulty(), width=80, color=False, all_layers=True, channels="bn1")
+    assert result.out == inspect_text(faulty(), width=80, color=False, all_layers=True, channels="bn1")
     assert (
         json.loads(cli("inspect", "net.onnx", "--json", "--channels", "bn1").out)["channels_detail"]["layer"] == "bn1"
     )
@@ -131,7 +131,7 @@ def test_output_file(cli: Cli, returns: Callable[..., None], tmp_path: Path) -> 
     result = cli("inspect", "net.onnx", "-o", target)
     assert result.code == 1 and result.out == ""
     assert result.err == f"normdiag: wrote {target} (1 error, 7 other findings)\n"
-    assert target.read_text(encoding="utf-8") == render_text(faulty(), width=100, color=False)
+    assert target.read_text(encoding="utf-8") == inspect_text(faulty(), width=100, color=False)
     assert cli("inspect", "net.onnx", "-o", target, "--json", "--quiet").err == ""
     assert json.loads(target.read_text(encoding="utf-8"))["schema_version"] == "1.0"
 
@@ -228,7 +228,7 @@ def test_the_configuration_can_be_named_or_left_out(
     (tmp_path / "normdiag.toml").write_text('select = ["ND1"]')
     (tmp_path / "other.toml").write_text('select = ["ND3"]')
     assert cli("inspect", "net.onnx", "--config", "other.toml").code == 0
-    assert cli("inspect", "net.onnx", "--no-config").out == render_text(healthy(), width=80, color=False)
+    assert cli("inspect", "net.onnx", "--no-config").out == inspect_text(healthy(), width=80, color=False)
     assert [{rule.id[:3] for rule in call.options["rules"]} for call in calls] == [
         {"ND3"},
         {rule.id[:3] for rule in RULES},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from normdiag.render.rules_text import pages
+from normdiag.render.rule_pages import pages
 from normdiag.rules import RULES
 from tests.cli.conftest import Result
 from tests.cli.test_app import process

@@ -21,8 +21,8 @@ from normdiag.errors import InputError, UsageError
 from normdiag.records import CheckedModel, CheckReport
 from normdiag.rules import RULES
 from tests.models.onnx.onnx_cases import make_model
-from tests.render.ci.checks import finding
-from tests.render.reports import healthy, interrupted
+from tests.report.checks import finding
+from tests.report.reports import healthy, interrupted
 from tests.rules.graph_reports import bn
 
 GOOD = "digits_cnn.onnx"

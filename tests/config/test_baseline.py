@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from normdiag.config import baseline
 from normdiag.errors import InputError
 from normdiag.records import CheckedModel, CheckReport, Finding, KnownFinding
-from tests.render.ci.checks import IDS, finding
-from tests.render.reports import healthy, static_only
+from tests.report.checks import IDS, finding
+from tests.report.reports import healthy, static_only
 
 
 def check(**models: tuple[Finding, ...]) -> CheckReport:

@@ -10,7 +10,7 @@ import numpy as np
 from normdiag.folding.latency import measured
 from normdiag.records import Batch, Latency
 from normdiag.records.model import Array
-from tests.render.fold.fold_reports import proven
+from tests.report.fold_reports import proven
 
 BATCH = Batch((np.zeros((1, 1), np.float32),))
 
@@ -40,7 +40,7 @@ def test_the_same_twice_is_no_difference() -> None:
 
 
 def test_the_report_says_so() -> None:
-    from normdiag.render.fold.parts import _latency
+    from normdiag.report.fold import _latency
 
     assert "(no more than noise)" in _latency(proven(latency=Latency(2e-3, 1.9e-3, (0.9, 1.05))))
     assert "(25.0% more)" in _latency(proven(latency=Latency(2e-3, 2.5e-3, (1.1, 1.3))))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from normdiag.errors import UsageError
 from normdiag.records import Finding, LayerMetrics, Report
 from normdiag.render.json import SCHEMA_VERSION, dump_json, to_json
-from tests.render.reports import (
+from tests.report.reports import (
     REPORTS,
     batch_norm,
     drift_of,

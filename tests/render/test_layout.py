@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from normdiag.render.layout import Line, Span, cells, fitting, pad, paint, wrap
-from normdiag.render.words import safe
+from normdiag.render.text.lines import Line, Span, cells, fitting, pad, paint, wrap
+from normdiag.report.words import safe
 
 WORDS = st.text(alphabet="ab .é漢😀", max_size=60)
 SPANS = st.lists(st.builds(Span, WORDS, st.sampled_from(["", "bold", "dim", "bold red"])), max_size=4)

@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from normdiag.records import CheckReport
-from normdiag.render.ci.phrases import behind, problem, reason, stale_lines, verdict
-from normdiag.render.view import SEVERITIES
-from normdiag.render.words import MESSAGE_LIMIT, NAME_LIMIT, safe
+from normdiag.report.check_phrases import behind, problem, reason, stale_lines, verdict
+from normdiag.report.words import MESSAGE_LIMIT, NAME_LIMIT, SEVERITIES, safe
 from normdiag.wording import abridged
 
 COMMANDS = {"error": "error", "warning": "warning", "info": "notice"}

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree as ET
 
 from normdiag.records import CheckedModel, CheckReport, Finding, reaches
-from normdiag.render.ci.phrases import interruption, reason
-from normdiag.render.words import MESSAGE_LIMIT, NAME_LIMIT, safe
+from normdiag.report.check_phrases import interruption, reason
+from normdiag.report.words import MESSAGE_LIMIT, NAME_LIMIT, safe
 from normdiag.rules import RULES, Rule
 
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'

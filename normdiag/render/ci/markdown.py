@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from normdiag.records import CheckedModel, CheckReport, Finding
-from normdiag.render.ci.phrases import STALE, problem, reason, stale_lines, status, verdict, worst
-from normdiag.render.view import SEVERITIES
-from normdiag.render.words import MESSAGE_LIMIT, NAME_LIMIT, safe
+from normdiag.report.check_phrases import STALE, problem, reason, stale_lines, status, verdict, worst
+from normdiag.report.words import MESSAGE_LIMIT, NAME_LIMIT, SEVERITIES, safe
 
 # What Markdown or HTML would read as markup; ':' and '.' only where they would make an emoji or a link.
 SPECIAL = re.compile(r"[\\`*_\[\]<>|~#$&!@]|:(?=\S)|(?<=www)\.")

@@ -23,9 +23,12 @@ def render(
     `prefix` goes before the paths in SARIF and annotations; the options from `width` on are for text.
     """
     if format_ == "text":
-        from normdiag.render.ci.text import render_text
+        from normdiag.render.text import render_text
+        from normdiag.report.abridge import Detail
+        from normdiag.report.check import check_document
 
-        return render_text(check, width=width, color=color, all_layers=all_layers, ascii_only=ascii_only)
+        document = check_document(check, Detail(all_layers))
+        return render_text(document, width=width, color=color, ascii_only=ascii_only)
     if format_ not in FORMATS:
         raise UsageError(f"there is no format {format_!r}: {', '.join(FORMATS)}")
     from importlib import import_module

@@ -18,11 +18,11 @@ import numpy as np
 
 from normdiag import __version__
 from normdiag.records import CheckReport, Finding
-from normdiag.render.ci.phrases import behind, interruption, reason
 from normdiag.render.json import dump
-from normdiag.render.rules_text import body, paragraphs
-from normdiag.render.view import SEVERITIES
-from normdiag.render.words import MESSAGE_LIMIT, NAME_LIMIT, safe
+from normdiag.render.rule_pages import body
+from normdiag.report.check_phrases import behind, interruption, reason
+from normdiag.report.rules import paragraphs
+from normdiag.report.words import MESSAGE_LIMIT, NAME_LIMIT, SEVERITIES, safe
 from normdiag.rules import RULES, Rule
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"

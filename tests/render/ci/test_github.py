@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from normdiag.records import CheckedModel, CheckReport, KnownFinding
 from normdiag.render.ci.github import annotation, render_github, step_summary
-from normdiag.render.words import safe
-from tests.render.ci.checks import CHECKS, IDS, finding, one_clean, several
-from tests.render.reports import healthy
+from normdiag.report.words import safe
+from tests.report.checks import CHECKS, IDS, finding, one_clean, several
+from tests.report.reports import healthy
 
 COMMAND = re.compile(r"::(error|warning|notice) ([^:]*)::(.*)")
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from normdiag.records import CheckedModel, CheckReport
 from normdiag.render.ci.junit import render_junit
-from tests.render.ci.checks import CHECKS, IDS, finding, not_run, several
-from tests.render.reports import healthy, on_random_data, static_only
+from tests.report.checks import CHECKS, IDS, finding, not_run, several
+from tests.report.reports import healthy, on_random_data, static_only
 
 SCHEMA = xmlschema.XMLSchema(Path(__file__).parent / "junit-subset.xsd")
 

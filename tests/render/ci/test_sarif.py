@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from normdiag.records import CheckedModel, CheckReport, Finding
 from normdiag.render.ci.sarif import message, render_sarif, uri
 from normdiag.rules import RULES
-from tests.render.ci.checks import CHECKS, IDS, finding, several
-from tests.render.reports import healthy
+from tests.report.checks import CHECKS, IDS, finding, several
+from tests.report.reports import healthy
 
 SCHEMA = json.loads((Path(__file__).parent / "sarif-2.1.0-subset.schema.json").read_text(encoding="utf-8"))
 VALIDATOR = jsonschema.Draft7Validator(SCHEMA)

@@ -1,1 +1,0 @@
-"""What `fold` did, for people and for machines."""

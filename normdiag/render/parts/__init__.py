@@ -1,1 +1,0 @@
-"""The sections of the text report, in the order in which they are read."""

@@ -1,0 +1,1 @@
+"""Reports as documents: what is said, said once for every renderer."""

@@ -1,0 +1,62 @@
+"""The activations, and how much gradient they let through along the depth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from normdiag.records import ActivationMetrics, GradientProduct, Report
+from normdiag.records.document import Block, Column, Section, Table, paragraph
+from normdiag.report.abridge import Detail, choose, left_out, severities
+from normdiag.report.header import RANDOM
+from normdiag.report.words import count, number, percent, short_name
+
+# Kinds whose flat side is their normal 'off': half of the values there is healthy.
+HALF_LINEAR = ("relu", "relu6", "leaky_relu", "clip")
+LEGEND = (
+    "saturated: in the flat tails of the function (ReLU and its like: inactive, of which half is normal); dead: "
+    "saturated on every value seen"
+)
+
+
+def activations(report: Report, detail: Detail) -> Iterator[Section]:
+    """The table of activations with the gradient line below; nothing where none was seen."""
+    if not report.activations:
+        return
+    worst = severities(report.findings)
+    ranks = [worst.get(a.name) for a in report.activations]
+    choice = choose(ranks, [_severity(a) for a in report.activations], detail)
+    shown = [report.activations[index] for index in choice.shown]
+    names = [short_name(a.name) for a in shown]
+    table = Table(count(len(ranks), "activation"), names, [worst.get(a.name) for a in shown], _columns(shown))
+    title = "Activations" + (f" on {RANDOM}" if report.data and report.data.random else "")
+    blocks: list[Block] = [table, *left_out(choice, "activation")]
+    if report.gradient:
+        blocks.append(paragraph(_gradient(report.gradient)))
+    yield Section(title, tuple(blocks), LEGEND)
+
+
+def _columns(shown: Sequence[ActivationMetrics]) -> list[Column]:
+    derivative = [number(a.mean_squared_derivative) for a in shown]
+    dead = [f"{a.dead_units:,}" if a.dead_units else "0" for a in shown]
+    return [
+        Column("kind", [a.kind for a in shown], keep=3, right=False),
+        Column("saturated", [percent(a.saturated_fraction) for a in shown]),
+        Column("mean squared derivative", derivative, "mean f'^2", keep=2),
+        Column("dead units", [f"{d} of {a.units:,}" for d, a in zip(dead, shown, strict=True)], "dead", keep=4),
+    ]
+
+
+def _severity(activation: ActivationMetrics) -> float:
+    """What makes an activation worth seeing: its saturated share, above half for the kinds where half is normal."""
+    normal = 0.5 if activation.kind in HALF_LINEAR else 0.0
+    dead = activation.dead_units / max(activation.units, 1)
+    return math.nan if math.isnan(activation.saturated_fraction) else activation.saturated_fraction - normal + dead
+
+
+def _gradient(gradient: GradientProduct) -> str:
+    return (
+        f"Gradient along the depth: {count(gradient.depth, 'activation')} in a chain would pass {number(gradient.rms)} "
+        f"of it (product of the mean squares {number(gradient.mean_squared)}, its root taken); as many sigmoids "
+        f"{number(gradient.sigmoid_bound)} at most (0.25^{gradient.depth})."
+    )

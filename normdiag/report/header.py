@@ -1,0 +1,61 @@
+"""What was inspected: the file and the data."""
+
+from __future__ import annotations
+
+from normdiag.records import DataInfo, ModelInfo, Report
+from normdiag.records.document import Phrase, Section, facts
+from normdiag.report.words import count, shortened, size_in_bytes
+
+FORMATS = {
+    "torch-zip": "PyTorch file (torch.save)",
+    "torch-legacy": "PyTorch file (torch.save, legacy)",
+    "pickle": "bare pickle",
+    "torchscript": "TorchScript",
+    "torch-export": "torch.export",
+    "aotinductor": "AOTInductor package",
+    "onnx": "ONNX",
+}
+RANDOM = "random data"
+
+
+def header(report: Report) -> Section:
+    """File, format, size, parameters and data; and whether the run was cut short."""
+    rows = [*model_rows(report.model), ("data", _data(report.data))]
+    if report.interrupted:
+        rows.append(("stopped", Phrase(_interrupted(report), "caution")))
+    return Section("", (facts(*rows),))
+
+
+def model_rows(model: ModelInfo) -> list[tuple[str, str | Phrase]]:
+    """Path, format and size, as rows for `facts`."""
+    return [
+        ("model", Phrase(shortened(model.path) if model.path else "a module in memory", "strong")),
+        ("format", shortened(_format(model))),
+        ("size", _size(model)),
+    ]
+
+
+def _format(model: ModelInfo) -> str:
+    name = FORMATS.get(model.format, model.format)
+    return f"{name}, read for its weights alone (nothing of it was run)" if model.backend == "weights" else name
+
+
+def _size(model: ModelInfo) -> str:
+    size = None if model.size_bytes is None else size_in_bytes(model.size_bytes)
+    parameters = None if model.parameters is None else count(model.parameters, "parameter")
+    return ", ".join(filter(None, (size, parameters)))
+
+
+def _data(data: DataInfo | None) -> str | Phrase:
+    if data is None:
+        return "none: only what the file says is shown"
+    amount = f"{count(data.samples, 'sample')} in {count(data.batches, 'batch')} of {data.batch_size:,}"
+    preprocess = f"preprocess {shortened(data.preprocess)}" if data.preprocess else None
+    if not data.random:
+        return ", ".join(filter(None, (shortened(data.source), amount, preprocess)))
+    return Phrase(f"{RANDOM.upper()}, {amount}: made up, so that no number below describes real inputs", "caution")
+
+
+def _interrupted(report: Report) -> str:
+    seen = count(report.data.samples, "sample") if report.data else "nothing"
+    return f"interrupted: all below rests on the {seen} seen so far"

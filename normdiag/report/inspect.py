@@ -1,0 +1,29 @@
+"""What an inspection found, as a document."""
+
+from __future__ import annotations
+
+from normdiag.records import Report
+from normdiag.records.document import Document
+from normdiag.report.abridge import Detail
+from normdiag.report.activations import activations
+from normdiag.report.channels import channels
+from normdiag.report.gap import gap
+from normdiag.report.header import header
+from normdiag.report.norms import norms
+from normdiag.report.notes import notes
+from normdiag.report.summary import summary
+
+
+def inspect_document(report: Report, detail: Detail | None = None) -> Document:
+    """The model, the findings, the tables and the notes. UsageError where no layer is `detail.channels`."""
+    detail = detail or Detail()
+    sections = (
+        header(report),
+        summary(report, detail),
+        *(norms(report, detail) if report.layers else ()),
+        *channels(report, detail),
+        *activations(report, detail),
+        *gap(report, detail),
+        *notes(report),
+    )
+    return Document("normdiag inspect", sections)

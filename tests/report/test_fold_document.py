@@ -1,0 +1,43 @@
+"""What people read of a fold. NORMDIAG_UPDATE_GOLDENS=1 writes the files anew."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from normdiag.records import FoldStep
+from tests.report.fold_reports import REPORTS, clean, mixed
+from tests.report.texts import fold_text
+
+GOLDENS = Path(__file__).parent / "goldens"
+
+
+@pytest.mark.parametrize("width", [80, 140])
+@pytest.mark.parametrize("name", REPORTS)
+def test_report(name: str, width: int) -> None:
+    text = fold_text(REPORTS[name](), width=width)
+    path = GOLDENS / f"{name}_{width}.txt"
+    if os.environ.get("NORMDIAG_UPDATE_GOLDENS"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+@pytest.mark.parametrize("name", REPORTS)
+def test_no_line_is_wider_than_the_terminal(name: str, width: int) -> None:
+    assert max(map(len, fold_text(REPORTS[name](), width=width).splitlines())) <= width
+
+
+def test_nothing_from_the_file_controls_the_terminal() -> None:
+    assert "\x1b" not in fold_text(mixed(), width=80)
+    assert fold_text(mixed(), width=80, ascii_only=True).isascii()
+
+
+def test_long_plans_are_cut_and_said_so() -> None:
+    steps = tuple(FoldStep(f"bn{i}", "batch_norm", "before", (f"conv{i}",)) for i in range(60))
+    report = replace(clean(), plan=replace(clean().plan, steps=steps, norms=60))
+    assert "more folds" in fold_text(report, width=80)
+    assert "more folds" not in fold_text(report, width=80, all_layers=True)
