@@ -1,101 +1,61 @@
-"""A quick part of benchmarks/diagnosis.py: the plain faults are found, and on healthy models nothing is."""
+"""How benchmarks.diagnosis judges: what counts as found, right and restored."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
-import torch
 
-import normdiag
-from benchmarks.diagnosis_case import Case, examine, healthy, judge
-from benchmarks.diagnosis_faults import DroppingBehind, non_finite, training_mode, with_dropout
-from benchmarks.diagnosis_inputs import input_faults
-from benchmarks.diagnosis_statistics import edited
-from benchmarks.diagnosis_subjects import Subject, digits_subject, without_batch_norm
-from normdiag.records import Finding
+from benchmarks.diagnosis.examine import Seen
+from benchmarks.diagnosis.score import Answer, Score, score
+from normdiag.records import ModelInfo, Report
 
-PLAIN = {
-    *(("reset to 0 and 1", ""), ("zeroed", ""), ("mean scaled", "x 4"), ("foreign", "100 %")),
-    *(("wrong preprocessing", each) for each in ("0..255", "-1..1", "0..16", "inverted")),
-}
-STATIC = {"reset to 0 and 1", "zeroed", "NaN in one value", "exported in training mode"}
+NOTHING = Report(ModelInfo(None, "module", "pytorch", None, None, None), None, ())
 
 
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    torch.set_num_threads(1)
-    return digits_subject("digits_cnn", "DigitsCNN", "batch", "digits_cnn_foreign")
-
-
-def plain_cases(subject: Subject) -> Iterator[Case]:
-    yield from (case for case in edited(subject) if (case.fault, case.strength) in PLAIN)
-    yield from (case for case in input_faults(subject) if (case.fault, case.strength) in PLAIN)
-    yield from non_finite(subject)
-    yield from training_mode(subject)
-
-
-def test_plain_faults_cost_accuracy_are_found_and_their_layer_is_named(subject: Subject) -> None:
-    results = [examine(case) for case in plain_cases(subject)]
-    assert len(results) == 27
-    said = {(r.case.fault, r.case.strength, r.case.place): r.data.texts for r in results}
-    assert all(result.costs for result in results), said
-    assert all(result.data.found and result.data.first for result in results), said
-    silent = [r.case for r in results if r.case.fault in STATIC and not (r.graph and r.graph.found)]
-    assert not silent, "these show in the .onnx file without data"
-
-
-def test_small_faults_are_put_down_to_the_layer_where_they_begin(subject: Subject) -> None:
-    """Off by less than the limit in one layer, by more in those behind it."""
-    wanted = {("mean scaled", "x 0.25", "norm1"), ("variance scaled", "x 4", "norm1"), ("foreign", "50 %", "norm1")}
-    cases = [case for case in edited(subject) if (case.fault, case.strength, case.place) in wanted]
-    assert len(cases) == 3
-    assert all(examine(case).data.first for case in cases)
-
-
-def test_a_layer_that_is_somewhat_off_alone_is_named(subject: Subject) -> None:
-    wanted = {("channels permuted", "25 %", "norm2"), ("variance scaled", "x 2", "norm2")}
-    cases = [case for case in edited(subject) if (case.fault, case.strength, case.place) in wanted]
-    results = [examine(case) for case in cases]
-    assert len(results) == 2
-    assert all(result.costs and result.data.first for result in results)
-    assert all("ND301" in result.data.rules and not result.data.error for result in results)
-
-
-def test_dropout_that_still_drops_is_found_in_the_export(subject: Subject, tmp_path: Path) -> None:
-    module = DroppingBehind(0.5)
-    module.load_state_dict(
-        {re.sub("^(norm[23])", r"\1.0", name): value for name, value in subject.module.state_dict().items()}
+def planted(remedies: Mapping[str, float], *, place: str = "middle", pipeline: bool = False) -> Seen:
+    return Seen(
+        "id", "net", "kind", "", place, ("stale_statistics",), frozenset("b"), pipeline, 95.0, 60.0, remedies, NOTHING
     )
-    for active in (True, False):
-        with_dropout(module, tmp_path / "model.onnx", active=active)
-        findings = normdiag.inspect(tmp_path / "model.onnx").findings
-        assert [each.layer for each in findings if each.rule == "ND210"] == ["norm2.1.dropout"] * active
 
 
-def test_healthy_models_have_no_errors_or_warnings(subject: Subject) -> None:
-    mlp = digits_subject("digits_mlp_batch_5000", "DigitsMLP", "batch")
-    for each, way in [(s, "data") for s in (subject, mlp, *without_batch_norm())] + [
-        (subject, "graph"),
-        (mlp, "graph"),
-    ]:
-        found = [(f.rule, f.layer) for f in healthy(each, way) if f.severity != "info"]
-        assert not found, (each.name, way)
+def judged(seen: Seen, answer: Answer | None, option: float = 0.0) -> Score:
+    return score(seen, answer, answer is not None, lambda _: option)
 
 
-def test_what_the_healthy_model_has_too_is_no_verdict(subject: Subject) -> None:
-    case = Case(subject, "fault", "", "norm2", frozenset(("norm2",)))
-    known = Finding("ND103", "n", "warning", "high", ("norm2",), "", "")
-    new = Finding("ND301", "drift", "error", "high", ("norm3",), "", "")
-    assert not judge(case, [known], [known]).found
-    verdict = judge(case, [new, known], [])
-    assert (verdict.found, verdict.named, verdict.first, verdict.elsewhere) == (True, True, False, 1)
+def test_nothing_is_right_where_nothing_is_found() -> None:
+    result = judged(planted({}), None)
+    assert (result.found, result.first, result.cause, result.remedy) == (False, False, False, False)
 
 
-def test_a_fault_that_only_information_speaks_of_is_not_found(subject: Subject) -> None:
-    verdict = judge(
-        Case(subject, "fault", "", "a", frozenset("a")), [Finding("ND106", "n", "info", "high", ("a",), "", "")], []
-    )
-    assert (verdict.found, verdict.named, verdict.rules) == (False, True, ())
+def test_the_first_layer_the_cause_and_the_remedy_are_judged_apart() -> None:
+    seen = planted({"recalibrate": 94.0})
+    right = judged(seen, Answer("stale_statistics", ("b", "a"), (), "recalibrate"))
+    assert (right.first, right.cause, right.remedy, right.restored) == (True, True, True, 94.0)
+    wrong = judged(seen, Answer("few_samples", ("a", "b"), (), "reload_weights"))
+    assert (wrong.found, wrong.first, wrong.cause, wrong.remedy) == (True, False, False, False)
+
+
+def test_two_alternatives_count_and_no_third() -> None:
+    seen = planted({})
+    assert judged(seen, Answer("few_samples", ("b",), ("x", "stale_statistics"), "none")).cause
+    assert not judged(seen, Answer("few_samples", ("b",), ("x", "y", "stale_statistics"), "none")).cause
+
+
+def test_none_is_right_only_where_no_other_remedy_restores() -> None:
+    answer = Answer("stale_statistics", ("b",), (), "none")
+    assert judged(planted({"recalibrate": 90.0}), answer).remedy
+    assert not judged(planted({"recalibrate": 93.5}), answer).remedy
+    assert not judged(planted({}, pipeline=True), answer).remedy
+
+
+@pytest.mark.parametrize(("option", "restored"), [("unit", 94.0), (None, 60.0)])
+def test_fixing_the_input_takes_the_option_that_is_named(option: str | None, restored: float) -> None:
+    result = judged(planted({}, pipeline=True), Answer("input_preparation", ("b",), (), "fix_input", option), 94.0)
+    assert (result.restored, result.remedy) == (restored, restored > 93.0)
+
+
+def test_reloading_other_layers_repairs_nothing() -> None:
+    seen = planted({"reload_weights": 95.0})
+    assert judged(seen, Answer("foreign_statistics", ("a",), (), "reload_weights")).restored == 60.0
+    assert judged(seen, Answer("foreign_statistics", ("a", "b"), (), "reload_weights")).restored == 95.0

@@ -1,0 +1,97 @@
+"""Labelled data: handwritten digits, digits on photographs, CIFAR-10, waveforms and tables, all seeded.
+
+Images are uint8 as a file holds them, (N, H, W) or (N, H, W, 3); waveforms (N, 1, T) and tables (N, F) are float32.
+"""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What a file holds, and the class of each sample (N,)."""
+
+    stored: Array
+    labels: Array
+
+    def __getitem__(self, chosen: slice | Array) -> Samples:
+        return Samples(self.stored[chosen], self.labels[chosen])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def small_digits() -> Samples:
+    """The 1797 digits of scikit-learn, 8x8, shuffled."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    order = np.random.default_rng(0).permutation(len(bunch.target))
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    return Samples(images[order], bunch.target.astype(np.int64)[order])
+
+
+def mnist() -> Samples:
+    """The 10,000 test images, shuffled."""
+    folder = REAL / "mnist"
+    x, y = (gzip.decompress((folder / f"t10k-{part}-ubyte.gz").read_bytes()) for part in ("images-idx3", "labels-idx1"))
+    order = np.random.default_rng(0).permutation(10_000)
+    images = np.frombuffer(x, np.uint8, offset=16).reshape(-1, 28, 28)
+    return Samples(images[order], np.frombuffer(y, np.uint8, offset=8).astype(np.int64)[order])
+
+
+def cifar() -> Samples:
+    """The 1,000 images that ResNet20 was trained on, among others."""
+    with np.load(REAL / "cifar10" / "train_1000.npz") as arrays:
+        return Samples(arrays["x"], arrays["y"].astype(np.int64))
+
+
+def digits_on_photographs(seed: int) -> Samples:
+    """Digits that invert a crop of a photograph, 32x32 in colour (as in MNIST-M, Ganin et al. 2016)."""
+    rng = np.random.default_rng(seed)
+    digits, photographs = mnist(), cifar().stored
+    backgrounds = photographs[rng.integers(len(photographs), size=len(digits))].astype(np.float32)
+    masks = np.zeros((len(digits), 32, 32, 1), np.float32)
+    masks[:, 2:30, 2:30, 0] = digits.stored / 255
+    colours = rng.uniform(0.7, 1.0, (len(digits), 1, 1, 3)).astype(np.float32)
+    images = np.abs(backgrounds - 255 * masks * colours)
+    return Samples(np.rint(images).astype(np.uint8), digits.labels)
+
+
+def waveforms(seed: int, count: int = 6000, length: int = 2048) -> Samples:
+    """Eight timbres and courses of pitch in noise, at varying loudness, about -1..1."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(length, dtype=np.float32) / 16_000
+    labels = rng.integers(8, size=count)
+    pitch = rng.uniform(180, 320, (count, 1)) * (1 + 4 * ((labels // 4)[:, None]) * time)
+    harmonics = np.array([[1, 0, 0, 0], [1, 0.8, 0.6, 0.4], [1, 0, 0.7, 0], [0.3, 1, 0, 0.9]])[labels % 4]
+    wave = sum(
+        harmonics[:, [k]] * np.sin(2 * np.pi * (k + 1) * pitch * time + rng.uniform(0, 6, (count, 1))) for k in range(4)
+    )
+    wave = wave / np.abs(wave).max(1, keepdims=True) * rng.uniform(0.2, 0.8, (count, 1))
+    wave = wave + rng.uniform(0.02, 0.25, (count, 1)) * rng.standard_normal((count, length))
+    return Samples(wave.astype(np.float32)[:, None], labels)
+
+
+def table(seed: int, features: int, classes: int, count: int = 8000) -> Samples:
+    """Clusters in a mixed and partly skewed space, each column brought to mean 0 and deviation 1."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(classes, size=count)
+    centres = rng.standard_normal((classes, 3, features // 2)) * 1.1
+    hidden = centres[labels, rng.integers(3, size=count)] + rng.standard_normal((count, features // 2))
+    columns = np.tanh(hidden @ rng.standard_normal((features // 2, features))) + 0.3 * hidden @ rng.standard_normal(
+        (features // 2, features)
+    )
+    columns[:, : features // 3] = np.exp(0.4 * columns[:, : features // 3])
+    columns = (columns - columns.mean(0)) / columns.std(0)
+    return Samples(columns.astype(np.float32), labels)

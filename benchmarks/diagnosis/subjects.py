@@ -1,0 +1,200 @@
+"""The healthy networks that faults are planted into, in two halves, trained here and cached in benchmarks/.cache."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.diagnosis import architectures as arch
+from benchmarks.diagnosis import samples
+from benchmarks.diagnosis.samples import REAL, Array, Samples
+from normdiag.data.preprocess import prepare
+from normdiag.data.recipe import parse_recipe
+from sample_models.net import DigitsCNN
+
+CACHE = Path(__file__).resolve().parents[1] / ".cache"
+Half = Literal["development", "held-out"]
+NORMS = nn.modules.batchnorm._BatchNorm
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A healthy model in eval mode with its data.
+
+    `recipe` is the `--preprocess` of training, None for data that is fed as stored. `test` is what the model is run on,
+    `training` what it was trained on (or like it), `foreign` the same network from another seed.
+    """
+
+    name: str
+    half: Half
+    module: nn.Module
+    recipe: str | None
+    test: Samples
+    training: Samples
+    foreign: nn.Module | None = None
+
+    @property
+    def norms(self) -> tuple[str, ...]:
+        """Paths of the BatchNorm layers, in the order in which they run."""
+        return norms_in_order(self.module, self.x(self.test.stored[:2]))
+
+    def x(self, stored: Array | None = None, recipe: str | None = None) -> Tensor:
+        """What the model is fed, (N, ...) float32; by default the test data, prepared as in training."""
+        return prepared(self.test.stored if stored is None else stored, recipe or self.recipe)
+
+    def copied(self) -> nn.Module:
+        return copy.deepcopy(self.module)
+
+
+def prepared(stored: Array, recipe: str | None) -> Tensor:
+    """Stored arrays as a model gets them."""
+    return torch.from_numpy(prepare(stored, parse_recipe(recipe) if recipe else None, None).astype(np.float32))
+
+
+def norms_in_order(module: nn.Module, x: Tensor) -> tuple[str, ...]:
+    names: list[str] = []
+    hooks = [
+        each.register_forward_hook(lambda *_, name=name: names.append(name))
+        for name, each in module.named_modules()
+        if isinstance(each, NORMS)
+    ]
+    with torch.no_grad():
+        module(x)
+    for hook in hooks:
+        hook.remove()
+    return tuple(dict.fromkeys(names))
+
+
+@torch.no_grad()
+def accuracy(module: nn.Module, x: Tensor, labels: Array, batch: int = 100) -> float:
+    """Per cent right."""
+    guesses = torch.cat([module(part).nan_to_num(-1e30).argmax(1) for part in x.split(batch)])
+    return 100 * float(np.mean(guesses.numpy() == labels))
+
+
+@torch.no_grad()
+def recalibrated(module: nn.Module, x: Tensor, batch: int = 128) -> nn.Module:
+    """A copy with the population statistics of these inputs, everything else in eval mode."""
+    module = copy.deepcopy(module).eval()
+    norms = [each for each in module.modules() if isinstance(each, NORMS)]
+    for norm in norms:
+        norm.num_batches_tracked = torch.tensor(0)
+        norm.reset_running_stats()
+        norm.momentum, norm.training = None, True
+    for part in x.split(batch):
+        if len(part) > 1:
+            module(part)
+    for norm in norms:
+        norm.momentum = 0.1
+    return module.eval()
+
+
+def train(module: nn.Module, x: Tensor, labels: Array, *, steps: int, lr: float, seed: int = 0) -> Iterator[None]:
+    """Train on seeded batches of 64 with AdamW on one cycle; yields after each step. Modes are left to the caller."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.from_numpy(labels)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
+    for _ in range(steps):
+        chosen = torch.randint(len(x), (64,), generator=generator)
+        optimizer.zero_grad()
+        functional.cross_entropy(module(x[chosen]), y[chosen]).backward()
+        optimizer.step()
+        schedule.step()
+        yield
+
+
+def cached(name: str, make: Callable[[], nn.Module], fit: Callable[[nn.Module], object]) -> nn.Module:
+    """The module with the weights that were cached under this name, or that `fit` gives it."""
+    module, path = make(), CACHE / f"{name}.pt"
+    if path.is_file():
+        module.load_state_dict(torch.load(path, weights_only=True))
+        return module.eval()
+    fit(module)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(module.state_dict(), path)
+    return module.eval()
+
+
+def trained(name: str, make: Callable[[], nn.Module], x: Tensor, labels: Array, steps: int, seed: int) -> nn.Module:
+    def fit(module: nn.Module) -> None:
+        module.train()
+        for _ in train(module, x, labels, steps=steps, lr=0.01, seed=seed):
+            pass
+
+    def seeded() -> nn.Module:
+        torch.manual_seed(seed)
+        return make()
+
+    return cached(f"{name}_{seed}", seeded, fit)
+
+
+def _subject(
+    name: str, half: Half, make: Callable[[], nn.Module], data: Samples, recipe: str | None, steps: int, test: int = 500
+) -> Subject:
+    held, rest = data[:test], data[test:]
+    x = prepared(rest.stored, recipe)
+    module, foreign = (trained(name, make, x, rest.labels, steps, seed) for seed in (0, 1))
+    return Subject(name, half, module, recipe, held, rest[:512], foreign)
+
+
+def _resnet20() -> Subject:
+    from tests.nets.resnet20 import load_resnet20
+
+    data = samples.cifar()
+    module = load_resnet20(REAL / "akamaster" / "resnet20-12fca82f.th")
+    return Subject("resnet20", "held-out", module.eval(), "imagenet", data[:500], data[500:])
+
+
+MNIST = "scale=1/255,mean=0.1307,std=0.3081"
+MAKERS: dict[tuple[Half, str], Callable[[], Subject]] = {
+    ("development", "resnet"): lambda: _subject(
+        "resnet", "development", arch.SmallResNet, samples.digits_on_photographs(1), "imagenet", 700
+    ),
+    ("development", "mobile_relu6"): lambda: _subject(
+        "mobile_relu6", "development", partial(arch.Mobile, False), samples.digits_on_photographs(2), "signed", 700
+    ),
+    ("development", "plain"): lambda: _subject("plain", "development", arch.Plain, samples.mnist(), MNIST, 400),
+    ("development", "digits"): lambda: _subject(
+        "digits", "development", DigitsCNN, samples.small_digits(), "unit", 400
+    ),
+    ("development", "table"): lambda: _subject(
+        "table", "development", partial(arch.Tabular, 20), samples.table(1, 20, 5), None, 700
+    ),
+    ("held-out", "mobile_silu"): lambda: _subject(
+        "mobile_silu", "held-out", arch.Mobile, samples.digits_on_photographs(3), "unit", 700
+    ),
+    ("held-out", "audio"): lambda: _subject("audio", "held-out", arch.Audio, samples.waveforms(1), None, 500),
+    ("held-out", "dropout"): lambda: _subject(
+        "dropout", "held-out", partial(arch.Plain, (24, 24, 48), 1, 0.2), samples.mnist(), "signed", 400
+    ),
+    ("held-out", "table_tanh"): lambda: _subject(
+        "table_tanh",
+        "held-out",
+        partial(arch.Tabular, 32, (96, 64, 48), 8, nn.GELU, 0.1),
+        samples.table(7, 32, 8),
+        None,
+        700,
+    ),
+    ("held-out", "dense"): lambda: _subject("dense", "held-out", arch.PreActivation, samples.mnist(), "unit", 500),
+    ("held-out", "resnet20"): _resnet20,
+}
+
+
+def names(half: Half | None) -> Sequence[str]:
+    return [name for where, name in MAKERS if half in (None, where)]
+
+
+@cache
+def subject(name: str) -> Subject:
+    (make,) = (make for (_, each), make in MAKERS.items() if each == name)
+    return make()
