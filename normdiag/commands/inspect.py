@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normdiag.data import DataOptions
+from normdiag.diagnosis import coverage
 from normdiag.errors import InputError, UsageError
 from normdiag.graph import graph_of, open_model
 from normdiag.models import LoadOptions
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 Progress = Callable[[int, "int | None"], None]
-NO_DATA = "no data was given, so drift, the batch-vs-eval gap, saturation and dead units were not measured (--data)"
 
 
 def inspect(
@@ -63,12 +63,12 @@ def inspect(
     loaded = open_model(model, load_options)
     has_data = batches is not None or bool(data)
     if not has_data:
-        return _judged(_static_report(loaded, has_data=False), loaded, rules, deployed)
+        return _judged(_static_report(loaded), loaded, rules, deployed)
     from normdiag.commands.measure import measured_report, open_runner, open_source  # what a static report does without
 
     source = open_source(loaded, batches, data, data_options or DataOptions())
     if loaded.program is None:
-        return _judged(_static_report(loaded, has_data=True), loaded, rules, deployed)
+        return _judged(_static_report(loaded, source.info.source), loaded, rules, deployed)
     runner = open_runner(loaded, device, threshold)
     report = measured_report(loaded, runner, source, attribute, progress)
     return _judged(report, loaded, rules, deployed)
@@ -83,8 +83,20 @@ class _Deployment:
 
 
 def _judged(report: Report, model: Model, rules: Sequence[Rule], deployed: _Deployment) -> Report:
+    """The report with what the rules find in it, and with what it rests on."""
+    report = replace(
+        report,
+        target=deployed.target,
+        serve_batch=deployed.serve_batch,
+        copies=model.copies,
+        folded=model.folded,
+        skipped=model.skipped,
+    )
+    return replace(_with_findings(report, model, rules), coverage=coverage(report, rules))
+
+
+def _with_findings(report: Report, model: Model, rules: Sequence[Rule]) -> Report:
     """The report with what the rules find in it and, where one of them asks for it, in the graph of the model."""
-    report = replace(report, target=deployed.target, serve_batch=deployed.serve_batch, copies=model.copies)
     if not model.layers or not any(rule.needs_graph for rule in rules):
         return with_findings(report, rules)
     from normdiag.folding.plan import plan_folds
@@ -94,7 +106,7 @@ def _judged(report: Report, model: Model, rules: Sequence[Rule], deployed: _Depl
         if graph is None:
             return with_findings(report, rules)
         folds = plan_folds(graph)
-        ranges = _ranges(graph, folds) if deployed.target == "int8" else ()
+        ranges = _ranges(graph, folds) if report.target == "int8" else ()
     except InputError as error:
         note = f"the rules on the graph (ND2xx) could not look: {error}"
         return with_findings(replace(report, notes=(*report.notes, note)), rules)
@@ -109,16 +121,14 @@ def _ranges(graph: OpGraph, folds: FoldPlan) -> tuple[RangeSpread, ...]:
     return range_spreads(graph, folds)
 
 
-def _static_report(model: Model, *, has_data: bool) -> Report:
+def _static_report(model: Model, unused_data: str | None = None) -> Report:
     """What the file alone says. Data beside weights that cannot be run is said to be unused."""
-    notes = [NO_DATA] if not has_data else []
+    notes = []
     trained = [layer for layer in model.layers if layer.training and layer.has_statistics]
     in_training = [layer.name for layer in trained if model.info.backend == "onnx"]
     if in_training:
         notes.append(
             f"exported in training mode: {abridged(in_training)}; the output depends on what else is in the batch"
         )
-    if model.why_not_run is not None:
-        notes.append(("the data was not used: " if has_data else "nothing was run: ") + model.why_not_run)
     layers = tuple(LayerMetrics(layer) for layer in model.layers)
-    return Report(model.info, None, layers, notes=tuple(notes), why_not_run=model.why_not_run)
+    return Report(model.info, None, layers, notes=tuple(notes), why_not_run=model.why_not_run, unused_data=unused_data)

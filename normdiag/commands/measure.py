@@ -25,13 +25,10 @@ from normdiag.records import (
     ChannelSums,
     DataInfo,
     Evidence,
-    Gap,
-    LayerMetrics,
     Model,
     NormLayer,
     Report,
 )
-from normdiag.wording import abridged
 
 Progress = Callable[[int, "int | None"], None]
 ATTRIBUTION_SAMPLES = 256
@@ -107,7 +104,7 @@ def _report(model: Model, runner: Runner, source: Source, seen: passes.Observati
         activations=activations,
         gradient=gradient_product(activations),
         gap=gap,
-        notes=(*source.info.notes, *runner.notes, *_missing(layers, evidence, gap)),
+        notes=(*source.info.notes, *runner.notes),
         interrupted=seen.interrupted,
     )
 
@@ -115,21 +112,6 @@ def _report(model: Model, runner: Runner, source: Source, seen: passes.Observati
 def _data_info(source: Source, evidence: Evidence) -> DataInfo:
     info = source.info
     return DataInfo(info.source, evidence.samples, evidence.batch_size, evidence.batches, info.random, info.preprocess)
-
-
-def _missing(layers: Sequence[LayerMetrics], evidence: Evidence, gap: Gap | None) -> Iterator[str]:
-    """What the run could not measure, and why."""
-    if not any(each.layer.kind == "batch_norm" and each.layer.has_statistics for each in layers):
-        yield "no batch-vs-eval gap: the model has no BatchNorm with running statistics"
-    elif gap is None and evidence.batch_size >= 2:
-        yield "no batch-vs-eval gap: no BatchNorm of this model normalizes with its running statistics"
-    elif gap is None:
-        yield "no batch-vs-eval gap and no own drift: batch statistics need batches of at least 2 samples"
-    unseen = [each.layer.name for each in layers if each.calls == 0]
-    if unseen and evidence.samples:
-        yield f"{len(unseen)} normalization layers did not run on this data: {abridged(unseen)}"
-    if 0 < evidence.samples < FEW_SAMPLES:
-        yield f"{evidence.samples} samples only: error bars are wide, and below {FEW_SAMPLES} not to be relied on"
 
 
 def _with_attribution(report: Report, runner: Runner, source: Source, evidence: Evidence) -> Report:

@@ -34,7 +34,12 @@ def _with_layers(model: Model) -> Model:
     layers = tuple(site.layer for site in program.sites)
     parameters = without_statistics(program.parameters, layers)
     return replace(
-        model, layers=layers, program=program, info=replace(model.info, parameters=parameters, notes=program.notes)
+        model,
+        layers=layers,
+        program=program,
+        info=replace(model.info, parameters=parameters, notes=program.notes),
+        folded=program.folded,
+        skipped=program.skipped,
     )
 
 

@@ -2,6 +2,7 @@
 
 from normdiag.records.batch import Batch, InputSpec
 from normdiag.records.check import CheckedModel, CheckReport, FailOn, KnownFinding, reaches
+from normdiag.records.coverage import Coverage, Topic, Unmeasured, Verdict
 from normdiag.records.evidence import (
     ActivationSums,
     ChannelSums,
@@ -23,7 +24,7 @@ from normdiag.records.fold import (
     Refusal,
     Verification,
 )
-from normdiag.records.model import CopyComparison, Model, ModelInfo, NormKind, NormLayer
+from normdiag.records.model import CopyComparison, FoldedNorm, Model, ModelInfo, NormKind, NormLayer
 from normdiag.records.opgraph import Op, OpGraph, OpKind
 from normdiag.records.ops import (
     Add,
@@ -77,6 +78,7 @@ __all__ = [
     "Conv",
     "Copied",
     "CopyComparison",
+    "Coverage",
     "DataInfo",
     "Detail",
     "Drift",
@@ -86,6 +88,7 @@ __all__ = [
     "FoldPlan",
     "FoldReport",
     "FoldStep",
+    "FoldedNorm",
     "Gap",
     "GradientProduct",
     "GroupMetrics",
@@ -123,7 +126,10 @@ __all__ = [
     "Split",
     "Take",
     "Target",
+    "Topic",
     "Transpose",
+    "Unmeasured",
+    "Verdict",
     "Verification",
     "Window",
     "reaches",

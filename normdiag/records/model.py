@@ -91,12 +91,27 @@ class CopyComparison:
     in_training: bool = False
 
 
+@dataclass(frozen=True)
+class FoldedNorm:
+    """A BatchNorm that whoever wrote the file folded into the linear layer before it, so that its statistics are gone.
+
+    `name` is the norm's where the file keeps it, `layer` the layer that absorbed it, `tool` what folds in this way.
+    `certain`: the file says so; else it is concluded from the name of a rewritten weight.
+    """
+
+    name: str | None
+    layer: str
+    tool: str
+    certain: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """A loaded model.
 
     `program` is what its backend runs (a torch.nn.Module, an OnnxProgram), or None for weights alone. `why_not_run`
-    says, where program is None, why nothing can be run and which option would change that.
+    says, where program is None, why nothing can be run and which option would change that. `folded` are the layers
+    that are no longer there; `skipped` says of nodes that normalize why they could not be analysed.
     """
 
     info: ModelInfo
@@ -105,3 +120,5 @@ class Model:
     program: Any = None
     why_not_run: str | None = None
     copies: tuple[CopyComparison, ...] = ()
+    folded: tuple[FoldedNorm, ...] = ()
+    skipped: tuple[str, ...] = ()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.records.model import CopyComparison, ModelInfo, NormLayer
+from normdiag.records.coverage import Coverage, Verdict
+from normdiag.records.model import CopyComparison, FoldedNorm, ModelInfo, NormLayer
 from normdiag.wording import abridged
 
 if TYPE_CHECKING:
@@ -231,9 +232,10 @@ class Report:
 
     `ranges` are the weight ranges that folding would leave, where that was planned. `target` is the number format that
     the model is declared to run in, `serve_batch` the number of samples that it is served in together, where the user
-    says so. `why_not_run` says why the model could not be run, whether or not there was data. `copies` are other copies
-    of the model in its file. `graph` is the computation, and `folds` what could be
-    folded in it: both for the rules alone, and gone when these have looked, since a graph holds all of the weights.
+    says so. `why_not_run` says why the model could not be run, whether or not there was data, `unused_data` what data
+    was given then. `copies` are other copies of the model in its file, `folded` and `skipped` as in Model. `coverage`
+    is what was measured and what was not. `graph` is the computation, and `folds` what could be folded in it: both for
+    the rules alone, and gone when these have looked, since a graph holds all of the weights.
     """
 
     model: ModelInfo
@@ -252,3 +254,14 @@ class Report:
     graph: OpGraph | None = None
     folds: FoldPlan | None = None
     why_not_run: str | None = None
+    unused_data: str | None = None
+    folded: tuple[FoldedNorm, ...] = ()
+    skipped: tuple[str, ...] = ()
+    coverage: Coverage = field(default_factory=Coverage)
+
+    @property
+    def verdict(self) -> Verdict:
+        """`problem` with a finding of warning or above, `not_measured` where nothing was judged on data, else `ok`."""
+        if any(each.severity != "info" for each in self.findings):
+            return "problem"
+        return "ok" if self.coverage.judged else "not_measured"

@@ -15,7 +15,7 @@ from normdiag import __version__
 from normdiag.records import Drift, Finding, Gap, GroupMetrics, LayerMetrics, ModelInfo, Report
 from normdiag.report.channel_values import channel_detail, find_layer
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 
 def to_json(report: Report, *, channels: str | None = None) -> dict[str, Any]:
@@ -30,8 +30,13 @@ def to_json(report: Report, *, channels: str | None = None) -> dict[str, Any]:
         "normdiag_version": __version__,
         "model": model_dict(report.model),
         "data": None if report.data is None else asdict(report.data),
+        "unused_data": report.unused_data,
         "interrupted": report.interrupted,
+        "verdict": report.verdict,
+        "measured": list(report.coverage.measured),
+        "not_measured": [asdict(each) for each in report.coverage.missing],
         "layers": [_layer(metrics) for metrics in report.layers],
+        "folded": [asdict(norm) for norm in report.folded],
         "activations": [asdict(activation) for activation in report.activations],
         "gradient": None if report.gradient is None else asdict(report.gradient),
         "gap": None if report.gap is None else _gap(report.gap),

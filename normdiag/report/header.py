@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from normdiag.records import DataInfo, ModelInfo, Report
+from normdiag.records import ModelInfo, Report
 from normdiag.records.document import Phrase, Section, facts
 from normdiag.report.words import count, shortened, size_in_bytes
 
@@ -20,7 +20,7 @@ RANDOM = "random data"
 
 def header(report: Report) -> Section:
     """File, format, size, parameters and data; and whether the run was cut short."""
-    rows = [*model_rows(report.model), ("data", _data(report.data))]
+    rows = [*model_rows(report.model), ("data", _data(report))]
     if report.interrupted:
         rows.append(("stopped", Phrase(_interrupted(report), "caution")))
     return Section("", (facts(*rows),))
@@ -46,7 +46,10 @@ def _size(model: ModelInfo) -> str:
     return ", ".join(filter(None, (size, parameters)))
 
 
-def _data(data: DataInfo | None) -> str | Phrase:
+def _data(report: Report) -> str | Phrase:
+    data = report.data
+    if data is None and report.unused_data is not None:
+        return Phrase(f"{shortened(report.unused_data)}, not used: nothing was run", "caution")
     if data is None:
         return "none: only what the file says is shown"
     amount = f"{count(data.samples, 'sample')} in {count(data.batches, 'batch')} of {data.batch_size:,}"

@@ -7,6 +7,7 @@ from normdiag.records.document import Document
 from normdiag.report.abridge import Detail
 from normdiag.report.activations import activations
 from normdiag.report.channels import channels
+from normdiag.report.folded import folded
 from normdiag.report.gap import gap
 from normdiag.report.header import header
 from normdiag.report.norms import norms
@@ -21,6 +22,7 @@ def inspect_document(report: Report, detail: Detail | None = None) -> Document:
         header(report),
         summary(report, detail),
         *(norms(report, detail) if report.layers else ()),
+        *folded(report, detail),
         *channels(report, detail),
         *activations(report, detail),
         *gap(report, detail),

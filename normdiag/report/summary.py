@@ -12,6 +12,7 @@ from normdiag.records.document import Block, FindingGroup, Section, Space, parag
 from normdiag.report.abridge import Detail
 from normdiag.report.activations import HALF_LINEAR
 from normdiag.report.header import RANDOM
+from normdiag.report.verdict import counted, verdict
 from normdiag.report.words import (
     KIND_WORDS,
     SEVERITIES,
@@ -30,18 +31,15 @@ PER_RULE = 3
 
 
 def summary(report: Report, detail: Detail) -> Section:
-    """Findings, severest first, and the facts in a line each."""
+    """The verdict, findings, severest first, and the facts in a line each."""
     title = "Summary" + (f" ({RANDOM})" if report.data and report.data.random else "")
-    found = findings(report.findings, detail) if report.findings else [paragraph("No findings.", "good")]
-    return Section(title, (*found, Space(), *map(paragraph, _facts(report))))
+    found = by_rule(report.findings, detail)
+    return Section(title, (*verdict(report), *found, Space(), *map(paragraph, _facts(report))))
 
 
 def findings(found: Sequence[Finding], detail: Detail) -> Iterator[Block]:
-    """Each rule once, with its remedy under the layers that it speaks of."""
-    numbers = {severity: sum(f.severity == severity for f in found) for severity in SEVERITIES}
-    counts = [count(n, severity) for severity, n in numbers.items() if n and severity != "info"]
-    counts += [f"{numbers['info']:,} for information"] if numbers["info"] else []
-    yield paragraph(", ".join(counts))
+    """How many there are, and each rule once, with its remedy under the layers that it speaks of."""
+    yield paragraph(counted(found))
     yield from by_rule(found, detail)
 
 
@@ -71,9 +69,6 @@ def _doubt(finding: Finding) -> str:
 
 def _facts(report: Report) -> Iterator[str]:
     yield _layers(report.layers)
-    if report.data is None:
-        yield f"Nothing was run{' (the notes say why)' if report.notes else ''}: this is what the file alone says."
-        return
     yield from _drift(report.layers)
     yield from _groups(report.layers)
     yield from _saturation(report.activations)

@@ -133,7 +133,7 @@ def test_output_file(cli: Cli, returns: Callable[..., None], tmp_path: Path) -> 
     assert result.err == f"normdiag: wrote {target} (1 error, 7 other findings)\n"
     assert target.read_text(encoding="utf-8") == inspect_text(faulty(), width=100, color=False)
     assert cli("inspect", "net.onnx", "-o", target, "--json", "--quiet").err == ""
-    assert json.loads(target.read_text(encoding="utf-8"))["schema_version"] == "1.0"
+    assert json.loads(target.read_text(encoding="utf-8"))["schema_version"] == "1.1"
 
 
 def test_output_dash_is_stdout(cli: Cli, calls: list[Called], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

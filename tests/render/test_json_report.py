@@ -63,7 +63,7 @@ def test_schema_is_a_schema() -> None:
 @pytest.mark.parametrize("name", [*REPORTS, "hostile"])
 def test_documents_satisfy_the_schema_which_describes_every_member(name: str) -> None:
     report = hostile() if name == "hostile" else REPORTS[name]()
-    document = parsed(report, report.layers[0].layer.name)
+    document = parsed(report, report.layers[0].layer.name if report.layers else None)
     assert undocumented(document, SCHEMA) == []
 
 
@@ -95,7 +95,10 @@ def test_nothing_measured_is_null() -> None:
     document = parsed(static_only())
     assert document["data"] is None and document["gap"] is None and document["gradient"] is None
     assert all(layer["drift"] is None and layer["eps"] is None for layer in document["layers"])
-    assert document["notes"][0]["path"] is None and "--arch" in document["notes"][0]["message"]
+    assert document["verdict"] == "not_measured" and document["measured"] == ["parameters"]
+    missing = document["not_measured"]
+    assert [each["topic"] for each in missing] == ["drift", "gap", "activations"]
+    assert all("no data was given" in each["why"] and "--arch" in each["why"] for each in missing)
 
 
 def test_groups() -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 
 import numpy as np
 
+from normdiag.diagnosis import coverage
 from normdiag.records import (
     ActivationMetrics,
     Attribution,
     DataInfo,
     Drift,
     Finding,
+    FoldedNorm,
     Gap,
     GradientProduct,
     GroupMetrics,
@@ -20,6 +24,18 @@ from normdiag.records import (
     NormLayer,
     Report,
 )
+from normdiag.rules import RULES
+
+
+def _covered(make: Callable[[], Report]) -> Callable[[], Report]:
+    """A report with what it rests on, as `inspect` adds it."""
+
+    @wraps(make)
+    def made() -> Report:
+        report = make()
+        return replace(report, coverage=coverage(report, RULES))
+
+    return made
 
 
 def drift_of(z: np.ndarray, r: np.ndarray, se: float = 0.004, samples: int = 1000) -> Drift:
@@ -89,11 +105,13 @@ GAP = Gap("output", 0.0813, 0.012, 0.0041, 64, 1000, 0.62, 0.38)
 GRADIENT = GradientProduct(4, 0.0712, 0.2668, 0.25**4)
 
 
+@_covered
 def healthy() -> Report:
     """Nothing to complain about."""
     return Report(MODEL, DATA, resnet_layers(), relus(), GRADIENT, GAP, notes=("took 'state_dict' of the file",))
 
 
+@_covered
 def faulty() -> Report:
     """A long model with findings of every severity, dead units, and the gap put down to layers."""
     layers = list(resnet_layers(blocks=9))
@@ -133,6 +151,7 @@ def _findings(layers: list[LayerMetrics]) -> tuple[Finding, ...]:
     return (dead, *inherited, cause)
 
 
+@_covered
 def static_only() -> Report:
     """Weights alone: eps and momentum are not in the file, and one layer could be of two kinds."""
     layers = [LayerMetrics(replace(m.layer, eps=None, momentum=None)) for m in resnet_layers(blocks=1)]
@@ -142,10 +161,11 @@ def static_only() -> Report:
         backend="weights",
         notes=("took the dict 'state_dict' of the file; 'module.' was stripped from 122 keys",),
     )
-    note = "nothing was run: the file holds weights without code; --arch pkg.module:factory builds the module"
-    return Report(model, None, (*layers, LayerMetrics(pair)), notes=(note,))
+    why = "the file holds weights without code; --arch pkg.module:factory builds the module"
+    return Report(model, None, (*layers, LayerMetrics(pair)), why_not_run=why)
 
 
+@_covered
 def transformer() -> Report:
     """LayerNorm and RMSNorm, with an outlier channel, an overflow in half precision, and one group of one element."""
     layers = [_group_layer(index) for index in range(6)]
@@ -157,9 +177,8 @@ def transformer() -> Report:
     gelus = tuple(ActivationMetrics(f"blocks.{i}.mlp.act", "gelu", 0.08 + 0.02 * i, 0.4, 256, 0) for i in range(3))
     model = ModelInfo("vit.onnx", "onnx", "onnx", "1" * 64, 22_000_000, 5_500_000)
     data = DataInfo("images/*.png", 200, 8, 25, False, "imagenet")
-    note = "the model has no batch norm layer with statistics: there is no gap to measure"
     gradient = GradientProduct(3, 0.064, 0.253, 0.25**3)
-    return Report(model, data, (*layers, LayerMetrics(head, 25, groups=single)), gelus, gradient, notes=(note,))
+    return Report(model, data, (*layers, LayerMetrics(head, 25, groups=single)), gelus, gradient)
 
 
 def _group_layer(index: int) -> LayerMetrics:
@@ -172,6 +191,7 @@ def _group_layer(index: int) -> LayerMetrics:
     return LayerMetrics(layer, 25, groups=groups)
 
 
+@_covered
 def on_random_data() -> Report:
     """Made-up inputs."""
     data = DataInfo("random", 64, 8, 8, True)
@@ -180,15 +200,17 @@ def on_random_data() -> Report:
     )
 
 
+@_covered
 def interrupted() -> Report:
     """Stopped by Ctrl-C, early: a single sample has no error bar, and one layer was not reached."""
     first = resnet_layers(blocks=1)
     layers = [replace(m, drift=replace(m.drift, se=float("inf"), samples=1), own=None, noise=None) for m in first]
     layers[-1] = LayerMetrics(layers[-1].layer)
     data = replace(DATA, samples=1, batch_size=1, batches=1)
-    return Report(MODEL, data, tuple(layers), relus(), GRADIENT, interrupted=True, notes=("the gap needs two samples",))
+    return Report(MODEL, data, tuple(layers), relus(), GRADIENT, interrupted=True)
 
 
+@_covered
 def hostile() -> Report:
     """Names that would turn the terminal's colours, forge lines or reverse the text."""
     names = [
@@ -208,6 +230,16 @@ def hostile() -> Report:
     return Report(model, replace(DATA, source="\x1b[2J.npy"), layers, findings=(finding,), notes=("note\x9b31m",))
 
 
+@_covered
+def folded_away() -> Report:
+    """An ONNX file whose norms the exporter folded, one of them without a name for it."""
+    model = ModelInfo("resnet.onnx", "onnx", "onnx", "2" * 64, 46_000_000, 11_678_912)
+    names = [name.replace("bn", "conv") for name in resnet_names()]
+    folded = [FoldedNorm(n.replace("conv", "bn"), n, "torch.onnx (dynamo)", certain=True) for n in names]
+    folded[-1] = FoldedNorm(None, names[-1], "torch.onnx (dynamo)", certain=True)
+    return Report(model, DATA, (), relus(), GRADIENT, folded=tuple(folded))
+
+
 REPORTS = {
     "healthy": healthy,
     "faulty": faulty,
@@ -215,4 +247,5 @@ REPORTS = {
     "transformer": transformer,
     "random": on_random_data,
     "interrupted": interrupted,
+    "folded": folded_away,
 }

@@ -127,7 +127,7 @@ def test_static_report_shows_what_is_unknown_as_unknown() -> None:
     assert row.split()[1:6] == ["batch", "norm", "16", "?", "?"]
     head = next(line for line in text.splitlines() if line.strip().startswith("head.norm "))
     assert "layer or group norm" in head
-    assert "?: not stated" in text and "Nothing was run" in text and "--arch" in text
+    assert "?: not stated" in text and "? Not measured: no data was given" in text and "--arch" in text
 
 
 def test_static_report_leaves_out_columns_that_do_not_apply() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from normdiag.models.onnx.external import TensorReader
-from normdiag.records import InputSpec, NormLayer
+from normdiag.records import FoldedNorm, InputSpec, NormLayer
 
 Where = Literal["graph", "subgraph"]
 
@@ -77,7 +77,8 @@ class OnnxProgram:
     Its external data and the values of its large weights stay on disk; `reader` reads any of its tensors. `folder` is
     where external data is looked for (every location is checked to lie inside it). `sites` and `activations`, once they
     were looked for, are in graph order, those of a subgraph at the place of the node that holds it. `inputs` are the
-    graph inputs that a user must feed. `parameters` counts the elements of all floating-point initializers.
+    graph inputs that a user must feed. `parameters` counts the elements of all floating-point initializers. `folded`
+    and `skipped` as in Model.
     """
 
     proto: Any
@@ -88,6 +89,8 @@ class OnnxProgram:
     inputs: tuple[InputSpec, ...] = ()
     parameters: int = 0
     notes: tuple[str, ...] = ()
+    folded: tuple[FoldedNorm, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     @property
     def opset(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from normdiag.graph.importers.onnx.constants import make_constants
+from normdiag.graph.importers.onnx.folded import folded_norms
 from normdiag.graph.importers.onnx.names import unique
 from normdiag.graph.importers.onnx.nodes import make_graph
 from normdiag.graph.importers.onnx.scan import scan
@@ -20,10 +21,13 @@ def with_layers(program: OnnxProgram) -> OnnxProgram:
     found = list(scan(graph, make_constants(graph, program.reader)))
     sites = [site for site in found if isinstance(site, NormSite)]
     activations = [site for site in found if isinstance(site, ActivationSite)]
+    skipped = tuple(note for note in found if isinstance(note, str))
     names, kinds = unique(site.layer.name for site in sites), unique(site.name for site in activations)
     return replace(
         program,
         sites=tuple(replace(s, layer=replace(s.layer, name=name)) for s, name in zip(sites, names, strict=True)),
         activations=tuple(replace(site, name=name) for site, name in zip(activations, kinds, strict=True)),
-        notes=(*program.notes, *(note for note in found if isinstance(note, str))),
+        notes=(*program.notes, *skipped),
+        folded=folded_norms(graph),
+        skipped=skipped,
     )
