@@ -14,7 +14,7 @@ from normdiag.commands.model_files import find_models, require_file
 from normdiag.config import Config, baseline
 from normdiag.errors import NormdiagError, debugging, one_line
 from normdiag.models import LoadOptions
-from normdiag.observe.activations import SATURATION_THRESHOLD
+from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import CheckedModel, CheckReport, Report
 
 Progress = Callable[[int, "int | None"], None]

@@ -12,7 +12,7 @@ from normdiag.diagnosis import coverage
 from normdiag.errors import InputError, UsageError
 from normdiag.graph import graph_of, open_model
 from normdiag.models import LoadOptions
-from normdiag.observe.activations import SATURATION_THRESHOLD
+from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import FoldPlan, LayerMetrics, Model, OpGraph, RangeSpread, Report, Target
 from normdiag.rules import RULES, Rule, with_findings
 from normdiag.wording import abridged

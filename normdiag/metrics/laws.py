@@ -8,7 +8,7 @@ any function of the values is followed by applying it to each of them, and a mea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from statistics import NormalDist
@@ -16,6 +16,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from normdiag.ops import FUNCTIONS
 from normdiag.records import NormLayer, Pointwise
 
 Floats = NDArray[np.float64]
@@ -84,8 +85,8 @@ def through(function: Pointwise, law: Law) -> Law | None:
     """The law behind a function of one tensor; None where function or distribution are not known."""
     if function.kind == "prelu":
         return _through_prelu(function, law)
-    rule = _FUNCTIONS.get(function.kind)
-    return None if rule is None else applied(law, lambda x: rule(function, x))
+    known = FUNCTIONS.get(function.kind)
+    return None if known is None else applied(law, lambda x: known.value(function, x))
 
 
 def product(left: Law, right: Law) -> Law | None:
@@ -102,38 +103,3 @@ def _through_prelu(function: Pointwise, law: Law) -> Law | None:
         return None
     column = slope.reshape(-1, 1)
     return applied(law, lambda x: np.where(x > 0, x, column * x))
-
-
-def _sigmoid(x: Floats) -> Floats:
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)))
-
-
-def _gelu(_: Pointwise, x: Floats) -> Floats:
-    erf = np.vectorize(math.erf, otypes=[np.float64])
-    return np.asarray(0.5 * x * (1.0 + erf(x / math.sqrt(2.0))))
-
-
-def _gelu_tanh(_: Pointwise, x: Floats) -> Floats:
-    return np.asarray(0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3))))
-
-
-def _elu(alpha: float, x: Floats) -> Floats:
-    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0)))
-
-
-_FUNCTIONS: Mapping[str, Callable[[Pointwise, Floats], Floats]] = {
-    "relu": lambda f, x: np.maximum(x, 0.0),
-    "clip": lambda f, x: np.clip(x, f.low, f.high),
-    "leaky_relu": lambda f, x: np.where(x > 0, x, f.alpha * x),
-    "sigmoid": lambda f, x: _sigmoid(x),
-    "tanh": lambda f, x: np.tanh(x),
-    "softplus": lambda f, x: np.logaddexp(0.0, x),
-    "hard_sigmoid": lambda f, x: np.clip(f.alpha * x + f.beta, 0.0, 1.0),
-    "hard_swish": lambda f, x: x * np.clip(x / 6.0 + 0.5, 0.0, 1.0),
-    "elu": lambda f, x: _elu(f.alpha, x),
-    "selu": lambda f, x: f.beta * _elu(f.alpha, x),
-    "silu": lambda f, x: x * _sigmoid(f.alpha * x),
-    "mish": lambda f, x: x * np.tanh(np.logaddexp(0.0, x)),
-    "gelu": _gelu,
-    "gelu_tanh": _gelu_tanh,
-}

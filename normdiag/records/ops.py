@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from normdiag.ops.activation import Activation
 from normdiag.records.model import Array, NormLayer
 
 
@@ -211,11 +212,9 @@ class Constant:
 
 @dataclass(frozen=True)
 class Pointwise:
-    """A known function of each value by itself: which one, as observe/activations.py names it, and its numbers.
+    """A known function of each value by itself: which one, as normdiag.ops names it, and its numbers.
 
-    `alpha` and `beta` are those of the ONNX operator of that kind (of silu x * sigmoid(alpha * x), of selu its alpha
-    and gamma). `low` and `high` are the bounds of clip. `slope` is that of prelu, which broadcasts to the data. A
-    'product' multiplies two tensors.
+    `slope` is that of prelu, which broadcasts to the data. A 'product' multiplies two tensors.
     """
 
     kind: str
@@ -224,6 +223,11 @@ class Pointwise:
     low: float = -math.inf
     high: float = math.inf
     slope: Parameter | None = None
+
+    @classmethod
+    def of(cls, function: Activation) -> Pointwise:
+        """A function of the registry."""
+        return cls(function.kind, function.alpha, function.beta, function.low, function.high)
 
 
 @dataclass(frozen=True)

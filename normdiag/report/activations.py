@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from normdiag.ops import FUNCTIONS
 from normdiag.records import ActivationMetrics, GradientProduct, Report
 from normdiag.records.document import Block, Column, Section, Table, paragraph
 from normdiag.report.abridge import Detail, choose, left_out, severities
@@ -12,7 +13,7 @@ from normdiag.report.header import RANDOM
 from normdiag.report.words import count, number, percent, short_name
 
 # Kinds whose flat side is their normal 'off': half of the values there is healthy.
-HALF_LINEAR = ("relu", "relu6", "leaky_relu", "clip")
+HALF_LINEAR = frozenset(kind for kind, function in FUNCTIONS.items() if function.rectifies)
 LEGEND = (
     "saturated: in the flat tails of the function (ReLU and its like: inactive, of which half is normal); dead: "
     "saturated on every value seen"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from normdiag.records import LayerMetrics, Norm, Op, OpGraph, Pass
+from normdiag.ops import FUNCTIONS
+from normdiag.records import LayerMetrics, Norm, Op, Opaque, OpGraph, Pass
 from normdiag.rules.flow import Flow, flow
 
 # What leaves the ratio of the variances as it is where the values have a mean of zero.
@@ -16,7 +17,7 @@ TRANSPARENT = frozenset(
     {"conv", "conv_transpose", "linear", "scale_shift", "identity", "reshape", "transpose", "pool", "resize", "pad"}
     | {"concat", "split", "dropout"}
 )
-HOMOGENEOUS = frozenset({"Relu", "LeakyRelu", "PRelu"})
+HOMOGENEOUS = frozenset(kind for kind, function in FUNCTIONS.items() if function.homogeneous)
 # Mean square over variance, of values whose mean is three standard deviations.
 MOST_SQUARE = 10.0
 
@@ -73,5 +74,10 @@ def _norms_behind(start: Op, links: Flow) -> Iterator[str]:
             seen.add(id(op))
             if isinstance(op.detail, Norm) and op.detail.layer.kind == "batch_norm" and op.detail.scale is not None:
                 yield op.detail.layer.name
-            elif op.kind in TRANSPARENT or op.operator in HOMOGENEOUS:
+            elif op.kind in TRANSPARENT or _is_homogeneous(op):
                 queue.append(op)
+
+
+def _is_homogeneous(op: Op) -> bool:
+    function = op.detail.function if isinstance(op.detail, Opaque) else None
+    return function is not None and function.kind in HOMOGENEOUS

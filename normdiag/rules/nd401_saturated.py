@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from normdiag.ops import FUNCTIONS
 from normdiag.records import Report
 from normdiag.rules.rule import Draft, is_measured, rule
 
-BOUNDED = frozenset(("sigmoid", "tanh", "hard_sigmoid"))
+BOUNDED = frozenset(kind for kind, function in FUNCTIONS.items() if function.s_slope is not None)
 
 
 @rule("ND401", "saturated", "warning", fraction=0.4, noted=0.2)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from normdiag.ops import FUNCTIONS
 from normdiag.records import ActivationMetrics, Report
 from normdiag.rules.nd401_saturated import BOUNDED
 from normdiag.rules.rule import Draft, is_measured, rule
 
 # The steepest slope of each kind; hard_sigmoid as PyTorch has it.
-STEEPEST = {"sigmoid": 0.25, "tanh": 1.0, "hard_sigmoid": 1 / 6}
+STEEPEST = {kind: function.s_slope for kind, function in FUNCTIONS.items() if function.s_slope is not None}
 
 
 @rule("ND403", "vanishing-gradient", "warning", slope=0.5, product=0.01)

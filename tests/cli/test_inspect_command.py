@@ -11,7 +11,7 @@ import pytest
 
 from normdiag.data import DataOptions
 from normdiag.models import LoadOptions
-from normdiag.observe.activations import SATURATION_THRESHOLD
+from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import Finding
 from normdiag.render.json import to_json
 from normdiag.rules import RULES

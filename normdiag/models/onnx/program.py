@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from normdiag.models.onnx.external import TensorReader
+from normdiag.ops import Activation
 from normdiag.records import FoldedNorm, InputSpec, NormLayer
 
 Where = Literal["graph", "subgraph"]
@@ -45,23 +45,19 @@ class NormSite:
 
 @dataclass(frozen=True, eq=False)
 class ActivationSite:
-    """One activation function in the graph: y = f(x) elementwise, x the tensor `input`, y the tensor `output`.
+    """One activation in the graph: y = f(x) elementwise, x the tensor `input`, y the tensor `output`.
 
-    `kind` is a name out of normdiag.observe.activations. `parameters` are those that the graph gives, under their
-    ONNX names: alpha (leaky_relu, elu, selu, hard_sigmoid; silu where it is x * sigmoid(alpha x)), beta (hard_sigmoid),
-    gamma (selu), min and max (clip, relu6). `unit_axis` is the axis of the units; it may be negative. `nodes`, `where`,
-    `rank` and `obstacle` as for NormSite.
+    `unit_axis` is the axis of the units; it may be negative. `nodes`, `where`, `rank` and `obstacle` as for NormSite.
     """
 
     name: str
-    kind: str
+    function: Activation
     input: str
     output: str
     nodes: tuple[int, ...] = ()
     where: Where = "graph"
     unit_axis: int = 1
     rank: int | None = None
-    parameters: Mapping[str, float] = field(default_factory=dict)
     obstacle: str | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""The derivatives of activations as graph nodes: the formulas of normdiag.observe.activations in ONNX operators."""
+"""The derivatives of activations as graph nodes: the formulas of normdiag.ops in ONNX operators."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from normdiag.observe.activations import SELU_ALPHA, SELU_SCALE, Activation
 from normdiag.observe.onnx.edit import DOUBLE, GraphEdit
+from normdiag.ops import Activation
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +61,7 @@ def _exponential(y: Expression, alpha: float, scale: float) -> Expression:
 
 
 def _silu(x: Expression) -> Expression:
+    """Of alpha x where f is x sigmoid(alpha x)."""
     s = x.apply("Sigmoid")
     return s * (x * s.one_minus() + 1.0)
 
@@ -98,10 +99,9 @@ DERIVATIVES: Mapping[str, Derivative] = {
     "sigmoid": lambda f, x, y: y * y.one_minus(),
     "tanh": lambda f, x, y: (y * y).one_minus(),
     "softplus": lambda f, x, y: (x * f.alpha).apply("Sigmoid"),
-    "leaky_relu": lambda f, x, y: x.above(0.0) * (1.0 - f.alpha) + f.alpha,
     "elu": lambda f, x, y: _exponential(y, f.alpha, 1.0),
-    "selu": lambda f, x, y: _exponential(y, SELU_ALPHA, SELU_SCALE),
-    "silu": lambda f, x, y: _silu(x),
+    "selu": lambda f, x, y: _exponential(y, f.alpha, f.beta),
+    "silu": lambda f, x, y: _silu(x * f.alpha),
     "mish": lambda f, x, y: _mish(x),
     "gelu": lambda f, x, y: _gelu(x),
     "gelu_tanh": lambda f, x, y: _gelu_tanh(x),

@@ -9,7 +9,6 @@ from typing import Any
 from numpy.typing import NDArray
 
 from normdiag.models.onnx import OnnxProgram
-from normdiag.observe.activations import SATURATION_THRESHOLD
 from normdiag.observe.gap import compare_outputs
 from normdiag.observe.onnx.batch_axis import free_batch
 from normdiag.observe.onnx.feed import graph_inputs, make_feed
@@ -18,6 +17,7 @@ from normdiag.observe.onnx.plan import Plan, WatchedGraph, batch_graph, deployed
 from normdiag.observe.onnx.session import Session, Setting, Values, tensor_types
 from normdiag.observe.onnx.weights import split_weights
 from normdiag.observe.protocol import Statistics
+from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import Batch, ChannelSums, Evidence, LayerEvidence, Model, NormLayer, OutputSums
 
 Build = Callable[[Any, Plan, frozenset[str]], WatchedGraph]

@@ -10,22 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.models.onnx import ActivationSite
-from normdiag.observe.activations import SELU_ALPHA, SELU_SCALE, Activation, Tails, tails
 from normdiag.observe.onnx.channels import wide
 from normdiag.observe.onnx.derivatives import DERIVATIVES, Expression
 from normdiag.observe.onnx.edit import DOUBLE, FLOAT, GraphEdit
 from normdiag.observe.onnx.session import TensorType, Values
+from normdiag.ops import FUNCTIONS, Pieces, Tails, tails
 from normdiag.records import ActivationSums
-
-# Kinds that clip: x is beyond a bound exactly where y lies on it, and y is kept for its next reader anyway.
-_CLIPPING = frozenset({"relu", "relu6", "clip"})
 
 
 @dataclass(frozen=True, eq=False)
 class ActivationWatch:
     """Names of the graph outputs that hold, of an activation's input, `shape` and, summed over positions, per sample
-    and unit: the `count` of responsive values if `closed`, else of saturated ones (None: nothing saturates), and the
-    sum of f'(x)^2 (None: f' is `slope` on responsive values and 0 elsewhere).
+    and unit: the `count` of values inside the `pieces`, or between closed tails, else of those in the tails (None:
+    nothing saturates), and the sum of f'(x)^2 (None: the pieces tell).
     """
 
     site: ActivationSite
@@ -33,8 +30,8 @@ class ActivationWatch:
     shape: str
     count: str | None
     derivative_square: str | None
-    closed: bool
-    slope: float
+    edges: Tails
+    pieces: Pieces | None
     final: bool
 
     @property
@@ -47,66 +44,50 @@ class ActivationWatch:
         shape = values[self.shape]
         units = int(shape[self.unit_axis])
         elements = int(np.prod(shape)) // max(units, 1)
-        saturated = self._saturated(values, units, elements)
-        if self.derivative_square is None:
-            square = self.slope**2 * (elements * units - int(saturated.sum()))
-        else:
+        outside = self._outside(values, units, elements)
+        if self.derivative_square is not None:
             square = float(values[self.derivative_square].sum(dtype=np.float64))
-        return ActivationSums(self.site.kind, elements, saturated, square, self.final)
+        else:
+            assert self.pieces is not None
+            inside = elements * units - int(outside.sum())
+            square = self.pieces.inside**2 * inside + self.pieces.outside**2 * int(outside.sum())
+        saturated = np.zeros_like(outside) if self.edges == Tails() else outside
+        return ActivationSums(self.site.function.kind, elements, saturated, square, self.final)
 
-    def _saturated(self, values: Values, units: int, elements: int) -> NDArray[np.int64]:
+    def _outside(self, values: Values, units: int, elements: int) -> NDArray[np.int64]:
         if self.count is None:
             return np.zeros(units, np.int64)
         counts = np.rint(values[self.count].astype(np.float64)).astype(np.int64).reshape(-1, units).sum(0)
-        return np.asarray(elements - counts if self.closed else counts)
+        closed = self.pieces is not None or self.edges.closed
+        return np.asarray(elements - counts if closed else counts)
 
 
 def obstacle(site: ActivationSite, kind: TensorType) -> str | None:
     """Why an activation cannot be watched, or None."""
     if kind.rank is None and site.rank is None and site.unit_axis != 1:
         return "the rank of its input is unknown"
-    if site.kind == "hard_sigmoid" and site.parameters.get("beta", 0.5) != 0.5:
-        return "its beta is not 0.5"
-    if site.kind == "selu" and not all(math.isclose(*pair, rel_tol=1e-4) for pair in _selu_constants(site)):
-        return "it is a SELU with constants of its own"
     return None
 
 
 def watch_activation(edit: GraphEdit, site: ActivationSite, kind: TensorType, threshold: float) -> ActivationWatch:
     """Add the counts of an activation after its last node. `threshold` bounds |f'| / max|f'| in the saturated tails."""
     edit.slot = max(site.nodes) + 1
-    function = _function(site)
-    bounds = tails(function, threshold)
+    function = site.function
+    known = FUNCTIONS[function.kind]
+    edges, pieces = tails(function, threshold), known.pieces(function) if known.pieces else None
     element = DOUBLE if kind.element == "tensor(double)" else FLOAT
-    source = site.output if site.kind in _CLIPPING else site.input
-    x, rank, axis = _shaped(edit, source, kind, site)
+    # Where y lies on a bound exactly where x is beyond it: y is kept for its next reader anyway.
+    x, rank, axis = _shaped(edit, site.output if known.clips else site.input, kind, site)
     value = Expression(edit, x, element)
-    if site.kind == "silu" and function.alpha != 1.0:
-        value = value * function.alpha  # f(x) = x sigmoid(a x) = silu(a x)/a, so f'(x) = silu'(a x)
-    mask = _mask(value, bounds)
+    mask = _mask(value, edges if pieces is None else Tails(pieces.lower, pieces.upper, closed=True))
     count = None if mask is None else edit.output(_over_positions(edit, edit.cast(mask, element), rank, axis))
     square = None
-    if site.kind in DERIVATIVES:
+    if pieces is None:
         y = Expression(edit, _shaped(edit, site.output, kind, site)[0], element)
-        slope = DERIVATIVES[site.kind](function, value, y)
+        slope = DERIVATIVES[function.kind](function, value, y)
         square = edit.output(_over_positions(edit, (slope * slope).name, rank, axis))
     shape = edit.output(edit.node("Shape", x))
-    flat_slope = function.alpha if site.kind == "hard_sigmoid" else 1.0
-    return ActivationWatch(
-        site, axis, shape, count, square, bounds.closed, flat_slope, edit.ends_in_output(site.output)
-    )
-
-
-def _selu_constants(site: ActivationSite) -> tuple[tuple[float, float], tuple[float, float]]:
-    given = site.parameters
-    return (given.get("alpha", SELU_ALPHA), SELU_ALPHA), (given.get("gamma", SELU_SCALE), SELU_SCALE)
-
-
-def _function(site: ActivationSite) -> Activation:
-    given = site.parameters
-    alpha = given.get("alpha", {"leaky_relu": 0.01, "hard_sigmoid": 0.2}.get(site.kind, 1.0))
-    low = given.get("min", 0.0 if site.kind == "relu6" else -math.inf)
-    return Activation(site.kind, alpha, low, given.get("max", 6.0 if site.kind == "relu6" else math.inf))
+    return ActivationWatch(site, axis, shape, count, square, edges, pieces, edit.ends_in_output(site.output))
 
 
 def _shaped(edit: GraphEdit, name: str, kind: TensorType, site: ActivationSite) -> tuple[str, int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,99 +10,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from normdiag.observe.activations import SELU_ALPHA, SELU_SCALE, Activation, Tails, tails
+from normdiag.models.pytorch.functions import MODULES, READERS, function_of
 from normdiag.observe.pytorch.reductions import Scratch, Tiling, channel_view, computable, computing_dtype, tilings
+from normdiag.ops import FUNCTIONS, Activation, Tails, tails
 from normdiag.records import ActivationSums
 
 aten = torch.ops.aten
-Parser = Callable[..., Activation | None]
-
-
-def _bounded(low: float = -1.0, high: float = 1.0, *_: Any, **more: Any) -> Activation:
-    low, high = more.get("min_val", low), more.get("max_val", high)
-    return Activation("relu6" if (low, high) == (0, 6) else "clip", low=float(low), high=float(high))
-
-
-def _clamp(low: Any = None, high: Any = None, **more: Any) -> Activation | None:
-    """ReLU6 is often written as a clamp; other bounds are rather a guard against overflow than an activation."""
-    bounds = more.get("min", low), more.get("max", high)
-    return Activation("relu6", low=0.0, high=6.0) if bounds in ((0, 6), (0.0, 6.0)) else None
-
-
-def _gelu(approximate: str = "none") -> Activation:
-    return Activation("gelu_tanh" if approximate == "tanh" else "gelu")
-
-
-def _elu(alpha: float = 1.0, scale: float = 1.0, *_: Any, **__: Any) -> Activation | None:
-    if scale in (False, True, 1):  # F.elu has `inplace` where aten.elu has the scale
-        return Activation("elu", alpha=float(alpha))
-    return Activation("selu") if math.isclose(scale, SELU_SCALE, rel_tol=1e-6) else None
-
-
-def _leaky(negative_slope: float = 0.01, *_: Any, **__: Any) -> Activation:
-    return Activation("leaky_relu", alpha=float(negative_slope))
-
-
-def _softplus(beta: float = 1.0, *_: Any, **__: Any) -> Activation:
-    return Activation("softplus", alpha=float(beta))
-
-
-def _plain(kind: str, **parameters: float) -> Parser:
-    return lambda *_, **__: Activation(kind, **parameters)
-
-
-_PARSERS: Mapping[str, Parser] = {
-    "relu": _plain("relu"),
-    "relu6": _plain("relu6", low=0.0, high=6.0),
-    "hardtanh": _bounded,
-    "clamp": _clamp,
-    "clip": _clamp,
-    "sigmoid": _plain("sigmoid"),
-    "expit": _plain("sigmoid"),
-    "tanh": _plain("tanh"),
-    "gelu": _gelu,
-    "silu": _plain("silu"),
-    "hardswish": _plain("hard_swish"),
-    "hardsigmoid": _plain("hard_sigmoid", alpha=1.0 / 6.0),
-    "elu": _elu,
-    "selu": _plain("selu"),
-    "leaky_relu": _leaky,
-    "mish": _plain("mish"),
-    "softplus": _softplus,
-}
 _PLACES = (torch, F, Tensor, torch._C._nn, torch.special, aten)
 
 
-def _all_functions() -> Mapping[Any, Parser]:
-    named = ((place, name + end, parser) for name, parser in _PARSERS.items() for place in _PLACES for end in ("", "_"))
-    return {getattr(place, name): parser for place, name, parser in named if hasattr(place, name)}
+def _all_functions() -> Mapping[Any, str]:
+    named = ((place, name + end, name) for name in READERS for place in _PLACES for end in ("", "_"))
+    return {getattr(place, called): name for place, called, name in named if hasattr(place, called)}
 
 
 ACTIVATION_FUNCTIONS = _all_functions()
-ACTIVATION_MODULES: tuple[type[nn.Module], ...] = (
-    nn.ReLU,
-    nn.Hardtanh,
-    nn.Sigmoid,
-    nn.Tanh,
-    nn.GELU,
-    nn.SiLU,
-    nn.Hardswish,
-    nn.Hardsigmoid,
-    nn.ELU,
-    nn.SELU,
-    nn.LeakyReLU,
-    nn.Mish,
-    nn.Softplus,
-)
+"""The name of each callable in the registry."""
+ACTIVATION_MODULES: tuple[type[nn.Module], ...] = tuple(getattr(nn, name) for name in MODULES if hasattr(nn, name))
 
 
-def parse_activation(
-    parser: Parser, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[Activation, Tensor] | None:
+def parse_activation(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Activation, Tensor] | None:
     """The activation and its input, or None where the call is no activation after all."""
     rest = {key: value for key, value in kwargs.items() if key not in ("input", "self", "out")}
     x = args[0] if args else kwargs.get("input", kwargs.get("self"))
-    activation = parser(*args[1:], **rest)
+    activation = function_of(name, args[1:], rest)
     if activation is None or not isinstance(x, Tensor) or not x.is_floating_point() or not x.numel():
         return None
     return activation, x
@@ -126,13 +56,20 @@ def activation_sums(
     view = channel_view(x, axis)
     parts = list(tilings(view))
     run = run if computable(x) is x and all(_same_memory(part.rows, x) for part in parts) else None
-    low, high = _open_interval(tails(activation, threshold), computing_dtype(x))
+    edges = tails(activation, threshold)
+    pieces = FUNCTIONS[activation.kind].pieces
+    parted = None if pieces is None else pieces(activation)
+    ends = edges if parted is None else Tails(parted.lower, parted.upper, closed=True)
+    low, high = _open_interval(ends, computing_dtype(x))
     counts, square = zip(*(_tiled(activation, tiling, low, high, run) for tiling in parts), strict=True)
     active = sum(counts[1:], counts[0]).sum(0).cpu().numpy()
     elements = x.numel() // view.channels
     saturated = elements - active.round().astype(np.int64)
-    slope = _LINEAR_PIECES.get(activation.kind)
-    total = sum(square) if slope is None else slope(activation) ** 2 * float(active.sum())
+    total = sum(square)
+    if parted is not None:
+        total = parted.inside**2 * float(active.sum()) + parted.outside**2 * float(saturated.sum())
+    if edges == Tails():
+        saturated = np.zeros_like(saturated)
     return ActivationSums(activation.kind, elements, saturated, total), run is not None
 
 
@@ -145,7 +82,7 @@ def _tiled(
     for where, tile in tiling:
         ones, buffer = one.expand(tile.shape), scratch.like(tile)
         torch.sum(aten.hardtanh_backward.grad_input(ones, tile, low, high, grad_input=buffer), 1, out=inside[where])
-        if activation.kind not in _LINEAR_PIECES:
+        if FUNCTIONS[activation.kind].pieces is None:
             slope = _DERIVATIVES[activation.kind](activation, tile, ones, buffer)
             square += float(torch.linalg.vector_norm(slope)) ** 2
         if run is not None:
@@ -155,15 +92,6 @@ def _tiled(
 
 def _same_memory(a: Tensor, b: Tensor) -> bool:
     return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
-
-
-# Kinds whose derivative is one constant inside the tails and 0 in them.
-_LINEAR_PIECES: Mapping[str, Callable[[Activation], float]] = {
-    "relu": lambda f: 1.0,
-    "relu6": lambda f: 1.0,
-    "clip": lambda f: 1.0,
-    "hard_sigmoid": lambda f: f.alpha,
-}
 
 
 def _open_interval(edges: Tails, dtype: torch.dtype) -> tuple[float, float]:
@@ -190,9 +118,6 @@ _DERIVATIVES: Mapping[str, Callable[[Activation, Tensor, Tensor, Tensor], Tensor
     "hard_swish": lambda f, x, one, out: aten.hardswish_backward(one, x),
     "mish": lambda f, x, one, out: aten.mish_backward(one, x),
     "elu": lambda f, x, one, out: aten.elu_backward.grad_input(one, f.alpha, 1.0, 1.0, False, x, grad_input=out),
-    "selu": lambda f, x, one, out: aten.elu_backward.grad_input(
-        one, SELU_ALPHA, SELU_SCALE, 1.0, False, x, grad_input=out
-    ),
+    "selu": lambda f, x, one, out: aten.elu_backward.grad_input(one, f.alpha, f.beta, 1.0, False, x, grad_input=out),
     "softplus": lambda f, x, one, out: aten.softplus_backward.grad_input(one, x, f.alpha, 20.0, grad_input=out),
-    "leaky_relu": lambda f, x, one, out: aten.leaky_relu_backward.grad_input(one, x, f.alpha, False, grad_input=out),
 }

@@ -8,12 +8,12 @@ from typing import Protocol
 from torch import Tensor
 
 from normdiag.models.pytorch.arrays import Array, to_numpy
-from normdiag.observe.activations import Activation
 from normdiag.observe.protocol import Statistics
 from normdiag.observe.pytorch.activations import activation_sums
 from normdiag.observe.pytorch.groups import group_sums
 from normdiag.observe.pytorch.norms import NormCall
 from normdiag.observe.pytorch.reductions import channel_table
+from normdiag.ops import Activation
 from normdiag.records import ActivationSums, ChannelSums, LayerEvidence, NormLayer
 
 Run = Callable[[Tensor], object]

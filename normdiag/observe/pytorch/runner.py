@@ -14,7 +14,6 @@ from torch import nn
 from normdiag.errors import InputError, UsageError
 from normdiag.models.pytorch.arrays import Array
 from normdiag.models.pytorch.layers import module_layers, named_modules, require_initialised, unwrap
-from normdiag.observe.activations import SATURATION_THRESHOLD
 from normdiag.observe.gap import compare_outputs
 from normdiag.observe.protocol import Statistics
 from normdiag.observe.pytorch.guard import untouched
@@ -22,6 +21,7 @@ from normdiag.observe.pytorch.memory import memory_kept
 from normdiag.observe.pytorch.passes import BatchPass, DeployedPass, Listener, TrialPass
 from normdiag.observe.pytorch.values import as_inputs, model_dtype, named_outputs, tensors
 from normdiag.observe.pytorch.watcher import LayoutError, Watcher
+from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import ActivationSums, Batch, Evidence, LayerEvidence, Model, NormLayer
 
 NOT_RUN = "did not run on this data"

@@ -148,7 +148,7 @@ def _along(parameter: Array, axes: tuple[int, ...], rank: int) -> Array:
 
 def activated(site: ActivationSite, x: Array) -> Array:
     """The output of an activation in float64."""
-    p = dict(site.parameters)
+    f = site.function
     sigmoid = 0.5 * (1 + np.tanh(x / 2))
     softplus = np.logaddexp(0, x)
     exponential = np.expm1(np.minimum(x, 0))
@@ -156,18 +156,18 @@ def activated(site: ActivationSite, x: Array) -> Array:
     functions = {
         "sigmoid": lambda: sigmoid,
         "tanh": lambda: np.tanh(x),
-        "hard_sigmoid": lambda: np.clip(p["alpha"] * x + p["beta"], 0, 1),
+        "hard_sigmoid": lambda: np.clip(f.alpha * x + f.beta, 0, 1),
         "relu": lambda: np.maximum(x, 0),
-        "leaky_relu": lambda: np.where(x > 0, x, p["alpha"] * x),
+        "leaky_relu": lambda: np.where(x > 0, x, f.alpha * x),
         "relu6": lambda: np.clip(x, 0, 6),
-        "clip": lambda: np.clip(x, p["min"], p["max"]),
-        "elu": lambda: np.where(x > 0, x, p["alpha"] * exponential),
-        "selu": lambda: p["gamma"] * np.where(x > 0, x, p["alpha"] * exponential),
+        "clip": lambda: np.clip(x, f.low, f.high),
+        "elu": lambda: np.where(x > 0, x, f.alpha * exponential),
+        "selu": lambda: f.beta * np.where(x > 0, x, f.alpha * exponential),
         "gelu": lambda: 0.5 * x * (1 + erf(x / math.sqrt(2))),
         "gelu_tanh": lambda: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
-        "silu": lambda: x * 0.5 * (1 + np.tanh(p.get("alpha", 1.0) * x / 2)),
+        "silu": lambda: x * 0.5 * (1 + np.tanh(f.alpha * x / 2)),
         "hard_swish": lambda: x * np.clip(x / 6 + 0.5, 0, 1),
         "mish": lambda: x * np.tanh(softplus),
         "softplus": lambda: softplus,
     }
-    return np.asarray(functions[site.kind]())
+    return np.asarray(functions[f.kind]())

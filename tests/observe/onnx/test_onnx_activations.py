@@ -1,4 +1,4 @@
-"""Counts and derivatives of activations against the formulas of normdiag.observe.activations on whole tensors."""
+"""Counts and derivatives of activations against the formulas of normdiag.ops on whole tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import onnx
 import pytest
 from onnx import helper
 
-from normdiag.observe.activations import SATURATION_THRESHOLD, Activation, derivative, tails
+from normdiag.ops import SATURATION_THRESHOLD, Activation, derivative, tails
+from normdiag.ops.selu import ALPHA as SELU_ALPHA
+from normdiag.ops.selu import SCALE as SELU_SCALE
 from normdiag.records import Batch
 from tests.observe.onnx.graphs import runner, write
 
@@ -25,9 +27,9 @@ NAMED: list[tuple[str, Activation, dict[str, Any]]] = [
     ("LeakyRelu", Activation("leaky_relu", 0.2), {"alpha": 0.2}),
     ("Elu", Activation("elu", 1.0), {}),
     ("Elu", Activation("elu", 0.5), {"alpha": 0.5}),
-    ("Selu", Activation("selu"), {}),
-    ("HardSigmoid", Activation("hard_sigmoid", 0.2), {}),
-    ("HardSigmoid", Activation("hard_sigmoid", 0.125), {"alpha": 0.125}),
+    ("Selu", Activation("selu", SELU_ALPHA, SELU_SCALE), {}),
+    ("HardSigmoid", Activation("hard_sigmoid", 0.2, 0.5), {}),
+    ("HardSigmoid", Activation("hard_sigmoid", 0.125, 0.5), {"alpha": 0.125}),
     ("Softplus", Activation("softplus"), {}),
 ]
 NEWER: list[tuple[str, Activation, dict[str, Any]]] = [
@@ -155,10 +157,15 @@ def test_counts_are_exact_where_float32_stops_counting(tmp_path: Path) -> None:
     assert observe(path, x).saturated.tolist() == [3]
 
 
-def test_a_selu_with_other_constants_is_not_taken_for_one(tmp_path: Path) -> None:
-    run = runner(one(tmp_path, "Selu", {"alpha": 2.0, "gamma": 1.5}, 17))
-    assert not run.observe(Batch((X,))).activations
-    assert any("SELU" in note for note in run.notes)
+@pytest.mark.parametrize(
+    ("op", "activation", "attributes"),
+    [
+        ("Selu", Activation("selu", 2.0, 1.5), {"alpha": 2.0, "gamma": 1.5}),
+        ("HardSigmoid", Activation("hard_sigmoid", 0.25, 0.25), {"alpha": 0.25, "beta": 0.25}),
+    ],
+)
+def test_constants_of_its_own(op: str, activation: Activation, attributes: dict[str, Any], tmp_path: Path) -> None:
+    check(one(tmp_path, op, attributes, 17), activation)
 
 
 def test_a_rank_that_nobody_states(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from normdiag.models.pytorch import module_layers
-from normdiag.observe.activations import Activation, derivative, tails
 from normdiag.observe.pytorch import TorchRunner
+from normdiag.ops import Activation, derivative, tails
 from normdiag.records import ActivationSums, Batch, ChannelSums, Evidence, Model, ModelInfo
 
 STATISTICS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from normdiag.observe.activations import Activation
 from normdiag.observe.gap import output_sums
+from normdiag.ops import Activation
+from normdiag.ops.selu import ALPHA as SELU_ALPHA
+from normdiag.ops.selu import SCALE as SELU_SCALE
 from normdiag.records import Batch
 from tests.nets.resnet20 import load_resnet20, prepare
 from tests.observe.pytorch.helpers import (
@@ -127,12 +129,12 @@ def test_a_large_mean_beside_a_small_spread_costs_no_digits() -> None:
         (nn.Hardtanh(-0.5, 1.5, inplace=True), Activation("clip", low=-0.5, high=1.5)),
         (nn.Sigmoid(), Activation("sigmoid")),
         (nn.Tanh(), Activation("tanh")),
-        (nn.Hardsigmoid(), Activation("hard_sigmoid", alpha=1 / 6)),
+        (nn.Hardsigmoid(), Activation("hard_sigmoid", alpha=1 / 6, beta=0.5)),
         (nn.Hardswish(inplace=True), Activation("hard_swish")),
         (nn.LeakyReLU(0.01), Activation("leaky_relu", alpha=0.01)),
         (nn.LeakyReLU(0.2, inplace=True), Activation("leaky_relu", alpha=0.2)),
         (nn.ELU(0.7), Activation("elu", alpha=0.7)),
-        (nn.SELU(inplace=True), Activation("selu")),
+        (nn.SELU(inplace=True), Activation("selu", SELU_ALPHA, SELU_SCALE)),
         (nn.GELU(), Activation("gelu")),
         (nn.GELU("tanh"), Activation("gelu_tanh")),
         (nn.SiLU(), Activation("silu")),

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from normdiag.observe.activations import Activation
 from normdiag.observe.pytorch import reductions
 from normdiag.observe.pytorch.activations import activation_sums
 from normdiag.observe.pytorch.reductions import abs_max, channel_table, row_moments
+from normdiag.ops import Activation
 from tests.observe.pytorch.helpers import check_activation
 
 LAYOUTS = ("planar", "inner", "slice of planar", "slice of inner", "every second position")

@@ -10,18 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from normdiag.graph.importers.onnx.constants import Constants
+from normdiag.graph.importers.onnx.functions import OPERATORS, adds_bias, function_of, number
 from normdiag.graph.importers.onnx.layout import UNKNOWN, Layouts, unit_axis
-from normdiag.graph.importers.onnx.nodes import PASSING, Graph, Node, shortest
-from normdiag.graph.recognise.composites import recognise
-from normdiag.graph.recognise.expressions import Expression, add, apply, constant, multiply, power, variable
+from normdiag.graph.importers.onnx.nodes import PASSING, Graph, Node
 from normdiag.models.onnx.program import ActivationSite
+from normdiag.ops import FUNCTIONS, Activation, recognise
+from normdiag.ops.clip import clip
+from normdiag.ops.expressions import ERF, Expression, add, apply, constant, multiply, power, variable
 
-# Exporters write 'no bound' as the largest float.
-NO_BOUND = 1e37
 # The longest known form has 9; a chain of products with numbers may go on for ever.
 MAX_NODES = 64
+# What other activations are written out with.
+GATES = frozenset(kind for function in FUNCTIONS.values() for kind in function.written) | {"softplus"}
 BIAS_INSIDE = "its bias is added inside the operator"
-MICROSOFT = "com.microsoft"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,31 +42,22 @@ class Finder:
         value = self.constants.scalar(tensor)
         return variable(self.graph.root(tensor), tensor) if value is None else constant(value)
 
-    def add(
-        self,
-        node: Node,
-        kind: str,
-        tensor: str,
-        parameters: Mapping[str, float] | None = None,
-        nodes: tuple[int, ...] = (),
-    ) -> None:
+    def add(self, node: Node, function: Activation, tensor: str, nodes: tuple[int, ...] = ()) -> None:
         """Record an activation that ends at `node`, unless it is one of weights."""
         if self.constants.is_constant(tensor):
             return
         layout = self.layouts.get(tensor, UNKNOWN)
         if layout.axis is None:
             layout = self.layouts.get(node.outputs[0], UNKNOWN) if layout.rank is None else layout
-        biased = node.domain == MICROSOFT and kind.startswith("gelu") and bool(node.input(1))
         self.found[node.index] = ActivationSite(
             name=node.name,
-            kind=kind,
+            function=function,
             input=tensor,
             output=node.outputs[0],
             nodes=nodes or (node.index,),
             unit_axis=unit_axis(layout),
             rank=layout.rank,
-            parameters=parameters or {},
-            obstacle=BIAS_INSIDE if biased else None,
+            obstacle=BIAS_INSIDE if adds_bias(node) else None,
         )
 
 
@@ -86,66 +78,34 @@ def find_activations(graph: Graph, constants: Constants, layouts: Layouts) -> Ma
 
 def _compose(finder: Finder, node: Node, expression: Expression) -> None:
     """Record a composite that is complete at `node`, in place of the activations that it is made of."""
-    composite = recognise(expression)
-    if composite is None:
+    written = recognise(expression)
+    if written is None:
         return
     for index in expression.nodes:
         inner = finder.found.get(index)
         if inner is not None and index != node.index and finder.graph.used_once(inner.output):
             del finder.found[index]
-    finder.add(node, composite.kind, composite.input, composite.parameters, tuple(sorted(expression.nodes)))
+    finder.add(node, written.function, written.input, tuple(sorted(expression.nodes)))
 
 
-def _plain(kind: str, gate: str | None = None) -> Callable[[Finder, Node], Expression | None]:
-    """An operator without parameters, and the gate that it is in expressions."""
-
-    def rule(finder: Finder, node: Node) -> Expression | None:
-        finder.add(node, kind, node.inputs[0])
-        return apply(gate, finder.expression(node.inputs[0]), node.inputs[0]) if gate else None
-
-    return rule
-
-
-def _with(kind: str, **defaults: float) -> Callable[[Finder, Node], Expression | None]:
-    """An operator with float attributes."""
-
-    def rule(finder: Finder, node: Node) -> Expression | None:
-        finder.add(node, kind, node.inputs[0], {name: node.number(name, value) for name, value in defaults.items()})
+def _operator(finder: Finder, node: Node) -> Expression | None:
+    """An operator of the registry, and its expression where others are written out with it."""
+    function = function_of(node, finder.constants)
+    if function is None:
         return None
-
-    return rule
-
-
-def _erf(finder: Finder, node: Node) -> Expression | None:
-    return apply("erf", finder.expression(node.inputs[0]), node.inputs[0])
-
-
-def _hard_sigmoid(finder: Finder, node: Node) -> Expression | None:
-    alpha, beta = node.number("alpha", 0.2), node.number("beta", 0.5)
-    finder.add(node, "hard_sigmoid", node.inputs[0], {"alpha": alpha, "beta": beta})
-    return apply("hard_sigmoid", finder.expression(node.inputs[0]), node.inputs[0], alpha, beta)
-
-
-def _gelu(finder: Finder, node: Node) -> Expression | None:
-    finder.add(node, "gelu_tanh" if node.text("approximate", "none") == "tanh" else "gelu", node.inputs[0])
-    return None
+    finder.add(node, function, node.inputs[0])
+    if function.kind not in GATES:
+        return None
+    return apply(function, finder.expression(node.inputs[0]), node.inputs[0])
 
 
 def _clip(finder: Finder, node: Node) -> Expression | None:
-    """Clip, with its bounds as attributes before opset 11."""
-    if finder.graph.opset < 11:
-        return _bounded(finder, node, node.inputs[0], node.number("min", -math.inf), node.number("max", math.inf))
-    low = _bound(finder, node.input(1)) if node.input(1) else -math.inf
-    high = _bound(finder, node.input(2)) if node.input(2) else math.inf
-    return None if low is None or high is None else _bounded(finder, node, node.inputs[0], low, high)
+    function = function_of(node, finder.constants)
+    return None if function is None else _bounded(finder, node, node.inputs[0], function)
 
 
-def _bound(finder: Finder, name: str) -> float | None:
-    """A constant floating-point bound, None for one that is computed or an integer."""
-    value = finder.constants.array(name, 1)
-    if value is None or value.size != 1 or value.dtype.kind not in "fV":
-        return None
-    return shortest(float(value.reshape(-1)[0]))
+def _erf(finder: Finder, node: Node) -> Expression | None:
+    return apply(ERF, finder.expression(node.inputs[0]), node.inputs[0])
 
 
 def _extreme(finder: Finder, node: Node) -> Expression | None:
@@ -153,8 +113,8 @@ def _extreme(finder: Finder, node: Node) -> Expression | None:
     if len(node.inputs) != 2:
         return None
     for tensor, other in (node.inputs, node.inputs[::-1]):
-        bound = _bound(finder, other)
-        if bound is None or finder.constants.is_constant(tensor):
+        bound = number(other, finder.constants)
+        if math.isnan(bound) or finder.constants.is_constant(tensor):
             continue
         low, high = (bound, math.inf) if node.op == "Max" else (-math.inf, bound)
         return _merged(finder, node, tensor, low, high)
@@ -165,23 +125,18 @@ def _merged(finder: Finder, node: Node, tensor: str, low: float, high: float) ->
     """A bound, joined with the one below it."""
     inner, producer = finder.expressions.get(tensor), finder.graph.producer(tensor)
     gate = inner.gate if inner is not None and (inner.a, inner.b) == ((), (1.0,)) else None
-    if gate is None or gate.name != "clip" or producer is None:
-        return _bounded(finder, node, tensor, low, high)
+    if gate is None or gate.function.kind != "clip" or producer is None:
+        return _bounded(finder, node, tensor, clip(low, high))
     if finder.graph.used_once(tensor):
         finder.found.pop(producer.index, None)
-    return _bounded(finder, node, gate.input, max(low, gate.low), min(high, gate.high))
+    return _bounded(finder, node, gate.input, clip(max(low, gate.function.low), min(high, gate.function.high)))
 
 
-def _bounded(finder: Finder, node: Node, tensor: str, low: float, high: float) -> Expression | None:
+def _bounded(finder: Finder, node: Node, tensor: str, function: Activation) -> Expression | None:
     """An activation where the bounds are those of one: a bound against rounding, say max(x, 1e-12), is none."""
-    low, high = (-math.inf if low < -NO_BOUND else low), (math.inf if high > NO_BOUND else high)
-    if low == 0.0 and high == math.inf:
-        finder.add(node, "relu", tensor)
-    elif (low, high) == (0.0, 6.0):
-        finder.add(node, "relu6", tensor, {"min": low, "max": high})
-    elif -math.inf < low <= 0.0 < high < math.inf:
-        finder.add(node, "clip", tensor, {"min": low, "max": high})
-    return apply("clip", finder.expression(tensor), tensor, low, high)
+    if not FUNCTIONS[function.kind].guards(function):
+        finder.add(node, function, tensor)
+    return apply(replace(function, kind="clip"), finder.expression(tensor), tensor)
 
 
 def _arithmetic(finder: Finder, node: Node) -> Expression | None:
@@ -206,24 +161,9 @@ def _pass(finder: Finder, node: Node) -> Expression | None:
 
 
 _RULES: Mapping[tuple[str, str], Callable[[Finder, Node], Expression | None]] = {
-    ("", "Relu"): _plain("relu"),
-    ("", "Sigmoid"): _plain("sigmoid", "sigmoid"),
-    ("", "Tanh"): _plain("tanh", "tanh"),
-    ("", "Softplus"): _plain("softplus", "softplus"),
-    ("", "HardSwish"): _plain("hard_swish"),
-    ("", "Mish"): _plain("mish"),
-    ("", "Erf"): _erf,
-    ("", "HardSigmoid"): _hard_sigmoid,
-    ("", "LeakyRelu"): _with("leaky_relu", alpha=0.01),
-    ("", "Elu"): _with("elu", alpha=1.0),
-    ("", "Selu"): _with("selu", alpha=1.6732632, gamma=1.050701),
-    ("", "Swish"): _with("silu", alpha=1.0),
-    (MICROSOFT, "QuickGelu"): _with("silu", alpha=1.702),
-    ("", "Gelu"): _gelu,
-    (MICROSOFT, "Gelu"): _plain("gelu"),
-    (MICROSOFT, "BiasGelu"): _plain("gelu"),
-    (MICROSOFT, "FastGelu"): _plain("gelu_tanh"),
+    **dict.fromkeys(OPERATORS, _operator),
     ("", "Clip"): _clip,
+    ("", "Erf"): _erf,
     ("", "Max"): _extreme,
     ("", "Min"): _extreme,
     **{("", op): _arithmetic for op in ("Add", "Sub", "Mul", "Div")},

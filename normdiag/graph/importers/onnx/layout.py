@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 
 from normdiag.graph.importers.onnx.constants import Constants
+from normdiag.graph.importers.onnx.functions import OPERATORS
 from normdiag.graph.importers.onnx.nodes import Graph, Node
 from normdiag.models.onnx.parse import dimensions
 
@@ -179,9 +180,8 @@ _GROUPS: tuple[tuple[_Rule, str], ...] = (
     ),
     (
         _same,
-        "Identity Cast CastLike Dropout Relu LeakyRelu Sigmoid Tanh HardSigmoid HardSwish Elu Selu Celu Gelu FastGelu "
-        "QuickGelu Swish Mish Softplus Softsign Erf Exp Log Sqrt Abs Neg Reciprocal Clip Pad Softmax LogSoftmax Slice "
-        "BiasGelu Round Floor Ceil ThresholdedRelu Concat",
+        "Identity Cast CastLike Dropout Celu Softsign Erf Exp Log Sqrt Abs Neg Reciprocal Pad Softmax LogSoftmax Slice "
+        "Round Floor Ceil ThresholdedRelu Concat",
     ),
     (_elementwise, "Add Sub Mul Div Pow Max Min Sum Mean Where"),
     (_reshaped, "Reshape Flatten"),
@@ -189,4 +189,7 @@ _GROUPS: tuple[tuple[_Rule, str], ...] = (
     (_reduced, "ReduceMean ReduceSum ReduceMax ReduceMin ReduceL2 ReduceSumSquare"),
     (_squeezed, "Squeeze Unsqueeze"),
 )
-_RULES: Mapping[str, _Rule] = {op: rule for rule, ops in _GROUPS for op in ops.split()}
+_RULES: Mapping[str, _Rule] = {
+    **{name: _same for _, name in OPERATORS},
+    **{op: rule for rule, ops in _GROUPS for op in ops.split()},
+}

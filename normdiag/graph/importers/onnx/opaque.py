@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from normdiag.graph.importers.onnx.functions import OPERATORS
 from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.pointwise import pointwise
 from normdiag.graph.importers.onnx.scope import Draft, Scope
@@ -14,10 +15,8 @@ from normdiag.records import Opaque, OpKind
 NONLINEAR = "a nonlinearity"
 # Larger constants are not read for a word about them.
 MAX_READ = 2**16
-ACTIVATIONS = frozenset(
-    {"Relu", "LeakyRelu", "PRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Elu", "Selu", "Celu", "Gelu"}
-    | {"Swish", "Mish", "Softplus", "Softsign", "Erf", "Clip", "ThresholdedRelu", "Softmax", "LogSoftmax", "Hardmax"}
-    | {"QuickGelu", "FastGelu", "BiasGelu"}
+ACTIVATIONS = frozenset(name for _, name in OPERATORS) | frozenset(
+    {"Celu", "Softsign", "Erf", "ThresholdedRelu", "Softmax", "LogSoftmax", "Hardmax"}
 )
 _WORDS = (
     (NONLINEAR, "Exp Log Sqrt Abs Reciprocal Pow Sign Floor Ceil Round Max Min Sin Cos LRN LpNormalization Mod"),

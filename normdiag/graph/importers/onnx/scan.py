@@ -40,7 +40,7 @@ def scan(graph: Graph, constants: Constants, outer: Layouts | None = None) -> It
             yield from _operator(node, scope, namer)
         if node.index in activations and node.index not in inside:
             site = activations[node.index]
-            yield replace(site, name=namer.name(node, (), site.kind))
+            yield replace(site, name=namer.name(node, (), site.function.kind))
         for body in subgraphs(node.proto):
             yield from _scan_body(make_graph(body, graph.opset, graph), constants, layouts)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from normdiag.graph.importers.onnx.attributes import counted, counted_all, integer, integers, text
 from normdiag.graph.importers.onnx.book import Book, SizeRule, numbers_of
+from normdiag.graph.importers.onnx.functions import OPERATORS
 from normdiag.graph.importers.onnx.inference import Dims
 from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.reshape_rules import RESHAPE_RULES, broadcast
@@ -193,10 +194,10 @@ def split_parts(book: Book, node: Node, total: int | None) -> tuple[int, ...] | 
 _GROUPS = (
     (
         _same,
-        "Identity Cast CastLike Dropout Relu LeakyRelu Sigmoid Tanh HardSigmoid HardSwish Elu Selu Celu Gelu Swish "
-        "Mish Softplus Softsign Erf Exp Log Sqrt Abs Neg Reciprocal Clip Softmax LogSoftmax Round Floor Ceil Sign "
-        "ThresholdedRelu BatchNormalization InstanceNormalization GroupNormalization LayerNormalization "
-        "RMSNormalization SimplifiedLayerNormalization LRN MeanVarianceNormalization LpNormalization Not CumSum",
+        "Identity Cast CastLike Dropout Celu Softsign Erf Exp Log Sqrt Abs Neg Reciprocal Softmax LogSoftmax Round "
+        "Floor Ceil Sign ThresholdedRelu BatchNormalization InstanceNormalization GroupNormalization "
+        "LayerNormalization RMSNormalization SimplifiedLayerNormalization LRN MeanVarianceNormalization "
+        "LpNormalization Not CumSum",
     ),
     (_broadcast, "Add Sub Mul Div Pow Max Min Sum Mean Where PRelu Equal Greater Less And Or Mod"),
     (_conv, "Conv"),
@@ -210,6 +211,7 @@ _GROUPS = (
     (_split, "Split"),
 )
 SIZE_RULES: Mapping[str, SizeRule] = {
+    **{name: _same for domain, name in OPERATORS if not domain},
     **{op: rule for rule, ops in _GROUPS for op in ops.split()},
     **RESHAPE_RULES,
 }

@@ -13,7 +13,8 @@ from torch.fx import Node
 from normdiag.graph.importers.torch_export.calls import Call, dtype_of, rank_of, shape_of, sizes_of, words
 from normdiag.graph.importers.torch_export.program import Chain, Draft, Program, float64
 from normdiag.models.pytorch.arrays import Array
-from normdiag.records.ops import Add, Opaque, ScaleShift
+from normdiag.models.pytorch.functions import READERS, function_of
+from normdiag.records.ops import Add, Opaque, Pointwise, ScaleShift
 
 Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
 
@@ -102,14 +103,27 @@ def _sides(call: Call) -> tuple[Any, Any]:
 
 def _activation(call: Call, program: Program) -> tuple[Draft, ...] | None:
     inputs = program.data_read(call.node)
-    return (program.draft(call, "activation", Opaque("a nonlinearity"), inputs),) if inputs else None
+    if not inputs:
+        return None
+    detail = Opaque("a nonlinearity", _pointwise(call, program))
+    return (program.draft(call, "activation", detail, inputs),)
 
 
-_ACTIVATIONS = words(
-    """relu relu6 sigmoid tanh gelu silu mish hardtanh hardswish hardsigmoid leaky_relu rrelu elu selu celu prelu
-    _prelu_kernel softplus softmax _softmax log_softmax _log_softmax log_sigmoid log_sigmoid_forward threshold glu
-    clamp clamp_min clamp_max clip softshrink hardshrink tanhshrink erf exp abs square pow sqrt rsqrt sin cos log
-    rrelu_with_noise sign softsign"""
+def _pointwise(call: Call, program: Program) -> Pointwise | None:
+    """Which function of each value it is, with its numbers."""
+    rest = dict(tuple(call.args.items())[1:])
+    if call.operator in ("prelu", "_prelu_kernel"):
+        return Pointwise("prelu", slope=program.parameter(rest.get("weight")))
+    if any(isinstance(each, Node) for each in rest.values()):
+        return None
+    function = function_of(call.operator, (), rest)
+    return None if function is None else Pointwise.of(function)
+
+
+_ACTIVATIONS = frozenset(READERS) | words(
+    """rrelu celu softmax _softmax log_softmax _log_softmax log_sigmoid log_sigmoid_forward threshold glu clamp_min
+    clamp_max softshrink hardshrink tanhshrink erf exp abs square pow sqrt rsqrt sin cos log rrelu_with_noise sign
+    softsign"""
 )
 HANDLERS: Mapping[str, Handler] = {
     **dict.fromkeys(("add", "sub", "rsub", "subtract"), _sum),

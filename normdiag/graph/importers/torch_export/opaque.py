@@ -9,7 +9,7 @@ from torch.fx import Node
 
 from normdiag.graph.importers.torch_export.calls import holds_tensors, operator_of, parts_of, words
 from normdiag.graph.importers.torch_export.program import Draft, Program, shown
-from normdiag.records.ops import Opaque
+from normdiag.records.ops import Opaque, Pointwise
 
 _WHY = {
     "scaled_dot_product_attention": "attention",
@@ -41,7 +41,8 @@ def opaque(node: Node, program: Program) -> tuple[Draft, ...]:
     outputs = tuple(item.name for item in items)
     if len(items) < len(node.users) or not items:
         outputs = (*outputs, node.name)
-    detail = Opaque(_why(node, program))
+    both = operator_of(node) in ("mul", "multiply") and all(map(program.is_data, node.args[:2]))
+    detail = Opaque(_why(node, program), Pointwise("product") if both else None)
     return (Draft(node, shown(operator_of(node)), "other", detail, inputs, outputs, (node, *items)),)
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from normdiag.ops import Activation
 from tests.models.onnx.onnx_cases import check_sites, load_text
 
 X = np.linspace(-7, 7, 2 * 3 * 8, dtype=np.float32).reshape(2, 3, 8)
@@ -68,7 +69,7 @@ def test_activation(form: str, tmp_path: Path) -> None:
     body, kind = FORMS[form]
     program = load_text(tmp_path, f"g (float[2,3,8] x) => (float[2,3,8] y) {{ {body} }}", 24 if form in NEW else 20)
     (site,) = program.activations
-    assert (site.kind, site.input, site.output) == (kind, "x", "y")
+    assert (site.function.kind, site.input, site.output) == (kind, "x", "y")
     assert program.sites == ()
     if form not in NEW:
         check_sites(program, {"x": X})
@@ -78,11 +79,11 @@ def test_parameters(tmp_path: Path) -> None:
     program = load_text(
         tmp_path, "g (float[2,8] x) => (float[2,8] y) { a = HardSigmoid(x)  b = Selu(a)  c = Elu(b)  y = LeakyRelu(c) }"
     )
-    assert [dict(site.parameters) for site in program.activations] == [
-        {"alpha": 0.2, "beta": 0.5},
-        {"alpha": 1.6732632, "gamma": 1.050701},
-        {"alpha": 1.0},
-        {"alpha": 0.01},
+    assert [site.function for site in program.activations] == [
+        Activation("hard_sigmoid", 0.2, 0.5),
+        Activation("selu", 1.6732632, 1.050701),
+        Activation("elu", 1.0),
+        Activation("leaky_relu", 0.01),
     ]
 
 
@@ -91,7 +92,7 @@ def test_clip_with_attributes(tmp_path: Path) -> None:
         "g (float[2,8] x) => (float[2,8] y) { a = Clip<min=0.0, max=6.0>(x)  y = Clip<min=0.0, max=3.4028235e38>(a) }"
     )
     program = load_text(tmp_path, text, 10)
-    assert [site.kind for site in program.activations] == ["relu6", "relu"]
+    assert [site.function.kind for site in program.activations] == ["relu6", "relu"]
 
 
 @pytest.mark.parametrize(
@@ -118,12 +119,12 @@ def test_a_clip_of_integers_is_no_activation(tmp_path: Path) -> None:
 def test_a_gate_of_another_tensor_stays_itself(tmp_path: Path) -> None:
     """Squeeze-and-excitation and gated linear units multiply with the sigmoid of something else."""
     program = load_text(tmp_path, "g (float[2,8] x, float[2,8] z) => (float[2,8] y) { a = Sigmoid(z)  y = Mul(x, a) }")
-    assert [(site.kind, site.input) for site in program.activations] == [("sigmoid", "z")]
+    assert [(site.function.kind, site.input) for site in program.activations] == [("sigmoid", "z")]
 
 
 def test_a_sigmoid_that_others_read_is_reported_beside_the_silu(tmp_path: Path) -> None:
     program = load_text(tmp_path, "g (float[2,8] x) => (float[2,8] y, float[2,8] a) { a = Sigmoid(x)  y = Mul(x, a) }")
-    assert [site.kind for site in program.activations] == ["sigmoid", "silu"]
+    assert [site.function.kind for site in program.activations] == ["sigmoid", "silu"]
 
 
 def test_an_activation_of_weights_is_none_of_the_network(tmp_path: Path) -> None:
@@ -132,18 +133,18 @@ def test_an_activation_of_weights_is_none_of_the_network(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("op", "kind", "parameters", "watchable"),
+    ("op", "function", "watchable"),
     [
-        ("Gelu(x)", "gelu", {}, True),
-        ("FastGelu(x)", "gelu_tanh", {}, True),
-        ("QuickGelu(x)", "silu", {"alpha": 1.702}, True),
-        ("BiasGelu(x, beta)", "gelu", {}, False),
+        ("Gelu(x)", Activation("gelu"), True),
+        ("FastGelu(x)", Activation("gelu_tanh"), True),
+        ("QuickGelu(x)", Activation("silu", 1.702), True),
+        ("BiasGelu(x, beta)", Activation("gelu"), False),
     ],
 )
-def test_microsoft(op: str, kind: str, parameters: dict[str, float], watchable: bool, tmp_path: Path) -> None:
+def test_microsoft(op: str, function: Activation, watchable: bool, tmp_path: Path) -> None:
     text = f"g (float[2,8] x) => (float[2,8] y) {{ y = com.microsoft.{op} }}"
     (site,) = load_text(tmp_path, text, domains=("com.microsoft",)).activations
-    assert (site.kind, dict(site.parameters), site.watchable) == (kind, parameters, watchable)
+    assert (site.function, site.watchable) == (function, watchable)
     if watchable:
         check_sites(load_text(tmp_path, text, domains=("com.microsoft",)), {"x": X[0, :2]})
 

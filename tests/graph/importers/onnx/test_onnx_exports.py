@@ -118,7 +118,7 @@ def test_image_network(how: str, tmp_path: Path) -> None:
     }
     check(program, Image, names)
     kinds = ["relu6", "silu", "relu6", "silu", "mish", "hard_swish"]
-    assert [site.kind for site in program.activations] == kinds
+    assert [site.function.kind for site in program.activations] == kinds
     assert {site.unit_axis for site in program.activations} == {1}
     names = ["layer1.0.act", "layer1.0.silu", "layer1.1.act", "layer1.1.silu", "mish", "swish"]
     assert [site.name for site in program.activations] == names
@@ -132,7 +132,7 @@ def test_token_network(how: str, tmp_path: Path) -> None:
         f"blocks.{i}.{name}": kind for i in (0, 1) for name, kind in (("norm1", "layer_norm"), ("norm2", "rms_norm"))
     }
     check(program, Tokens, {**names, "last": "layer_norm"})
-    assert [(site.name, site.kind, site.unit_axis) for site in program.activations] == [
+    assert [(site.name, site.function.kind, site.unit_axis) for site in program.activations] == [
         ("blocks.0.g", "gelu", -1),
         ("blocks.0.gt", "gelu_tanh", -1),
         ("blocks.1.g", "gelu", -1),

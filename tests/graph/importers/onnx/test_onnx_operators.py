@@ -155,7 +155,7 @@ def function_model(function_opset: int = 17, calls: str = "") -> onnx.ModelProto
 def test_function_bodies(opset: int, tmp_path: Path) -> None:
     program = load_model(tmp_path, function_model(opset))
     check_batch_norm(program)
-    assert [site.kind for site in program.activations] == ["relu"]
+    assert [site.function.kind for site in program.activations] == ["relu"]
     assert not program.proto.functions
     check_sites(program, {"x": IMAGE})
 

@@ -19,7 +19,7 @@ def kinds(program: OnnxProgram) -> dict[str, int]:
 
 
 def activations(program: OnnxProgram) -> dict[str, int]:
-    return dict(Counter(site.kind for site in program.activations))
+    return dict(Counter(site.function.kind for site in program.activations))
 
 
 def test_ultraface(real: Find) -> None:

@@ -7,28 +7,30 @@ them in any order of the operands: GELU is x/2 + x/2 * erf(x / sqrt 2), SiLU is 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+
+from normdiag.ops.activation import Activation
 
 # Coefficients by power. The tanh form of GELU has a cube in it; nothing needs more.
 Poly = tuple[float, ...]
 MAX_DEGREE = 3
 ZERO: Poly = ()
+IDENTITY: Poly = (0.0, 1.0)
+HALF: Poly = (0.0, 0.5)
 # Constants in half precision are off by 5e-4.
 TOLERANCE = 2e-3
+# Gates that are no activations of their own.
+ERF, TANH_SOFTPLUS = Activation("erf"), Activation("tanh_softplus")
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A nonlinear function of a polynomial; `low` and `high` are the bounds of clip, or alpha and beta of hard_sigmoid.
+    """A nonlinear function of a polynomial. `input` is the tensor that it is applied to."""
 
-    `input` is the tensor that it is applied to.
-    """
-
-    name: str
+    function: Activation
     arg: Poly
     input: str
-    low: float = 0.0
-    high: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,17 @@ class Expression:
     b: Poly = ZERO
     gate: Gate | None = None
     nodes: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Written:
+    """An activation that an expression turned out to be, and the tensor that it is applied to."""
+
+    function: Activation
+    input: str
+
+
+Form = Callable[[Expression, Gate], "Written | None"]
 
 
 def constant(value: float) -> Expression:
@@ -78,12 +91,12 @@ def power(expression: Expression, exponent: int) -> Expression | None:
     return result
 
 
-def apply(name: str, operand: Expression, tensor: str, low: float = 0.0, high: float = 0.0) -> Expression:
+def apply(function: Activation, operand: Expression, tensor: str) -> Expression:
     """A gate over an expression; tanh over softplus is a gate of its own, other gates over gates start afresh."""
-    inner = operand.gate
-    if inner is not None and (name, inner.name, operand.a, operand.b) == ("tanh", "softplus", ZERO, (1.0,)):
-        return replace(operand, gate=Gate("tanh_softplus", inner.arg, inner.input))
-    return Expression(operand.root, operand.x, ZERO, (1.0,), Gate(name, operand.a, tensor, low, high), operand.nodes)
+    inner, bare = operand.gate, (operand.a, operand.b) == (ZERO, (1.0,))
+    if inner is not None and bare and (function.kind, inner.function.kind) == ("tanh", "softplus"):
+        return replace(operand, gate=Gate(TANH_SOFTPLUS, inner.arg, inner.input))
+    return Expression(operand.root, operand.x, ZERO, (1.0,), Gate(function, operand.a, tensor), operand.nodes)
 
 
 def same(left: Poly, right: Poly) -> bool:

@@ -7,7 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from normdiag.observe.activations import ACTIVATION_KINDS, SATURATION_THRESHOLD, Activation, derivative, tails
+from normdiag.ops import FUNCTIONS, SATURATION_THRESHOLD, Activation, derivative, tails
+from normdiag.ops.selu import ALPHA as SELU_ALPHA
+from normdiag.ops.selu import SCALE as SELU_SCALE
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -15,13 +17,14 @@ F = torch.nn.functional
 ACTIVATIONS = {
     "sigmoid": (Activation("sigmoid"), torch.sigmoid),
     "tanh": (Activation("tanh"), torch.tanh),
-    "hard_sigmoid": (Activation("hard_sigmoid", 1 / 6), F.hardsigmoid),
+    "hard_sigmoid": (Activation("hard_sigmoid", 1 / 6, 0.5), F.hardsigmoid),
     "relu": (Activation("relu"), F.relu),
     "leaky_relu": (Activation("leaky_relu", 0.01), F.leaky_relu),
     "relu6": (Activation("relu6", low=0.0, high=6.0), F.relu6),
     "clip": (Activation("clip", low=-1.0, high=2.0), lambda x: F.hardtanh(x, -1.0, 2.0)),
+    "prelu": (Activation("prelu", 0.05), lambda x: F.prelu(x, torch.tensor(0.05, dtype=x.dtype))),
     "elu": (Activation("elu", 1.5), lambda x: F.elu(x, 1.5)),
-    "selu": (Activation("selu"), F.selu),
+    "selu": (Activation("selu", SELU_ALPHA, SELU_SCALE), F.selu),
     "gelu": (Activation("gelu"), F.gelu),
     "gelu_tanh": (Activation("gelu_tanh"), lambda x: F.gelu(x, approximate="tanh")),
     "silu": (Activation("silu"), F.silu),
@@ -32,10 +35,10 @@ ACTIVATIONS = {
 
 
 def test_every_kind_is_covered() -> None:
-    assert set(ACTIVATIONS) == set(ACTIVATION_KINDS)
+    assert set(ACTIVATIONS) == set(FUNCTIONS)
 
 
-@pytest.mark.parametrize("kind", ACTIVATION_KINDS)
+@pytest.mark.parametrize("kind", FUNCTIONS)
 def test_derivative_equals_autograd(kind: str) -> None:
     activation, function = ACTIVATIONS[kind]
     x = torch.linspace(-9.987, 9.989, 4001, dtype=torch.float64, requires_grad=True)
@@ -43,7 +46,15 @@ def test_derivative_equals_autograd(kind: str) -> None:
     np.testing.assert_allclose(derivative(activation, x.detach().numpy()), expected.numpy(), rtol=1e-9, atol=1e-8)
 
 
-@pytest.mark.parametrize("kind", ACTIVATION_KINDS)
+@pytest.mark.parametrize("kind", FUNCTIONS)
+def test_value_equals_torch(kind: str) -> None:
+    activation, function = ACTIVATIONS[kind]
+    x = torch.linspace(-9.987, 9.989, 4001, dtype=torch.float64)
+    value = FUNCTIONS[kind].value(activation, x.numpy())
+    np.testing.assert_allclose(value, function(x).numpy(), rtol=1e-9, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", FUNCTIONS)
 @pytest.mark.parametrize("threshold", [0.02, SATURATION_THRESHOLD, 0.3])
 def test_tails_are_where_the_derivative_stays_small(kind: str, threshold: float) -> None:
     activation, _ = ACTIVATIONS[kind]
@@ -71,7 +82,7 @@ def test_the_default_threshold_means_4_for_the_sigmoid_and_2_for_tanh() -> None:
     [
         (Activation("relu"), 0.0, math.inf),
         (Activation("relu6", low=0.0, high=6.0), 0.0, 6.0),
-        (Activation("hard_sigmoid", 0.2), -2.5, 2.5),
+        (Activation("hard_sigmoid", 0.2, 0.5), -2.5, 2.5),
         (Activation("hard_swish"), -3.0, math.inf),
     ],
 )
