@@ -85,7 +85,9 @@ def inspect(
     config = configuration(Settings(data=settings), config_file, none=no_config)
     if not config.data_for(model).data:
         flags = {"--attribute": attribute or None, "--saturation-threshold": saturation_threshold}
-        refuse_without_data(data_flags(settings) | flags)
+        # A shape alone still shows the rules on the graph of a PyTorch model what to export it with.
+        unused = {name: value for name, value in data_flags(settings).items() if name != "--input-shape"}
+        refuse_without_data(unused | flags)
     if target is not None:
         check_target(target, sources([model], arch, config))
     threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}

@@ -10,6 +10,7 @@ from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from normdiag.commands.example import declared
 from normdiag.commands.measure import Source, open_source
 from normdiag.data import DataOptions
 from normdiag.errors import InputError, UsageError
@@ -23,7 +24,7 @@ from normdiag.folding.ranges import range_spreads
 from normdiag.folding.verify import verify
 from normdiag.models import LoadOptions, from_module, load, refuse_for_onnx
 from normdiag.models.sniff import sniff
-from normdiag.records import Batch, FoldPlan, FoldReport, InputSpec, Model, Report, Verification
+from normdiag.records import Batch, FoldPlan, FoldReport, Model, Report, Verification
 from normdiag.rules import with_findings
 from normdiag.writing.atomic import check_place
 
@@ -213,40 +214,12 @@ def _open_onnx(path: Path, reading: LoadOptions, options: FoldOptions) -> Foldab
 def _example(model: Model, inputs: Inputs) -> Batch:
     """The first batch of the data, or a made-up one of the shapes that the user or the model gives."""
     if not inputs.chosen and not inputs.options.input_shapes:
-        model = replace(model, inputs=_declared(model))
+        model = replace(model, inputs=declared(model))
     source = inputs.open(model, peek=True)
     batch = next(iter(source), None)
     if batch is None:
         raise InputError(f"{source.info.source}: holds no samples")
     return batch
-
-
-def _declared(model: Model) -> tuple[InputSpec, ...]:
-    """What a torch.export program says of its inputs. Raises UsageError where a size is missing, or all are."""
-    from normdiag.models.pytorch.declared import declared_inputs
-
-    specs = declared_inputs(model.program)
-    if not specs:
-        raise UsageError(
-            "a PyTorch model does not say what it takes: give data with --data, or the shape of one sample with "
-            "--input-shape 3,224,224"
-        )
-    if any(None in _sample(spec) for spec in specs):
-        raise UsageError(
-            "the model leaves sizes of its input free: give data with --data, or sizes for the question marks in "
-            + " ".join(f"--input-shape {spec.name}={_shown(spec)}" for spec in specs)
-        )
-    return specs
-
-
-def _sample(spec: InputSpec) -> tuple[int | None, ...]:
-    return (spec.shape or ())[1:]
-
-
-def _shown(spec: InputSpec) -> str:
-    """The shape of one sample as `--input-shape` takes it."""
-    sizes = ",".join("?" if size is None else str(size) for size in _sample(spec))
-    return sizes if spec.dtype == "float32" else f"{sizes}:{spec.dtype}"
 
 
 def _feeds(foldable: Foldable, inputs: Inputs) -> Feed | Sequence[Feed]:

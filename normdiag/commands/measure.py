@@ -51,10 +51,31 @@ class Given:
         return as_batches(self.batches, max_samples=self.options.max_samples, batch_size=self.options.batch_size)
 
 
-Source = DataSource | Given
+@dataclass(eq=False)
+class Remembering:
+    """A source of which two samples stay known after it was read."""
+
+    source: DataSource | Given
+    first: Batch | None = None
+
+    @property
+    def info(self) -> SourceInfo:
+        """What is known of the source."""
+        return self.source.info
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.source:
+            if self.first is None:
+                self.first = batch.rows(slice(0, 2))
+            yield batch
 
 
-def open_source(model: Model, batches: Iterable[Any] | None, data: Sequence[str], options: DataOptions) -> Source:
+Source = DataSource | Given | Remembering
+
+
+def open_source(
+    model: Model, batches: Iterable[Any] | None, data: Sequence[str], options: DataOptions
+) -> DataSource | Given:
     """The caller's batches or, without any, what the data specifications name."""
     return Given(batches, options) if batches is not None else open_data(data, options, model.inputs)
 
@@ -116,7 +137,8 @@ def _data_info(source: Source, evidence: Evidence) -> DataInfo:
 
 def _with_attribution(report: Report, runner: Runner, source: Source, evidence: Evidence) -> Report:
     """The report with the layers ranked by how much of the gap their own statistics take away."""
-    if isinstance(source, Given) and iter(source.batches) is source.batches:
+    given = source.source if isinstance(source, Remembering) else source
+    if isinstance(given, Given) and iter(given.batches) is given.batches:
         note = "no attribution: it goes over the data a second time; pass a list or a DataLoader, not a generator"
         return replace(report, notes=(*report.notes, note))
     own = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,6 @@ from numpy.typing import NDArray
 from normdiag.records.coverage import Coverage, Verdict
 from normdiag.records.model import CopyComparison, FoldedNorm, ModelInfo, NormLayer
 from normdiag.wording import abridged
-
-if TYPE_CHECKING:
-    from normdiag.records.fold import FoldPlan
-    from normdiag.records.opgraph import OpGraph
 
 Floats = NDArray[np.float64]
 Severity = Literal["error", "warning", "info"]
@@ -234,8 +230,7 @@ class Report:
     the model is declared to run in, `serve_batch` the number of samples that it is served in together, where the user
     says so. `why_not_run` says why the model could not be run, whether or not there was data, `unused_data` what data
     was given then. `copies` are other copies of the model in its file, `folded` and `skipped` as in Model. `coverage`
-    is what was measured and what was not. `graph` is the computation, and `folds` what could be folded in it: both for
-    the rules alone, and gone when these have looked, since a graph holds all of the weights.
+    is what was measured and what was not.
     """
 
     model: ModelInfo
@@ -251,8 +246,6 @@ class Report:
     target: Target | None = None
     serve_batch: int | None = None
     copies: tuple[CopyComparison, ...] = ()
-    graph: OpGraph | None = None
-    folds: FoldPlan | None = None
     why_not_run: str | None = None
     unused_data: str | None = None
     folded: tuple[FoldedNorm, ...] = ()

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from normdiag.records import Finding, Report
+from normdiag.rules.context import Context
 from normdiag.rules.nd101_non_finite import non_finite
 from normdiag.rules.nd102_variance_not_positive import variance_not_positive
 from normdiag.rules.nd103_variance_below_eps import variance_below_eps
@@ -72,10 +73,11 @@ RULES: tuple[Rule, ...] = (
 )
 ORDER = ("error", "warning", "info")
 
-__all__ = ["RULES", "Rule", "with_findings"]
+__all__ = ["RULES", "Context", "Rule", "with_findings"]
 
 
-def with_findings(report: Report, rules: Iterable[Rule] = RULES) -> Report:
-    """The report with what the rules find in it, errors first."""
-    found: list[Finding] = [finding for rule in rules for finding in rule.findings(report)]
-    return replace(report, findings=tuple(sorted(found, key=lambda finding: ORDER.index(finding.severity))))
+def with_findings(seen: Report | Context, rules: Iterable[Rule] = RULES) -> Report:
+    """The report with what the rules find in it, or in all of its context, errors first."""
+    context = seen if isinstance(seen, Context) else Context(seen)
+    found: list[Finding] = [finding for rule in rules for finding in rule.findings(context)]
+    return replace(context.report, findings=tuple(sorted(found, key=lambda finding: ORDER.index(finding.severity))))

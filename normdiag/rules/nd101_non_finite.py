@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from normdiag.records import LayerMetrics, Report
+from normdiag.records import LayerMetrics
+from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, rule
 
 TENSORS = ("gamma", "beta", "running_mean", "running_var")
 
 
 @rule("ND101", "non-finite", "error")
-def non_finite(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def non_finite(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """A normalization layer holds NaN or infinity in gamma, beta, running_mean or running_var.
 
     Why it matters: every output of an affected channel is NaN or infinite, and so is all that follows. A NaN in the
@@ -29,7 +30,7 @@ def non_finite(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
 
     Source: IEEE 754; torch.nn.BatchNorm2d, update of the running estimates.
     """
-    for metrics in report.layers:
+    for metrics in context.report.layers:
         for name in TENSORS:
             tensor = getattr(metrics.layer, name)
             bad = 0 if tensor is None else int(np.count_nonzero(~np.isfinite(np.asarray(tensor, np.float64))))
@@ -43,7 +44,7 @@ def non_finite(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
                     else "Go back to a checkpoint from before the loss became NaN.",
                     evidence={"tensor": name, "values": bad, "of": int(tensor.size)},
                 )
-    broken = (each for each in report.layers if each.drift is not None and not np.isfinite(each.drift.rms))
+    broken = (each for each in context.report.layers if each.drift is not None and not np.isfinite(each.drift.rms))
     first = next(broken, None)
     if first is not None and _input_is_broken(first):  # else its own statistics are at fault, as said above or by ND102
         yield Draft(

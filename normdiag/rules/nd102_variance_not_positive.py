@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from normdiag.records import Report
+from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, rule
 
 
 @rule("ND102", "variance-not-positive", "error")
-def variance_not_positive(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def variance_not_positive(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """A running variance is negative (error) or exactly zero (a warning, unless the whole layer is zero).
 
     Why it matters: no data has a negative variance, so the buffer is damaged (a wrong tensor loaded, a failed
@@ -23,7 +23,7 @@ def variance_not_positive(report: Report, limits: Mapping[str, float]) -> Iterat
 
     Source: Ioffe and Szegedy 2015, algorithm 2 (inference uses E[x] and Var[x] of the training data).
     """
-    for metrics in report.layers:
+    for metrics in context.report.layers:
         layer = metrics.layer
         if layer.running_var is None:
             continue

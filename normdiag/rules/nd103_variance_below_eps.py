@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from normdiag.records import NormLayer, Report
+from normdiag.records import NormLayer
 from normdiag.rules.batch import uses_batch
+from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, rule
 
 # PyTorch's and ONNX's default; used where the file does not say, and then said so.
@@ -15,7 +16,7 @@ DEFAULT_EPS = 1e-5
 
 
 @rule("ND103", "variance-below-eps", "warning", dead_ratio=0.01)
-def variance_below_eps(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def variance_below_eps(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """Channels have a running variance below eps: their output is under 71 % of what gamma asks for, or the bias alone.
 
     Why it matters: the layer divides by sqrt(var + eps). At var = eps the output has 1/sqrt(2) of its standard
@@ -33,7 +34,7 @@ def variance_below_eps(report: Report, limits: Mapping[str, float]) -> Iterator[
 
     Source: Ioffe and Szegedy 2015, algorithm 1, step 3.
     """
-    used = [each.layer for each in report.layers if not uses_batch(each.layer, report.model)]
+    used = [each.layer for each in context.report.layers if not uses_batch(each.layer, context.report.model)]
     counted = [(layer, *_below(layer, limits["dead_ratio"])) for layer in used]
     found = [(layer, below, dead) for layer, below, dead in counted if below]
     speaker = next((layer for layer, _, dead in found if dead), found[0][0] if found else None)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from normdiag.records import NormLayer, Report
+from normdiag.records import NormLayer
 from normdiag.rules.batch import uses_batch
+from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, rule
 from normdiag.rules.stored import contradicted, is_all, is_initial
 
 
 @rule("ND104", "never-updated", "warning", drift=0.5)
-def never_updated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def never_updated(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """All means of a layer are exactly 0 and all variances exactly 1: the initial values, never updated.
 
     Why it matters: in eval mode the layer does not normalize at all. It happens where a model was trained with the
@@ -29,7 +30,7 @@ def never_updated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
 
     Source: torch.nn.modules.batchnorm, reset_running_stats.
     """
-    used = [each for each in report.layers if not uses_batch(each.layer, report.model)]
+    used = [each for each in context.report.layers if not uses_batch(each.layer, context.report.model)]
     untouched = [each for each in used if is_initial(each.layer)]
     with_statistics = [each for each in used if each.layer.has_statistics]
     untrained = len(untouched) == len(with_statistics) and all(_fresh(each.layer) for each in untouched)

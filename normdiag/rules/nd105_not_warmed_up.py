@@ -9,12 +9,13 @@ import numpy as np
 from normdiag.records import LayerMetrics, NormLayer, Report
 from normdiag.rules.alike import alike
 from normdiag.rules.batch import uses_batch
+from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, rule
 from normdiag.rules.stored import contradicted
 
 
 @rule("ND105", "not-warmed-up", "warning", share=0.99, drift=0.5)
-def not_warmed_up(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def not_warmed_up(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """Too few batches went into the running statistics: part of the initial mean 0 and variance 1 is still in them.
 
     What it means: after t updates with momentum m, a share of (1 - m)^t of a running statistic is the value it began
@@ -34,7 +35,7 @@ def not_warmed_up(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
 
     Source: torch.nn.BatchNorm2d, update of the running estimates.
     """
-    cold = [each for each in report.layers if _is_cold(each, report, limits)]
+    cold = [each for each in context.report.layers if _is_cold(each, context.report, limits)]
     for (momentum, tracked), group in alike(cold, _pace).items():
         left = (1.0 - momentum) ** tracked
         yield Draft(

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from normdiag.metrics.ordered import quantile
-from normdiag.records import NormLayer, Report, Severity
+from normdiag.records import NormLayer, Severity
 from normdiag.rules.alike import alike
+from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, rule
 from normdiag.rules.stops import Lost, stops
 from normdiag.rules.stored import is_all, is_initial
@@ -21,7 +22,7 @@ NO_WAY_AROUND = "the next layer reads nothing else, so what is in front of it in
 
 
 @rule("ND106", "gamma-near-zero", "info", ratio=1e-3, half=0.5)
-def gamma_near_zero(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def gamma_near_zero(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """Channels have a gamma near zero: whatever their input, they pass on their bias.
 
     What it means: |gamma| is below a thousandth (limit `ratio`) of what is usual in the layer, the 90th percentile of
@@ -39,18 +40,18 @@ def gamma_near_zero(report: Report, limits: Mapping[str, float]) -> Iterator[Dra
 
     What keeps it silent: a gamma of zero throughout whose output goes into a sum (a product, a concatenation) with
     something that depends on the input, before another layer reads it, as the last one of a residual branch begins its
-    life; one that was never updated (ND104); and one in a model whose graph is not known (weights alone, PyTorch
-    modules, or with all of ND2xx switched off). LayerNorm and RMSNorm, whose features are no channels to be cut, and
-    whose gamma some implementations store less 1.
+    life; one that was never updated (ND104); and one in a model whose graph is not known (weights alone, a PyTorch
+    model without data or `--input-shape`, or with all of ND2xx switched off). LayerNorm and RMSNorm, whose features are
+    no channels to be cut, and whose gamma some implementations store less 1.
 
     How to fix it: cut the channels out of this layer and of the weights before and behind it (with beta added to the
     next bias), or lower the weight decay on gamma. Where all of gamma is zero, load the values that belong there.
 
     Source: Liu et al. 2017, Learning Efficient Convolutional Networks through Network Slimming, section 3.
     """
-    if report.graph is not None:
-        yield from _constant(stops(report.graph, _is_zero))
-    counts = {each.layer: _near_zero(each.layer, limits["ratio"]) for each in report.layers}
+    if context.graph is not None:
+        yield from _constant(stops(context.graph, _is_zero))
+    counts = {each.layer: _near_zero(each.layer, limits["ratio"]) for each in context.report.layers}
     found = sorted((layer for layer, count in counts.items() if count), key=lambda layer: -_share(layer, counts[layer]))
 
     def severity(layer: NormLayer) -> Severity:

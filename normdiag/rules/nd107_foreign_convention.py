@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from normdiag.records import NormLayer, Report
+from normdiag.records import NormLayer
 from normdiag.rules.alike import alike
+from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, rule
 
 
 @rule("ND107", "foreign-convention", "info", momentum=0.9, eps=0.05)
-def foreign_convention(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def foreign_convention(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """A momentum or an eps looks carried over from another framework's convention.
 
     What it means: in PyTorch, momentum is the weight of the new batch, 0.1 by default; in TensorFlow, Keras, Caffe and
@@ -31,8 +32,8 @@ def foreign_convention(report: Report, limits: Mapping[str, float]) -> Iterator[
 
     Source: torch.nn.BatchNorm2d and keras.layers.BatchNormalization, both on momentum.
     """
-    layers = [each.layer for each in report.layers]
-    averaging = [layer for layer in layers if layer.has_statistics and report.model.format != "onnx"]
+    layers = [each.layer for each in context.report.layers]
+    averaging = [layer for layer in layers if layer.has_statistics and context.report.model.format != "onnx"]
     hasty = [layer for layer in averaging if (layer.momentum or 0.0) >= limits["momentum"]]
     still = [layer for layer in averaging if layer.momentum == 0.0 and (layer.num_batches_tracked or 0) > 0]
     wide = [layer for layer in layers if (layer.eps or 0.0) >= limits["eps"]]

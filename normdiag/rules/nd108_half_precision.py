@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from normdiag.records import NormLayer, Report
+from normdiag.records import NormLayer
 from normdiag.rules.alike import alike
 from normdiag.rules.batch import uses_batch
+from normdiag.rules.context import Context
 from normdiag.rules.half import LARGEST, runs_in_half
 from normdiag.rules.rule import Draft, rule
 
@@ -16,7 +17,7 @@ TENSORS = ("gamma", "beta", "running_mean", "running_var")
 
 
 @rule("ND108", "half-precision", "error", eps=6e-8)
-def half_precision(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def half_precision(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """A parameter, a statistic or the scale gamma / sqrt(var + eps) does not fit float16.
 
     What it means: float16 ends at 65504 and its smallest number above zero is 5.96e-8. A running variance above the
@@ -34,9 +35,9 @@ def half_precision(report: Report, limits: Mapping[str, float]) -> Iterator[Draf
 
     Source: IEEE 754-2008, binary16; Micikevicius et al. 2018, Mixed Precision Training, section 3.
     """
-    layers = [each.layer for each in report.layers if runs_in_half(each.layer, report)]
+    layers = [each.layer for each in context.report.layers if runs_in_half(each.layer, context.report)]
     for layer in layers:
-        unused = uses_batch(layer, report.model)
+        unused = uses_batch(layer, context.report.model)
         problems = [] if unused else [*_too_large(layer), *_scale(layer)]
         if problems:
             yield Draft(

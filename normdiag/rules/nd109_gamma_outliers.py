@@ -7,14 +7,15 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from normdiag.metrics.ordered import median
-from normdiag.records import NormLayer, Report
+from normdiag.records import NormLayer
+from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, rule
 
 KINDS = frozenset({"layer_norm", "rms_norm", "layer_or_group_norm"})
 
 
 @rule("ND109", "gamma-outliers", "info", ratio=10.0, features=16, negative=0.1)
-def gamma_outliers(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def gamma_outliers(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """A few features of a LayerNorm or RMSNorm have a gamma far above that of the others.
 
     What it means: max |gamma| is more than ten times (limit `ratio`) the median. The layer itself makes these features
@@ -33,7 +34,7 @@ def gamma_outliers(report: Report, limits: Mapping[str, float]) -> Iterator[Draf
 
     Source: Wei et al. 2022, Outlier Suppression, section 3.
     """
-    for metrics in report.layers:
+    for metrics in context.report.layers:
         layer = metrics.layer
         ratio = _ratio(layer, limits)
         if ratio is None or ratio <= limits["ratio"]:

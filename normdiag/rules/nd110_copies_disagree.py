@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from normdiag.records import CopyComparison, Report, Severity
+from normdiag.records import CopyComparison, Severity
+from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, rule
 
 RECALIBRATE = "Recalibrate the averaged copy on training data (update_bn), or average the statistics as well."
 
 
 @rule("ND110", "copies-disagree", "warning", weights=0.01, drift=0.1)
-def copies_disagree(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def copies_disagree(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """A file holds two copies of the model, and the statistics of one were not made with its weights.
 
     What it means: a checkpoint often holds a moving average of the weights beside the model, or the replicas of
@@ -39,7 +40,7 @@ def copies_disagree(report: Report, limits: Mapping[str, float]) -> Iterator[Dra
 
     Source: Izmailov et al. 2018, Averaging Weights Leads to Wider Optima and Better Generalization, section 3.2.
     """
-    for each in report.copies:
+    for each in context.report.copies:
         if each.statistics == 0 and each.weights > limits["weights"] and each.affine > 0 and each.tracked != (0, 0):
             yield _averaged(each)
         elif each.weights == each.affine == 0 and each.statistics > limits["drift"]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from normdiag.records import NormLayer, OpGraph, Report
+from normdiag.records import NormLayer, OpGraph
 from normdiag.rules.alike import alike
 from normdiag.rules.batch import EXPORTED, uses_batch
+from normdiag.rules.context import Context
 from normdiag.rules.flow import elements, flow, norms
 from normdiag.rules.rule import Draft, rule
 
@@ -22,7 +23,7 @@ NO_STATISTICS = (
 
 
 @rule("ND201", "batch-dependent", "error")
-def batch_dependent(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def batch_dependent(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """A BatchNorm normalizes with the statistics of its batch, so that a sample's output depends on the others in it.
 
     What it means: the mean and variance come from whatever is run together, not from training. The same sample gets
@@ -33,7 +34,7 @@ def batch_dependent(report: Report, limits: Mapping[str, float]) -> Iterator[Dra
     Where it is looked for: in ONNX models, a BatchNormalization with training_mode=1 or (before operator set 14) with
     more than one output, or one with computed batch statistics; in TorchScript and .pt2 files, a batch norm in
     training mode; elsewhere a BatchNorm made with track_running_stats=False, or one that was seen to use its batch
-    in eval mode. The graph is read for ONNX models only.
+    in eval mode. Where the graph is known (ND202 says when), an input that is always one sample silences it.
 
     Which severity: an error in an exported model. A warning in a PyTorch model, whose author may mean it, and in ONNX
     for a normalization over axis 0 that the graph spells out, for axis 0 may be something else than the batch.
@@ -46,12 +47,12 @@ def batch_dependent(report: Report, limits: Mapping[str, float]) -> Iterator[Dra
 
     Source: Ioffe and Szegedy 2015, section 3.1 (inference uses the statistics of the training data).
     """
-    seen = _seen(report.graph) if report.graph else {}
-    layers = [each.layer for each in report.layers if uses_batch(each.layer, report.model)]
+    seen = _seen(context.graph) if context.graph else {}
+    layers = [each.layer for each in context.report.layers if uses_batch(each.layer, context.report.model)]
     layers = [layer for layer in layers if seen.get(layer.name) != "one sample"]
     groups = alike(layers, lambda layer: (*_cause(layer), seen.get(layer.name) == "one value"))
     for (stored, computed, constant), group in groups.items():
-        exported = report.model.format in EXPORTED
+        exported = context.report.model.format in EXPORTED
         yield _draft(group, stored=stored, computed=computed, constant=constant, exported=exported)
 
 

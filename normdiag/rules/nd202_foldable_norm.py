@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from normdiag.records import Conv, FoldStep, Linear, Norm, Op, OpGraph, Report
+from normdiag.records import Conv, FoldStep, Linear, ModelInfo, Norm, Op, OpGraph
+from normdiag.rules.context import Context
 from normdiag.rules.flow import norms
 from normdiag.rules.rule import Draft, rule
 from normdiag.wording import shell_path
 
 
 @rule("ND202", "foldable-norm", "info")
-def foldable_norm(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def foldable_norm(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """An exported model holds BatchNorm layers that could be folded, without a trace, into the layers beside them.
 
     What it means: in eval mode BatchNorm is a scale and a shift of each channel, which a convolution or linear layer in
@@ -24,12 +25,13 @@ def foldable_norm(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
 
     How to fix it: `normdiag fold model.onnx -o folded.onnx`.
 
-    Only ONNX models are looked at: of others the graph is not known without running them. Silent for layers that
-    cannot be folded; `normdiag fold --dry-run` says why.
+    Where it is looked for: in ONNX models, and in PyTorch models that can be exported, wherever there is an example of
+    their input: data, `--input-shape`, or what a .pt2 program says of itself. Silent for layers that cannot be folded;
+    `normdiag fold --dry-run` says why.
 
     Source: Ioffe and Szegedy 2015, section 3.1; docs/architecture.md, the planner of folds.
     """
-    graph, plan = report.graph, report.folds
+    graph, plan = context.graph, context.folds
     if graph is None or plan is None:
         return
     # A scale and shift with constants is planned as well, but may be no BatchNorm: gamma and beta of a LayerNorm, say.
@@ -44,9 +46,16 @@ def foldable_norm(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
         layers=tuple(dict.fromkeys(step.norm for step in steps)),
         text=f"{len(steps)} of {total} BatchNorm layers can be folded into the layers beside them, "
         f"which saves {nodes} node{'s' * (nodes != 1)}{saved}",
-        remedy=f"normdiag fold {shell_path(report.model.path or 'model.onnx')} -o folded.onnx",
+        remedy=_remedy(context.report.model),
         evidence={"foldable": len(steps), "of": total, "nodes": nodes, "parameters": parameters},
     )
+
+
+def _remedy(model: ModelInfo) -> str:
+    if model.format == "module":
+        return 'normdiag.fold(model, batches, output="folded.onnx")'
+    command = f"normdiag fold {shell_path(model.path or 'model.onnx')}"
+    return f"{command} -o folded.onnx" + (", with the options that loaded it here" if model.backend != "onnx" else "")
 
 
 def _saved(graph: OpGraph, steps: Sequence[FoldStep]) -> tuple[int, int]:

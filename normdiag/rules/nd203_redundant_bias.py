@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from normdiag.records import Conv, Linear, Norm, Op, OpGraph, Report
+from normdiag.records import Conv, Linear, Norm, Op, OpGraph
+from normdiag.rules.context import Context
 from normdiag.rules.flow import Flow, flow, norms
 from normdiag.rules.rule import Draft, rule
 
@@ -14,7 +15,7 @@ CANCELS = ("batch_norm", "instance_norm")
 
 
 @rule("ND203", "redundant-bias", "info")
-def redundant_bias(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def redundant_bias(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """Convolutions or linear layers have a bias although the BatchNorm or InstanceNorm behind them takes it away again.
 
     What it means: the norm subtracts the mean of each channel, and the bias is part of that mean. In training the bias
@@ -28,12 +29,12 @@ def redundant_bias(report: Report, limits: Mapping[str, float]) -> Iterator[Draf
     subtracted from running_mean as well; `normdiag fold` removes both.
 
     What keeps it silent: a bias of zeros, which exporters put in by themselves; a tensor that something else reads
-    too; a bias that does not run along the channels of the norm. Only the graph shows what is in front of what, so
-    this rule looks at ONNX models alone. A norm that the exporter has folded is not there any more.
+    too; a bias that does not run along the channels of the norm. Only the graph shows what is in front of what:
+    ND202 says of which models it is known. A norm that the exporter has folded is not there any more.
 
     Source: Ioffe and Szegedy 2015, section 3.2 ("the bias b can be ignored").
     """
-    graph = report.graph
+    graph = context.graph
     if graph is None:
         return
     links = flow(graph)

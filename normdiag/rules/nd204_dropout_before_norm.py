@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from normdiag.records import Report
 from normdiag.rules.alike import alike
+from normdiag.rules.context import Context
 from normdiag.rules.dropouts import shifted
 from normdiag.rules.rule import Draft, rule
 
 
 @rule("ND204", "dropout-before-norm", "warning", drift=0.1)
-def dropout_before_norm(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def dropout_before_norm(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """A dropout lies in front of a BatchNorm, whose statistics were gathered with it on and are used with it off.
 
     What it means: a dropout that keeps a share k of the values and divides them by k leaves their mean as it is and
@@ -26,7 +26,7 @@ def dropout_before_norm(report: Report, limits: Mapping[str, float]) -> Iterator
 
     What keeps it silent: a sum with a branch without dropout, or another nonlinearity than ReLU and its leaky kin,
     behind which the ratio is not known; and exports without Dropout nodes, which is most of them. If the statistics
-    were gathered again in eval mode, nothing is wrong: data shows it (ND301). Only ONNX models are looked at.
+    were gathered again in eval mode, nothing is wrong: data shows it (ND301). ND202 says which models are looked at.
 
     How to fix it: put the dropout behind the last BatchNorm, or recalibrate the statistics with the dropout off and
     compare the accuracy before and after.
@@ -34,7 +34,7 @@ def dropout_before_norm(report: Report, limits: Mapping[str, float]) -> Iterator
     Source: Li et al. 2018, Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift,
     section 3.
     """
-    dropouts = sorted(shifted(report.graph).values(), key=lambda each: each.keep)
+    dropouts = sorted(shifted(context.graph).values(), key=lambda each: each.keep)
     for found in alike(dropouts, lambda each: each.keep).values():
         keep, drift = found[0].keep, found[0].drift
         yield Draft(

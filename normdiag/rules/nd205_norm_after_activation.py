@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from normdiag.records import Op, OpGraph, Report
+from normdiag.records import Op, OpGraph
+from normdiag.rules.context import Context
 from normdiag.rules.flow import Flow, flow, norms
 from normdiag.rules.rule import Draft, rule
 
@@ -15,7 +16,7 @@ NOT_HIDDEN = frozenset({"Softmax", "LogSoftmax", "Hardmax", "Erf"})
 
 
 @rule("ND205", "norm-after-activation", "info", before=4, share=0.75)
-def norm_after_activation(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def norm_after_activation(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """A few BatchNorm layers lie behind the nonlinearity, in a network that has them in front of it elsewhere.
 
     What it means: most layers here are convolution, BatchNorm, nonlinearity, and these are convolution, nonlinearity,
@@ -30,16 +31,16 @@ def norm_after_activation(report: Report, limits: Mapping[str, float]) -> Iterat
 
     What keeps it silent: a network that has all of them behind; pre-activation networks, where BatchNorm has a
     nonlinearity behind it or comes out of a sum or a concatenation; a second BatchNorm behind one that is in front;
-    the BatchNorm of an input. Only ONNX models are looked at, and norms that the exporter folded do not count.
+    the BatchNorm of an input. ND202 says which models are looked at; norms that the exporter folded do not count.
 
     How to fix it: compare with the code that the model was trained with; if that is what was meant, ignore this.
 
     Source: Ioffe and Szegedy 2015, section 3.2 (immediately before the nonlinearity); He et al. 2016, Identity
     Mappings in Deep Residual Networks, section 4.
     """
-    if report.graph is None:
+    if context.graph is None:
         return
-    places = _places(report.graph)
+    places = _places(context.graph)
     after = [name for name, place in places.items() if place == "after"]
     before = len(places) - len(after)
     if after and before >= limits["before"] and before >= limits["share"] * len(places):

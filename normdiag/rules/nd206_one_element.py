@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from normdiag.records import LayerMetrics, Norm, NormLayer, Op, OpGraph, Report
+from normdiag.records import LayerMetrics, Norm, NormLayer, Op, OpGraph
+from normdiag.rules.context import Context
 from normdiag.rules.flow import elements, norms
 from normdiag.rules.rule import Draft, rule
 
 
 @rule("ND206", "one-element", "error")
-def one_element(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def one_element(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """A layer normalizes groups of a single element: what comes in is lost, and the output is the bias alone.
 
     What it means: the mean of one number is that number and its variance is 0, so (x - mean) / sqrt(0 + eps) is 0 for
@@ -20,16 +21,17 @@ def one_element(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
 
     Why it matters: the network is cut at this layer, and nothing that was learned in front of it has any effect.
 
-    Where it is looked for: in data that was run, where a layer never saw anything else; in the sizes of an ONNX
-    graph, as far as they are fixed; and in the shape of a LayerNorm or RMSNorm module. Silent where a size is free.
+    Where it is looked for: in data that was run, where a layer never saw anything else; in the sizes of the graph
+    (ND202 says where it is known), as far as they are fixed; and in the shape of a LayerNorm or RMSNorm module. Silent
+    where a size is free.
 
     How to fix it: give the model inputs of the size that it was trained on; if this size is right, remove the layer,
     or normalize over more (fewer groups, or a LayerNorm over the channels).
 
     Source: Ulyanov et al. 2016, Instance Normalization, equation 3; Wu and He 2018, Group Normalization, section 3.1.
     """
-    in_graph = _in_graph(report.graph) if report.graph is not None else frozenset()
-    for each in report.layers:
+    in_graph = _in_graph(context.graph) if context.graph is not None else frozenset()
+    for each in context.report.layers:
         if _measured(each) or _by_shape(each.layer) or each.layer.name in in_graph:
             left = "only the sign of its input is left" if each.layer.kind == "rms_norm" else "its output is its bias"
             yield Draft(

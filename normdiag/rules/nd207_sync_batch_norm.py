@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from normdiag.records import Report
+from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, rule
 
 
 @rule("ND207", "sync-batch-norm", "info")
-def sync_batch_norm(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def sync_batch_norm(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """A saved or exported model holds SyncBatchNorm layers, the BatchNorm of training on several devices.
 
     What it means: in eval mode such a layer is a plain BatchNorm, and its outputs are right, on one device and without
@@ -25,9 +25,9 @@ def sync_batch_norm(report: Report, limits: Mapping[str, float]) -> Iterator[Dra
 
     Source: torch.nn.SyncBatchNorm, forward (need_sync) and convert_sync_batchnorm.
     """
-    if report.model.path is None:
+    if context.report.model.path is None:
         return
-    names = [each.layer.name for each in report.layers if each.layer.class_name == "SyncBatchNorm"]
+    names = [each.layer.name for each in context.report.layers if each.layer.class_name == "SyncBatchNorm"]
     if names:
         yield Draft(
             layers=tuple(names),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from normdiag.records import Report
+from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, rule
 
 
 @rule("ND208", "int8-range-spread", "warning", coarse_share=0.05)
-def int8_range_spread(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def int8_range_spread(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """With BatchNorm folded, per-tensor INT8 quantization leaves the weights of some output channels at most one level.
 
     Why it matters: folding multiplies each channel by gamma / sqrt(var + eps), which spreads the ranges of the
@@ -27,7 +27,7 @@ def int8_range_spread(report: Report, limits: Mapping[str, float]) -> Iterator[D
     Source: Nagel et al. 2019, Data-Free Quantization Through Weight Equalization and Bias Correction, section 3;
     Krishnamoorthi 2018, Quantizing deep convolutional networks for efficient inference, section 3.1.
     """
-    for each in report.ranges:
+    for each in context.report.ranges:
         added = each.coarse_after - each.coarse_before
         if each.channels < 2 or added < 1 or added < limits["coarse_share"] * each.channels:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from normdiag.metrics.predicted import Predicted, predicted_means
-from normdiag.records import Report
+from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, rule
 from normdiag.rules.stored import contradicted
 
@@ -16,7 +16,7 @@ REMEDY = (
 
 
 @rule("ND209", "statistics-contradict-weights", "warning", off=0.4, relative=0.8, channels=4, drift=0.5)
-def statistics_contradict_weights(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def statistics_contradict_weights(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """A BatchNorm layer's stored mean is not the one that the weights in front of it give.
 
     What it means: behind a BatchNorm each channel has the mean beta and the standard deviation |gamma|, so what comes
@@ -43,8 +43,8 @@ def statistics_contradict_weights(report: Report, limits: Mapping[str, float]) -
     another checkpoint, mostly. Averaged weights with the statistics of the last ones mostly stay below the limits: in
     the sample digits_cnn_averaged, at 85 % accuracy, the one layer that can be judged is off by 0.2 (ND301 finds it on
     data). A network that was trained on with frozen statistics contradicts them rightly, if it moved far: hence a
-    warning, and silence where data shows a drift below the limit `drift`. Only ONNX models are looked at, of which the
-    graph is known without running them.
+    warning, and silence where data shows a drift below the limit `drift`. ND202 says which models are
+    looked at.
 
     How to fix it: recompute the statistics on training data, with torch.optim.swa_utils.update_bn for averaged
     weights, or load the buffers that were saved with the weights. Measure the accuracy before and after.
@@ -52,10 +52,10 @@ def statistics_contradict_weights(report: Report, limits: Mapping[str, float]) -
     Source: Nagel et al. 2019, Data-Free Quantization Through Weight Equalization and Bias Correction, section 4.2.1
     (the mean behind a ReLU); Izmailov et al. 2018, Averaging Weights Leads to Wider Optima, section 3.2.
     """
-    if report.graph is None:
+    if context.graph is None:
         return
-    judged = [each for each in predicted_means(report.graph) if len(each.s) >= limits["channels"]]
-    right = {each.layer.name for each in report.layers if contradicted(each, limits["drift"]) is False}
+    judged = [each for each in predicted_means(context.graph) if len(each.s) >= limits["channels"]]
+    right = {each.layer.name for each in context.report.layers if contradicted(each, limits["drift"]) is False}
     wrong = [
         each
         for each in judged

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from normdiag.records import Op, Opaque, Report
+from normdiag.records import Op, Opaque
+from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, rule
 
 
 @rule("ND210", "dropout-in-training", "warning")
-def dropout_in_training(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def dropout_in_training(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """A Dropout was exported in training mode: it drops at random wherever the model runs.
 
     What it means: the node's input `training_mode` is true. Runtimes honour that: the same input gives another output
@@ -28,7 +29,7 @@ def dropout_in_training(report: Report, limits: Mapping[str, float]) -> Iterator
 
     Source: ONNX operator Dropout, version 12; Gal and Ghahramani 2016, Dropout as a Bayesian Approximation.
     """
-    names = [op.name for op in report.graph.ops if _drops(op)] if report.graph else []
+    names = [op.name for op in context.graph.ops if _drops(op)] if context.graph else []
     if names:
         yield Draft(
             layers=tuple(names),

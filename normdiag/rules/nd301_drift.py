@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from normdiag.records import LayerMetrics, Report
+from normdiag.records import LayerMetrics
 from normdiag.rules.batch import uses_batch
+from normdiag.rules.context import Context
 from normdiag.rules.dropouts import shifted
 from normdiag.rules.rule import Draft, rule
 
@@ -20,7 +21,7 @@ DROPOUT = (
 
 
 @rule("ND301", "drift", "error", drift=0.5, alone=0.2, times=5.0)
-def drift(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def drift(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """A BatchNorm layer's stored statistics are not those of the data: off by half a standard deviation, or alone.
 
     What it means: drift is the root mean square, over the channels, of d = sqrt(z^2 + (r - 1)^2): how far the layer's
@@ -51,10 +52,10 @@ def drift(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
 
     Source: the 2-Wasserstein distance of two Gaussians (Dowson and Landau 1982).
     """
-    if report.data is None or report.data.random:
+    if context.report.data is None or context.report.data.random:
         return
     limit = limits["drift"]
-    used = [each for each in report.layers if not uses_batch(each.layer, report.model)]
+    used = [each for each in context.report.layers if not uses_batch(each.layer, context.report.model)]
     measured = [each for each in used if each.drift is not None]
     drifting = [each for each in measured if each.drift is not None and each.drift.lower > limit]
     causes = [each for each in drifting if each.own is not None and each.own.lower > limit]
@@ -62,7 +63,7 @@ def drift(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
     causes = causes or _likeliest(measured, drifting)
     if not drifting:
         yield from _standing_alone(measured, limits["alone"], limits["times"])
-    dropouts = shifted(report.graph)
+    dropouts = shifted(context.graph)
     for index, each in enumerate(causes):
         inherited = sum(other not in causes for other in drifting) if index == 0 else 0
         alone_at_the_input = each is measured[0] and len(causes) == 1

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterator, Mapping
 
 from normdiag.records import Gap, LayerMetrics, Report
+from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, is_measured, rule
 
 
 @rule("ND302", "batch-eval-gap", "warning", disagreement=0.08, relative_rms=0.5, explained=0.33)
-def gap(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def gap(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """The outputs under batch statistics differ from those under running statistics by more than batch noise explains.
 
     What it means: the same data, once with the running statistics (as deployed) and once with the statistics of each
@@ -33,8 +34,8 @@ def gap(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
 
     Silent on random data. Source: Singh and Shrivastava 2019 (EvalNorm), section 3.
     """
-    value = report.gap
-    if value is None or not is_measured(report):
+    value = context.report.gap
+    if value is None or not is_measured(context.report):
         return
     if value.explained_drift is None or value.explained_drift < limits["explained"]:
         return
@@ -42,7 +43,7 @@ def gap(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
     disagreement = _lower_disagreement(value) * share
     if disagreement <= limits["disagreement"] and value.relative_rms * share <= limits["relative_rms"]:
         return
-    top1, worst = value.top1_disagreement, _worst(report)
+    top1, worst = value.top1_disagreement, _worst(context.report)
     where = f"; by itself, {worst.layer.name} drifts most ({_own(worst):.3g})" if worst is not None else ""
     answers = f", and the answer changes for {100 * top1:.1f}% of samples" if top1 is not None else ""
     yield Draft(

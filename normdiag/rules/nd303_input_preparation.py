@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from normdiag.records import Drift, LayerMetrics, Report
+from normdiag.records import Drift, LayerMetrics
 from normdiag.rules.batch import uses_batch
+from normdiag.rules.context import Context
 from normdiag.rules.dropouts import shifted
 from normdiag.rules.rule import Draft, is_measured, rule
 
@@ -32,7 +33,7 @@ MIN_CHANNELS = 4
 
 
 @rule("ND303", "input-preparation", "warning", drift=0.5, spread=0.25, far=10.0)
-def input_preparation(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def input_preparation(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """The first BatchNorm drifts in the way of an input that is scaled or shifted otherwise than in training.
 
     What it means: between the input and the first BatchNorm lies, as a rule, one convolution. An input that is scaled
@@ -55,11 +56,12 @@ def input_preparation(report: Report, limits: Mapping[str, float]) -> Iterator[D
     mix-up has the factor that was found, the finding names it.
 
     Silent on random data, for layers that normalize with their batch (ND201), with fewer than four channels, and where
-    the graph shows a dropout in front of the layer that can make its deviations as small as they are. The graphs of
-    PyTorch modules and of most exports show none.
+    the graph shows a dropout in front of the layer that can make its deviations as small as they are; most
+    exports show none.
 
     Source: linearity of the convolution; Ioffe and Szegedy 2015, section 3.2.
     """
+    report = context.report
     if not is_measured(report):
         return
     rows = [each for each in report.layers if each.drift is not None and not uses_batch(each.layer, report.model)]
@@ -67,7 +69,7 @@ def input_preparation(report: Report, limits: Mapping[str, float]) -> Iterator[D
         return
     first, seen = rows[0], rows[0].own or rows[0].drift
     scaling = _scaling(first, seen) if seen is not None and seen.lower > limits["drift"] else None
-    dropout = shifted(report.graph).get(first.layer.name)
+    dropout = shifted(context.graph).get(first.layer.name)
     if seen is None or scaling is None or (dropout is not None and dropout.explains(first)):
         return
     if scaling.spread <= limits["spread"]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from normdiag.metrics import batch_noise
-from normdiag.records import LayerMetrics, Report, Severity
+from normdiag.records import LayerMetrics, Severity
 from normdiag.rules.alike import alike
 from normdiag.rules.batch import uses_batch
+from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, is_measured, rule
 
 
 @rule("ND304", "serving-noise", "warning", noise=0.2, severe=0.5)
-def serving_noise(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def serving_noise(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """In batches of the size served, a layer that normalizes with its batch gives outputs that depend on chance.
 
     What it means: the statistics of b samples scatter about those of all data, with a variance of Var(m) / b for the
@@ -33,11 +34,11 @@ def serving_noise(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
 
     Source: Ioffe 2017, Batch Renormalization, section 3; Singh and Shrivastava 2019 (EvalNorm).
     """
-    if not is_measured(report) or report.data is None:
+    if not is_measured(context.report) or context.report.data is None:
         return
-    size = report.serve_batch or report.data.batch_size
-    used = [each for each in report.layers if uses_batch(each.layer, report.model)]
-    rows = used or (report.layers if report.serve_batch else ())
+    size = context.report.serve_batch or context.report.data.batch_size
+    used = [each for each in context.report.layers if uses_batch(each.layer, context.report.model)]
+    rows = used or (context.report.layers if context.report.serve_batch else ())
     noises = {each: noise for each in rows if (noise := _noise(each, size)) is not None}
     loud = sorted((each for each in noises if noises[each] > limits["noise"]), key=lambda each: -noises[each])
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from normdiag.records import LayerMetrics, Report
+from normdiag.records import LayerMetrics
+from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, is_measured, rule
 
 
 @rule("ND305", "observed-variance", "warning", share=0.5, noted=0.1)
-def observed_variance(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def observed_variance(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """On this data the variance that a layer normalizes is below its eps for many of the groups or channels.
 
     What it means: the layer divides by sqrt(variance + eps). Below eps the result has under 71 % of the intended
@@ -32,9 +33,9 @@ def observed_variance(report: Report, limits: Mapping[str, float]) -> Iterator[D
 
     Source: Ba et al. 2016, Layer Normalization, section 3; Ioffe and Szegedy 2015, algorithm 1.
     """
-    if not is_measured(report):
+    if not is_measured(context.report):
         return
-    for metrics in report.layers:
+    for metrics in context.report.layers:
         share = _group_share(metrics) if metrics.groups is not None else _channel_share(metrics)
         if share is None or share < limits["noted"]:
             continue

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from normdiag.records import LayerMetrics, Report
+from normdiag.records import LayerMetrics
+from normdiag.rules.context import Context
 from normdiag.rules.half import LARGEST, runs_in_half
 from normdiag.rules.rule import Draft, is_measured, rule
 
 
 @rule("ND306", "half-overflow", "error", sigmas=6.0)
-def half_overflow(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def half_overflow(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """On this data, the input of a normalization layer or its square is too large for float16.
 
     What it means: float16 ends at 65504. LayerNorm, RMSNorm, GroupNorm and InstanceNorm square their input, and the
@@ -31,15 +32,15 @@ def half_overflow(report: Report, limits: Mapping[str, float]) -> Iterator[Draft
 
     Silent on random data. Source: IEEE 754-2008, binary16; Micikevicius et al. 2018, Mixed Precision Training.
     """
-    if not is_measured(report):
+    if not is_measured(context.report):
         return
-    for metrics in report.layers:
+    for metrics in context.report.layers:
         largest = metrics.groups.abs_max if metrics.groups is not None else _reach(metrics, limits["sigmas"])
         squared = metrics.groups is not None and metrics.groups.half_overflow
         if largest is None or not (squared or largest > LARGEST):
             continue
         surely = largest > LARGEST or metrics.layer.origin == "decomposed"
-        in_half = runs_in_half(metrics.layer, report)
+        in_half = runs_in_half(metrics.layer, context.report)
         name, what = metrics.layer.name, "the square of its input" if largest <= LARGEST else "its input"
         yield Draft(
             layers=(name,),

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from normdiag.records import Report
+from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, is_measured, rule
 
 KINDS = frozenset({"layer_norm", "rms_norm"})
 
 
 @rule("ND307", "outlier-channels", "info", size=100.0, ratio=1000.0)
-def outlier_channels(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def outlier_channels(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """The input of a LayerNorm or RMSNorm holds values above 100 that are a thousand times as large as is usual there.
 
     What it means: massive activations. Some features, at some tokens, are larger than 100 (limit `size`) and at least
@@ -30,9 +30,9 @@ def outlier_channels(report: Report, limits: Mapping[str, float]) -> Iterator[Dr
 
     Source: Sun et al. 2024, Massive Activations in Large Language Models, section 2.
     """
-    if not is_measured(report):
+    if not is_measured(context.report):
         return
-    for metrics in report.layers:
+    for metrics in context.report.layers:
         groups = metrics.groups
         if groups is None or metrics.layer.kind not in KINDS:
             continue
@@ -50,5 +50,5 @@ def outlier_channels(report: Report, limits: Mapping[str, float]) -> Iterator[Dr
                 "ratio": groups.abs_max / usual,
                 "feature": groups.outlier_channel,
             },
-            severity="warning" if report.target in ("int8", "fp16") else "info",
+            severity="warning" if context.report.target in ("int8", "fp16") else "info",
         )

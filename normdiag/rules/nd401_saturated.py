@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from normdiag.ops import FUNCTIONS
-from normdiag.records import Report
+from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, is_measured, rule
 
 BOUNDED = frozenset(kind for kind, function in FUNCTIONS.items() if function.s_slope is not None)
 
 
 @rule("ND401", "saturated", "warning", fraction=0.4, noted=0.2)
-def saturated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def saturated(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """A hidden sigmoid, tanh or hard sigmoid is saturated for a large part of its values.
 
     What it means: at |x| > 4 (sigmoid) or |x| > 2 (tanh) the derivative is under 7 % of its maximum; the unit has
@@ -33,9 +33,9 @@ def saturated(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
 
     Source: Glorot and Bengio 2010, section 3; Ioffe and Szegedy 2015, section 4.1.
     """
-    if not is_measured(report):
+    if not is_measured(context.report):
         return
-    for each in report.activations:
+    for each in context.report.activations:
         if each.kind in BOUNDED and not each.final and each.saturated_fraction > limits["noted"]:
             yield Draft(
                 layers=(each.name,),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from normdiag.records import ActivationMetrics, Report, Severity
+from normdiag.records import ActivationMetrics, Severity
+from normdiag.rules.context import Context
 from normdiag.rules.nd401_saturated import BOUNDED
 from normdiag.rules.rule import Draft, is_measured, rule
 
 
 @rule("ND402", "dead-units", "warning", fraction=0.5, noted=0.1, samples=64)
-def dead_units(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def dead_units(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """At least a tenth of a rectifier's units are inactive for every sample and position of the data.
 
     Why it matters: such a unit passes no signal and no gradient, so it never comes back; it costs its full share of
@@ -25,6 +26,7 @@ def dead_units(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
 
     Silent on random data. Source: Lu et al. 2019 (Dying ReLU and initialization), section 3.
     """
+    report = context.report
     if not is_measured(report) or report.data is None or report.data.samples < limits["samples"]:
         return
     for each in report.activations:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 
 from normdiag.ops import FUNCTIONS
-from normdiag.records import ActivationMetrics, Report
+from normdiag.records import ActivationMetrics
+from normdiag.rules.context import Context
 from normdiag.rules.nd401_saturated import BOUNDED
 from normdiag.rules.rule import Draft, is_measured, rule
 
@@ -15,7 +16,7 @@ STEEPEST = {kind: function.s_slope for kind, function in FUNCTIONS.items() if fu
 
 
 @rule("ND403", "vanishing-gradient", "warning", slope=0.5, product=0.01)
-def vanishing_gradient(report: Report, limits: Mapping[str, float]) -> Iterator[Draft]:
+def vanishing_gradient(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """The hidden activations are all bounded, and the product of their derivatives is next to nothing.
 
     What it means: going back through a chain of activations, the gradient is multiplied by each one's derivative. The
@@ -37,8 +38,8 @@ def vanishing_gradient(report: Report, limits: Mapping[str, float]) -> Iterator[
 
     Source: Glorot and Bengio 2010, section 4.2.1; Ioffe and Szegedy 2015, section 4.1.
     """
-    hidden = [each for each in report.activations if not each.final]
-    if not is_measured(report) or len(hidden) < 2 or any(each.kind not in BOUNDED for each in hidden):
+    hidden = [each for each in context.report.activations if not each.final]
+    if not is_measured(context.report) or len(hidden) < 2 or any(each.kind not in BOUNDED for each in hidden):
         return
     remains = math.prod(math.sqrt(each.mean_squared_derivative) for each in hidden)
     slope = math.prod(map(_slope, hidden)) ** (1 / len(hidden))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from normdiag.records import Finding, Report, Severity
+from normdiag.rules.context import Context
 
 Confidence = Literal["high", "medium", "low"]
 
@@ -30,7 +31,7 @@ class Draft:
     confidence: Confidence = "high"
 
 
-Check = Callable[[Report, Mapping[str, float]], Iterable[Draft]]
+Check = Callable[[Context, Mapping[str, float]], Iterable[Draft]]
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ class Rule:
         """The first sentence of the documentation: what the finding says."""
         return " ".join(self.doc.partition("\n\n")[0].split())
 
-    def findings(self, report: Report) -> tuple[Finding, ...]:
-        """What the rule has to say of a report, whose own findings it does not read."""
-        return tuple(self._finding(draft) for draft in self.check(report, self.limits))
+    def findings(self, context: Context) -> tuple[Finding, ...]:
+        """What the rule has to say."""
+        return tuple(self._finding(draft) for draft in self.check(context, self.limits))
 
     def _finding(self, draft: Draft) -> Finding:
         return Finding(
@@ -91,7 +92,7 @@ def is_measured(report: Report) -> bool:
 
 
 def rule(id: str, name: str, severity: Severity, **limits: float) -> Callable[[Check], Rule]:
-    """Turn a function from a report and limits to drafts into a Rule, with its docstring as the documentation."""
+    """Turn a function from a context and limits to drafts into a Rule, with its docstring as the documentation."""
 
     def decorate(check: Check) -> Rule:
         return Rule(id, name, severity, limits, check, inspect.getdoc(check) or "")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from normdiag.folding.plan import plan_folds
 from normdiag.graph import graph_of, open_model
 from normdiag.records import Finding, LayerMetrics, Report
-from normdiag.rules import RULES
+from normdiag.rules import RULES, Context
 from tests.models.onnx.onnx_cases import make_model
 
 RNG = np.random.default_rng(5)
@@ -31,23 +31,24 @@ ARRAYS: dict[str, NDArray[Any]] = {
 }
 
 
-def seen(folder: Path, text: str, opset: int = 17, **arrays: NDArray[Any]) -> Report:
-    """The report of a graph written down as text, with its OpGraph and its plan of folds."""
+def seen(folder: Path, text: str, opset: int = 17, **arrays: NDArray[Any]) -> Context:
+    """What rules see of a graph written down as text: its report, its OpGraph and its plan of folds."""
     path = folder / "model.onnx"
     path.write_bytes(make_model(text, opset, **{**ARRAYS, **arrays}).SerializeToString())
     model = open_model(path)
     graph = graph_of(model)
     assert graph is not None
     rows = tuple(LayerMetrics(layer) for layer in model.layers)
-    return Report(model.info, None, rows, graph=graph, folds=plan_folds(graph))
+    return Context(Report(model.info, None, rows), graph, plan_folds(graph))
 
 
-def found(id: str, report: Report, **limits: float) -> list[Finding]:
+def found(id: str, context: Context | Report, **limits: float) -> list[Finding]:
     """What one rule finds."""
     from normdiag.rules.choose import with_limits
 
     (rule,) = [rule for rule in RULES if rule.id == id]
-    return list(with_limits(rule, limits).findings(report))
+    seen = context if isinstance(context, Context) else Context(context)
+    return list(with_limits(rule, limits).findings(seen))
 
 
 def bn(x: str, y: str, name: str = "", attributes: str = "") -> str:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from normdiag.errors import UsageError
-from normdiag.rules import RULES, with_findings
+from normdiag.rules import RULES, Context, with_findings
 from normdiag.rules.choose import choose, find, with_limits
 from tests.rules.test_rules import bn, report
 
@@ -75,5 +75,5 @@ def test_unknown_limits() -> None:
 
 def test_which_rules_need_data() -> None:
     assert [rule.id for rule in RULES if rule.needs_data] == [each for each in IDS if each[2] in "34"]
-    static = report(bn(), data=None)
+    static = Context(report(bn(), data=None))
     assert not any(rule.findings(static) for rule in RULES if rule.needs_data)

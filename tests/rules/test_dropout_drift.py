@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from normdiag.metrics import measure_drift
-from normdiag.records import ChannelSums, DataInfo, Drift, LayerMetrics, Report
+from normdiag.records import ChannelSums, DataInfo, Drift, LayerMetrics
+from normdiag.rules import Context
 from normdiag.rules.dropouts import Shifted
 from tests.rules.graph_reports import bn, found, seen
 
@@ -29,12 +30,13 @@ def fed(factor: float, var: NDArray[np.float64]) -> Drift:
     return measure_drift(ChannelSums.of(m, m * m + factor**2 * var), var, 1e-5)
 
 
-def measured(folder: Path, body: str, factor: float) -> Report:
-    report = seen(folder, f"{SHAPE} {{ {body} }}", 11)
-    (row,) = report.layers
+def measured(folder: Path, body: str, factor: float) -> Context:
+    context = seen(folder, f"{SHAPE} {{ {body} }}", 11)
+    (row,) = context.report.layers
     assert row.layer.running_var is not None
     drift = fed(factor, np.asarray(row.layer.running_var, np.float64))
-    return replace(report, data=DATA, layers=(LayerMetrics(row.layer, 1, drift, drift),))
+    rows = (LayerMetrics(row.layer, 1, drift, drift),)
+    return replace(context, report=replace(context.report, data=DATA, layers=rows))
 
 
 def variances(square: float, keep: float, seed: int = 0) -> tuple[float, float]:
@@ -88,12 +90,13 @@ def test_trap_a_dropout_behind_the_layer(tmp_path: Path) -> None:
 
 def test_a_later_layer_behind_a_dropout(tmp_path: Path) -> None:
     text = f"{SHAPE} {{ a = Conv(x, kernel) {bn('a', 'b', 'bn1')} d = Dropout <ratio=0.5> (b) {bn('d', 'y', 'bn2')} }}"
-    report = seen(tmp_path, text, 11)
+    context = seen(tmp_path, text, 11)
     for factor, told in ((0.45, "Put the dropout"), (1.8, "Recalibrate")):
         rows = [
             LayerMetrics(row.layer, 1, drift, drift)
-            for row, size in zip(report.layers, (1.0, factor), strict=True)
+            for row, size in zip(context.report.layers, (1.0, factor), strict=True)
             for drift in [fed(size, np.asarray(row.layer.running_var, np.float64))]
         ]
-        (finding,) = found("ND301", replace(report, data=DATA, layers=tuple(rows)))
+        measured = replace(context.report, data=DATA, layers=tuple(rows))
+        (finding,) = found("ND301", replace(context, report=measured))
         assert finding.layer == "bn2" and finding.remedy.startswith(told)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from normdiag.records import Report
+from normdiag.rules import Context
 from tests.rules.graph_reports import bn, found, seen
 
 ZERO = np.zeros(4, np.float32)
@@ -19,7 +19,7 @@ def dead(x: str, y: str, name: str) -> str:
     return f"[{name}] {y} = BatchNormalization ({x}, zero4, beta4, mean4, var4)"
 
 
-def graph(folder: Path, body: str, shape: str = SHAPE, **arrays: np.ndarray) -> Report:
+def graph(folder: Path, body: str, shape: str = SHAPE, **arrays: np.ndarray) -> Context:
     return seen(folder, f"{shape} {{ {body} }}", zero4=ZERO, **arrays)
 
 

@@ -93,7 +93,9 @@ def old_export(outputs: str, attributes: str, x: str = "x") -> str:
 def test_the_older_exporter_without_statistics(tmp_path: Path, opset: int, outputs: str, attributes: str) -> None:
     (finding,) = found("ND201", seen(tmp_path, f"{SHAPE} {{ {old_export(outputs, attributes)} }}", opset))
     assert (finding.severity, finding.evidence["stored"]) == ("error", "no")
-    assert not seen(tmp_path, f"{SHAPE} {{ {old_export('y', '')} }}", opset).layers, "computed otherwise: not known"
+    assert not seen(tmp_path, f"{SHAPE} {{ {old_export('y', '')} }}", opset).report.layers, (
+        "computed otherwise: not known"
+    )
 
 
 def test_trap_a_layer_norm_in_training_mode_behind_a_reshape(tmp_path: Path) -> None:

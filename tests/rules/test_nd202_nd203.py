@@ -37,8 +37,9 @@ def test_nd202_counts_layers_nodes_and_parameters(tmp_path: Path) -> None:
 def test_nd202_s_command_can_be_copied_whatever_the_file_is_called(
     tmp_path: Path, path: str | None, argument: str
 ) -> None:
-    report = seen(tmp_path, f"{SHAPE} {{ a = Conv(x, kernel) {bn('a', 'y', 'bn1')} }}")
-    (finding,) = found("ND202", replace(report, model=replace(report.model, path=path)))
+    context = seen(tmp_path, f"{SHAPE} {{ a = Conv(x, kernel) {bn('a', 'y', 'bn1')} }}")
+    context = replace(context, report=replace(context.report, model=replace(context.report.model, path=path)))
+    (finding,) = found("ND202", context)
     assert finding.remedy == f"normdiag fold {argument} -o folded.onnx"
 
 

@@ -14,6 +14,7 @@ from normdiag.graph import graph_of, open_model
 from normdiag.metrics import measure_drift
 from normdiag.metrics.predicted import predicted_means
 from normdiag.records import ChannelSums, Finding, LayerMetrics, NormLayer, Report
+from normdiag.rules import Context
 from tests.rules.graph_reports import found, seen
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
@@ -189,8 +190,8 @@ def test_data_that_says_otherwise_is_believed(tmp_path: Path, healthy: Arrays) -
     m = np.random.default_rng(0).normal(size=(400, CHANNELS)) * 0.1
     for shift, fires in ((0.0, False), (2.0, True)):
         drift = measure_drift(ChannelSums.of(m + shift, (m + shift) ** 2 + 0.99), np.ones(CHANNELS), 1e-5)
-        rows = tuple(LayerMetrics(each.layer, drift=drift) for each in report.layers)
-        assert bool(found("ND209", replace(report, layers=rows))) == fires
+        rows = tuple(LayerMetrics(each.layer, drift=drift) for each in report.report.layers)
+        assert bool(found("ND209", replace(report, report=replace(report.report, layers=rows)))) == fires
 
 
 def test_without_a_graph_there_is_nothing_to_say(tmp_path: Path, healthy: Arrays) -> None:
@@ -198,19 +199,19 @@ def test_without_a_graph_there_is_nothing_to_say(tmp_path: Path, healthy: Arrays
     assert found("ND209", report) and not found("ND209", replace(report, graph=None))
 
 
-def report_of(path: Path) -> Report:
+def context_of(path: Path) -> Context:
     model = open_model(path)
-    return Report(model.info, None, tuple(LayerMetrics(layer) for layer in model.layers), graph=graph_of(model))
+    return Context(Report(model.info, None, tuple(map(LayerMetrics, model.layers))), graph_of(model))
 
 
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.onnx")), ids=lambda path: path.stem)
 def test_the_healthy_samples(path: Path) -> None:
-    assert not found("ND209", report_of(path))
+    assert not found("ND209", context_of(path))
 
 
 @pytest.mark.parametrize("name", ["ultraface/version-slim-320.onnx", "gtcrn/stream_onnx_models_gtcrn_simple.onnx"])
 def test_healthy_models_of_others(real: object, name: str) -> None:
-    assert not found("ND209", report_of(real(name)))  # type: ignore[operator]
+    assert not found("ND209", context_of(real(name)))  # type: ignore[operator]
 
 
 def test_the_sample_with_the_statistics_of_another_seed(tmp_path: Path) -> None:
@@ -225,11 +226,11 @@ def test_the_sample_with_the_statistics_of_another_seed(tmp_path: Path) -> None:
             tensor.CopyFrom(numpy_helper.from_array(foreign[tensor.name].numpy(), tensor.name))
     path = tmp_path / "foreign.onnx"
     onnx.save(model, path)
-    (finding,) = found("ND209", report_of(path))
+    (finding,) = found("ND209", context_of(path))
     assert finding.layer == "norm2"
 
 
 def test_a_report_of_weights_alone_is_silent() -> None:
     layer = NormLayer("bn", "batch_norm", "weights", 4, 1e-5)
-    report = report_of(SAMPLES / "digits_cnn.onnx")
-    assert not found("ND209", replace(report, layers=(LayerMetrics(layer),), graph=None))
+    report = context_of(SAMPLES / "digits_cnn.onnx").report
+    assert not found("ND209", replace(report, layers=(LayerMetrics(layer),)))

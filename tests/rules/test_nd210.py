@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from normdiag.records import Report
+from normdiag.rules import Context
 from tests.models.onnx.onnx_cases import make_model
 from tests.rules.graph_reports import bn, found, seen
 
@@ -15,7 +15,7 @@ IO = "g (float[N,4,5,5] x{more}) => (float[N,4,5,5] y)"
 RATIO, ON, OFF = np.array(0.5, np.float32), np.array(True), np.array(False)
 
 
-def graph(folder: Path, dropout: str, opset: int = 17, more: str = "", **arrays: np.ndarray) -> Report:
+def graph(folder: Path, dropout: str, opset: int = 17, more: str = "", **arrays: np.ndarray) -> Context:
     body = f"[drop] a = Dropout ({dropout}) {bn('a', 'y', 'bn1')}"
     return seen(folder, f"{IO.replace('{more}', more)} {{ {body} }}", opset, ratio=RATIO, **arrays)
 

@@ -44,16 +44,19 @@ class Exported:
     notes: tuple[str, ...] = ()
 
 
-def export_program(source: nn.Module | ExportedProgram, batch: Batch, options: ExportOptions) -> Exported:
+def export_program(
+    source: nn.Module | ExportedProgram, batch: Batch, options: ExportOptions, *, share: bool = False
+) -> Exported:
     """The computation of `source` in eval mode, as a functional program on the CPU; `source` is not changed.
 
     `batch` is an example of the input. That the batch size can be free is found out with two samples of it; where the
-    code of the model depends on their number, the program is fixed to the number in `batch`, and a note says so. Raises
-    InputError where the module cannot run on the batch, cannot be copied, or cannot be exported.
+    code of the model depends on their number, the program is fixed to the number in `batch`, and a note says so. With
+    `share` the program has the tensors of the module itself where they are on the CPU. Raises InputError where the
+    module cannot run on the batch, cannot be copied, or cannot be exported.
     """
     if isinstance(source, ExportedProgram):
         return Exported(functional(source), None, batch)
-    module = deployed_copy(unwrap(source))
+    module = deployed_copy(unwrap(source), share=share)
     if 0 not in options.dynamic_axes:
         return _checked(module, batch, options)
     with suppress(_FixedError, InputError):
@@ -64,12 +67,19 @@ def export_program(source: nn.Module | ExportedProgram, batch: Batch, options: E
     return replace(_checked(module, samples(batch, size), fixed), notes=(note,))
 
 
-def deployed_copy(module: nn.Module) -> nn.Module:
-    """A copy on the CPU in eval mode, with the flags set one by one: models override eval() with side effects."""
+def deployed_copy(module: nn.Module, *, share: bool = False) -> nn.Module:
+    """A copy on the CPU in eval mode, with the flags set one by one: models override eval() with side effects.
+
+    `share`: what is copied are the modules, around the same tensors where all of these are on the CPU already.
+    """
     require_initialised(module)
+    stored = [*module.parameters(), *module.buffers()] if share else []
+    shared = stored if all(tensor.device == CPU for tensor in stored) else []
+    known = _computed(module) | {id(tensor): tensor for tensor in shared}
     try:
         with quiet():
-            copied = copy.deepcopy(module, _computed(module)).to(CPU)
+            copied = copy.deepcopy(module, known)
+            copied = copied if shared else copied.to(CPU)
     except Exception as error:
         raise InputError(f"the model cannot be copied, and is never changed itself: {_reason(error)}") from error
     for each in copied.modules():

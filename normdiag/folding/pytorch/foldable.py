@@ -34,14 +34,18 @@ class TorchFoldable:
         info: ModelInfo,
         batch: Batch,
         options: ExportOptions | None = None,
+        *,
+        share: bool = False,
     ) -> None:
         """Export `source` in eval mode; `batch` is an example of its input.
+
+        `share`: for reading alone, the program shares the tensors of the source.
 
         Raises InputError where the model cannot run on the batch or cannot be exported.
         """
         self.info = info
         self._options = options or ExportOptions()
-        self._exported = export_program(source, batch, self._options)
+        self._exported = export_program(source, batch, self._options, share=share)
         self.notes = self._exported.notes
 
     @property

@@ -1,0 +1,73 @@
+"""What the rules find in a report and, where one of them asks for it, in the computation of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from normdiag.diagnosis import coverage
+from normdiag.errors import InputError, UsageError
+from normdiag.extras import require_export
+from normdiag.graph import graph_of
+from normdiag.records import Batch, FoldPlan, Model, OpGraph, RangeSpread, Report, Target
+from normdiag.rules import Context, Rule, with_findings
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What the user says of how the model is to run: in which number format, with how many samples at a time."""
+
+    target: Target | None = None
+    serve_batch: int | None = None
+
+
+def judged(
+    report: Report, model: Model, rules: Sequence[Rule], deployed: Deployment, example: Batch | None = None
+) -> Report:
+    """The report with its findings, and with what it rests on. `example`: of the input of a PyTorch model."""
+    report = replace(
+        report,
+        target=deployed.target,
+        serve_batch=deployed.serve_batch,
+        copies=model.copies,
+        folded=model.folded,
+        skipped=model.skipped,
+    )
+    return replace(_with_findings(report, model, rules, example), coverage=coverage(report, rules))
+
+
+def _with_findings(report: Report, model: Model, rules: Sequence[Rule], example: Batch | None) -> Report:
+    """The report with what the rules find in it and, where one of them asks for it, in the graph of the model."""
+    if not model.layers or not any(rule.needs_graph for rule in rules):
+        return with_findings(report, rules)
+    from normdiag.folding.plan import plan_folds
+
+    try:
+        graph = _graph(model, example)
+        if graph is None:
+            return with_findings(report, rules)
+        folds = plan_folds(graph)
+        ranges = _ranges(graph, folds) if report.target == "int8" else ()
+    except (InputError, UsageError) as error:
+        note = f"the rules on the graph (ND2xx) could not look: {error}"
+        return with_findings(replace(report, notes=(*report.notes, note)), rules)
+    return with_findings(Context(replace(report, ranges=ranges), graph, folds), rules)
+
+
+def _graph(model: Model, example: Batch | None) -> OpGraph | None:
+    """Of a PyTorch model the graph that folding plans on: of a copy, which shares the tensors of the model."""
+    if model.info.backend != "pytorch":
+        return graph_of(model)
+    if example is None or model.program is None:
+        return None
+    require_export("exporting the model needs")
+    from normdiag.folding.pytorch import TorchFoldable
+
+    return TorchFoldable(model.program, model.info, example, share=True).graph
+
+
+def _ranges(graph: OpGraph, folds: FoldPlan) -> tuple[RangeSpread, ...]:
+    """What folding does to weight ranges: for quantization alone, since nothing else has the rules read weights."""
+    from normdiag.folding.ranges import range_spreads
+
+    return range_spreads(graph, folds)

@@ -1,0 +1,106 @@
+"""The rules on the graph (ND2xx) and a PyTorch model: wherever there is an example of its input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import normdiag
+from normdiag.data import DataOptions
+from normdiag.errors import UsageError
+from normdiag.models import LoadOptions
+
+IMAGES = np.random.default_rng(0).normal(size=(12, 3, 8, 8)).astype(np.float32)
+COULD_NOT = "the rules on the graph (ND2xx) could not look: "
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.BatchNorm2d(4))
+
+
+class Branching(nn.Module):
+    """Which way it goes depends on its data, which no graph holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x) if x.sum() > 0 else self.norm(-x)
+
+
+def rules_of(report: normdiag.Report) -> set[str]:
+    return {finding.rule for finding in report.findings}
+
+
+def test_with_data_the_graph_of_a_module_is_looked_at() -> None:
+    report = normdiag.inspect(net(), IMAGES)
+    found = {finding.rule: finding for finding in report.findings}
+    assert found["ND202"].layers == ("1",)
+    assert found["ND203"].layers == ("0",)
+    assert found["ND204"].layers == ("4",)
+    assert not [note for note in report.notes if "graph" in note]
+
+
+def test_batches_that_come_once_are_looked_at_once() -> None:
+    drawn: list[int] = []
+
+    def batches() -> Iterator[np.ndarray]:
+        for start in range(0, 12, 4):
+            drawn.append(start)
+            yield IMAGES[start : start + 4]
+
+    assert "ND202" in rules_of(normdiag.inspect(net(), batches()))
+    assert drawn == [0, 4, 8]
+
+
+def test_a_shape_is_enough_and_nothing_is_measured() -> None:
+    report = normdiag.inspect(net(), data_options=DataOptions(input_shapes=("3,8,8",)))
+    assert report.data is None
+    assert {"ND202", "ND203", "ND204"} <= rules_of(report)
+    assert not {"ND202", "ND203", "ND204"} & rules_of(normdiag.inspect(net()))
+
+
+def test_a_program_brings_its_own_example(samples: Path) -> None:
+    report = normdiag.inspect(samples / "digits_cnn.pt2", load_options=LoadOptions(trust=True))
+    assert "ND202" in rules_of(report)
+
+
+def test_a_shape_for_an_onnx_model_without_data_is_a_mistake(samples: Path) -> None:
+    with pytest.raises(UsageError, match="--input-shape does nothing"):
+        normdiag.inspect(samples / "digits_cnn.onnx", data_options=DataOptions(input_shapes=("1,8,8",)))
+
+
+def test_the_module_is_as_before() -> None:
+    module = net().train()
+    before = [(name, id(tensor), tensor.clone()) for name, tensor in module.state_dict(keep_vars=True).items()]
+    grad = [each.requires_grad for each in module.parameters()]
+    random = torch.get_rng_state()
+    normdiag.inspect(module, IMAGES)
+    after = module.state_dict(keep_vars=True)
+    assert [(name, id(tensor)) for name, tensor in after.items()] == [each[:2] for each in before]
+    assert all(torch.equal(after[name], value) for name, _, value in before)
+    assert all(each.training for each in module.modules())
+    assert [each.requires_grad for each in module.parameters()] == grad
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_a_module_that_cannot_be_exported_leaves_one_note() -> None:
+    report = normdiag.inspect(Branching(), IMAGES)
+    (note,) = [note for note in report.notes if "graph" in note]
+    assert note.startswith(COULD_NOT + "torch.export cannot take this model")
+    assert report.layers[0].calls
+
+
+def test_an_old_torch_leaves_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.5.1")
+    report = normdiag.inspect(net(), IMAGES)
+    (note,) = [note for note in report.notes if "graph" in note]
+    assert note.startswith(COULD_NOT + "exporting the model needs torch 2.6 or newer")
+    assert "ND202" not in rules_of(report)
