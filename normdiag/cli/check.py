@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ def check(
     device: opt.Device = "cpu",
     saturation_threshold: opt.Threshold = None,
     fail_on: chk.FailOn = None,
+    require_data: opt.RequireData = None,
     select: chk.Select = None,
     extend_select: chk.ExtendSelect = None,
     ignore: chk.Ignore = None,
@@ -83,7 +85,7 @@ def check(
         input_shape=input_shape,
         serve_batch=serve_batch,
     )
-    flags = _flags(select, extend_select, ignore, fail_on, target, settings)
+    flags = replace(_flags(select, extend_select, ignore, fail_on, target, settings), require_data=require_data)
     config = configuration(flags, config_file, none=no_config)
     if show_config:
         print_out(_shown(config, format_))

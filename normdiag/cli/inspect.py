@@ -50,6 +50,7 @@ def inspect(
     device: opt.Device = "cpu",
     attribute: opt.Attribute = False,
     saturation_threshold: opt.Threshold = None,
+    require_data: opt.RequireData = None,
     config_file: opt.ConfigFile = None,
     no_config: opt.NoConfig = False,
     format_: opt.ReportFormat = None,
@@ -82,7 +83,7 @@ def inspect(
     from normdiag.commands.check import Checking, inspect_as_configured  # here, so that --help does not wait for it
     from normdiag.config import Settings
 
-    config = configuration(Settings(data=settings), config_file, none=no_config)
+    config = configuration(Settings(data=settings, require_data=require_data), config_file, none=no_config)
     if not config.data_for(model).data:
         flags = {"--attribute": attribute or None, "--saturation-threshold": saturation_threshold}
         # A shape alone still shows the rules on the graph of a PyTorch model what to export it with.
@@ -103,7 +104,7 @@ def inspect(
         (print_out if as_json else print_text)(text)
     else:
         _write(report, text, target, quiet)
-    raise typer.Exit(exit_code(report))
+    raise typer.Exit(exit_code(report, require_data=config.require_data))
 
 
 def _as_json(report: Report, channels: str | None) -> str:

@@ -148,6 +148,16 @@ StaticBatch = Annotated[
     typer.Option("--static-batch", help="Fix the batch size instead of leaving it free.", rich_help_panel=EXPORTING),
 ]
 
+RequireData = Annotated[
+    bool | None,
+    typer.Option(
+        "--require-data/--no-require-data",
+        help="Exit 1 where nothing was judged on data (verdict not_measured).",
+        show_default=False,
+        rich_help_panel=RULES,
+    ),
+]
+
 ConfigFile = Annotated[
     Path | None,
     typer.Option(

@@ -15,11 +15,12 @@ UNUSABLE = 2
 INTERRUPTED = 130
 
 
-def exit_code(report: Report) -> int:
-    """130 for a run that was interrupted, 1 where a finding is an error, else 0."""
+def exit_code(report: Report, *, require_data: bool = False) -> int:
+    """130 for a run that was interrupted, 1 where a finding is an error or, if required, nothing was judged on data."""
     if report.interrupted:
         return INTERRUPTED
-    return FOUND if _has_error(report.findings) else CLEAN
+    unjudged = require_data and not report.coverage.judged
+    return FOUND if unjudged or _has_error(report.findings) else CLEAN
 
 
 def fold_exit_code(report: FoldReport) -> int:

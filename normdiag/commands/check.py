@@ -59,7 +59,8 @@ def check(
             models.append(model)
             if progress is not None:
                 progress(len(models), len(files))
-    report = CheckReport(tuple(models), rules, checking.config.fail_on, unchecked=len(files) - len(models))
+    config, left = checking.config, len(files) - len(models)
+    report = CheckReport(tuple(models), rules, config.fail_on, unchecked=left, require_data=config.require_data)
     return report if known is None else baseline.apply(report, listed, known)
 
 

@@ -26,6 +26,7 @@ class Settings:
     extend_select: tuple[str, ...] = ()
     ignore: tuple[str, ...] | None = None
     fail_on: FailOn | None = None
+    require_data: bool | None = None
     target: Target | None = None
     per_file_ignores: Ignores = field(default_factory=dict)
     per_layer_ignores: Ignores = field(default_factory=dict)
@@ -46,6 +47,7 @@ class Config:
     select: tuple[str, ...] = ("ND",)
     ignore: tuple[str, ...] = ()
     fail_on: FailOn = "error"
+    require_data: bool = False
     target: Target | None = None
     per_file_ignores: Ignores = field(default_factory=dict)
     per_layer_ignores: Ignores = field(default_factory=dict)
@@ -115,6 +117,7 @@ def merge(config: Config, settings: Settings) -> Config:
         select=(*base.select, *settings.extend_select),
         ignore=base.ignore if settings.ignore is None else settings.ignore,
         fail_on=settings.fail_on or base.fail_on,
+        require_data=base.require_data if settings.require_data is None else settings.require_data,
         target=settings.target or base.target,
         per_file_ignores={**base.per_file_ignores, **settings.per_file_ignores},
         per_layer_ignores={**base.per_layer_ignores, **settings.per_layer_ignores},

@@ -31,6 +31,7 @@ def to_dict(config: Config, known: Sequence[Rule] = RULES) -> dict[str, Any]:
         "select": list(config.select),
         "ignore": list(config.ignore),
         "fail-on": config.fail_on,
+        **({"require-data": True} if config.require_data else {}),
         **({} if config.target is None else {"target": config.target}),
         "per-file-ignores": {glob: list(words) for glob, words in config.per_file_ignores.items()},
         "per-layer-ignores": {glob: list(words) for glob, words in config.per_layer_ignores.items()},

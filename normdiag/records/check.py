@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from normdiag.records.coverage import Verdict
 from normdiag.records.report import Finding, Report, Severity
 
 FailOn = Literal["error", "warning", "info", "never"]
@@ -66,6 +67,18 @@ class CheckedModel:
         """The findings that the baseline does not list."""
         return tuple(each for each in self.findings if not self.is_known(each))
 
+    @property
+    def judged(self) -> bool:
+        """Whether rules looked at what a normalization layer of it did on real data."""
+        return self.report is not None and self.report.coverage.judged
+
+    @property
+    def verdict(self) -> Verdict:
+        """As that of its report, of the new findings alone; `not_measured` where it could not be checked."""
+        if any(each.severity != "info" for each in self.new):
+            return "problem"
+        return "ok" if self.judged else "not_measured"
+
     def count(self, severity: Severity) -> int:
         """New findings of this severity."""
         return sum(each.severity == severity for each in self.new)
@@ -76,7 +89,8 @@ class CheckReport:
     """Everything that `check` found.
 
     `rules` are the ids of all rules chosen. `baseline` is the path of the baseline that was read, `stale` its lines
-    that no longer hold, `unchecked` how many models Ctrl-C left out.
+    that no longer hold, `unchecked` how many models Ctrl-C left out. With `require_data` the gate fails for a model of
+    which nothing was judged on data.
     """
 
     models: tuple[CheckedModel, ...]
@@ -85,6 +99,12 @@ class CheckReport:
     baseline: str | None = None
     stale: tuple[KnownFinding, ...] = ()
     unchecked: int = 0
+    require_data: bool = False
+
+    @property
+    def unjudged(self) -> tuple[CheckedModel, ...]:
+        """The models that were checked as asked, and of which nothing was judged on data."""
+        return tuple(model for model in self.models if model.error is None and not model.judged)
 
     @property
     def unreadable(self) -> tuple[CheckedModel, ...]:
@@ -110,5 +130,6 @@ class CheckReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every model could be checked and none has a new finding at or above `fail_on`."""
-        return not self.unreadable and not self.interrupted and not any(True for _ in self.failing())
+        """Whether every model could be checked, as far as asked, and none has a new finding at or above `fail_on`."""
+        unchecked = self.unreadable or self.interrupted or (self.require_data and self.unjudged)
+        return not unchecked and not any(True for _ in self.failing())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from normdiag.records import CheckedModel, CheckReport
 from normdiag.records.document import Block, Column, Document, Paragraph, Phrase, Section, Space, Table, paragraph
 from normdiag.report.abridge import Detail
-from normdiag.report.check_phrases import STALE, reason, stale_lines, status, verdict, worst
+from normdiag.report.check_phrases import STALE, reason, stale_lines, status, unjudged_lines, verdict, worst
 from normdiag.report.notes import bullets
 from normdiag.report.summary import by_rule
 from normdiag.report.words import MARKS, MISSING, count, short_name, shortened
@@ -24,6 +24,7 @@ def check_document(check: CheckReport, detail: Detail | None = None) -> Document
     sections = (
         Section("", tuple(models)),
         *(_table(check.models) if len(check.models) > 1 else ()),
+        *bullets("Not judged on data", unjudged_lines(check)),
         *bullets(STALE, stale_lines(check)),
         Section("", (Space(), paragraph(verdict(check), "passed" if check.passed else "bad", level=0))),
     )
@@ -32,8 +33,8 @@ def check_document(check: CheckReport, detail: Detail | None = None) -> Document
 
 def _model(model: CheckedModel, detail: Detail) -> Iterator[Block]:
     severity = worst(model)
-    role = severity or "good"
-    mark = Phrase(f"{MARKS[severity] if severity else ' '} ", role)
+    role = severity or ("good" if model.judged else "warning")
+    mark = Phrase(f"{MARKS[severity] if severity else ' ' if model.judged else '?'} ", role)
     yield Paragraph((mark, Phrase(short_name(model.path), "strong"), Phrase(f"  {status(model)}", role)))
     if model.error is not None:
         yield paragraph(shortened(reason(model)), role, level=2)

@@ -6,9 +6,13 @@ import posixpath
 
 from normdiag.records import CheckedModel, CheckReport, Severity
 from normdiag.report.words import SEVERITIES, count
+from normdiag.wording import abridged
 
 UNCHECKED = "could not be checked"
 PARTLY = "not checked as asked"
+UNJUDGED = "static rules only"
+# A folder of exports has a reason for each of them.
+MOST_REASONS = 10
 
 
 def verdict(check: CheckReport) -> str:
@@ -17,7 +21,7 @@ def verdict(check: CheckReport) -> str:
     if check.passed:
         new = "new " if check.baseline is not None else ""
         why = "; findings never fail this gate" if check.fail_on == "never" else f", no {new}finding{gate}"
-        return f"Passed: {count(len(check.models), 'model')} checked{why}."
+        return f"Passed: {count(len(check.models), 'model')} checked{why}{_reach(check)}."
     reasons = []
     failing = list(check.failing())
     if failing:
@@ -27,13 +31,23 @@ def verdict(check: CheckReport) -> str:
         affected = sum(problem(model) == outcome for model in check.models)
         if affected:
             reasons.append(f"{count(affected, 'model')} {outcome}")
+    if check.require_data and check.unjudged:
+        reasons.append(f"{count(len(check.unjudged), 'model')} of which nothing was judged on data (--require-data)")
     if check.interrupted:
         reasons.append(interruption(check))
     return f"Failed: {'; '.join(reasons)}."
 
 
+def _reach(check: CheckReport) -> str:
+    """How many of the models were judged by what the file says alone."""
+    if not check.unjudged:
+        return ""
+    which = "" if len(check.unjudged) == len(check.models) else f" for {count(len(check.unjudged), 'model')}"
+    return f"; static rules only{which}, nothing was judged on data"
+
+
 def status(model: CheckedModel) -> str:
-    """'clean', '2 errors, 1 for information', '3 known', or that it could not be checked (as asked)."""
+    """'clean', '2 errors, 1 for information', '3 known', 'clean, static rules only', or that it was not checked."""
     trouble = problem(model)
     if trouble == UNCHECKED:
         return trouble
@@ -47,7 +61,27 @@ def status(model: CheckedModel) -> str:
         parts.append(f"{known:,} known")
     if model.report is not None and model.report.interrupted:
         parts.append("interrupted")
+    elif trouble is None and not model.judged:
+        parts = [*(parts or ["clean"]), UNJUDGED]
     return ", ".join(parts) or "clean"
+
+
+def unjudged_lines(check: CheckReport) -> list[str]:
+    """Why nothing of a model was judged on data, and what would help: a line for each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for model in check.unjudged:
+        by_reason.setdefault(why_unjudged(model), []).append(model.path)
+    lines = [f"{abridged(paths)}: {why}" for why, paths in by_reason.items()]
+    more = len(lines) - MOST_REASONS
+    return lines if more <= 0 else [*lines[:MOST_REASONS], f"and {more:,} more reasons, in the JSON of this check"]
+
+
+def why_unjudged(model: CheckedModel) -> str:
+    """Why nothing was judged on data, and what would help."""
+    missing = () if model.report is None else model.report.coverage.missing
+    if not missing:
+        return "nothing was measured"
+    return missing[0].why + (f": {missing[0].remedy}" if missing[0].remedy else "")
 
 
 def interruption(check: CheckReport) -> str:

@@ -25,7 +25,7 @@ from normdiag.records import CheckedModel, CheckReport
 from normdiag.render.ci.render import render
 from tests.cli.conftest import Result
 from tests.cli.test_app import HEAVY, process
-from tests.report.checks import IDS, UNREADABLE, finding, one_clean, several
+from tests.report.checks import IDS, UNREADABLE, finding, one_clean, several, unjudged
 from tests.report.reports import healthy, interrupted
 
 Cli = Callable[..., Result]
@@ -102,9 +102,10 @@ def test_every_option_reaches_the_engine(cli: Cli, calls: list[Call]) -> None:
 
 def test_a_configuration_file_lies_between_defaults_and_flags(cli: Cli, calls: list[Call], elsewhere: Path) -> None:
     (elsewhere / "pyproject.toml").write_text('[tool.normdiag]\nfail-on = "info"\ntarget = "fp16"\nselect = ["ND1"]\n')
-    cli("check", "a.onnx", "--fail-on", "never", "--trust")
+    cli("check", "a.onnx", "--fail-on", "never", "--trust", "--require-data")
     (call,) = calls
     config = call.checking.config
+    assert config.require_data
     assert (config.fail_on, config.target, config.select) == ("never", "fp16", ("ND1",))
     assert config.source == "pyproject.toml" and call.checking.load_options.trust is True
 
@@ -115,6 +116,8 @@ def test_a_configuration_file_lies_between_defaults_and_flags(cli: Cli, calls: l
         (one_clean(), 0),
         (failed(), 1),
         (replace(failed(), fail_on="never"), 0),
+        (unjudged(), 0),
+        (replace(unjudged(), require_data=True), 1),
         (several(), 2),
         (CheckReport((CheckedModel("a", error=UNREADABLE),), IDS, "never"), 2),
         (CheckReport((CheckedModel("a", interrupted(), rules=IDS),), IDS), 130),

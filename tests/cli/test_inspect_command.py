@@ -12,11 +12,11 @@ import pytest
 from normdiag.data import DataOptions
 from normdiag.models import LoadOptions
 from normdiag.ops import SATURATION_THRESHOLD
-from normdiag.records import Finding
+from normdiag.records import Finding, Report
 from normdiag.render.json import to_json
 from normdiag.rules import RULES
 from tests.cli.conftest import Called, Result
-from tests.report.reports import faulty, healthy, interrupted
+from tests.report.reports import faulty, healthy, interrupted, static_only
 from tests.report.texts import inspect_text
 
 Cli = Callable[..., Result]
@@ -109,6 +109,13 @@ def test_exit_code_follows_the_severest_finding(
     returns(replace(healthy(), findings=(finding,)))
     assert cli("inspect", "net.onnx").code == code
     assert cli("inspect", "net.onnx", "--json").code == code
+
+
+@pytest.mark.parametrize(("report", "code"), [(healthy(), 0), (static_only(), 1)])
+def test_data_can_be_required(cli: Cli, returns: Callable[..., None], report: Report, code: int) -> None:
+    returns(report)
+    assert cli("inspect", "net.onnx").code == 0
+    assert cli("inspect", "net.onnx", "--require-data").code == code
 
 
 def test_interrupted_run_prints_its_report_and_exits_130(cli: Cli, returns: Callable[..., None]) -> None:

@@ -31,6 +31,7 @@ select = ["ND1", "ND3"]
 extend-select = ["saturated"]
 ignore = ["ND104"]
 fail-on = "warning"
+require-data = true
 target = "fp16"
 
 [rules.ND103]
@@ -89,6 +90,7 @@ def test_rules(full: Config) -> None:
     ]
     assert next(rule for rule in full.rules() if rule.id == "ND103").limits == {"dead_ratio": 0.5}
     assert (full.fail_on, full.target, full.source) == ("warning", "fp16", "normdiag.toml")
+    assert full.require_data and not Config().require_data
 
 
 def test_per_file_ignores(full: Config) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from normdiag.diagnosis import coverage
 from normdiag.records import CheckedModel, CheckReport, Finding, KnownFinding
 from normdiag.rules import RULES
-from tests.report.reports import faulty, healthy, hostile, static_only
+from tests.report.reports import faulty, folded_away, healthy, hostile, static_only
 
 IDS = tuple(rule.id for rule in RULES)
 UNREADABLE = "models/broken.pt: the zip archive has no directory at its end: the file is truncated"
@@ -46,6 +47,18 @@ def several() -> CheckReport:
     )
 
 
+def unjudged() -> CheckReport:
+    """A model judged on data, one read for its weights, and one whose norms are folded away."""
+    return CheckReport(
+        (
+            CheckedModel("models/clean.onnx", healthy(), seconds=0.8, rules=IDS),
+            CheckedModel("models/static.pt", static_only(), seconds=0.02, rules=IDS),
+            CheckedModel("models/export.onnx", folded_away(), seconds=0.02, rules=IDS),
+        ),
+        IDS,
+    )
+
+
 def nasty() -> CheckReport:
     """Names and messages that would break XML, JSON, annotations, tables or the terminal."""
     report = hostile()
@@ -63,9 +76,11 @@ def nasty() -> CheckReport:
 
 def not_run() -> CheckReport:
     """Weights with a finding, and data that they could not be run on."""
-    static = replace(static_only(), findings=(finding("ND101", "bn1"),), why_not_run="the file holds weights alone")
+    why = "the file holds weights alone"
+    static = replace(static_only(), findings=(finding("ND101", "bn1"),), why_not_run=why, unused_data="x.npz")
+    static = replace(static, coverage=coverage(static, RULES))
     error = "net.pt: the data was not used: the file holds weights alone"
     return CheckReport((CheckedModel("net.pt", static, error, rules=IDS),), IDS)
 
 
-CHECKS = {"one_clean": one_clean, "several": several, "nasty": nasty, "not_run": not_run}
+CHECKS = {"one_clean": one_clean, "several": several, "nasty": nasty, "not_run": not_run, "unjudged": unjudged}

@@ -16,15 +16,17 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from referencing import Registry, Resource
 
+from normdiag.diagnosis import coverage
 from normdiag.errors import UsageError
 from normdiag.records import CheckedModel, CheckReport
 from normdiag.render.ci.json import SCHEMA_VERSION, check_to_json, render_json
 from normdiag.render.ci.markdown import escape, render_markdown
 from normdiag.render.ci.render import FORMATS, render
 from normdiag.render.json import to_json
-from normdiag.report.check_phrases import status, verdict
+from normdiag.report.check_phrases import status, unjudged_lines, verdict
 from normdiag.report.words import safe
-from tests.report.checks import CHECKS, IDS, not_run, one_clean, several
+from normdiag.rules import RULES
+from tests.report.checks import CHECKS, IDS, not_run, one_clean, several, unjudged
 from tests.report.reports import interrupted
 from tests.report.test_goldens import check as golden
 from tests.report.texts import check_text
@@ -168,3 +170,27 @@ def test_the_schema_is_found_whole_by_its_path_alone(tmp_path: Path, kind: objec
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, done.stdout + done.stderr
     assert code == 0 or "layers[0].kind" in done.stdout
+
+
+def test_clean_is_not_said_of_what_no_rule_on_data_saw() -> None:
+    check = unjudged()
+    assert [status(model) for model in check.models] == ["clean", *["clean, static rules only"] * 2]
+    assert [model.verdict for model in check.models] == ["ok", "not_measured", "not_measured"]
+    assert verdict(check).endswith("; static rules only for 2 models, nothing was judged on data.")
+    lines = unjudged_lines(check)
+    assert lines[0].startswith("models/static.pt: no data was given") and "folded 19 BatchNorm" in lines[1]
+
+
+def test_data_can_be_required() -> None:
+    check = replace(unjudged(), require_data=True)
+    assert not check.passed and replace(unjudged(), require_data=False).passed
+    assert verdict(check) == "Failed: 2 models of which nothing was judged on data (--require-data)."
+    assert replace(check, models=check.models[:1]).passed
+
+
+def test_reasons_without_end_are_counted() -> None:
+    (first,) = unjudged().models[2:]
+    reports = [replace(first.report, folded=first.report.folded[:n]) for n in range(1, 14)]
+    models = [replace(first, report=replace(each, coverage=coverage(each, RULES))) for each in reports]
+    lines = unjudged_lines(replace(unjudged(), models=tuple(models)))
+    assert len(lines) == 11 and lines[-1].startswith("and 3 more reasons")

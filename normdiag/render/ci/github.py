@@ -10,7 +10,16 @@ from collections import Counter
 from collections.abc import Iterator
 
 from normdiag.records import CheckReport
-from normdiag.report.check_phrases import behind, problem, reason, stale_lines, verdict
+from normdiag.report.check_phrases import (
+    UNJUDGED,
+    behind,
+    problem,
+    reason,
+    stale_lines,
+    unjudged_lines,
+    verdict,
+    why_unjudged,
+)
 from normdiag.report.words import MESSAGE_LIMIT, NAME_LIMIT, SEVERITIES, safe
 from normdiag.wording import abridged
 
@@ -32,15 +41,22 @@ def render_github(check: CheckReport, *, prefix: str = "") -> str:
     left_out = sum(max(n - MOST_ANNOTATIONS, 0) for n in written.values())
     more = f" {left_out:,} more not shown as annotations." if left_out else ""
     lines.append(f"normdiag: {verdict(check)}{more}")
+    lines += [f"normdiag: not judged on data: {_harmless(line)}" for line in unjudged_lines(check)]
     if check.stale:
-        stale = safe(abridged(stale_lines(check), 10)).replace("##[", "## [")  # a command to the runner, wherever it is
-        lines.append(f"normdiag: in the baseline and no longer found: {stale}")
+        lines.append(f"normdiag: in the baseline and no longer found: {_harmless(abridged(stale_lines(check), 10))}")
     return "\n".join(lines) + "\n"
+
+
+def _harmless(text: str) -> str:
+    """Text from files in a line of the log, where '##[' would be a command to the runner wherever it stands."""
+    return safe(text, limit=MESSAGE_LIMIT).replace("##[", "## [")
 
 
 def _annotations(check: CheckReport, prefix: str) -> Iterator[tuple[str, str]]:
     for model in check.unreadable:
         yield "error", annotation("error", behind(prefix, model.path), f"normdiag: {problem(model)}", reason(model))
+    for model in check.unjudged if check.require_data else ():
+        yield "error", annotation("error", behind(prefix, model.path), f"normdiag: {UNJUDGED}", why_unjudged(model))
     for severity in SEVERITIES:
         for model in check.models:
             for finding in model.new:

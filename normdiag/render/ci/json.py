@@ -8,7 +8,7 @@ from normdiag import __version__
 from normdiag.records import CheckedModel, CheckReport
 from normdiag.render.json import dump, to_json
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 
 def check_to_json(check: CheckReport) -> dict[str, Any]:
@@ -18,6 +18,7 @@ def check_to_json(check: CheckReport) -> dict[str, Any]:
         "normdiag_version": __version__,
         "passed": check.passed,
         "fail_on": check.fail_on,
+        "require_data": check.require_data,
         "interrupted": check.interrupted,
         "unchecked": check.unchecked,
         "rules": list(check.rules),
@@ -37,6 +38,7 @@ def _model(model: CheckedModel) -> dict[str, Any]:
     return {
         "path": model.path,
         "error": model.error,
+        "verdict": model.verdict,
         "seconds": round(model.seconds, 6),
         "rules": list(model.rules),
         "known": known,

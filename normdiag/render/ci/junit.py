@@ -10,19 +10,16 @@ from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree as ET
 
 from normdiag.records import CheckedModel, CheckReport, Finding, reaches
-from normdiag.report.check_phrases import interruption, reason
+from normdiag.report.check_phrases import interruption, reason, why_unjudged
 from normdiag.report.words import MESSAGE_LIMIT, NAME_LIMIT, safe
 from normdiag.rules import RULES, Rule
 
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
-NO_DATA = "needs data (--data)"
-NOT_RUN = "the data was not used: the model could not be run"
-RANDOM = "random data says nothing of real inputs"
 
 
 def render_junit(check: CheckReport, *, rules: Sequence[Rule] = RULES) -> str:
     """The check as a document in ASCII, other characters as references, so that every pipe carries it."""
-    suites = [_suite(model.path, list(_cases(model, check, rules)), model.seconds) for model in check.models]
+    suites = [_suite(each.path, list(_cases(each, check, rules)), each.seconds, each.verdict) for each in check.models]
     if check.interrupted:  # or what is missing would look as if there was nothing to say of it
         missing = _error("normdiag check", "every model is checked", "interrupted", interruption(check))
         suites.append(_suite("normdiag check", [missing]))
@@ -35,11 +32,13 @@ def render_junit(check: CheckReport, *, rules: Sequence[Rule] = RULES) -> str:
     return DECLARATION + encoded.decode("ascii") + "\n"
 
 
-def _suite(name: str, cases: Sequence[ET.Element], seconds: float = 0.0) -> ET.Element:
+def _suite(name: str, cases: Sequence[ET.Element], seconds: float = 0.0, verdict: str | None = None) -> ET.Element:
     suite = ET.Element("testsuite", name=safe(name, limit=NAME_LIMIT), tests=str(len(cases)))
     for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(attribute, str(sum(case.find(tag) is not None for case in cases)))
     suite.set("time", _seconds(seconds))
+    if verdict is not None:
+        ET.SubElement(ET.SubElement(suite, "properties"), "property", name="verdict", value=verdict)
     suite.extend(cases)
     return suite
 
@@ -48,6 +47,8 @@ def _cases(model: CheckedModel, check: CheckReport, rules: Sequence[Rule]) -> It
     if model.error is not None:
         kind = "unreadable" if model.report is None else "not-run"
         yield _error(model.path, "the model can be checked", kind, reason(model))
+    if check.require_data and model in check.unjudged:
+        yield _error(model.path, "the model is judged on data", "not-measured", why_unjudged(model))
     for rule in rules:
         if rule.id in model.rules:
             case = _case(model.path, f"{rule.id} {rule.name}")
@@ -66,10 +67,8 @@ def _outcome(case: ET.Element, rule: Rule, found: Sequence[Finding], model: Chec
     if others:
         lines = [_line(each) + (" (known)" if model.is_known(each) else "") for each in others]
         ET.SubElement(case, "system-out").text = "\n".join(lines)
-    data = None if model.report is None else model.report.data
-    if rule.needs_data and not found and (data is None or data.random):
-        without = NO_DATA if model.error is None else NOT_RUN
-        ET.SubElement(case, "skipped", message=without if data is None else RANDOM)
+    if rule.needs_data and not found and not model.judged:
+        ET.SubElement(case, "skipped", message=safe(why_unjudged(model), limit=MESSAGE_LIMIT))
 
 
 def _case(suite: str, name: str) -> ET.Element:

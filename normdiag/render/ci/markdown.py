@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 
 from normdiag.records import CheckedModel, CheckReport, Finding
-from normdiag.report.check_phrases import STALE, problem, reason, stale_lines, status, verdict, worst
+from normdiag.report.check_phrases import STALE, problem, reason, stale_lines, status, unjudged_lines, verdict, worst
 from normdiag.report.words import MESSAGE_LIMIT, NAME_LIMIT, SEVERITIES, safe
 
 # What Markdown or HTML would read as markup; ':' and '.' only where they would make an emoji or a link.
 SPECIAL = re.compile(r"[\\`*_\[\]<>|~#$&!@]|:(?=\S)|(?<=www)\.")
 SIGNS = {"error": "❌", "warning": "⚠️", "info": "ℹ️", None: "✅"}
+UNJUDGED = "❔"
 
 
 def render_markdown(check: CheckReport) -> str:
@@ -30,6 +31,9 @@ def _lines(check: CheckReport) -> Iterator[str]:
     for model in check.models:
         if model.error is not None or model.findings:
             yield from _model(model)
+    unjudged = unjudged_lines(check)
+    if unjudged:
+        yield from ("", "## Not judged on data", "", *(f"- {escape(line)}" for line in unjudged))
     if check.stale:
         yield from ("", f"## {STALE}", "", *(f"- {escape(line)}" for line in stale_lines(check)))
 
@@ -39,7 +43,11 @@ def _table(models: Sequence[CheckedModel]) -> Iterator[str]:
     for model in models:
         layers = "" if model.report is None else f"{len(model.report.layers):,}"
         name = escape(model.path, NAME_LIMIT)
-        yield f"| {SIGNS[worst(model)]} | {name} | {layers} | {status(model)} | {model.seconds:.2f} |"
+        yield f"| {_sign(model)} | {name} | {layers} | {status(model)} | {model.seconds:.2f} |"
+
+
+def _sign(model: CheckedModel) -> str:
+    return SIGNS[worst(model)] if model.judged or worst(model) else UNJUDGED
 
 
 def _model(model: CheckedModel) -> Iterator[str]:

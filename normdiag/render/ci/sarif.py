@@ -20,7 +20,7 @@ from normdiag import __version__
 from normdiag.records import CheckReport, Finding
 from normdiag.render.json import dump
 from normdiag.render.rule_pages import body
-from normdiag.report.check_phrases import behind, interruption, reason
+from normdiag.report.check_phrases import behind, interruption, reason, unjudged_lines
 from normdiag.report.rules import paragraphs
 from normdiag.report.words import MESSAGE_LIMIT, NAME_LIMIT, SEVERITIES, safe
 from normdiag.rules import RULES, Rule
@@ -139,6 +139,10 @@ def _invocation(check: CheckReport, left_out: int, prefix: str) -> dict[str, Any
         _notification("error", f"{safe(model.path, limit=NAME_LIMIT)}: {safe(reason(model), limit=MESSAGE_LIMIT)}")
         | {"locations": [{"physicalLocation": {"artifactLocation": {"uri": uri(model.path, prefix)}}}]}
         for model in check.unreadable
+    ]
+    notes += [
+        _notification("note", safe(f"not judged on data: {line}", limit=MESSAGE_LIMIT))
+        for line in unjudged_lines(check)
     ]
     if check.interrupted:
         notes.append(_notification("error", interruption(check)))

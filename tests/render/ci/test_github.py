@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from normdiag.records import CheckedModel, CheckReport, KnownFinding
 from normdiag.render.ci.github import annotation, render_github, step_summary
 from normdiag.report.words import safe
-from tests.report.checks import CHECKS, IDS, finding, one_clean, several
+from tests.report.checks import CHECKS, IDS, finding, one_clean, several, unjudged
 from tests.report.reports import healthy
 
 COMMAND = re.compile(r"::(error|warning|notice) ([^:]*)::(.*)")
@@ -38,7 +38,7 @@ def test_annotations() -> None:
     assert level == "error"
     assert properties == {"file": "models/faulty.onnx", "line": "1", "title": "ND301 drift"}
     assert text.startswith("layer1.3.bn1: its stored") and text.splitlines()[1].startswith("Recalibrate")
-    assert [read(line)[0] for line in lines[:-2]] == ["error", "error", *["warning"] * 7, "notice"]
+    assert [read(line)[0] for line in lines[:-3]] == ["error", "error", *["warning"] * 7, "notice"]
 
 
 def test_known_findings_are_not_annotated_and_stale_ones_are_told() -> None:
@@ -86,3 +86,15 @@ def test_the_summary_keeps_its_limit() -> None:
 def test_a_stale_line_is_no_command_to_the_runner() -> None:
     text = render_github(replace(one_clean(), stale=(KnownFinding("##[error]x.onnx", "ND101", None, "error"),)))
     assert "## [error]x.onnx: ND101" in text and "##[" not in text
+
+
+def test_what_was_not_judged_on_data_is_said_and_annotated_where_data_is_required() -> None:
+    lines = render_github(unjudged()).splitlines()
+    assert lines[0].endswith("; static rules only for 2 models, nothing was judged on data.")
+    assert lines[1].startswith("normdiag: not judged on data: models/static.pt: no data was given")
+    first, second, *_ = render_github(replace(unjudged(), require_data=True)).splitlines()
+    assert read(first)[:2] == (
+        "error",
+        {"file": "models/static.pt", "line": "1", "title": "normdiag: static rules only"},
+    )
+    assert "folded" in read(second)[2]

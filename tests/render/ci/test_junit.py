@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from normdiag.records import CheckedModel, CheckReport
 from normdiag.render.ci.junit import render_junit
-from tests.report.checks import CHECKS, IDS, finding, not_run, several
+from tests.report.checks import CHECKS, IDS, finding, not_run, several, unjudged
 from tests.report.reports import healthy, on_random_data, static_only
 
 SCHEMA = xmlschema.XMLSchema(Path(__file__).parent / "junit-subset.xsd")
@@ -53,7 +53,7 @@ def test_documents_satisfy_the_schema_and_count_right(name: str) -> None:
 def test_a_suite_for_each_model_and_a_case_for_each_rule() -> None:
     suites = parsed(several()).findall("testsuite")
     assert [suite.get("name") for suite in suites] == [model.path for model in several().models]
-    assert [len(suite) for suite in suites] == [len(IDS), len(IDS), len(IDS), 1]
+    assert [len(suite.findall("testcase")) for suite in suites] == [len(IDS), len(IDS), len(IDS), 1]
 
 
 def test_what_fails_is_what_fails_the_gate() -> None:
@@ -101,6 +101,15 @@ def test_nothing_in_a_file_breaks_the_document(layer: str, path: str) -> None:
 def test_data_that_was_not_used_has_a_skip_reason_of_its_own() -> None:
     root = parsed(not_run())
     reasons = {skipped.get("message") for skipped in root.iter("skipped")}
-    assert reasons == {"the data was not used: the model could not be run"}
+    assert reasons == {"the data was not used: the file holds weights alone"}
     (error,) = root.iter("error")
     assert error.get("type") == "not-run" and len(list(root.iter("failure"))) == 1
+
+
+def test_the_verdict_is_a_property_and_a_required_judgement_an_error() -> None:
+    root = parsed(unjudged())
+    assert [each.get("value") for each in root.iter("property")] == ["ok", "not_measured", "not_measured"]
+    assert list(root.iter("error")) == []
+    errors = list(parsed(replace(unjudged(), require_data=True)).iter("error"))
+    assert [each.get("type") for each in errors] == ["not-measured", "not-measured"]
+    assert "no data was given" in errors[0].get("message") and "folded" in errors[1].get("message")

@@ -120,7 +120,8 @@ def test_the_baseline_suppresses_known_results_and_says_so_of_all() -> None:
 
 def test_models_that_could_not_be_read_are_notifications() -> None:
     (invocation,) = parsed(several())["invocations"]
-    (note,) = invocation["toolExecutionNotifications"]
+    note, unjudged = invocation["toolExecutionNotifications"]
+    assert unjudged["level"] == "note" and "models/static.pt: no data was given" in unjudged["message"]["text"]
     assert invocation["executionSuccessful"] is False
     assert "truncated" in note["message"]["text"] and "models/broken.pt" in note["message"]["text"]
     assert parsed(CHECKS["one_clean"]())["invocations"] == [{"executionSuccessful": True}]
