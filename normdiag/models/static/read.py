@@ -54,6 +54,23 @@ def read_static(path: Path, fmt: Format, key: str | None = None) -> StaticFile:
         raise InputError(f"{path}: {error}") from None
 
 
+def read_refs(path: Path, fmt: Format, key: str | None = None) -> tuple[Source, dict[str, TensorRef]]:
+    """The bytes of the file, and its unread tensors under the names that `read_static` gives them; raises likewise."""
+    source = open_source(path)
+    try:
+        tensors = _tree(source, fmt, key).tensors
+    except MalformedError as error:
+        raise InputError(f"{path}: {error}") from None
+    wrappers = find_wrappers(list(tensors))
+    return source, {printable(wrappers.strip(name)): tensor for name, tensor in tensors.items()}
+
+
+def _tree(source: Source, fmt: Format, key: str | None) -> ModuleTree:
+    if fmt in _PROGRAMS:
+        return _PROGRAMS[fmt](source)
+    return tree_of(choose(_object(source, fmt), key, source.name)[0])
+
+
 def _model(source: Source, fmt: Format, key: str | None) -> StaticFile:
     if fmt in _PROGRAMS:
         if key is not None:
