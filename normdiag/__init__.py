@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from normdiag.commands.check import Checking, check
     from normdiag.commands.fold import FoldResult, fold
     from normdiag.commands.inspect import inspect
+    from normdiag.commands.recalibrate import RecalibrationResult, recalibrate
     from normdiag.config import Config
     from normdiag.data import DataOptions
     from normdiag.folding.options import ExportOptions
     from normdiag.folding.pytorch import load_folded
     from normdiag.models import LoadOptions
-    from normdiag.records import CheckReport, FoldReport, Report
+    from normdiag.recalibration.options import RecalibrateOptions
+    from normdiag.records import CheckReport, FoldReport, RecalibrationReport, Report
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,12 +31,16 @@ __all__ = [
     "FoldReport",
     "FoldResult",
     "LoadOptions",
+    "RecalibrateOptions",
+    "RecalibrationReport",
+    "RecalibrationResult",
     "Report",
     "__version__",
     "check",
     "fold",
     "inspect",
     "load_folded",
+    "recalibrate",
 ]
 
 _HOMES = {
@@ -44,6 +50,10 @@ _HOMES = {
     "FoldResult": "normdiag.commands.fold",
     "FoldReport": "normdiag.records",
     "ExportOptions": "normdiag.folding.options",
+    "recalibrate": "normdiag.commands.recalibrate",
+    "RecalibrationResult": "normdiag.commands.recalibrate",
+    "RecalibrationReport": "normdiag.records",
+    "RecalibrateOptions": "normdiag.recalibration.options",
     "check": "normdiag.commands.check",
     "Checking": "normdiag.commands.check",
     "CheckReport": "normdiag.records",

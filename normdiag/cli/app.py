@@ -16,6 +16,7 @@ from normdiag.cli.check import check
 from normdiag.cli.fold import fold
 from normdiag.cli.inspect import inspect
 from normdiag.cli.output import open_streams, say, silence_stdout
+from normdiag.cli.recalibrate import recalibrate
 from normdiag.cli.rule import rule
 from normdiag.cli.status import INTERRUPTED, UNUSABLE
 from normdiag.errors import debugging, one_line
@@ -60,6 +61,11 @@ app.command(
     help="Fold BatchNorm into the neighbouring linear layers, and prove that nothing else changed.",
     epilog="Example:  normdiag fold net.onnx -o folded.onnx",
 )(fold)
+app.command(
+    name="recalibrate",
+    help="Measure the running statistics of BatchNorm anew and write them back, if that makes the model better.",
+    epilog="Example:  normdiag recalibrate net.onnx --data train/ -o fixed.onnx",
+)(recalibrate)
 app.command(
     name="check",
     help="Check exported models against the rules: exit code 0, 1 or 2 for your CI.",

@@ -72,7 +72,7 @@ def fold(
     from normdiag.commands.fold import fold as fold_model  # here, so that --help and wrong usage do not wait for it
     from normdiag.folding.options import ExportOptions
 
-    with _interruptible(), stdout_to_stderr(), progress_bar(quiet=quiet, unit="runs") as progress:
+    with interruptible(), stdout_to_stderr(), progress_bar(quiet=quiet, unit="runs") as progress:
         report = fold_model(
             Path(model),
             output=output,
@@ -100,7 +100,7 @@ def fold(
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Ctrl-C inside ends the program with a line on what it leaves behind."""
     try:
         yield

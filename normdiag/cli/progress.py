@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task
     from rich.text import Text
 
-Report = Callable[[int, "int | None"], None]
+
+class Report(Protocol):
+    """Takes what is done, the total, and a few words on how it stands."""
+
+    def __call__(self, done: int, total: int | None, note: str = "") -> None: ...  # noqa: D102
 
 
 @contextmanager
@@ -21,11 +25,11 @@ def progress_bar(*, quiet: bool, unit: str = "samples") -> Iterator[Report | Non
         yield None
         return
     bar = _bar(unit)
-    task = bar.add_task(unit, total=None)
+    task = bar.add_task(unit, total=None, note="")
 
-    def update(done: int, total: int | None) -> None:
+    def update(done: int, total: int | None, note: str = "") -> None:
         bar.start()  # not before the first batch: loading prints nothing
-        bar.update(task, completed=done, total=total)
+        bar.update(task, completed=done, total=total, note=note)
 
     try:
         yield update
@@ -40,7 +44,8 @@ def _bar(unit: str) -> Progress:
 
     class Count(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(describe(task.completed, task.total, task.finished_speed or task.speed, unit))
+            amount = describe(task.completed, task.total, task.finished_speed or task.speed, unit)
+            return Text(", ".join(filter(None, (amount, task.fields["note"]))))
 
     console = Console(stderr=True, markup=False, highlight=False)
     return Progress(BarColumn(bar_width=30), Count(), TimeRemainingColumn(), console=console, transient=True)

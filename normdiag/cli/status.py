@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from normdiag.records import CheckReport, Finding, FoldReport, Report
+    from normdiag.records import CheckReport, Finding, FoldReport, RecalibrationReport, Report
 
 CLEAN = 0
 FOUND = 1
@@ -27,6 +27,11 @@ def fold_exit_code(report: FoldReport) -> int:
     """1 where the fold was not proven or a finding is an error, else 0."""
     failed = report.verification is not None and not report.verification.passed
     return FOUND if failed or _has_error(report.findings) else CLEAN
+
+
+def recalibration_exit_code(report: RecalibrationReport) -> int:
+    """1 where the result is worse on held-out samples and was not accepted all the same, else 0."""
+    return FOUND if report.outcome == "worse" and report.written is None else CLEAN
 
 
 def check_exit_code(report: CheckReport) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.records import Batch, Evidence, NormLayer
+from normdiag.records import Batch, Evidence, NormLayer, PopulationSums
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,12 @@ class Runner(Protocol):
 
     def observe(self, batch: Batch) -> Evidence:
         """Pass E and, with two samples or more and a BatchNorm to replace, pass B of one batch, as sums."""
+
+    def population(self, batch: Batch, *, batch_statistics: bool = True) -> Mapping[str, PopulationSums]:
+        """Of every layer with running statistics, sums about `finite_shift` of its mean: of pass B, or as deployed.
+
+        In pass B here an InstanceNorm normalizes each sample by itself. It costs little more than one plain forward.
+        """
 
     def outputs(
         self,

@@ -31,6 +31,12 @@ def channel_sums(total: Array, square: Array, positions: int, mean: Array) -> Ch
         return ChannelSums.of(m, np.maximum(q, m * m))
 
 
+def finite_shift(mean: Array) -> NDArray[np.float64]:
+    """The stored mean (C,) as a shift for sums, with 0 where it is not finite: what is wrong must not spoil them."""
+    mu = np.asarray(mean, np.float64)
+    return np.where(np.isfinite(mu), mu, 0.0)
+
+
 def needs_shift(mean: Array, var: Array) -> bool:
     """Whether any channel's stored mean (C,) is so large beside its stored variance (C,) that raw sums lose digits."""
     mu, variance = np.asarray(mean, np.float64), np.asarray(var, np.float64)

@@ -47,6 +47,7 @@ from normdiag.records.ops import (
     Transpose,
     Window,
 )
+from normdiag.records.recalibration import Effect, LayerChange, PopulationSums, RecalibrationReport
 from normdiag.records.report import (
     ActivationMetrics,
     Attribution,
@@ -82,6 +83,7 @@ __all__ = [
     "DataInfo",
     "Detail",
     "Drift",
+    "Effect",
     "Evidence",
     "FailOn",
     "Finding",
@@ -96,6 +98,7 @@ __all__ = [
     "InputSpec",
     "KnownFinding",
     "Latency",
+    "LayerChange",
     "LayerEdit",
     "LayerEvidence",
     "LayerMetrics",
@@ -115,7 +118,9 @@ __all__ = [
     "Pass",
     "PointError",
     "Pointwise",
+    "PopulationSums",
     "RangeSpread",
+    "RecalibrationReport",
     "Refusal",
     "Report",
     "Reshape",

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from normdiag.folding.onnx.names import all_names, free_name, uses
 from normdiag.models.onnx.parse import subgraphs
+from normdiag.writing.onnx.names import all_names, free_name, uses
 from normdiag.writing.onnx.new_tensor import NewTensor
 from normdiag.writing.onnx.original import Original
 

@@ -18,7 +18,7 @@ from normdiag.models.info import sha256_of_stream, without_statistics
 from normdiag.models.onnx.load import count_parameters, input_specs
 from normdiag.records import FoldPlan, InputSpec, ModelInfo, OpGraph
 from normdiag.records.ops import Norm
-from normdiag.writing.onnx.original import Original, read_source
+from normdiag.writing.onnx.original import Original, read_original
 from normdiag.writing.onnx.patch import Patch, collect, render
 from normdiag.writing.onnx.size import parameter_bytes, patched_bytes
 from normdiag.writing.onnx.write import write_model
@@ -29,7 +29,7 @@ class OnnxFoldable:
 
     def __init__(self, path: Path) -> None:
         """Raises InputError where the file is damaged, incomplete, or points outside its folder."""
-        self._source = read_source(path)
+        self._source = read_original(path)
         self._size = path.stat().st_size
         pool = ThreadPoolExecutor(1)  # beside all else: a large file takes as long to hash as to fold
         self._digest = pool.submit(sha256_of_stream, path.open("rb", buffering=0))

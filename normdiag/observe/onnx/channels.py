@@ -10,8 +10,8 @@ import numpy as np
 from normdiag.models.onnx import NormSite
 from normdiag.observe.onnx.edit import DOUBLE, FLOAT, GraphEdit
 from normdiag.observe.onnx.session import TensorType, Values
-from normdiag.observe.sums import channel_sums, needs_shift
-from normdiag.records import ChannelSums
+from normdiag.observe.sums import channel_sums, finite_shift, needs_shift
+from normdiag.records import ChannelSums, PopulationSums
 
 ELEMENT_TYPES = {"tensor(float)": FLOAT, "tensor(double)": DOUBLE, "tensor(float16)": 10, "tensor(bfloat16)": 16}
 _MEAN, _VARIANCE = 3, 4  # inputs of BatchNormalization
@@ -20,18 +20,19 @@ _MEAN, _VARIANCE = 3, 4  # inputs of BatchNormalization
 @dataclass(frozen=True, eq=False)
 class ChannelWatch:
     """Names of the graph outputs that hold, of a BatchNorm's input x, `mean` and `square` (N, C): per sample the means
-    of (x - shift) and (x - shift)^2; `shift` (C,) where one was subtracted.
+    of (x - shift) and (x - shift)^2; `shift` (C,) where one was subtracted; and `shape` that of x.
     """
 
     site: NormSite
     mean: str
     square: str
     shift: str | None
+    shape: str
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """All graph outputs to fetch."""
-        return (self.mean, self.square) if self.shift is None else (self.mean, self.square, self.shift)
+        return tuple(name for name in (self.mean, self.square, self.shift, self.shape) if name is not None)
 
     def sums(self, values: Values) -> ChannelSums | None:
         """The five sums about the stored mean; None where no mean is stored."""
@@ -40,6 +41,15 @@ class ChannelWatch:
             return None
         shift = 0.0 if self.shift is None else values[self.shift].astype(np.float64)
         return channel_sums(values[self.mean], values[self.square], 1, mu.astype(np.float64) - shift)
+
+    def population(self, values: Values) -> PopulationSums | None:
+        """The five sums about `finite_shift` of the stored mean; None where no mean is stored."""
+        mu = self.site.layer.running_mean
+        if mu is None:
+            return None
+        shift = 0.0 if self.shift is None else values[self.shift].astype(np.float64)
+        sums = channel_sums(values[self.mean], values[self.square], 1, finite_shift(mu) - shift)
+        return PopulationSums(sums, int(np.prod(values[self.shape])) // max(len(mu), 1))
 
     def lost_digits(self, values: Values) -> bool:
         """Whether the data's mean was so large beside its variance that unshifted sums lost digits."""
@@ -64,16 +74,17 @@ def watch_channels(edit: GraphEdit, site: NormSite, kind: TensorType, *, shifted
     `shifted` subtracts the batch's mean first, at the cost of one more tensor of that size.
     """
     edit.slot = site.nodes[0]
+    shape = edit.output(edit.node("Shape", site.input))
     x, rank = wide(edit, site.input, kind)
     if rank is None:
         x, rank = edit.reshape(x, (0, 0, -1)), 3
     if not shifted or rank == 2:
         mean, square = _moments(edit, x, rank)
-        return ChannelWatch(site, edit.output(mean), edit.output(square), None)
+        return ChannelWatch(site, edit.output(mean), edit.output(square), None, shape)
     center = edit.reduce("ReduceMean", edit.reduce("ReduceMean", x, range(2, rank)), (0,))
     x = edit.node("Sub", x, edit.reshape(center, (1, -1, *[1] * (rank - 2))))
     mean, square = _moments(edit, x, rank)
-    return ChannelWatch(site, edit.output(mean), edit.output(square), edit.output(center))
+    return ChannelWatch(site, edit.output(mean), edit.output(square), edit.output(center), shape)
 
 
 def use_batch_statistics(edit: GraphEdit, watch: ChannelWatch, kind: TensorType) -> None:

@@ -18,7 +18,7 @@ from normdiag.observe.onnx.session import Session, Setting, Values, tensor_types
 from normdiag.observe.onnx.weights import split_weights
 from normdiag.observe.protocol import Statistics
 from normdiag.ops import SATURATION_THRESHOLD
-from normdiag.records import Batch, ChannelSums, Evidence, LayerEvidence, Model, NormLayer, OutputSums
+from normdiag.records import Batch, ChannelSums, Evidence, LayerEvidence, Model, NormLayer, OutputSums, PopulationSums
 
 Build = Callable[[Any, Plan, frozenset[str]], WatchedGraph]
 
@@ -71,6 +71,13 @@ class OnnxRunner:
         ordered = {layer.name: layers[layer.name] for layer in self._layers if layer.name in layers}
         gap_samples = batch.size if outputs else 0
         return Evidence(batch.size, 1, batch.size, gap_samples, ordered, activations, outputs)
+
+    def population(self, batch: Batch, *, batch_statistics: bool = True) -> Mapping[str, PopulationSums]:
+        """Sums of every BatchNorm with running statistics: of pass B, or as deployed."""
+        watched = self._batch if batch_statistics else self._deployed
+        graph, values = watched.run(make_feed(self._inputs, batch, self._where))
+        found = {watch.site.layer.name: watch.population(values) for watch in graph.channels}
+        return {name: each for name, each in found.items() if each is not None}
 
     def outputs(
         self,

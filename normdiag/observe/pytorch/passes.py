@@ -13,8 +13,9 @@ from normdiag.observe.pytorch.activations import activation_sums
 from normdiag.observe.pytorch.groups import group_sums
 from normdiag.observe.pytorch.norms import NormCall
 from normdiag.observe.pytorch.reductions import channel_table
+from normdiag.observe.sums import finite_shift
 from normdiag.ops import Activation
-from normdiag.records import ActivationSums, ChannelSums, LayerEvidence, NormLayer
+from normdiag.records import ActivationSums, ChannelSums, LayerEvidence, NormLayer, PopulationSums
 
 Run = Callable[[Tensor], object]
 
@@ -82,6 +83,32 @@ class BatchPass:
         evidence = LayerEvidence(own=table.sums(_mean(call)))
         self.layers[name] = self.layers[name] + evidence if name in self.layers else evidence
         return call.with_statistics(Statistics(*table.moments())) if call.kind == "batch_norm" else None
+
+    activation = staticmethod(_not_counted)
+
+
+class PopulationPass:
+    """Sums alone, of every layer with running statistics: on batch statistics, or as deployed."""
+
+    def __init__(self, *, batch_statistics: bool) -> None:
+        """With `batch_statistics` every BatchNorm uses those of the batch, and every InstanceNorm those of a sample."""
+        self._batch = batch_statistics
+        self.sums: dict[str, PopulationSums] = {}
+        self.found: dict[str, NormLayer] = {}
+
+    def norm(self, name: str, call: NormCall) -> Tensor | None:
+        """The output on batch statistics where these are asked for."""
+        if call.kind not in ("batch_norm", "instance_norm") or not call.has_statistics:
+            return None
+        self.found.setdefault(name, call.layer(name))
+        table = channel_table(call.input)
+        seen = PopulationSums(table.sums(finite_shift(_mean(call))), len(table.total) * table.positions)
+        self.sums[name] = self.sums[name] + seen if name in self.sums else seen
+        if not self._batch:
+            return None
+        if call.kind == "batch_norm":
+            return call.with_statistics(Statistics(*table.moments()))
+        return call.without_update() if table.positions > 1 else None
 
     activation = staticmethod(_not_counted)
 

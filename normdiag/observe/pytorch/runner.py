@@ -18,11 +18,11 @@ from normdiag.observe.gap import compare_outputs
 from normdiag.observe.protocol import Statistics
 from normdiag.observe.pytorch.guard import untouched
 from normdiag.observe.pytorch.memory import memory_kept
-from normdiag.observe.pytorch.passes import BatchPass, DeployedPass, Listener, TrialPass
+from normdiag.observe.pytorch.passes import BatchPass, DeployedPass, Listener, PopulationPass, TrialPass
 from normdiag.observe.pytorch.values import as_inputs, model_dtype, named_outputs, tensors
 from normdiag.observe.pytorch.watcher import LayoutError, Watcher
 from normdiag.ops import SATURATION_THRESHOLD
-from normdiag.records import ActivationSums, Batch, Evidence, LayerEvidence, Model, NormLayer
+from normdiag.records import ActivationSums, Batch, Evidence, LayerEvidence, Model, NormLayer, PopulationSums
 
 NOT_RUN = "did not run on this data"
 NOT_SEEN = "was not seen to run: TorchScript may have merged it into other operators"
@@ -89,6 +89,13 @@ class TorchRunner:
             layers=_with_own(deployed.layers, own.layers),
             outputs=compare_outputs(reference, changed),
         )
+
+    def population(self, batch: Batch, *, batch_statistics: bool = True) -> Mapping[str, PopulationSums]:
+        """Sums of every BatchNorm and InstanceNorm with running statistics: of pass B, or as deployed."""
+        seen, _ = self._run(batch, lambda: PopulationPass(batch_statistics=batch_statistics))
+        for name, layer in seen.found.items():
+            self._found.setdefault(name, layer)
+        return dict(seen.sums)
 
     def outputs(
         self,

@@ -50,7 +50,7 @@ def _check_unique(graph: Any, path: Path) -> None:
         raise InputError(f"{path}: two initializers are called {twice!r}: which of them counts is not defined")
 
 
-def read_source(path: Path) -> Original:
+def read_original(path: Path) -> Original:
     """Open and parse an ONNX file; its local functions stay as they are. External data is checked but not read.
 
     Raises InputError as load_onnx does.

@@ -16,6 +16,7 @@ from normdiag.models.static.dtypes import itemsize, numpy_dtype, swap_unit
 from normdiag.models.static.inert import Bytes, TensorRef, shown
 from normdiag.models.static.read import read_refs
 from normdiag.models.static.source import Source
+from normdiag.writing.rounding import rounded
 from normdiag.writing.weight_files.byte_edits import ByteEdit, write_edited
 from normdiag.writing.weight_files.zip_checksums import checksum_edits
 
@@ -65,7 +66,7 @@ class WeightFile:
         tensor = self.tensors[name]
         start = _start(self.source, tensor.storage.load())
         assert start is not None and tuple(value.shape) == tensor.shape
-        stored = rounded(value, tensor.dtype, f"{self.source.name}: '{shown(name)}'")
+        stored = rounded(value, numpy_dtype(tensor.dtype), f"{self.source.name}: '{shown(name)}'")
         size = itemsize(tensor.dtype)
         places = start + size * _indexes(tensor)
         raw = stored.reshape(-1).view(np.uint8).reshape(-1, size)
@@ -82,15 +83,6 @@ def open_weights(path: Path, key: str | None = None) -> WeightFile:
     fmt = sniff(path)
     source, tensors = read_refs(path, fmt, key)
     return WeightFile(source, fmt, tensors)
-
-
-def rounded(values: Array, dtype: str, label: str) -> Array:
-    """Values in a floating dtype by its torch name. Raises InputError where one overflows."""
-    with np.errstate(over="ignore"):
-        stored: Array = np.ascontiguousarray(values).astype(numpy_dtype(dtype))
-    if not np.isfinite(stored.astype(np.float64)).all():
-        raise InputError(f"{label}: {float(np.max(np.abs(values))):.4g} does not fit into {dtype}")
-    return stored
 
 
 def _start(source: Source, data: Bytes) -> int | None:

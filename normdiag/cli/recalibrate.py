@@ -1,0 +1,121 @@
+"""`normdiag recalibrate`: options in, a model with measured statistics out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from normdiag.cli import options as opt
+from normdiag.cli import recalibrate_options as rec
+from normdiag.cli.fold import interruptible
+from normdiag.cli.given import data_options, load_options
+from normdiag.cli.output import is_ascii_only, print_out, print_text, say, stdout_to_stderr, terminal_width, wants_color
+from normdiag.cli.progress import progress_bar
+from normdiag.cli.status import recalibration_exit_code
+from normdiag.errors import UsageError
+
+if TYPE_CHECKING:
+    from normdiag.records import RecalibrationReport
+
+
+def recalibrate(
+    model: opt.Model,
+    output: rec.Output = None,
+    force: rec.Force = False,
+    dry_run: rec.DryRun = False,
+    method: rec.Method = rec.MethodName.precise,
+    layers: rec.Layers = None,
+    only_drifting: rec.OnlyDrifting = False,
+    keep: rec.Keep = None,
+    pseudo_count: rec.PseudoCount = None,
+    tolerance: rec.Tolerance = None,
+    holdout: rec.Holdout = 0.2,
+    eval_data: rec.EvalData = None,
+    accept_worse: rec.AcceptWorse = False,
+    data: opt.Data = None,
+    preprocess: opt.Preprocess = None,
+    batch_size: rec.BatchSize = 64,
+    max_samples: opt.MaxSamples = None,
+    resize: opt.Resize = None,
+    crop: opt.Crop = None,
+    grayscale: opt.Grayscale = None,
+    input_shape: opt.InputShape = None,
+    seed: opt.Seed = 0,
+    arch: opt.Arch = None,
+    arch_arg: opt.ArchArg = None,
+    key: opt.Key = None,
+    trust: opt.Trust = False,
+    device: opt.Device = "cpu",
+    json: opt.FoldJson = False,
+    all_layers: opt.All = False,
+    color: opt.Color = None,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Measure, judge, write, report."""
+    if not model:
+        raise UsageError("the path of the model is empty")
+    if output is None and not dry_run:
+        raise UsageError("where shall the recalibrated model go? Give -o FILE, or --dry-run to see what would change")
+    reading = load_options(key, arch, arch_arg, trust)
+    feeding = data_options(
+        preprocess=preprocess,
+        batch_size=batch_size,
+        max_samples=max_samples,
+        seed=seed,
+        resize=resize,
+        crop=crop,
+        grayscale=grayscale,
+        input_shape=input_shape,
+    )
+    from normdiag.commands.recalibrate import recalibrate as run  # here, so that --help does not wait for it
+    from normdiag.recalibration.options import RecalibrateOptions
+    from normdiag.report.words import number
+
+    options = RecalibrateOptions(
+        output=output,
+        method=method.value,
+        keep=keep,
+        pseudo_count=pseudo_count,
+        layers=tuple(layers or ()),
+        only_drifting=only_drifting,
+        tolerance=tolerance,
+        holdout=holdout,
+        accept_worse=accept_worse,
+        force=force,
+        dry_run=dry_run,
+    )
+    with interruptible(), stdout_to_stderr(), progress_bar(quiet=quiet) as bar:
+        report = run(
+            Path(model),
+            data=tuple(data or ()),
+            eval_data=tuple(eval_data or ()),
+            data_options=feeding,
+            load_options=reading,
+            options=options,
+            device=device,
+            progress=None if bar is None else lambda n, total, error: bar(n, total, f"known to ±{number(error)}"),
+        ).report
+    if json:
+        print_out(_as_json(report))
+    else:
+        print_text(_as_text(report, color, all_layers))
+    if report.outcome == "worse" and report.written is None:
+        say("worse on the samples held out; nothing written (--accept-worse writes it all the same)")
+    raise typer.Exit(recalibration_exit_code(report))
+
+
+def _as_json(report: RecalibrationReport) -> str:
+    from normdiag.render.recalibration_json import dump_recalibration
+
+    return dump_recalibration(report)
+
+
+def _as_text(report: RecalibrationReport, color: bool | None, all_layers: bool) -> str:
+    from normdiag.render.text import render_text
+    from normdiag.report.abridge import Detail
+    from normdiag.report.recalibrate import recalibration_document
+
+    document = recalibration_document(report, Detail(all_layers))
+    return render_text(document, width=terminal_width(), color=wants_color(color), ascii_only=is_ascii_only())

@@ -1,0 +1,230 @@
+"""From a model to one with statistics that fit the data: open, measure, judge on samples held out, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from normdiag.commands.measure import Source, open_source
+from normdiag.data import DataOptions
+from normdiag.errors import InputError, UsageError
+from normdiag.graph import open_model
+from normdiag.metrics.population import samples_needed
+from normdiag.models import LoadOptions
+from normdiag.observe.protocol import Statistics
+from normdiag.recalibration.choose import candidates, changes, new_statistics, pooled, share_kept
+from normdiag.recalibration.decide import outcome
+from normdiag.recalibration.effect import measure_effect
+from normdiag.recalibration.hold_out import HoldOut
+from normdiag.recalibration.measure import measure
+from normdiag.recalibration.options import RecalibrateOptions
+from normdiag.recalibration.target import Recalibratable
+from normdiag.records import Batch, Model, RecalibrationReport
+from normdiag.writing.atomic import check_place
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Samples seen, their total if it is known, and the error of the layer that is least known so far.
+Progress = Callable[[int, "int | None", float], None]
+NOTHING_STORED = "no layer with running statistics was found or ran, so there is nothing to recalibrate"
+FOLDED = (
+    "; exporters fold BatchNorm away by default: recalibrate the checkpoint and export that again, or keep the norms "
+    "when exporting (torch.onnx.export with optimize=False, its older form with do_constant_folding=False)"
+)
+# With fewer samples than this a healthy net can lose.
+FEW = 256
+FEW_SAMPLES = (
+    "with few samples a healthy net can lose: a ResNet32 with all answers right fell to 96.5% with 16 images, 96.3% "
+    "with 64 and 98.0% with 256, and a small MLP from 97% to 88% with 16; --pseudo-count keeps a share of the stored"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class RecalibrationResult:
+    """What came of it: the report, and the new statistics by layer name (none where the old ones stay)."""
+
+    report: RecalibrationReport
+    statistics: dict[str, Statistics]
+    target: Recalibratable
+
+    @cached_property
+    def model(self) -> Any:
+        """The model with the new statistics: an onnx.ModelProto for an ONNX file, else a torch.nn.Module, a copy."""
+        return self.target.result(self.statistics)
+
+
+def recalibrate(
+    model: nn.Module | str | Path,
+    batches: Iterable[Any] | None = None,
+    *,
+    output: str | Path | None = None,
+    in_place: bool = False,
+    data: Sequence[str] = (),
+    eval_batches: Iterable[Any] | None = None,
+    eval_data: Sequence[str] = (),
+    data_options: DataOptions | None = None,
+    load_options: LoadOptions | None = None,
+    options: RecalibrateOptions | None = None,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> RecalibrationResult:
+    """Measure the running statistics of a model anew, and put them where the old ones were, if that makes it better.
+
+    `model` is a live torch.nn.Module or the path of a model file; `batches` and `data` as for `inspect`. The file is
+    written to `output` in its own format with every other byte as it was; a live module is changed with `in_place`, and
+    otherwise left as it is. The result is judged on the share `options.holdout` of the samples, or on `eval_batches`
+    or `eval_data`; labels beside the data make that the accuracy. Where it is worse, nothing is written or changed
+    unless `options.accept_worse` (`result.report.outcome`).
+
+    Raises InputError for a model or data that cannot be used, UsageError for arguments that contradict each other.
+    """
+    options = options or RecalibrateOptions()
+    options = options if output is None else replace(options, output=Path(output))
+    _check_arguments(model, batches, data, eval_batches, eval_data, in_place, options)
+    loaded = open_model(model, load_options)
+    target = open_target(loaded, load_options, device)
+    feeding = data_options or DataOptions()
+    source = open_source(loaded, batches, data, feeding)
+    judged = None
+    if eval_batches is not None or eval_data:
+        judged = open_source(loaded, eval_batches, eval_data, feeding)
+    result = _recalibrated(target, source, judged, options, progress)
+    if options.dry_run or (result.report.outcome == "worse" and not options.accept_worse):
+        return result
+    if in_place:
+        result.target.put_in_place(result.statistics)  # type: ignore[attr-defined]
+    return result if options.output is None else _written(result, options.output)
+
+
+def _check_arguments(
+    model: Any, batches: Any, data: Any, eval_batches: Any, eval_data: Any, in_place: bool, options: RecalibrateOptions
+) -> None:
+    live = not isinstance(model, str | Path)
+    if live and not callable(getattr(model, "named_modules", None)):
+        raise UsageError(f"a model is a path or a torch.nn.Module, not {type(model).__name__}: {model!r:.80}")
+    for one, two, names in ((batches, data, "batches or data"), (eval_batches, eval_data, "eval_batches or eval_data")):
+        if one is not None and two:
+            raise UsageError(f"give either {names}, not both")
+    if batches is None and not data:
+        raise UsageError("recalibrate measures statistics on data: give it with --data")
+    if in_place and not live:
+        raise UsageError("in_place is for a live module; the statistics of a file go to `output`")
+    if options.output is not None:
+        if live:
+            raise UsageError("a live module has no file to be written back; save it with torch.save")
+        _check_output(Path(model), options)
+
+
+def _check_output(path: Path, options: RecalibrateOptions) -> None:
+    """Before any work. Raises UsageError for a name of another format or that exists, InputError for a bad folder."""
+    output = options.output
+    assert output is not None
+    own = path.suffix.lower()
+    kinds = {".onnx", ".safetensors", ".pt2"}
+    if output.suffix.lower() != own and kinds & {own, output.suffix.lower()}:
+        raise UsageError(f"-o {output}: the same kind of file is written as {path.name} is; end the name with {own}")
+    check_place(output, "-o")
+    if output.exists() and not options.force:
+        raise UsageError(f"-o {output} exists; --force replaces it")
+
+
+def open_target(model: Model, reading: LoadOptions | None, device: str | None) -> Recalibratable:
+    """The model in the backend that runs and writes it.
+
+    Raises InputError for weights whose code is not known, and for an ONNX model without any running statistics.
+    """
+    if model.program is None:
+        raise InputError(f"{model.info.path}: {model.why_not_run}")
+    if model.info.backend == "onnx":
+        from normdiag.recalibration.onnx import OnnxTarget
+
+        if device not in (None, "cpu"):
+            raise UsageError(f"--device {device}: ONNX models run on the CPU here")
+        target = OnnxTarget(model)
+        if not candidates(target, model.layers):
+            raise InputError(f"{model.info.path}: {NOTHING_STORED}{FOLDED}")
+        return target
+    from normdiag.recalibration.pytorch import TorchTarget
+    from normdiag.writing.weight_files import open_weights
+
+    path = model.info.path
+    weights = None if path is None else open_weights(Path(path), (reading or LoadOptions()).key)
+    return TorchTarget(model, weights, device)
+
+
+def _recalibrated(
+    target: Recalibratable,
+    source: Source,
+    judged: Source | None,
+    options: RecalibrateOptions,
+    progress: Progress | None,
+) -> RecalibrationResult:
+    total = source.info.total
+    hold = HoldOut(0.0 if judged is not None else options.holdout)
+    measured = measure(
+        target.runner,
+        source,
+        hold,
+        tolerance=options.tolerance,
+        progress=None if progress is None else lambda samples, error: progress(samples, total, error),
+    )
+    if not measured.sums:
+        where = f"{target.info.path or 'the model'}: {NOTHING_STORED}"
+        raise InputError(where if measured.samples else f"{source.info.source}: holds no samples to measure with")
+    measured = pooled(target, measured)
+    layers = changes(target, measured, options)
+    chosen = [each for each in layers if each.kept is None]
+    if not any(options.chooses(each.layer) for each in layers):
+        raise UsageError(f"--layers {' '.join(options.layers)}: no layer with running statistics is called so")
+    keep = share_kept(options, measured.samples)
+    statistics = new_statistics(target, measured, chosen, keep)
+    held = hold.kept if judged is None else _all(judged)
+    effect = measure_effect(target.runner, target.changed(statistics), held) if held and statistics else None
+    converts = any(target.converts(layer) for layer in measured.layers if layer.name in statistics)
+    decided = outcome(layers, effect, converts=converts)
+    worst = max((each.error for each in chosen), default=0.0)
+    report = RecalibrationReport(
+        model=target.info,
+        source=source.info.source,
+        outcome=decided,
+        method=options.method,
+        layers=layers,
+        samples=measured.samples,
+        held_out=sum(batch.size for batch in held),
+        batch_size=measured.batch_size,
+        keep=keep,
+        effect=effect,
+        tolerance=options.tolerance,
+        needed=_needed(worst, measured.samples, options.tolerance),
+        dry_run=options.dry_run,
+        notes=(
+            *source.info.notes,
+            *target.runner.notes,
+            *([f"{measured.samples} samples: {FEW_SAMPLES}"] if measured.samples < FEW else ()),
+        ),
+    )
+    changes_it = decided == "recalibrated" or (decided == "worse" and options.accept_worse)
+    return RecalibrationResult(report, statistics if changes_it else {}, target)
+
+
+def _all(source: Source) -> list[Batch]:
+    hold = HoldOut(1.0)
+    for batch in source:
+        hold.take(batch)
+    return hold.kept
+
+
+def _needed(error: float, samples: int, tolerance: float | None) -> int | None:
+    if tolerance is None or not tolerance < error < float("inf"):
+        return None
+    return samples_needed(error, samples, tolerance)
+
+
+def _written(result: RecalibrationResult, output: Path) -> RecalibrationResult:
+    notes = result.target.write(result.statistics, output)
+    report = replace(result.report, written=str(output), notes=(*result.report.notes, *notes))
+    return replace(result, report=report)

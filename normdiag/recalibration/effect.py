@@ -1,0 +1,120 @@
+"""Before and after, on samples that the statistics do not come from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normdiag.observe.gap import is_floating
+from normdiag.observe.protocol import Runner
+from normdiag.records import Batch, Effect
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Per sample of one batch: squares of the outputs and their distances, classes before and after, and labels."""
+
+    change: Floats
+    before: Floats
+    gap_before: Floats
+    gap_after: Floats
+    batch: Floats
+    classes: tuple[Array, Array] | None
+    labels: Array | None
+
+
+def measure_effect(before: Runner, after: Runner, held: Sequence[Batch]) -> Effect | None:
+    """The two compared on the held-out batches; None without any, or without a floating output."""
+    rows: list[_Rows] = []
+    name = None
+    for batch in held:
+        old, new = before.outputs(batch), after.outputs(batch)
+        name = name or _chosen(old)
+        if name is None:
+            return None
+        on_batch = before.outputs(batch, batch_statistics=True) if batch.size > 1 else {}
+        rows.append(_compared(old[name], new[name], on_batch.get(name), batch))
+    if name is None:
+        return None
+    change, reference = _total(rows, "change"), _total(rows, "before")
+    classes = None if any(each.classes is None for each in rows) else rows
+    return Effect(
+        samples=sum(batch.size for batch in held),
+        output=name,
+        relative_rms=math.sqrt(change / reference) if reference > 0 else (0.0 if change == 0 else math.inf),
+        answers_changed=None if classes is None else float(np.mean(_joined(rows, 0) != _joined(rows, 1))),
+        **_right(rows),
+        **_gap(rows),
+    )
+
+
+def _chosen(outputs: Mapping[str, Array]) -> str | None:
+    """The scores of classes if there are any, else the first output that is no label."""
+    floating = [name for name, value in outputs.items() if is_floating(value)]
+    return next((name for name in floating if _are_scores(outputs[name])), floating[0] if floating else None)
+
+
+def _are_scores(output: Array) -> bool:
+    return output.ndim == 2 and output.shape[1] > 1
+
+
+def _compared(old: Array, new: Array, on_batch: Array | None, batch: Batch) -> _Rows:
+    rows = batch.size if old.ndim and old.shape[0] == batch.size else 1
+    a, b = (each.astype(np.float64).reshape(rows, -1) for each in (old, new))
+    t = np.full_like(a, np.nan) if on_batch is None else on_batch.astype(np.float64).reshape(rows, -1)
+    scores = _are_scores(old)
+    labels = batch.labels if scores and _fit(batch.labels, old.shape[1]) else None
+    with np.errstate(invalid="ignore", over="ignore"):
+        change, before, gap_before, gap_after, squares = ((each**2).sum(1) for each in (b - a, a, a - t, b - t, t))
+    answers = (_classes(a), _classes(b)) if scores else None
+    return _Rows(change, before, gap_before, gap_after, squares, answers, labels)
+
+
+def _classes(scores: Floats) -> Array:
+    """The answer to each sample; -1 where the scores are not numbers, which is never right."""
+    return np.where(np.isnan(scores).any(1), -1, np.nan_to_num(scores).argmax(1))
+
+
+def _fit(labels: Array | None, classes: int) -> bool:
+    return labels is not None and bool(np.all((labels >= 0) & (labels < classes)))
+
+
+def _joined(rows: Sequence[_Rows], which: int) -> Array:
+    return np.concatenate([each.classes[which] for each in rows if each.classes is not None])
+
+
+def _total(rows: Sequence[_Rows], name: str) -> float:
+    return float(sum(getattr(each, name).sum() for each in rows))
+
+
+def _right(rows: Sequence[_Rows]) -> dict[str, Any]:
+    if any(each.labels is None or each.classes is None for each in rows):
+        return {}
+    labels = np.concatenate([each.labels for each in rows if each.labels is not None])
+    before, after = _joined(rows, 0) == labels, _joined(rows, 1) == labels
+    newly = int(np.sum(after & ~before)), int(np.sum(before & ~after))
+    return {"accuracy": (float(before.mean()), float(after.mean())), "newly": newly}
+
+
+def _gap(rows: Sequence[_Rows]) -> dict[str, Any]:
+    """Distances from the outputs on batch statistics; none where the batches were too small for these."""
+    known = [each for each in rows if np.isfinite(each.batch).all()]
+    squares = _total(known, "batch")
+    if not known or squares == 0 or _total(known, "gap_before") == 0:  # what is deployed are batch statistics
+        return {}
+    rise = np.concatenate([each.gap_after - each.gap_before for each in known])
+    scale = len(rise) / squares
+    error = float(rise.std(ddof=1)) / math.sqrt(len(rise)) if len(rise) > 1 else math.inf
+    return {
+        "gap": tuple(math.sqrt(_total(known, name) / squares) for name in ("gap_before", "gap_after")),
+        "gap_rise": float(rise.mean()) * scale,
+        "gap_rise_se": error * scale,
+    }

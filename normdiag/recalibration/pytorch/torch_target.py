@@ -1,0 +1,125 @@
+"""A PyTorch module that can be recalibrated, live or with the file that its weights came from."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from normdiag.errors import InputError
+from normdiag.models.pytorch.arrays import Array, to_numpy
+from normdiag.models.pytorch.layers import class_name, named_modules, tensor
+from normdiag.models.pytorch.quiet import quiet
+from normdiag.observe.protocol import Runner, Statistics
+from normdiag.observe.pytorch import TorchRunner
+from normdiag.records import Model, ModelInfo, NormLayer
+from normdiag.writing.rounding import rounded
+from normdiag.writing.weight_files import WeightFile
+
+MEAN, VARIANCE = "running_mean", "running_var"
+
+
+class TorchTarget:
+    """Satisfies normdiag.recalibration.target.Recalibratable. The module is changed only by `put_in_place`."""
+
+    def __init__(self, model: Model, weights: WeightFile | None = None, device: str | None = None) -> None:
+        """`weights` is the file that the module came from, None for a live one."""
+        self._model, self._weights, self._device = model, weights, device
+
+    @property
+    def info(self) -> ModelInfo:
+        """Where it came from."""
+        return self._model.info
+
+    @cached_property
+    def runner(self) -> Runner:
+        """The module as it is."""
+        return TorchRunner(self._model, device=self._device)
+
+    def obstacle(self, layer: NormLayer) -> str | None:
+        """Why its statistics cannot be replaced: they are not a module's, or the file does not hold them plainly."""
+        module = _modules(self._model.program).get(layer.name)
+        if module is None or any(tensor(module, name) is None for name in (MEAN, VARIANCE)):
+            return "its statistics are no buffers of a module"
+        if self._weights is None:
+            return None
+        obstacles = (
+            self._weights.obstacle(name) for role in (MEAN, VARIANCE) for name in self._names(layer.name, role)
+        )
+        return next((each for each in obstacles if each is not None), None)
+
+    def converts(self, _layer: NormLayer) -> bool:
+        """Never: whether a module normalizes with the batch is said by its code and its mode, not by its weights."""
+        return False
+
+    def shared(self, _layers: Sequence[NormLayer]) -> list[tuple[str, ...]]:
+        """None: a module that runs several times is one layer."""
+        return []
+
+    def changed(self, statistics: Mapping[str, Statistics]) -> Runner:
+        """A copy of the module with these statistics."""
+        return TorchRunner(replace(self._model, program=self.result(statistics)), device=self._device)
+
+    def result(self, statistics: Mapping[str, Statistics]) -> nn.Module:
+        """A copy of the module with these statistics. Raises InputError where it cannot be copied."""
+        try:
+            with quiet():
+                module: nn.Module = copy.deepcopy(self._model.program)
+        except Exception as error:
+            raise InputError(f"the model cannot be copied: {error}") from error
+        put(module, statistics)
+        return module
+
+    def put_in_place(self, statistics: Mapping[str, Statistics]) -> None:
+        """Give the module itself these statistics."""
+        put(self._model.program, statistics)
+
+    def write(self, statistics: Mapping[str, Statistics], target: Path) -> tuple[str, ...]:
+        """Write the file that the module came from with these statistics, every other byte as it was."""
+        assert self._weights is not None
+        values: dict[str, Array] = {}
+        for layer, each in statistics.items():
+            for role, value in ((MEAN, each.mean), (VARIANCE, each.var)):
+                values |= dict.fromkeys(self._names(layer, role), value)
+        self._weights.write(values, target)
+        return ()
+
+    def _names(self, layer: str, role: str) -> list[str]:
+        """The tensors of the file that hold this buffer: under every path that leads to its module."""
+        path = "" if _modules(self._model.program)[layer] is self._model.program else layer
+        name = f"{path}.{role}" if path else role
+        state = self._model.program.state_dict(keep_vars=True)
+        wanted = state.get(name)
+        same = [key for key, value in state.items() if isinstance(wanted, Tensor) and _is_one(value, wanted)]
+        return same or [name]
+
+
+def put(module: nn.Module, statistics: Mapping[str, Statistics]) -> None:
+    """Give a module these statistics by layer name, in the dtypes of its buffers.
+
+    Raises InputError, and changes nothing, where one does not fit into its dtype.
+    """
+    modules = _modules(module)
+    found: list[tuple[Tensor, Tensor]] = []
+    for layer, each in statistics.items():
+        for role, value in ((MEAN, each.mean), (VARIANCE, each.var)):
+            buffer = getattr(modules[layer], role)
+            stored = rounded(value, to_numpy(buffer[:0]).dtype, f"{layer}.{role}")
+            found.append((buffer, torch.from_numpy(stored.astype("f8")).to(buffer.dtype)))
+    with torch.no_grad():
+        for buffer, new in found:
+            buffer.copy_(new)
+
+
+def _modules(module: nn.Module) -> dict[str, nn.Module]:
+    return {path or class_name(child): child for path, child in named_modules(module)}
+
+
+def _is_one(value: Any, other: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.data_ptr() == other.data_ptr() and value.shape == other.shape

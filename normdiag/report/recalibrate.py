@@ -1,0 +1,164 @@
+"""What a recalibration did, as a document: the outcome, the effect on samples held out, each layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from normdiag.records import Effect, LayerChange, RecalibrationReport
+from normdiag.records.document import Block, Column, Document, Paragraph, Role, Section, Table, facts, paragraph
+from normdiag.report.abridge import Detail, choose, left_out
+from normdiag.report.header import model_rows
+from normdiag.report.notes import bullets
+from normdiag.report.words import (
+    KIND_WORDS,
+    MISSING,
+    aligned_errors,
+    count,
+    fixed,
+    listed,
+    number,
+    percent,
+    short_name,
+    shortened,
+)
+
+
+def recalibration_document(report: RecalibrationReport, detail: Detail | None = None) -> Document:
+    """The whole report."""
+    detail = detail or Detail()
+    sections = (
+        _header(report),
+        Section("Summary", tuple(_summary(report))),
+        *_effect(report.effect),
+        *_layers(report, detail),
+        *_kept(report),
+        *bullets("Notes", [*report.notes, *report.model.notes]),
+    )
+    return Document("normdiag recalibrate", sections)
+
+
+def _header(report: RecalibrationReport) -> Section:
+    measured = f"{count(report.samples, 'sample')} measured in batches of up to {report.batch_size:,}"
+    data = f"{shortened(report.source)}: {measured}, {report.held_out:,} held out"
+    target = shortened(report.written) if report.written else "nothing was written"
+    return Section("", (facts(*model_rows(report.model), ("data", data), ("output", target)),))
+
+
+def _summary(report: RecalibrationReport) -> Iterator[Block]:
+    """The outcome in one sentence, what speaks for it, and how exact it is."""
+    text, role = _outcome(report)
+    yield paragraph(text, role)
+    if (accuracy := _accuracy(report.effect)) is not None:
+        yield paragraph(accuracy)
+    worst = max(report.replaced, key=lambda each: each.error, default=None)
+    if worst is not None and math.isfinite(worst.error):
+        yield paragraph(_exactness(report, worst))
+
+
+def _outcome(report: RecalibrationReport) -> tuple[str, Role]:
+    changed, layers = len(report.replaced), len(report.layers)
+    of = f"{changed:,} of {count(layers, 'layer')}"
+    if report.outcome == "already_right":
+        copied = ", and the output is a copy of the input" if report.written else ""
+        return f"Nothing needs doing: the data agrees with the statistics that are stored{copied}.", "good"
+    if report.outcome == "undecided":
+        copied = ", and the output is a copy of the input" if report.written else ""
+        return (
+            f"Nothing was changed: {count(report.samples, 'sample')} neither contradict nor confirm the stored "
+            f"statistics{copied}. Give more data.",
+            "caution",
+        )
+    if report.outcome == "worse":
+        done = f"written all the same, with {of}" if report.written else "so nothing was written (--accept-worse)"
+        return f"Worse on the samples held out, {done}.", "bad"
+    if report.dry_run or report.written is None:
+        return f"{of} would get measured statistics.", ""
+    return f"{of} got measured statistics.", "good"
+
+
+def _accuracy(effect: Effect | None) -> str | None:
+    if effect is None:
+        return "No samples were held out, so that the effect is not known."
+    samples = count(effect.samples, "sample")
+    if effect.accuracy is not None and effect.newly is not None:
+        before, after = effect.accuracy
+        right, wrong = effect.newly
+        return (
+            f"Accuracy on {samples} held out: {percent(before)} before, {percent(after)} after "
+            f"({right:,} newly right, {wrong:,} newly wrong)."
+        )
+    if effect.gap is not None:
+        before, after = effect.gap
+        return f"Batch-vs-eval gap on {samples} held out: {percent(before)} before, {percent(after)} after."
+    return None
+
+
+def _exactness(report: RecalibrationReport, worst: LayerChange) -> str:
+    known = f"The measured statistics are known to ±{number(worst.error)} standard deviations or better"
+    if report.needed is not None:
+        takes = f"±{number(report.tolerance)} takes about {count(report.needed, 'sample')}"
+        return f"{known} (least in {short_name(worst.layer)}); {takes}."
+    reached = f", below the tolerance of {number(report.tolerance)}" if report.tolerance is not None else ""
+    return f"{known} (least in {short_name(worst.layer)}){reached}."
+
+
+def _effect(effect: Effect | None) -> Iterator[Section]:
+    """What changes on the samples held out."""
+    if effect is None:
+        return
+    rows = [("output", f"{short_name(effect.output)}, which changes by {percent(effect.relative_rms)} (relative RMS)")]
+    if effect.answers_changed is not None:
+        rows.append(("answers changed", percent(effect.answers_changed)))
+    if effect.accuracy is not None:
+        rows.append(("accuracy", " → ".join(map(percent, effect.accuracy))))
+    if effect.gap is not None:
+        rows.append(("batch-vs-eval gap", " → ".join(map(percent, effect.gap))))
+    if effect.drift is not None:
+        rows.append(("drift, RMS over layers", " → ".join(map(fixed, effect.drift))))
+    yield Section(f"Before and after, on {count(effect.samples, 'sample')} held out", (facts(*rows),))
+
+
+def _layers(report: RecalibrationReport, detail: Detail) -> Iterator[Section]:
+    """One row for each layer, the largest drift first shown where there are too many."""
+    layers = report.layers
+    if not layers:
+        return
+    drifts = [math.inf if math.isnan(each.drift) else each.drift for each in layers]
+    choice = choose([None] * len(layers), drifts, detail)
+    shown = [layers[index] for index in choice.shown]
+    columns = [
+        Column("kind", [KIND_WORDS[each.kind][0] for each in shown], keep=0, right=False),
+        Column("channels", [f"{each.channels:,}" for each in shown], "ch.", keep=1),
+        Column("drift of the stored", aligned_errors([_drift(each) for each in shown]), "drift"),
+        Column("error of the measured", [_error(each) for each in shown], "error"),
+        Column("statistics", ["kept" if each.kept else _new(report) for each in shown], keep=2, right=False),
+    ]
+    table = Table(count(len(layers), "layer"), [short_name(e.layer) for e in shown], [None] * len(shown), columns)
+    legend = "in standard deviations of the layer's input; the error is what sampling leaves"
+    yield Section("Layers", (table, *left_out(choice, "layer")), legend)
+
+
+def _new(report: RecalibrationReport) -> str:
+    if report.outcome in ("already_right", "undecided") or (report.outcome == "worse" and not report.written):
+        return "unchanged"
+    return "measured" if not report.keep else f"{percent(1.0 - report.keep)} measured"
+
+
+def _drift(layer: LayerChange) -> tuple[float, float] | None:
+    return None if math.isnan(layer.drift) else (layer.drift, layer.se)
+
+
+def _error(layer: LayerChange) -> str:
+    return fixed(layer.error) if math.isfinite(layer.error) else MISSING
+
+
+def _kept(report: RecalibrationReport) -> Iterator[Section]:
+    """The layers that keep what they have, by reason."""
+    by_reason: dict[str, list[str]] = {}
+    for each in report.layers:
+        if each.kept is not None:
+            by_reason.setdefault(each.kept, []).append(short_name(each.layer))
+    lines: Sequence[Paragraph] = [paragraph(f"{listed(names)}: {why}") for why, names in by_reason.items()]
+    if lines:
+        yield Section("Not recalibrated", tuple(lines))
