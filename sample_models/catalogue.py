@@ -57,6 +57,13 @@ SAMPLES = (
     Sample("digits_cnn.torchscript.pt", "the same, TorchScript", "healthy", trust=True),
     Sample("digits_cnn.onnx", "the same, fed 0..255", "wrong scaling", preprocess="raw"),
     Sample("digits_cnn.onnx", "the same, fed [-1, 1]", "wrong scaling", preprocess="signed"),
+    Sample("digits_cnn_folded.onnx", "the same, exported with torch's defaults", "norms folded away by the exporter"),
+    Sample(
+        "digits_cnn_folded.onnx",
+        "the same, fed 0..255",
+        "wrong scaling that nothing in the file can show",
+        preprocess="raw",
+    ),
     Sample(
         "digits_cnn_averaged.pt",
         "weights averaged over 15 epochs (torch's AveragedModel, update_bn forgotten)",

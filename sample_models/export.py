@@ -40,9 +40,32 @@ def to_onnx(module: nn.Module, path: Path) -> None:
     assert program is not None
     fold_constants(program.model)
     RemoveUnusedNodesPass()(program.model)
-    for node in program.model.graph:
+    _save(program.model, path)
+
+
+def to_onnx_folded(module: nn.Module, path: Path) -> None:
+    """Write what `torch.onnx.export(module, x, path)` writes: its optimizer folds BatchNorm into the convolutions."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module,
+            (EXAMPLE,),
+            dynamo=True,
+            dynamic_shapes=FREE_BATCH,
+            input_names=["x"],
+            output_names=["logits"],
+            verbose=False,
+        )
+    assert program is not None
+    _save(program.model, path)
+
+
+def _save(model: onnx_ir.Model, path: Path) -> None:
+    """Write the file without the paths of this machine."""
+    for node in model.graph:
         node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
-    onnx_ir.save(program.model, path)
+    onnx_ir.save(model, path)
 
 
 def to_onnx_training(module: nn.Module, path: Path) -> None:

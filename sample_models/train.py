@@ -42,13 +42,14 @@ def write_all(folder: Path, plan: Plan) -> None:
 
 
 def write_batch_norm(folder: Path, split: fit.Split, plan: Plan) -> None:
-    """The healthy CNN in all five formats, and its export in training mode."""
+    """The healthy CNN in all five formats, its export in training mode, and the default one, which has no norms."""
     model = fit.fit(net.DigitsCNN, split, epochs=plan.cnn_epochs, lr=0.01)
     torch.save(model.state_dict(), folder / "digits_cnn.pt")
     torch.save(model, folder / "digits_cnn_module.pt")
     export.to_export(model, folder / "digits_cnn.pt2")
     export.to_torchscript(model, folder / "digits_cnn.torchscript.pt")
     export.to_onnx(model, folder / "digits_cnn.onnx")
+    export.to_onnx_folded(model, folder / "digits_cnn_folded.onnx")
     export.to_onnx_training(model, folder / "digits_cnn_training.onnx")
 
 

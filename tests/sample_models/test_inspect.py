@@ -15,6 +15,8 @@ from sample_models.catalogue import SAMPLES, Sample
 
 KINDS = {"group": "group_norm", "instance": "instance_norm", "layer": "layer_norm", "rms": "rms_norm"}
 
+FOLDED = ["norm1", "norm2", "norm3"]
+
 
 def inspect(row: Sample, folder: Path, capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> Any:
     """The JSON report of the row's command, run where the README says, and the exit code."""
@@ -41,7 +43,11 @@ def test_commands_show_what_the_readme_says(
         assert "ND301" in errors
     elif row.shows in ("healthy", "saturation"):
         assert not errors
-    expected = 0 if "mlp_none" in row.file else 5 if "transformer" in row.file else 3
+    if "norms folded" in row.shows or "nothing in the file" in row.shows:
+        assert report["verdict"] == "not_measured" and [each["name"] for each in report["folded"]] == FOLDED
+    elif row.shows == "healthy":
+        assert report["verdict"] == "ok"
+    expected = 0 if "mlp_none" in row.file or "folded" in row.file else 5 if "transformer" in row.file else 3
     assert [layer["kind"] for layer in report["layers"]] == [kind_of(row)] * expected
 
 
