@@ -205,3 +205,17 @@ def test_the_configuration_of_the_docs_is_understood() -> None:
     assert text
     settings = parse(tomllib.loads(text[1])["tool"]["normdiag"], RULES, Path())
     assert settings.fail_on == "warning" and "ND104" not in [rule.id for rule in merge(Config(), settings).rules()]
+
+
+def test_the_configuration_of_the_docs_lets_no_training_mode_export_pass(
+    tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from normdiag.cli.app import run
+
+    monkeypatch.chdir(tmp_path)
+    example = re.search(r"^```toml\n(.*?)^```$", CI, re.M | re.S)
+    assert example
+    (tmp_path / "pyproject.toml").write_text(example[1].replace("require-data = true", "require-data = false"))
+    assert run(["check", str(samples / "digits_cnn_training.onnx"), "-q"]) == 1
+    (tmp_path / "pyproject.toml").write_text('[tool.normdiag]\nselect = ["ND1", "ND3"]\n')
+    assert run(["check", str(samples / "digits_cnn_training.onnx"), "-q"]) == 0, "the warning of the docs holds"

@@ -102,7 +102,7 @@ def check(
     if targets:
         from normdiag.commands.model_files import find_models
 
-        check_targets(targets, sources(find_models(models), arch, config, baseline))
+        check_targets(targets, sources(find_models(models).files, arch, config, baseline))
     from normdiag.commands.check import Checking
     from normdiag.commands.check import check as check_models
     from normdiag.render.ci.render import render

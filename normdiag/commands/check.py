@@ -52,7 +52,8 @@ def check(
     checking.config.data.options()
     rules = tuple(rule.id for rule in checking.config.rules())
     listed = () if known is None else baseline.read(known)
-    files = find_models(paths)
+    found = find_models(paths)
+    files = found.files
     models: list[CheckedModel] = []
     with suppress(KeyboardInterrupt):
         for model in _checked(files, checking, min(jobs, len(files)), isolated):
@@ -60,7 +61,14 @@ def check(
             if progress is not None:
                 progress(len(models), len(files))
     config, left = checking.config, len(files) - len(models)
-    report = CheckReport(tuple(models), rules, config.fail_on, unchecked=left, require_data=config.require_data)
+    report = CheckReport(
+        tuple(models),
+        rules,
+        config.fail_on,
+        unchecked=left,
+        require_data=config.require_data,
+        skipped=found.skipped,
+    )
     return report if known is None else baseline.apply(report, listed, known)
 
 

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path, PurePath
 
 from normdiag.errors import InputError
 
-SUFFIXES = (".onnx", ".pt", ".pth", ".pt2", ".ckpt", ".safetensors")
+SUFFIXES = (".onnx", ".pt", ".pth", ".pt2", ".ckpt", ".safetensors", ".pth.tar", ".pt.tar")
+# The weights of Hugging Face models have an ending that many other files have as well.
+WEIGHTS = re.compile(r"\S*model(?:-\d+-of-\d+)?\.bin", re.IGNORECASE)
+# How a zip archive and a pickle of protocol 2 or above begin, as torch.save writes them.
+TORCH_STARTS = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
 
 
-def find_models(paths: Sequence[str | Path]) -> list[str]:
+@dataclass(frozen=True)
+class Found:
+    """The model files that paths stand for, and of the other files in folders how many there are of each ending."""
+
+    files: tuple[str, ...]
+    skipped: Mapping[str, int]
+
+
+def find_models(paths: Sequence[str | Path]) -> Found:
     """The files that the paths stand for, each once: files as given, folders and globs in order of their names.
 
     A folder stands for the files below it whose name ends as those of models do, hidden ones left out. Links are
@@ -20,17 +35,18 @@ def find_models(paths: Sequence[str | Path]) -> list[str]:
     into stands for itself, so that `require_file` can say so. Raises InputError for a folder or glob without any.
     """
     found: dict[str, str] = {}
+    skipped: Counter[str] = Counter()
     for path in map(str, paths):
         if not path:
             raise InputError("the path of a model is empty")
         matches = _matches(path) if has_magic(path) and not os.path.lexists(path) else [path]
         seen: set[str] = set()
-        files = [file for match in matches for file in (_below(match, seen) if _is_folder(match) else [match])]
+        files = [file for match in matches for file in (_below(match, seen, skipped) if _is_folder(match) else [match])]
         if not files:
             raise InputError(f"{path}: there is no model file ({', '.join(SUFFIXES)})")
         for file in files:
             found.setdefault(os.path.realpath(file), _shown(file))
-    return list(found.values())
+    return Found(tuple(found.values()), dict(skipped.most_common()))
 
 
 def _is_folder(path: str) -> bool:
@@ -54,8 +70,11 @@ def require_file(path: str) -> None:
         raise InputError(f"{path}: {why}")
 
 
-def _below(top: str, seen: set[str]) -> Iterator[str]:
-    """The model files of a folder, then those of its folders; `seen` are the real paths of the folders done so far."""
+def _below(top: str, seen: set[str], skipped: Counter[str]) -> Iterator[str]:
+    """The model files of a folder, then those of its folders; `seen` are the real paths of the folders done so far.
+
+    The other files are counted in `skipped`.
+    """
     left = [top]
     while left:
         folder = left.pop()
@@ -69,8 +88,25 @@ def _below(top: str, seen: set[str]) -> Iterator[str]:
             yield folder
             continue
         folders = {path for path in paths if path.is_dir()}
-        yield from (str(each) for each in paths if each not in folders and each.name.lower().endswith(SUFFIXES))
+        for path in paths:
+            if path not in folders and _is_model(path):
+                yield str(path)
+            elif path not in folders:
+                skipped[path.suffix.lower() or "no ending"] += 1
         left += [str(path) for path in reversed(paths) if path in folders]
+
+
+def _is_model(path: Path) -> bool:
+    """Whether its name is that of a model, and for a name that says little its first bytes too."""
+    if not WEIGHTS.fullmatch(path.name):
+        return path.name.lower().endswith(SUFFIXES)
+    try:
+        if not path.is_file():  # a pipe would wait for a writer
+            return False
+        with path.open("rb") as file:
+            return file.read(4).startswith(TORCH_STARTS)
+    except OSError:
+        return True  # that it cannot be read is said where it is checked
 
 
 def _shown(path: str) -> str:

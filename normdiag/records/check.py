@@ -90,7 +90,7 @@ class CheckReport:
 
     `rules` are the ids of all rules chosen. `baseline` is the path of the baseline that was read, `stale` its lines
     that no longer hold, `unchecked` how many models Ctrl-C left out. With `require_data` the gate fails for a model of
-    which nothing was judged on data.
+    which nothing was judged on data. `skipped` are files in folders that are no models by their names, by ending.
     """
 
     models: tuple[CheckedModel, ...]
@@ -100,6 +100,7 @@ class CheckReport:
     stale: tuple[KnownFinding, ...] = ()
     unchecked: int = 0
     require_data: bool = False
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def unjudged(self) -> tuple[CheckedModel, ...]:

@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from normdiag.records import CheckedModel, CheckReport
 from normdiag.records.document import Block, Column, Document, Paragraph, Phrase, Section, Space, Table, paragraph
 from normdiag.report.abridge import Detail
-from normdiag.report.check_phrases import STALE, reason, stale_lines, status, unjudged_lines, verdict, worst
+from normdiag.report.check_phrases import (
+    STALE,
+    reason,
+    skipped_line,
+    stale_lines,
+    status,
+    unjudged_lines,
+    verdict,
+    worst,
+)
 from normdiag.report.notes import bullets
 from normdiag.report.summary import by_rule
 from normdiag.report.words import MARKS, MISSING, count, short_name, shortened
@@ -25,10 +34,17 @@ def check_document(check: CheckReport, detail: Detail | None = None) -> Document
         Section("", tuple(models)),
         *(_table(check.models) if len(check.models) > 1 else ()),
         *bullets("Not judged on data", unjudged_lines(check)),
+        *_skipped(check),
         *bullets(STALE, stale_lines(check)),
         Section("", (Space(), paragraph(verdict(check), "passed" if check.passed else "bad", level=0))),
     )
     return Document("normdiag check", sections)
+
+
+def _skipped(check: CheckReport) -> Iterator[Section]:
+    line = skipped_line(check)
+    if line:
+        yield Section("", (Space(), paragraph(shortened(line), "muted")))
 
 
 def _model(model: CheckedModel, detail: Detail) -> Iterator[Block]:

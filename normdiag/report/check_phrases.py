@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 
 from normdiag.records import CheckedModel, CheckReport, Severity
-from normdiag.report.words import SEVERITIES, count
+from normdiag.report.words import SEVERITIES, count, listed
 from normdiag.wording import abridged
 
 UNCHECKED = "could not be checked"
@@ -123,6 +123,14 @@ def behind(prefix: str, path: str) -> str:
 def stale_lines(check: CheckReport) -> list[str]:
     """The lines of the baseline that no longer hold."""
     return [f"{each.model}: {each.rule}" + (f" at {each.layer}" if each.layer else "") for each in check.stale]
+
+
+def skipped_line(check: CheckReport) -> str:
+    """'12 files in folders were left out: .json (8), .md (3) and .txt (1)'; empty where none was."""
+    if not check.skipped:
+        return ""
+    kinds = listed([f"{ending} ({n:,})" for ending, n in check.skipped.items()], 5)
+    return f"{count(sum(check.skipped.values()), 'file')} in folders left out, no models by name: {kinds}."
 
 
 STALE = "In the baseline and no longer found; write it again to drop them"

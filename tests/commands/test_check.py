@@ -19,6 +19,7 @@ from normdiag.config import Config, DataSettings, baseline
 from normdiag.data import DataOptions
 from normdiag.errors import InputError, UsageError
 from normdiag.records import CheckedModel, CheckReport
+from normdiag.report.check_phrases import skipped_line
 from normdiag.rules import RULES
 from tests.models.onnx.onnx_cases import make_model
 from tests.report.checks import finding
@@ -73,22 +74,28 @@ def paths(report: CheckReport) -> list[str]:
 
 
 def test_folders_globs_and_files_each_once(folder: Path) -> None:
-    assert find_models(["models"]) == ["models/broken.PT", "models/good.onnx", "models/deep/nan.safetensors"]
-    assert find_models(["models/*.onnx", folder / "good.onnx", "./models/../models/good.onnx"]) == ["models/good.onnx"]
-    assert find_models(["models/**/*.safetensors"]) == ["models/deep/nan.safetensors"]
-    assert find_models(["mod*"]) == find_models(["models"])
-    assert find_models(["models/notes.txt", "missing.pt"]) == ["models/notes.txt", "missing.pt"]
+    assert list(find_models(["models"]).files) == [
+        "models/broken.PT",
+        "models/good.onnx",
+        "models/deep/nan.safetensors",
+    ]
+    assert list(find_models(["models/*.onnx", folder / "good.onnx", "./models/../models/good.onnx"]).files) == [
+        "models/good.onnx"
+    ]
+    assert list(find_models(["models/**/*.safetensors"]).files) == ["models/deep/nan.safetensors"]
+    assert list(find_models(["mod*"]).files) == list(find_models(["models"]).files)
+    assert list(find_models(["models/notes.txt", "missing.pt"]).files) == ["models/notes.txt", "missing.pt"]
 
 
 def test_a_file_whose_name_looks_like_a_glob(folder: Path) -> None:
     shutil.copy(folder / "good.onnx", "net[1].onnx")
-    assert find_models(["net[1].onnx"]) == ["net[1].onnx"]
+    assert find_models(["net[1].onnx"]).files == ("net[1].onnx",)
 
 
 def test_files_outside_the_current_folder_keep_their_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder / "deep")
-    assert find_models(["../good.onnx"]) == ["../good.onnx"]
-    assert find_models([folder / "good.onnx"]) == [(folder / "good.onnx").as_posix()]
+    assert list(find_models(["../good.onnx"]).files) == ["../good.onnx"]
+    assert list(find_models([folder / "good.onnx"]).files) == [(folder / "good.onnx").as_posix()]
 
 
 @pytest.mark.parametrize("path", ["models/.hidden/..", "*.onnx", "empty"])
@@ -308,9 +315,9 @@ def test_links_are_followed_and_each_file_is_checked_once(folder: Path, tmp_path
     (folder / "deep" / "loop").symlink_to(folder)
     (folder / "twice.onnx").symlink_to("good.onnx")
     files = ["models/broken.PT", "models/good.onnx", "models/deep/nan.safetensors", "models/link/other.onnx"]
-    assert find_models(["models"]) == files
-    assert sorted(find_models(["models/**"])) == sorted([*files, "models/notes.txt"])
-    assert find_models(["models/twice.onnx", "models"])[0] == "models/twice.onnx"
+    assert list(find_models(["models"]).files) == files
+    assert sorted(find_models(["models/**"]).files) == sorted([*files, "models/notes.txt"])
+    assert find_models(["models/twice.onnx", "models"]).files[0] == "models/twice.onnx"
 
 
 def in_training(folder: Path, *names: str) -> Path:
@@ -344,3 +351,24 @@ def test_an_ignored_layer_leaves_the_other_in_the_finding(tmp_path: Path, ignore
     (left,) = {"b1", "b2"} - {ignored}
     assert [each.layers for each in model.findings] == [(left,)]
     assert model.findings[0].message.startswith(f"{left}: normalization with")
+
+
+def test_weights_of_other_names_are_found_and_what_is_left_out_is_counted(tmp_path: Path) -> None:
+    for name in ("pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "run/best.pth.tar"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"PK\x03\x04")
+    (tmp_path / "openvino_model.bin").write_bytes(b"\0" * 8)
+    (tmp_path / "data.bin").write_bytes(b"PK\x03\x04")
+    for name in ("a.json", "b.JSON", "LICENSE", ".hidden"):
+        (tmp_path / name).touch()
+    found = find_models([tmp_path])
+    names = [Path(each).name for each in found.files]
+    assert names == ["pytorch_model-00001-of-00002.bin", "pytorch_model.bin", "best.pth.tar"]
+    assert found.skipped == {".json": 2, ".bin": 2, "no ending": 1}
+
+
+def test_the_report_says_how_many_files_were_left_out(folder: Path) -> None:
+    report = check(["models"])
+    assert report.skipped == {".txt": 1}
+    assert skipped_line(report) == "1 file in folders left out, no models by name: .txt (1)."
+    assert skipped_line(check(["models/good.onnx"])) == ""

@@ -22,6 +22,7 @@ def check_to_json(check: CheckReport) -> dict[str, Any]:
         "interrupted": check.interrupted,
         "unchecked": check.unchecked,
         "rules": list(check.rules),
+        "skipped": dict(check.skipped),
         "baseline": check.baseline,
         "models": [_model(model) for model in check.models],
         "stale": [{"model": each.model, "rule": each.rule, "layer": each.layer} for each in check.stale],

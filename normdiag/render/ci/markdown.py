@@ -6,7 +6,17 @@ import re
 from collections.abc import Iterator, Sequence
 
 from normdiag.records import CheckedModel, CheckReport, Finding
-from normdiag.report.check_phrases import STALE, problem, reason, stale_lines, status, unjudged_lines, verdict, worst
+from normdiag.report.check_phrases import (
+    STALE,
+    problem,
+    reason,
+    skipped_line,
+    stale_lines,
+    status,
+    unjudged_lines,
+    verdict,
+    worst,
+)
 from normdiag.report.words import MESSAGE_LIMIT, NAME_LIMIT, SEVERITIES, safe
 
 # What Markdown or HTML would read as markup; ':' and '.' only where they would make an emoji or a link.
@@ -34,6 +44,8 @@ def _lines(check: CheckReport) -> Iterator[str]:
     unjudged = unjudged_lines(check)
     if unjudged:
         yield from ("", "## Not judged on data", "", *(f"- {escape(line)}" for line in unjudged))
+    if check.skipped:
+        yield from ("", escape(skipped_line(check)))
     if check.stale:
         yield from ("", f"## {STALE}", "", *(f"- {escape(line)}" for line in stale_lines(check)))
 
