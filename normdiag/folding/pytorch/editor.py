@@ -7,8 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, fx, nn
-from torch._guards import detect_fake_mode
-from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.export.graph_signature import (
     ExportGraphSignature,
@@ -17,9 +15,9 @@ from torch.export.graph_signature import (
     OutputSpec,
     TensorArgument,
 )
-from torch.utils import _pytree as pytree
 
 from normdiag.folding.pytorch.running import copy_graph
+from normdiag.models.pytorch.torch_private import OpOverload, fake_mode_of, is_erased, pytree, schema_of
 
 TRACKED = "num_batches_tracked"
 
@@ -44,7 +42,7 @@ class ProgramEditor:
         self._outputs = list(program.graph_signature.output_specs)
         self._calls = list(program.module_call_graph)
         self._loose: list[fx.Node] = []
-        self._fakes = detect_fake_mode([node.meta.get("val") for node in self.graph.nodes])
+        self._fakes = fake_mode_of([node.meta.get("val") for node in self.graph.nodes])
 
     def node(self, name: str) -> fx.Node:
         """The node of that name in the original, or what stands in its place now."""
@@ -68,7 +66,7 @@ class ProgramEditor:
         if argument.kwarg_only:
             node.kwargs = {**node.kwargs, name: value}
         else:
-            schema = node.target._schema.arguments  # type: ignore[union-attr]
+            schema = schema_of(node.target).arguments
             missing = (argument_of(node, each.name) for each in schema[len(node.args) : position])
             args = [*node.args, *missing]
             node.args = (*args[:position], value, *args[position + 1 :])
@@ -144,7 +142,7 @@ class ProgramEditor:
 
     def names(self) -> dict[str, str]:
         """By the name of each node of the original that is still there, or has a successor, the name of that now."""
-        return {name: node.name for name, node in self._nodes.items() if not node._erased}
+        return {name: node.name for name, node in self._nodes.items() if not is_erased(node)}
 
     def finish(self) -> ExportedProgram:
         """The edited program, without what nobody reads any more; torch itself checks that it is well formed."""
@@ -209,7 +207,7 @@ class ProgramEditor:
         """Remove what only served what is gone, and nothing else: dead code of the original stays."""
         while self._loose:
             node = self._loose.pop()
-            if node.op == "call_function" and not node.users and not node._erased and not node.is_impure():
+            if node.op == "call_function" and not node.users and not is_erased(node) and not node.is_impure():
                 self._loose += node.all_input_nodes
                 self.graph.erase_node(node)
 
@@ -256,16 +254,16 @@ def argument_of(node: fx.Node, name: str) -> Any:
 
 def has_argument(node: fx.Node, name: str) -> bool:
     """Whether an operator has an argument of that name."""
-    return isinstance(node.target, OpOverload) and any(each.name == name for each in node.target._schema.arguments)
+    return isinstance(node.target, OpOverload) and any(each.name == name for each in schema_of(node.target).arguments)
 
 
 def _argument(node: fx.Node, name: str) -> tuple[int, Any]:
-    schema = node.target._schema.arguments  # type: ignore[union-attr]
+    schema = schema_of(node.target).arguments
     return next((index, each) for index, each in enumerate(schema) if each.name == name)
 
 
 def _keyword_only(node: fx.Node) -> set[str]:
-    return {each.name for each in node.target._schema.arguments if each.kwarg_only}  # type: ignore[union-attr]
+    return {each.name for each in schema_of(node.target).arguments if each.kwarg_only}
 
 
 def _holds(spec: InputSpec) -> bool:

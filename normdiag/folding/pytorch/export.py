@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram, ShapesCollection
-from torch.utils import _pytree as pytree
 
 from normdiag.errors import InputError
 from normdiag.folding.options import ExportOptions
@@ -22,6 +21,7 @@ from normdiag.folding.pytorch.running import TorchEvaluator, known_size, plainly
 from normdiag.models.pytorch.arrays import Array
 from normdiag.models.pytorch.layers import require_initialised, unwrap
 from normdiag.models.pytorch.quiet import quiet
+from normdiag.models.pytorch.torch_private import program_of_script, pytree
 from normdiag.observe.pytorch.guard import untouched
 from normdiag.observe.pytorch.values import as_inputs, model_dtype, named_outputs
 from normdiag.records import Batch
@@ -156,11 +156,9 @@ def _exported(module: nn.Module, example: Batch, options: ExportOptions) -> Expo
 
 def _from_script(module: torch.jit.ScriptModule, args: Any, kwargs: Any) -> ExportedProgram:
     """TorchScript by torch's own converter, which leaves all sizes free, under the input names of the forward."""
-    from torch._export.converter import TS2EPConverter
-
     forward: Any = module.forward
     names = [argument.name for argument in forward.schema.arguments[1:]]
-    program = TS2EPConverter(module, args or tuple(kwargs[name] for name in names if name in kwargs)).convert()
+    program = program_of_script(module, args or tuple(kwargs[name] for name in names if name in kwargs))
     editor = ProgramEditor(program)
     editor.name_inputs(names if args else [name for name in names if name in kwargs])
     return editor.finish()

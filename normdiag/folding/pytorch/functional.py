@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._ops import OpOverload
 from torch.export import ExportedProgram
 
 from normdiag.errors import InputError
 from normdiag.folding.pytorch.editor import ProgramEditor
 from normdiag.graph.importers.torch_export.aliases import changed_tensors, is_in_place
 from normdiag.models.pytorch.quiet import quiet
+from normdiag.models.pytorch.torch_private import OpOverload, schema_of
 
 
 def functional(program: ExportedProgram) -> ExportedProgram:
@@ -55,12 +55,12 @@ def _shows(node: fx.Node, changed: Any) -> bool:
 def _plain(node: fx.Node) -> OpOverload | None:
     """relu for relu_: where it takes the same arguments and returns the same dtype."""
     assert isinstance(node.target, OpOverload)
-    namespace, _, name = node.target._schema.name.partition("::")
+    namespace, _, name = schema_of(node.target).name.partition("::")
     packet = getattr(getattr(torch.ops, namespace), name.removesuffix("_"), None)
     form = getattr(packet, node.target._overloadname or "default", None)
-    if not isinstance(form, OpOverload) or form._schema.is_mutable:
+    if not isinstance(form, OpOverload) or schema_of(form).is_mutable:
         return None
-    arguments = [[each.name for each in operator._schema.arguments] for operator in (node.target, form)]
+    arguments = [[each.name for each in schema_of(operator).arguments] for operator in (node.target, form)]
     dtypes = {value.dtype for each in node.all_input_nodes if isinstance(value := each.meta.get("val"), Tensor)}
     return form if arguments[0] == arguments[1] and len(dtypes) == 1 else None
 

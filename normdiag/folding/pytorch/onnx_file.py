@@ -14,7 +14,6 @@ from typing import Any
 import onnx_ir as ir
 import torch
 from onnx_ir.passes import common
-from onnxscript.optimizer._constant_folding import FoldConstantsPass
 from onnxscript.version_converter import convert_version
 from torch import Tensor, fx
 from torch.export import ExportedProgram
@@ -22,6 +21,7 @@ from torch.export import ExportedProgram
 from normdiag.errors import InputError
 from normdiag.folding.options import ExportOptions
 from normdiag.folding.pytorch.editor import ProgramEditor, argument_of
+from normdiag.folding.pytorch.onnxscript_private import constant_folding
 from normdiag.folding.pytorch.running import output_names, user_inputs
 from normdiag.models.pytorch.quiet import quiet
 from normdiag.writing.atomic import replacing, sync
@@ -157,7 +157,7 @@ def _clean(model: ir.Model) -> None:
     """Compute what is constant and drop what is unused: the exporter leaves sums of numbers for the file to do."""
     ir.passes.Sequential(
         common.InlinePass(),
-        FoldConstantsPass(shape_inference=True, input_size_limit=FOLDED, output_size_limit=FOLDED),
+        constant_folding(FOLDED),
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
         common.RemoveUnusedOpsetsPass(),

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
-from torch.utils import _pytree as pytree
 
 from normdiag.errors import InputError
 from normdiag.models.pytorch.arrays import Array, to_numpy, to_tensor
+from normdiag.models.pytorch.torch_private import pytree
 from normdiag.observe.pytorch.values import named_outputs
 from normdiag.records import Batch, InputSpec
 

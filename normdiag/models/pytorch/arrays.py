@@ -12,15 +12,16 @@ from torch import Tensor
 
 Array = NDArray[Any]
 
-# torch dtype, the integer of the same width that both sides share, and the name in ml_dtypes.
-_EXTENDED = (
-    (torch.bfloat16, torch.int16, "bfloat16"),
-    (torch.float8_e4m3fn, torch.int8, "float8_e4m3fn"),
-    (torch.float8_e5m2, torch.int8, "float8_e5m2"),
-    (torch.float8_e4m3fnuz, torch.int8, "float8_e4m3fnuz"),
-    (torch.float8_e5m2fnuz, torch.int8, "float8_e5m2fnuz"),
-    (torch.float8_e8m0fnu, torch.int8, "float8_e8m0fnu"),
-)
+# What torch and ml_dtypes both know under one name, with the integer of the same width that they share.
+_BITS = {
+    "bfloat16": torch.int16,
+    "float8_e4m3fn": torch.int8,
+    "float8_e5m2": torch.int8,
+    "float8_e4m3fnuz": torch.int8,
+    "float8_e5m2fnuz": torch.int8,
+    "float8_e8m0fnu": torch.int8,  # torch has it from 2.7 on
+}
+_EXTENDED = tuple((getattr(torch, name), bits, name) for name, bits in _BITS.items() if hasattr(torch, name))
 _TO_NUMPY = {dtype: (bits, np.dtype(getattr(ml_dtypes, name))) for dtype, bits, name in _EXTENDED}
 _TO_TORCH = {name: (dtype, bits) for dtype, bits, name in _EXTENDED}
 # torch computes with few unsigned types: the wider ones go in as the integer that holds them.

@@ -7,17 +7,16 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import is_lazy
 
 from normdiag.errors import InputError
 from normdiag.models.pytorch.arrays import Array, to_numpy
+from normdiag.models.pytorch.torch_private import BatchNormBase, InstanceNormBase
 from normdiag.records import NormKind, NormLayer
 
 _TYPES: tuple[tuple[type[nn.Module], NormKind], ...] = (
-    (_BatchNorm, "batch_norm"),
-    (_InstanceNorm, "instance_norm"),
+    (BatchNormBase, "batch_norm"),
+    (InstanceNormBase, "instance_norm"),
     (nn.LayerNorm, "layer_norm"),
     (nn.GroupNorm, "group_norm"),
     (nn.RMSNorm, "rms_norm"),

@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from normdiag.models.pytorch.functions import MODULES, READERS, function_of
+from normdiag.models.pytorch.torch_private import nn_functions
 from normdiag.observe.pytorch.reductions import Scratch, Tiling, channel_view, computable, computing_dtype, tilings
 from normdiag.ops import FUNCTIONS, Activation, Tails, tails
 from normdiag.records import ActivationSums
 
 aten = torch.ops.aten
-_PLACES = (torch, F, Tensor, torch._C._nn, torch.special, aten)
+_PLACES = (torch, F, Tensor, nn_functions, torch.special, aten)
 
 
 def _all_functions() -> Mapping[Any, str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from normdiag.errors import UsageError
 
 SEED = 0
 
@@ -25,7 +27,7 @@ def untouched(model: nn.Module, device: torch.device) -> Iterator[None]:
     buffers = [(module, held) for module in modules if (held := _buffers(module))]
     tensors = {id(value): value for _, held in buffers for value in held.values() if value is not None}
     values = [(value, value._version, value.detach().clone()) for value in tensors.values()]
-    with torch.no_grad(), _seeded(device), _eager():
+    with torch.no_grad(), _seeded(device), _eager(modules):
         try:
             for module, _ in flags:
                 _set_training(module, False)
@@ -74,8 +76,12 @@ def _buffers(module: nn.Module) -> dict[str, Any]:
     return dict(module.named_buffers(recurse=False)) if scripted else dict(module._buffers)
 
 
-def _eager() -> Any:
+def _eager(modules: Sequence[nn.Module]) -> Any:
     """Run parts under torch.compile as they are written: compiled code cannot be watched."""
     if "torch._dynamo" not in sys.modules:  # then nothing was compiled, and importing it would cost seconds
         return nullcontext()
-    return torch.compiler.set_stance("force_eager")
+    if hasattr(torch.compiler, "set_stance"):
+        return torch.compiler.set_stance("force_eager")
+    if any(hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) for module in modules):
+        raise UsageError("parts of the model are compiled; give it as it was before torch.compile, or use torch 2.6")
+    return nullcontext()

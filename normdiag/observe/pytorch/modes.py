@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from normdiag.models.pytorch.torch_private import OpOverload, TorchDispatchMode
 
 Arguments = tuple[Any, ...]
 Handler = Callable[[Any, Callable[..., Any], Arguments, Mapping[str, Any]], Any]

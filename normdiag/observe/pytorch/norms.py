@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normdiag.models.pytorch.arrays import to_numpy
+from normdiag.models.pytorch.torch_private import operators
 from normdiag.observe.protocol import Statistics
 from normdiag.records import NormKind, NormLayer
 
@@ -242,5 +243,5 @@ NATIVE_NORMS: Mapping[Any, Parser] = {
     aten._native_batch_norm_legit_no_training: _batch_norm_no_training,
     aten.native_layer_norm: _layer_norm,
     aten.native_group_norm: _native_group_norm,
-    aten._fused_rms_norm: _rms_norm,
+    **dict.fromkeys(operators("_fused_rms_norm"), _rms_norm),
 }

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from normdiag.models.pytorch.layers import class_name, named_modules, norm_kind
+from normdiag.models.pytorch.torch_private import operators
 from normdiag.observe.pytorch.activations import ACTIVATION_FUNCTIONS, ACTIVATION_MODULES, is_inplace, parse_activation
 from normdiag.observe.pytorch.lookalikes import lookalike_call, output_under
 from normdiag.observe.pytorch.modes import seeing
@@ -38,7 +39,7 @@ _CHANNELS_LAST = frozenset(
     | {F.multi_head_attention_forward, torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm}
     | {torch.lstm, torch.gru, torch.layer_norm, torch.addmm}
     | {aten.linear, aten.addmm, aten.mm, aten.bmm, aten.matmul, aten.layer_norm, aten.native_layer_norm}
-    | {aten.embedding, aten._fused_rms_norm, aten.rms_norm}
+    | operators("embedding", "_fused_rms_norm", "rms_norm")
 )
 _BY_STRIDE = frozenset({torch.as_strided, Tensor.as_strided, aten.as_strided})
 

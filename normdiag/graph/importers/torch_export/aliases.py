@@ -9,10 +9,10 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Mapping
 
-from torch._ops import OpOverload
 from torch.fx import Node
 
 from normdiag.graph.importers.torch_export.calls import call_of, operator_of, reads_shape_only, words
+from normdiag.models.pytorch.torch_private import OpOverload, schema_of
 
 # They may return their input itself, which their schemas do not say.
 _MAY_RETURN_INPUT = words(
@@ -42,7 +42,7 @@ def _written(node: Node) -> list[Node]:
     if not isinstance(node.target, OpOverload) or operator_of(node) in _HARMLESS:
         return []
     named = call_of(node).args
-    schema = node.target._schema.arguments
+    schema = schema_of(node.target).arguments
     written = [named.get(each.name) for each in schema if each.alias_info is not None and each.alias_info.is_write]
     flat = [one for each in written for one in (each if isinstance(each, (list, tuple)) else [each])]
     return [each for each in flat if isinstance(each, Node)]
@@ -88,7 +88,7 @@ def _shares_with(node: Node) -> Node | None:
         return source if isinstance(source, Node) else None
     if not isinstance(node.target, OpOverload):
         return None
-    shared = any(each.alias_info is not None for each in node.target._schema.returns)
+    shared = any(each.alias_info is not None for each in schema_of(node.target).returns)
     if not shared and operator_of(node) not in _MAY_RETURN_INPUT:
         return None
     first = call_of(node).first

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch._ops import OpOverload
 from torch.fx import Node
 
+from normdiag.models.pytorch.torch_private import OpOverload, schema_of
 from normdiag.records import Size
 from normdiag.records.ops import Sizes
 
@@ -57,7 +57,7 @@ def operator_of(node: Node) -> str:
     target = node.target
     if not isinstance(target, OpOverload):
         return getattr(target, "__name__", None) or str(target)
-    namespace, _, name = target._schema.name.partition("::")
+    namespace, _, name = schema_of(target).name.partition("::")
     if name.endswith("_") and not name.endswith("__"):
         name = name[:-1]
     return name if namespace == "aten" else f"{namespace}.{name}"
@@ -132,7 +132,7 @@ def axes_of(value: Any, rank: int) -> tuple[int, ...]:
 
 def _arguments(node: Node, target: OpOverload) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for position, argument in enumerate(target._schema.arguments):
+    for position, argument in enumerate(schema_of(target).arguments):
         if position < len(node.args):
             values[argument.name] = node.args[position]
         elif argument.name in node.kwargs:

@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx import Node
 from torch.fx.node import map_arg
@@ -16,6 +15,7 @@ from torch.fx.node import map_arg
 from normdiag.errors import InputError
 from normdiag.graph.importers.torch_export.aliases import is_in_place
 from normdiag.graph.importers.torch_export.calls import call_of, is_tensor, operator_of, parts_of, reads_shape_only
+from normdiag.models.pytorch.torch_private import OpOverload, is_fake
 
 # More elements than this are computed for no file: 2 GiB of float64. Reading what is stored has no such limit.
 LARGEST = 2**28
@@ -72,7 +72,7 @@ class Constants:
     def storage(self, placeholder: Node) -> object:
         """What two placeholders have in common if they are one tensor."""
         value = self._held(placeholder)
-        pointer = 0 if value is None or _is_fake(value) else value.data_ptr()
+        pointer = 0 if value is None or is_fake(value) else value.data_ptr()
         return pointer or placeholder.name
 
     def _needed(self, node: Node, *, values: bool = False) -> list[Node]:
@@ -105,7 +105,7 @@ class Constants:
 
     def _read(self, placeholder: Node) -> Tensor:
         value = self._held(placeholder)
-        if value is None or _is_fake(value):
+        if value is None or is_fake(value):
             raise InputError(
                 f"{self._stored[placeholder.name]} has no values: the program was exported without weights"
             )
@@ -132,7 +132,3 @@ def _is_pure(node: Node) -> bool:
         return call_of(node).args.get("train") is False
     chance = {torch.Tag.nondeterministic_seeded, torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
     return not chance.intersection(node.target.tags) and not name.startswith(("empty", "new_empty"))
-
-
-def _is_fake(value: Tensor) -> bool:
-    return value.is_meta or isinstance(value, torch._subclasses.FakeTensor)

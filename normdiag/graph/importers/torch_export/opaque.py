@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import operator
 
-from torch._ops import HigherOrderOperator
 from torch.fx import Node
 
 from normdiag.graph.importers.torch_export.calls import holds_tensors, operator_of, parts_of, words
 from normdiag.graph.importers.torch_export.program import Draft, Program, shown
+from normdiag.models.pytorch.torch_private import HigherOrderOperator
 from normdiag.records.ops import Opaque, Pointwise
 
 _WHY = {

@@ -1,0 +1,93 @@
+"""All that normdiag uses of torch's private names, so that a torch without one of them says so here, in one line.
+
+What observing needs is looked up at once, what only exporting needs when it is called: a torch that has lost that still
+inspects. tests/models/pytorch/test_torch_private.py names the version that all of it was last seen in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, fx
+
+from normdiag.extras import gone
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+__all__ = [
+    "BatchNormBase",
+    "HigherOrderOperator",
+    "InstanceNormBase",
+    "OpOverload",
+    "TorchDispatchMode",
+    "fake_mode_of",
+    "is_erased",
+    "is_fake",
+    "nn_functions",
+    "operators",
+    "program_of_script",
+    "pytree",
+    "schema_of",
+]
+
+
+def _private(module: str, name: str) -> Any:
+    """What a module of torch holds under that name. Raises InputError where it no longer does."""
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise gone("torch", f"{module}.{name}") from error
+
+
+if TYPE_CHECKING:
+    from torch._ops import HigherOrderOperator, OpOverload
+    from torch.nn.modules.batchnorm import _BatchNorm as BatchNormBase
+    from torch.nn.modules.instancenorm import _InstanceNorm as InstanceNormBase
+    from torch.utils import _pytree as pytree
+    from torch.utils._python_dispatch import TorchDispatchMode
+else:
+    HigherOrderOperator = _private("torch._ops", "HigherOrderOperator")
+    OpOverload = _private("torch._ops", "OpOverload")
+    BatchNormBase = _private("torch.nn.modules.batchnorm", "_BatchNorm")
+    InstanceNormBase = _private("torch.nn.modules.instancenorm", "_InstanceNorm")
+    pytree = _private("torch.utils", "_pytree")
+    TorchDispatchMode = _private("torch.utils._python_dispatch", "TorchDispatchMode")
+
+# The functions of torch.nn.functional that are written in C++.
+nn_functions: Any = _private("torch._C", "_nn")
+
+
+def operators(*names: str) -> frozenset[Any]:
+    """The operators of torch.ops.aten of these names, as far as this torch has them: private ones come and go."""
+    return frozenset(getattr(torch.ops.aten, name) for name in names if hasattr(torch.ops.aten, name))
+
+
+def schema_of(operator: Any) -> torch.FunctionSchema:
+    """Name, arguments and results of an operator."""
+    schema: torch.FunctionSchema = operator._schema
+    return schema
+
+
+def is_erased(node: fx.Node) -> bool:
+    """Whether a node was removed from its graph."""
+    return node._erased
+
+
+def is_fake(value: Tensor) -> bool:
+    """Whether a tensor has a shape and no values."""
+    return value.is_meta or isinstance(value, _private("torch._subclasses", "FakeTensor"))
+
+
+def fake_mode_of(values: Sequence[Any]) -> Any:
+    """The mode under which torch.export made the fake tensors among these values; None where none is one."""
+    return _private("torch._guards", "detect_fake_mode")(values)
+
+
+def program_of_script(module: torch.jit.ScriptModule, args: tuple[Any, ...]) -> ExportedProgram:
+    """A TorchScript module as a torch.export program, by torch's own converter."""
+    program: ExportedProgram = _private("torch._export.converter", "TS2EPConverter")(module, args).convert()
+    return program
