@@ -10,7 +10,7 @@ from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from normdiag.commands.example import declared
+from normdiag.commands.example import with_made_up_inputs
 from normdiag.commands.measure import Source, open_source
 from normdiag.data import DataOptions
 from normdiag.errors import InputError, UsageError
@@ -182,9 +182,11 @@ def open_foldable(model: Any, inputs: Inputs, reading: LoadOptions, options: Fol
     is_module = callable(getattr(model, "named_modules", None)) and not isinstance(model, type)
     if not isinstance(model, str | Path) and not is_module:
         raise UsageError(f"a model is a path or a torch.nn.Module, not {type(model).__name__}: {model!r:.80}")
-    loaded = load(Path(model), reading) if isinstance(model, str | Path) else from_module(model)
+    loaded = load(Path(model), reading, run=True) if isinstance(model, str | Path) else from_module(model)
     if loaded.program is None:
         raise InputError(f"{loaded.info.path}: {loaded.why_not_run}")
+    if not inputs.chosen and not inputs.options.input_shapes:
+        loaded = with_made_up_inputs(loaded)
     _require_exporters(options.output)
     from normdiag.folding.pytorch import TorchFoldable
 
@@ -213,8 +215,6 @@ def _open_onnx(path: Path, reading: LoadOptions, options: FoldOptions) -> Foldab
 
 def _example(model: Model, inputs: Inputs) -> Batch:
     """The first batch of the data, or a made-up one of the shapes that the user or the model gives."""
-    if not inputs.chosen and not inputs.options.input_shapes:
-        model = replace(model, inputs=declared(model))
     source = inputs.open(model, peek=True)
     batch = next(iter(source), None)
     if batch is None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from normdiag.commands.example import RANDOM, made_up_example, with_made_up_inputs
 from normdiag.commands.judge import Deployment, judged
 from normdiag.data import DataOptions
 from normdiag.errors import UsageError
@@ -61,13 +62,12 @@ def inspect(
         raise UsageError(f"the serving batch size must be at least 1, not {serve_batch}")
     rules = RULES if rules is None else rules
     deployed, options = Deployment(target, serve_batch), data_options or DataOptions()
-    loaded = open_model(model, load_options)
+    has_data = batches is not None or bool(data)
+    loaded = open_model(model, load_options, run=has_data)
     runs = loaded.info.backend == "pytorch" and loaded.program is not None
-    if batches is None and not data:
+    if not has_data:
         if options.input_shapes and not runs:
             raise UsageError("--input-shape does nothing here without --data random")
-        from normdiag.commands.example import made_up_example
-
         example = made_up_example(loaded, options) if runs else None
         return judged(_static_report(loaded), loaded, rules, deployed, example)
     from normdiag.commands.measure import (  # what a static report does without
@@ -77,6 +77,10 @@ def inspect(
         open_source,
     )
 
+    if tuple(data) == RANDOM and not options.input_shapes:
+        if loaded.program is None:
+            return judged(_static_report(loaded, RANDOM[0]), loaded, rules, deployed)
+        loaded = with_made_up_inputs(loaded)
     source = Remembering(open_source(loaded, batches, data, options))
     if loaded.program is None:
         return judged(_static_report(loaded, source.info.source), loaded, rules, deployed)

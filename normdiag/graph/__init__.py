@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["graph_of", "open_model"]
 
 
-def open_model(model: nn.Module | str | Path, options: LoadOptions | None = None) -> Model:
-    """A model file or a live module with its normalization layers.
+def open_model(model: nn.Module | str | Path, options: LoadOptions | None = None, *, run: bool = False) -> Model:
+    """A model file or a live module with its normalization layers; built as well where it is to `run`.
 
     Raises InputError for what cannot be read, UsageError for options that do not go with the file.
     """
     if not isinstance(model, str | Path):
         return from_module(model)
-    loaded = load(Path(model), options)
+    loaded = load(Path(model), options, run=run)
     return _with_layers(loaded) if loaded.info.backend == "onnx" else loaded
 
 

@@ -12,6 +12,7 @@ from normdiag.errors import InputError, UsageError
 from normdiag.extras import require_torch
 from normdiag.models.info import sha256_of
 from normdiag.models.sniff import Format, sniff
+from normdiag.models.static.inert import MalformedError
 from normdiag.records import Model, ModelInfo
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from normdiag.models.static import StaticFile
 
 STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
+NO_ARCH = "none"
 ARCH_HINT = "give the code that builds the model with --arch net.py:Net"
+SCRIPT = "the file is a TorchScript program, and loading that can run any code that its maker put in"
+TRUST_HINT = "if you trust whoever made the file, let torch load it with --trust"
 
 
 @dataclass(frozen=True)
@@ -28,41 +32,50 @@ class LoadOptions:
     """How to read a PyTorch file.
 
     `key` chooses the tensor dict in a checkpoint; `arch` ("net.py:Net") builds the module that the weights go into,
-    with `arch_args` ("name=value"); `trust` lets torch unpickle the file, which runs code from it.
+    with `arch_args` ("name=value"), and "none" keeps weights from being matched with known architectures; `trust` lets
+    torch unpickle the file, which runs code from it. `allow_modules` are modules beside torch.nn, torchvision and timm
+    whose classes a pickled module may be rebuilt from.
     """
 
     key: str | None = None
     arch: str | None = None
     arch_args: tuple[str, ...] = ()
     trust: bool = False
+    allow_modules: tuple[str, ...] = ()
+
+    @property
+    def user_arch(self) -> str | None:
+        """The user's own code that builds the module."""
+        return None if self.arch == NO_ARCH else self.arch
 
 
-def load(path: Path, options: LoadOptions | None = None) -> Model:
+def load(path: Path, options: LoadOptions | None = None, *, run: bool = False) -> Model:
     """Read a model file of any known format, told from its bytes.
 
     Of an ONNX file it lists no layers yet, which have to be found in its graph (graph.open_model).
 
-    Raises InputError for what cannot be read, UsageError for options that do not go with the file.
+    To `run` it, a PyTorch model is built as well, where that needs no code that comes with the file; only then is torch
+    imported. Raises InputError for what cannot be read, UsageError for options that do not go with the file.
     """
     options = options or LoadOptions()
-    if options.arch and options.trust:
+    if options.user_arch and options.trust:
         raise UsageError("--arch and --trust exclude each other: --arch never needs to trust the file")
-    if options.arch_args and not options.arch:
+    if options.arch_args and not options.user_arch:
         raise UsageError("--arch-arg needs --arch: it holds the arguments of the factory that --arch names")
     fmt = sniff(path)
     if fmt == "onnx":
         refuse_for_onnx(options, path)
-    elif options.arch or options.trust:
-        require_torch("--arch needs" if options.arch else "--trust needs")
+    elif options.user_arch or options.trust:
+        require_torch("--arch needs" if options.user_arch else "--trust needs")
     with ThreadPoolExecutor(1) as pool:  # a hundred megabytes take as long to hash as to parse
-        digest = pool.submit(sha256_of, path)
+        digest = pool.submit(sha256_of, path) if fmt != "hugging-face" else None
         if fmt == "onnx":
             model = _load_onnx(path)
         elif options.trust:
             model = _load_trusted(path, fmt, options.key)
         else:
-            model = _load_static(path, fmt, options)
-        return replace(model, info=replace(model.info, sha256=digest.result()))
+            model = _load_static(path, fmt, options, run)
+        return model if digest is None else replace(model, info=replace(model.info, sha256=digest.result()))
 
 
 def from_module(module: nn.Module) -> Model:
@@ -99,20 +112,48 @@ def _load_trusted(path: Path, fmt: Format, key: str | None) -> Model:
     return _model_of(module, _file_info(path, fmt, "pytorch", _module_parameters(module), ()))
 
 
-def _load_static(path: Path, fmt: Format, options: LoadOptions) -> Model:
-    from normdiag.models.static import norm_layers, read_static
-
-    static = read_static(path, fmt, options.key)
+def _load_static(path: Path, fmt: Format, options: LoadOptions, run: bool) -> Model:
+    static = _read(path, fmt, options.key)
     if not static.tensors:
         raise InputError(f"{path}: holds no tensors, so there is no layer to look at")
     info = _file_info(path, fmt, "weights", count_parameters(static.tensors), static.notes)
-    if options.arch is None:
-        return Model(info, norm_layers(static), why_not_run=_why_not_run(static, fmt), copies=static.copies)
-    from normdiag.models.pytorch import build_arch, load_weights
+    if options.user_arch:
+        from normdiag.models.pytorch import build_arch, load_weights
 
-    module = build_arch(options.arch, options.arch_args)
-    load_weights(module, static)
-    return replace(_model_of(module, replace(info, backend="pytorch")), copies=static.copies)
+        module = build_arch(options.user_arch, options.arch_args)
+        load_weights(module, static)
+        return replace(_model_of(module, replace(info, backend="pytorch")), copies=static.copies)
+    why = _built(static, info, options) if run and fmt != "torchscript" else _why_not_run(static, fmt)
+    if isinstance(why, Model):
+        return why
+    from normdiag.models.static import norm_layers
+
+    return Model(info, norm_layers(static), why_not_run=why, copies=static.copies)
+
+
+def _read(path: Path, fmt: Format, key: str | None) -> StaticFile:
+    from normdiag.models.static import read_checkpoint, read_static
+
+    if fmt != "hugging-face":
+        return read_static(path, fmt, key)
+    if key is not None:
+        raise UsageError(f"--key chooses among the models of a checkpoint; {path} holds one")
+    return read_checkpoint(path)
+
+
+def _built(static: StaticFile, info: ModelInfo, options: LoadOptions) -> Model | str:
+    """The model that can run, or why it cannot and which options would run it."""
+    from normdiag.models.pytorch.plain import RefusedError, build_plain
+
+    try:
+        built = build_plain(static, options)
+    except RefusedError as error:
+        trust = f", or, {TRUST_HINT}" if static.whole_module else ""
+        return f"{error}; {ARCH_HINT}{trust}"
+    except MalformedError as error:
+        raise InputError(f"{info.path}: {error}") from None
+    info = replace(info, backend="pytorch", notes=(*info.notes, built.note))
+    return replace(_model_of(built.module, info), copies=static.copies, suggested=built.inputs)
 
 
 def count_parameters(tensors: Mapping[str, Any]) -> int:
@@ -121,14 +162,13 @@ def count_parameters(tensors: Mapping[str, Any]) -> int:
 
 
 def _why_not_run(static: StaticFile, fmt: Format) -> str:
-    """Why nothing of a PyTorch file was run, and which option runs it."""
-    if not static.whole_module:
-        return f"the file holds weights without code; to run it, {ARCH_HINT}"
-    what = {"torchscript": "a TorchScript program", "torch-export": "a torch.export program"}.get(
-        fmt, "a pickled module"
-    )
-    trust = "if you trust whoever made the file, let torch load it with --trust"
-    return f"the file is {what}, and loading that can run any code that its maker put in; {ARCH_HINT} or, {trust}"
+    """Why nothing of a PyTorch file that was only read was run, and what runs it."""
+    if fmt == "torchscript":
+        return f"{SCRIPT}; {ARCH_HINT} or, {TRUST_HINT}"
+    if static.whole_module:
+        return "with --data it is rebuilt and run, without any code of the file"
+    known = "those that its config.json names" if static.config else "torchvision and timm"
+    return f"the file holds weights without code; with --data an architecture is looked for in {known}"
 
 
 def _model_of(module: nn.Module, info: ModelInfo) -> Model:
@@ -144,4 +184,12 @@ def _file_info(
     parameters: int | None,
     notes: tuple[str, ...],
 ) -> ModelInfo:
-    return ModelInfo(str(path), fmt, backend, None, path.stat().st_size, parameters, notes)
+    return ModelInfo(str(path), fmt, backend, None, _size_bytes(path, fmt), parameters, notes)
+
+
+def _size_bytes(path: Path, fmt: str) -> int:
+    if fmt != "hugging-face":
+        return path.stat().st_size
+    from normdiag.models.static import find_checkpoint
+
+    return sum(shard.stat().st_size for shard in find_checkpoint(path).shards)

@@ -19,9 +19,19 @@ Format = Literal[
     "aotinductor",
     "safetensors",
     "onnx",
+    "hugging-face",
 ]
 
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+
+# A folder that Hugging Face libraries write is a model by one of these, the first that is there.
+INDEX = ".index.json"
+_CHECKPOINTS = (
+    f"model.safetensors{INDEX}",
+    "model.safetensors",
+    f"pytorch_model.bin{INDEX}",
+    "pytorch_model.bin",
+)
 
 HEAD_BYTES = 4096
 # A safetensors header longer than this is refused by the safetensors library too.
@@ -49,21 +59,35 @@ def sniff(path: Path) -> Format:
     Raises InputError where the path is missing, a folder or empty, and for content that is no model file: git-lfs
     pointers, HTML, JSON, archives of something else, or a zip or ONNX file that is visibly truncated.
     """
+    if checkpoint_in(path):
+        return "hugging-face"
     head, size = _read_head(path)
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"):
         return _sniff_zip(path)
-    if _is_legacy(head):
-        return "torch-legacy"
     if LEGACY_MAGIC.startswith(head):
         raise InputError(f"{path}: only {size} bytes: the file is truncated")
-    if head[0] == 0x80 and head[1] in (2, 3, 4, 5):
-        return "pickle"
-    if _is_safetensors(head):
-        return "safetensors"
+    found = _by_first_bytes(head)
+    if found is not None:
+        return found
+    if path.name.endswith(INDEX) and head.lstrip()[:1] == b"{":
+        return "hugging-face"
     _refuse_strangers(path, head)
     if _is_onnx(path, size):
         return "onnx"
     raise InputError(f"{path}: not a model file that is known here (PyTorch, TorchScript, .pt2, safetensors, ONNX)")
+
+
+def _by_first_bytes(head: bytes) -> Format | None:
+    if _is_legacy(head):
+        return "torch-legacy"
+    if head[0] == 0x80 and head[1] in (2, 3, 4, 5):
+        return "pickle"
+    return "safetensors" if _is_safetensors(head) else None
+
+
+def checkpoint_in(folder: Path) -> Path | None:
+    """The index or the file of weights that makes a folder a Hugging Face checkpoint; None for anything else."""
+    return next((folder / name for name in _CHECKPOINTS if (folder / name).is_file()), None)
 
 
 def _read_head(path: Path) -> tuple[bytes, int]:

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch import nn
 
 import normdiag
 from normdiag.commands.fold import FoldOptions
@@ -144,9 +145,29 @@ def test_weights_without_code_are_refused(samples: Path, tmp_path: Path) -> None
         normdiag.fold(samples / "digits_cnn.pt", output=tmp_path / "f.onnx")
 
 
-def test_a_module_needs_to_be_shown_its_input(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--input-shape"):
-        normdiag.fold(DigitsCNN(), output=tmp_path / "f.onnx")
+def test_the_shape_of_the_input_is_found_and_said(tmp_path: Path) -> None:
+    result = normdiag.fold(DigitsCNN(), output=tmp_path / "f.onnx")
+    assert result.verification is not None and result.verification.passed
+    (note,) = [note for note in result.report.model.notes if "no input was given" in note]
+    assert "1x224x224, a usual size for conv1 on which it runs" in note
+
+
+class Odd(nn.Module):
+    """Runs on one size that nobody guesses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(2, 4, 3), nn.Linear(4 * 5 * 9, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.conv(x).flatten(1))
+
+
+def test_a_shape_that_nobody_guesses_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"runs on none of the usual inputs.*--input-shape"):
+        normdiag.fold(Odd(), output=tmp_path / "f.onnx")
+    options = normdiag.DataOptions(input_shapes=("2,7,11",))
+    assert normdiag.fold(Odd(), output=tmp_path / "f.onnx", data_options=options).report.written
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])

@@ -24,6 +24,7 @@ from normdiag.records import NormKind
 
 _OLD_PROGRAM = "serialized_exported_program.json"
 _OLD_WEIGHTS = "serialized_state_dict.pt"
+_OLD_CONSTANTS = "serialized_constants.pt"
 
 
 def export_tree(source: Source) -> ModuleTree:
@@ -35,11 +36,13 @@ def export_tree(source: Source) -> ModuleTree:
     if _OLD_PROGRAM in archive:
         program = parse_json(archive.copy(_OLD_PROGRAM), "the exported program")
         tensors = _nested_tensors(archive, _OLD_WEIGHTS)
+        constants = _nested_tensors(archive, _OLD_CONSTANTS) if _OLD_CONSTANTS in archive else {}
     else:
         name = _model_name(archive)
         program = parse_json(archive.copy(f"models/{name}.json"), "the exported program")
-        tensors = dict(_weights(archive, name))
-    return ModuleTree(tensors, module_facts(program, tensors))
+        tensors = dict(_listed_tensors(archive, "weights", name))
+        constants = dict(_listed_tensors(archive, "constants", name))
+    return ModuleTree(tensors, module_facts(program, tensors), program=program, constants=constants)
 
 
 def _model_name(archive: Archive) -> str:
@@ -49,18 +52,22 @@ def _model_name(archive: Archive) -> str:
     return names[0]
 
 
-def _weights(archive: Archive, model: str) -> Iterator[tuple[str, TensorRef]]:
-    config = parse_json(archive.copy(f"data/weights/{model}_weights_config.json"), "the list of weights").get("config")
+def _listed_tensors(archive: Archive, kind: str, model: str) -> Iterator[tuple[str, TensorRef]]:
+    """The weights or constants of a program, by the names that it uses."""
+    listing = f"data/{kind}/{model}_{kind}_config.json"
+    if kind == "constants" and listing not in archive:
+        return
+    config = parse_json(archive.copy(listing), f"the list of {kind}").get("config")
     if not isinstance(config, dict):
-        raise MalformedError("the list of weights is not a JSON object of weights")
+        raise MalformedError(f"the list of {kind} is not a JSON object of {kind}")
     for name, entry in config.items():
         file = entry.get("path_name") if isinstance(entry, dict) else None
         if not isinstance(file, str):
-            raise MalformedError(f"weight '{shown(name)}' names no file")
+            raise MalformedError(f"{kind}: '{shown(name)}' names no file")
         if entry.get("use_pickle"):
-            yield from ((name, tensor) for tensor in _nested_tensors(archive, f"data/weights/{file}").values())
-        else:
-            yield name, _raw_tensor(archive, f"data/weights/{file}", name, entry.get("tensor_meta"))
+            yield from ((name, tensor) for tensor in _nested_tensors(archive, f"data/{kind}/{file}").values())
+        elif isinstance(entry.get("tensor_meta"), dict):  # else an object of a custom class
+            yield name, _raw_tensor(archive, f"data/{kind}/{file}", name, entry.get("tensor_meta"))
 
 
 def _raw_tensor(archive: Archive, member: str, name: str, meta: Any) -> TensorRef:

@@ -43,6 +43,18 @@ class Record:
     values: list[Any] = field(default_factory=list)
 
 
+class PickledSet(list[Any]):
+    """What a set held, in the order of the file: hashing could be made slow or recursive."""
+
+
+class PickledOrderedDict(dict[Any, Any]):
+    """What an OrderedDict held."""
+
+
+class PickledSize(tuple[Any, ...]):
+    """What a torch.Size held."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class OpaqueKey:
     """A dictionary key whose hash or comparison the file could make slow or recursive; equal only to itself."""
@@ -66,13 +78,17 @@ class Storage:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TensorRef:
-    """A tensor that has not been read: a view of a storage, with offset and strides in elements of `dtype`."""
+    """A tensor that has not been read: a view of a storage, with offset and strides in elements of `dtype`.
+
+    `parameter` marks one that the file calls a torch.nn.Parameter.
+    """
 
     storage: Storage
     dtype: str
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    parameter: bool = False
 
 
 def is_unread_tensor(value: Any) -> bool:

@@ -22,13 +22,16 @@ _EPS = ("eps", "variance_epsilon", "epsilon")
 class ModuleTree:
     """Tensors to be read by name; facts, and class names as pickled, by module path, parents before children.
 
-    `unread` names the tensors that no array can stand for.
+    `unread` names the tensors that no array can stand for. `program` is the JSON of a torch.export program, and
+    `constants` what it uses beside its weights.
     """
 
     tensors: dict[str, TensorRef] = field(default_factory=dict)
     modules: dict[str, ModuleFacts] = field(default_factory=dict)
     classes: dict[str, str] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
+    program: Mapping[str, Any] | None = None
+    constants: dict[str, TensorRef] = field(default_factory=dict)
 
 
 def is_module(value: Any) -> bool:

@@ -10,7 +10,7 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import IO, Any, Protocol, cast
 
-from normdiag.models.static.inert import Global, MalformedError, OpaqueKey, Record
+from normdiag.models.static.inert import Global, MalformedError, OpaqueKey, PickledSet, Record
 from normdiag.models.static.rebuild import construct
 
 # A checkpoint of a thousand layers with its optimizer takes some 200 000 opcodes.
@@ -129,6 +129,11 @@ def _tuple(machine: _Machine) -> None:
 def _list(machine: _Machine) -> None:
     items = machine.pop_mark()
     machine.stack.append(items)
+
+
+def _frozenset(machine: _Machine) -> None:
+    items = machine.pop_mark()
+    machine.stack.append(PickledSet(items))
 
 
 def _short_tuple(machine: _Machine, count: int) -> None:
@@ -252,7 +257,8 @@ _HANDLERS: Mapping[str, Handler] = {
     **dict.fromkeys(("EXT1", "EXT2", "EXT4"), _extension),
     **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _get),
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _put),
-    **dict.fromkeys(("LIST", "FROZENSET"), _no_argument(_list)),
+    "LIST": _no_argument(_list),
+    "FROZENSET": _no_argument(_frozenset),
     **dict.fromkeys(("APPENDS", "ADDITEMS"), _no_argument(_append_marked)),
     **dict.fromkeys(("REDUCE", "NEWOBJ"), _no_argument(_call)),
     "NONE": _pushes(lambda: None),
@@ -261,7 +267,7 @@ _HANDLERS: Mapping[str, Handler] = {
     "EMPTY_TUPLE": _pushes(tuple),
     "EMPTY_LIST": _pushes(list),
     "EMPTY_DICT": _pushes(dict),
-    "EMPTY_SET": _pushes(list),
+    "EMPTY_SET": _pushes(PickledSet),
     "GLOBAL": _global,
     "INST": _instance,
     "PERSID": lambda machine, arg: machine.stack.append(machine.persistent_load(arg)),

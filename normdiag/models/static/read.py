@@ -23,7 +23,7 @@ from normdiag.models.static.pickled_numpy import tensor_of
 from normdiag.models.static.safetensors_file import safetensors_object
 from normdiag.models.static.script import script_tree
 from normdiag.models.static.source import Source, open_source
-from normdiag.models.static.staticfile import ModuleFacts, StaticFile
+from normdiag.models.static.staticfile import Exported, ModuleFacts, StaticFile
 from normdiag.models.static.steps import steps_told
 from normdiag.models.static.tensors import read_tensor
 from normdiag.models.static.torchfile import legacy_object, pickle_object, zip_object
@@ -75,12 +75,17 @@ def _model(source: Source, fmt: Format, key: str | None) -> StaticFile:
     if fmt in _PROGRAMS:
         if key is not None:
             raise InputError(f"{source.name}: --key chooses among the models of a checkpoint; a {fmt} file holds one")
-        return _static_file(source, _PROGRAMS[fmt](source), (), whole=True)
+        tree = _PROGRAMS[fmt](source)
+        static = _static_file(source, tree, (), whole=True)
+        if tree.program is None:
+            return static
+        return replace(static, exported=Exported(tree.program, _read_all(source, tree.constants)))
     found = _object(source, fmt)
     candidate, notes = choose(found, key, source.name)
     tree = tree_of(candidate)
     static = _static_file(source, tree, notes, candidate.is_module)
-    return replace(static, copies=_copies(found, candidate, tree))
+    pickled = candidate.value if candidate.is_module else None
+    return replace(static, copies=_copies(found, candidate, tree), pickled=pickled)
 
 
 def _copies(found: Any, candidate: Candidate, tree: ModuleTree) -> tuple[CopyComparison, ...]:

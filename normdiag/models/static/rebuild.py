@@ -6,10 +6,20 @@ Nothing here imports or runs what a file names: a constructor is looked up by na
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from normdiag.models.static.dtypes import torch_dtype
-from normdiag.models.static.inert import Global, MalformedError, Record, Storage, TensorRef
+from normdiag.models.static.inert import (
+    Global,
+    MalformedError,
+    PickledOrderedDict,
+    PickledSet,
+    PickledSize,
+    Record,
+    Storage,
+    TensorRef,
+)
 from normdiag.models.static.pickled_numpy import tensor_of
 
 Constructor = Callable[[Global, tuple[Any, ...]], Any]
@@ -43,18 +53,20 @@ def _default_dictionary(function: Global, args: tuple[Any, ...]) -> Any:
     return _dictionary(function, args[1:])
 
 
-def _sequence(function: Global, args: tuple[Any, ...]) -> Any:
-    """list, set, frozenset and deque, as a list."""
-    if not args:
-        return []
-    return list(args[0]) if isinstance(args[0], (list, tuple)) else Record(function, args)
+def _ordered_dictionary(function: Global, args: tuple[Any, ...]) -> Any:
+    made = _dictionary(function, args)
+    return PickledOrderedDict(made) if isinstance(made, dict) else made
 
 
-def _tuple(function: Global, args: tuple[Any, ...]) -> Any:
-    """tuple and torch.Size."""
-    if not args:
-        return ()
-    return tuple(args[0]) if isinstance(args[0], (list, tuple)) else Record(function, args)
+def _sequence(kind: Callable[[Any], Any]) -> Constructor:
+    """Lists, tuples, sets and sizes, empty or from a list or tuple."""
+
+    def make(function: Global, args: tuple[Any, ...]) -> Any:
+        if not args:
+            return kind(())
+        return kind(args[0]) if isinstance(args[0], (list, tuple)) else Record(function, args)
+
+    return make
 
 
 def _bytes(function: Global, args: tuple[Any, ...]) -> Any:
@@ -67,8 +79,13 @@ def _bytes(function: Global, args: tuple[Any, ...]) -> Any:
 
 
 def _first(function: Global, args: tuple[Any, ...]) -> Any:
-    """Wrappers around a value that is wanted bare: parameters, typed lists and tags of TorchScript."""
+    """Wrappers around a value that is wanted bare: buffers, typed lists and tags of TorchScript."""
     return args[0] if args else Record(function, args)
+
+
+def _parameter(function: Global, args: tuple[Any, ...]) -> Any:
+    made = _first(function, args)
+    return replace(made, parameter=True) if isinstance(made, TensorRef) else made
 
 
 def _reconstructor(function: Global, args: tuple[Any, ...]) -> Any:
@@ -127,35 +144,35 @@ def tensor_view(storage: Storage, dtype: str, offset: Any, shape: Any, strides: 
 
 _BUILTINS: Mapping[str, Constructor] = {
     "dict": _dictionary,
-    "list": _sequence,
-    "set": _sequence,
-    "frozenset": _sequence,
-    "tuple": _tuple,
+    "list": _sequence(list),
+    "set": _sequence(PickledSet),
+    "frozenset": _sequence(PickledSet),
+    "tuple": _sequence(tuple),
     "bytes": _bytes,
     "bytearray": _bytes,
 }
 _CONSTRUCTORS: Mapping[str, Constructor] = {
-    "collections.OrderedDict": _dictionary,
+    "collections.OrderedDict": _ordered_dictionary,
     "collections.Counter": _dictionary,
     "collections.defaultdict": _default_dictionary,
-    "collections.deque": _sequence,
+    "collections.deque": _sequence(list),
     **{f"{module}.{name}": made for module in ("builtins", "__builtin__") for name, made in _BUILTINS.items()},
     "_codecs.encode": _bytes,
     "copyreg._reconstructor": _reconstructor,
     "copy_reg._reconstructor": _reconstructor,
     "copyreg.__newobj__": _reconstructor,
     "copy_reg.__newobj__": _reconstructor,
-    "torch.Size": _tuple,
+    "torch.Size": _sequence(PickledSize),
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_tensor_v3": _typed_tensor,
-    "torch._utils._rebuild_parameter": _first,
-    "torch._utils._rebuild_parameter_with_state": _first,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _first,
     "torch._utils._rebuild_device_tensor_from_numpy": _numpy_tensor,
     "torch._utils._rebuild_xla_tensor": _numpy_tensor,
     "torch._tensor._rebuild_from_type_v2": _subclass,
-    "torch.nn.parameter.Parameter": _first,
+    "torch.nn.parameter.Parameter": _parameter,
     "torch.nn.parameter.Buffer": _first,
     "torch.autograd.variable.Variable": _first,
     **{

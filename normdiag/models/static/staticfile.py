@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from normdiag.models.static.inert import Record
 from normdiag.records import CopyComparison, NormKind
 
 Array = NDArray[Any]
@@ -58,13 +59,22 @@ def merged(first: ModuleFacts, second: ModuleFacts) -> ModuleFacts:
 
 
 @dataclass(frozen=True, eq=False)
+class Exported:
+    """A torch.export program: its JSON as parsed, and the arrays that are no weights, by the names that it uses."""
+
+    program: Mapping[str, Any]
+    constants: Mapping[str, Array]
+
+
+@dataclass(frozen=True, eq=False)
 class StaticFile:
     """A model file as it was read without running anything of it.
 
     `tensors` are read-only arrays by name, in file order, views of the file where possible (so perhaps unaligned);
     `modules` the facts by module path, empty where the file holds weights alone; `notes` say what was taken, left out
     and renamed. `whole_module` marks a pickled object, TorchScript or torch.export program that only --trust can run.
-    `copies` are other copies of the model in the file.
+    `copies` are other copies of the model in the file. What a module can be built from without running anything: the
+    `pickled` module, the JSON of an `exported` program, or the `config` of a Hugging Face checkpoint.
     """
 
     tensors: Mapping[str, Array]
@@ -72,3 +82,6 @@ class StaticFile:
     notes: tuple[str, ...] = ()
     whole_module: bool = False
     copies: tuple[CopyComparison, ...] = ()
+    pickled: Record | None = None
+    exported: Exported | None = None
+    config: Mapping[str, Any] | None = None

@@ -37,10 +37,16 @@ class TorchRunner:
     device that is not there, InputError for a module that cannot be run at all.
     """
 
-    fixed_batch: int | None = None
-
-    def __init__(self, model: Model, device: str | None = None, *, threshold: float = SATURATION_THRESHOLD) -> None:
-        """Prepare to watch `model.program`, which is not run yet."""
+    def __init__(
+        self,
+        model: Model,
+        device: str | None = None,
+        *,
+        threshold: float = SATURATION_THRESHOLD,
+        fixed_batch: int | None = None,
+    ) -> None:
+        """Prepare to watch `model.program`, which is not run yet; `fixed_batch` is the only batch size it takes."""
+        self.fixed_batch = fixed_batch
         module = unwrap(model.program)
         require_initialised(module)
         self._device = _device_of(module) if device is None else _available(device)

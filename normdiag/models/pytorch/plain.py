@@ -1,0 +1,45 @@
+"""A module out of a file alone, where that needs no code of the file's and none of the user's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from normdiag.models.pytorch.installed import RefusedError
+from normdiag.records import InputSpec
+
+if TYPE_CHECKING:
+    from normdiag.models.load import LoadOptions
+    from normdiag.models.static import StaticFile
+
+
+__all__ = ["Built", "RefusedError", "build_plain"]
+
+
+@dataclass(frozen=True, eq=False)
+class Built:
+    """A module that was built, what it says of its inputs beside its code, and how it was built, for the reader."""
+
+    module: nn.Module
+    note: str
+    inputs: tuple[InputSpec, ...] = ()
+
+
+def build_plain(static: StaticFile, options: LoadOptions) -> Built:
+    """Rebuild a pickled module or torch.export program, or find the architecture that a file's weights belong to.
+
+    Raises RefusedError, which says what stands in the way, and InputError for a file that contradicts itself.
+    """
+    if static.pickled is not None:
+        from normdiag.models.pytorch.rebuild_module import rebuild_module
+
+        note = "the pickled module was rebuilt from installed classes; no code of the file ran"
+        return Built(rebuild_module(static.pickled, options.allow_modules), note)
+    if static.exported is not None:
+        from normdiag.models.pytorch.exported_program import rebuild_program
+
+        module, inputs = rebuild_program(static.exported, static.tensors)
+        return Built(module, "the torch.export program was rebuilt from its graph; no code of the file ran", inputs)
+    raise RefusedError("the file holds weights without code")
