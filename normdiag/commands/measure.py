@@ -11,11 +11,14 @@ from normdiag.data.items import as_batches
 from normdiag.data.source import DataSource, open_data
 from normdiag.errors import InputError, UsageError
 from normdiag.metrics import (
+    explained,
     gradient_product,
     measure_activations,
     measure_gap,
     measure_layers,
+    needs_explaining,
     observed_statistics,
+    output_change,
     rank_attribution,
 )
 from normdiag.observe import passes
@@ -25,8 +28,11 @@ from normdiag.records import (
     ChannelSums,
     DataInfo,
     Evidence,
+    Gap,
+    LayerMetrics,
     Model,
     NormLayer,
+    Recalibration,
     Report,
 )
 
@@ -127,7 +133,10 @@ def _report(model: Model, runner: Runner, source: Source, seen: passes.Observati
     evidence = seen.evidence
     layers = measure_layers(runner.layers(), evidence)
     activations = measure_activations(evidence.activations)
-    gap = measure_gap(evidence, layers)
+    gap = measure_gap(evidence)
+    recalibration = None
+    if gap is not None and not seen.interrupted and needs_explaining(gap, layers):
+        gap, recalibration = _recalibrated(gap, layers, runner, seen)
     return Report(
         model=model.info,
         data=_data_info(source, evidence),
@@ -137,7 +146,28 @@ def _report(model: Model, runner: Runner, source: Source, seen: passes.Observati
         gap=gap,
         notes=(*source.info.notes, *runner.notes),
         interrupted=seen.interrupted,
+        recalibration=recalibration,
     )
+
+
+def _recalibrated(
+    gap: Gap, layers: Sequence[LayerMetrics], runner: Runner, seen: passes.Observation
+) -> tuple[Gap, Recalibration | None]:
+    """The gap with the shares of drift and noise in it, and what replaced statistics change."""
+    statistics = _all_statistics(layers, seen.evidence)
+    found = passes.recalibrated(runner, seen.held, statistics) if statistics else None
+    if found is None or gap.output not in found.change:
+        return gap, None
+    drift, noise = explained(found.gap[gap.output], found.noise[gap.output])
+    change, chance = output_change(found.change[gap.output]), output_change(found.noise[gap.output])
+    shared = replace(gap, explained_drift=drift, explained_noise=noise)
+    return shared, Recalibration(gap.output, found.samples, gap.batch_size, change, chance)
+
+
+def _all_statistics(layers: Sequence[LayerMetrics], evidence: Evidence) -> dict[str, Statistics]:
+    """The statistics that pass B measured, by the name of the BatchNorm layer."""
+    measured = [each.layer for each in layers if each.own is not None and each.layer.kind == "batch_norm"]
+    return {layer.name: _own_statistics(layer, evidence.layers[layer.name].own) for layer in measured}
 
 
 def _data_info(source: Source, evidence: Evidence) -> DataInfo:
@@ -151,11 +181,7 @@ def _with_attribution(report: Report, runner: Runner, source: Source, evidence: 
     if isinstance(given, Given) and iter(given.batches) is given.batches:
         note = "no attribution: it goes over the data a second time; pass a list or a DataLoader, not a generator"
         return replace(report, notes=(*report.notes, note))
-    own = {
-        each.layer.name: _own_statistics(each.layer, evidence.layers[each.layer.name].own)
-        for each in report.layers
-        if each.own is not None
-    }
+    own = _all_statistics(report.layers, evidence)
     before, after = passes.attribute(runner, _first(source, ATTRIBUTION_SAMPLES), own)
     assert report.gap is not None  # the caller has asked for it
     ranked = rank_attribution(before, after, report.gap.output)

@@ -2,16 +2,19 @@
 
 from normdiag.metrics.activations import gradient_product, measure_activations
 from normdiag.metrics.drift import batch_noise, measure_drift, observed_statistics
-from normdiag.metrics.gap import measure_gap, rank_attribution
+from normdiag.metrics.gap import explained, measure_gap, needs_explaining, output_change, rank_attribution
 from normdiag.metrics.layers import measure_layers
 
 __all__ = [
     "batch_noise",
+    "explained",
     "gradient_product",
     "measure_activations",
     "measure_drift",
     "measure_gap",
     "measure_layers",
+    "needs_explaining",
     "observed_statistics",
+    "output_change",
     "rank_attribution",
 ]

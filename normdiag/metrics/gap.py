@@ -5,25 +5,68 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from normdiag.records import Attribution, Evidence, Gap, LayerMetrics, OutputSums
+import numpy as np
+from numpy.typing import NDArray
+
+from normdiag.metrics.jackknife import jackknife, left_out
+from normdiag.records import Attribution, Evidence, Gap, LayerMetrics, OutputChange, OutputSums
+
+Floats = NDArray[np.float64]
 
 
-def measure_gap(evidence: Evidence, layers: Sequence[LayerMetrics]) -> Gap | None:
-    """The gap of the output that differs most, and what the sums explain of it; None where pass B did not run."""
+# Where neither any layer's own drift nor the gap reaches these, nothing is left that replaced statistics would explain:
+# below them no rule speaks of either.
+DRIFT, RELATIVE_RMS, DISAGREEMENT = 0.1, 0.25, 0.04
+
+
+def measure_gap(evidence: Evidence) -> Gap | None:
+    """The gap of the output that differs most; None where pass B did not run."""
     if not evidence.outputs or evidence.gap_samples == 0:
         return None
     name, sums = max(evidence.outputs.items(), key=lambda item: _rank(item[1]))
-    drift, noise = explained(layers)
+    change = output_change(sums)
     return Gap(
         output=name,
-        relative_rms=relative_rms(sums),
-        top1_disagreement=sums.disagreements / sums.rows if sums.rows else None,
-        js_divergence=sums.divergence / sums.rows if sums.rows else None,
+        relative_rms=change.relative_rms,
+        top1_disagreement=change.answers_changed,
+        js_divergence=change.js_divergence,
         batch_size=evidence.batch_size,
         samples=evidence.gap_samples,
-        explained_drift=drift,
-        explained_noise=noise,
+        explained_drift=None,
+        explained_noise=None,
+        relative_rms_se=change.relative_rms_se,
+        top1_disagreement_se=change.answers_changed_se,
+        js_divergence_se=change.js_divergence_se,
     )
+
+
+def output_change(sums: OutputSums) -> OutputChange:
+    """What the sums of one output say, with jackknifed errors."""
+    counts = sums.table[:, 0]
+    whole = _figures(sums.table.sum(0, keepdims=True))[0]
+    errors = jackknife(whole, _figures(left_out(sums.table, counts)), counts)
+    scores = [float(each) for pair in zip(whole[1:], errors[1:], strict=True) for each in pair] if sums.rows else []
+    return OutputChange(relative_rms(sums), float(errors[0]), *scores)
+
+
+def needs_explaining(gap: Gap, layers: Sequence[LayerMetrics]) -> bool:
+    """Whether something drifts, or may for all that is known, or the gap is large enough to ask what it comes from."""
+    drifts = any(each.own is not None and not each.own.upper <= DRIFT for each in layers)
+    changed = gap.top1_disagreement is not None and gap.top1_disagreement > DISAGREEMENT
+    return drifts or changed or not gap.relative_rms <= RELATIVE_RMS
+
+
+def explained(gap: OutputSums, noise: OutputSums) -> tuple[float | None, float | None]:
+    """Shares of drift and of batch noise in the squared gap: what goes when the statistics are replaced, and the rest.
+
+    `gap` compares the output as deployed with that under batch statistics, `noise` the one under the data's own
+    statistics with the latter. None where there is no gap.
+    """
+    total, left = gap.difference_square, noise.difference_square
+    if not (math.isfinite(total) and math.isfinite(left)) or total == 0:
+        return None, None
+    share = min(left / total, 1.0)
+    return 1.0 - share, share
 
 
 def relative_rms(sums: OutputSums) -> float:
@@ -33,19 +76,11 @@ def relative_rms(sums: OutputSums) -> float:
     return math.sqrt(sums.difference_square / sums.reference_square)
 
 
-def explained(layers: Sequence[LayerMetrics]) -> tuple[float | None, float | None]:
-    """Shares of drift and of batch noise in the squared difference that batch statistics make to the layers' outputs.
-
-    In each layer the expected squared difference is d_own^2 + noise^2, in stored standard deviations (DESIGN, 3),
-    with d_own^2 free of its noise floor; the shares are over the sum of both over all layers.
-    """
-    measured = [(each.own, each.noise) for each in layers if each.own is not None and each.noise is not None]
-    drift = sum(own.corrected**2 for own, _ in measured)
-    noise = sum(value**2 for _, value in measured)
-    total = drift + noise
-    if not measured or not math.isfinite(total) or total == 0:
-        return None, None
-    return drift / total, noise / total
+def _figures(tables: Floats) -> Floats:
+    """Relative RMS, share of changed answers and mean divergence, (K, 3), from sums (K, 6)."""
+    _, difference, reference, rows, changed, divergence = tables.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.stack([np.sqrt(difference / reference), changed / rows, divergence / rows], 1)
 
 
 def _rank(sums: OutputSums) -> tuple[bool, float]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.records import OutputSums
+from normdiag.records import OutputSums, Span
 
 Floats = NDArray[np.float64]
 Array = NDArray[Any]
@@ -19,29 +19,33 @@ PROBABILITY_TOLERANCE = 1e-2
 CHUNK = 1 << 20
 
 
-def compare_outputs(reference: Mapping[str, Array], other: Mapping[str, Array]) -> dict[str, OutputSums]:
+def compare_outputs(
+    reference: Mapping[str, Array], other: Mapping[str, Array], span: Span | None = None
+) -> dict[str, OutputSums]:
     """The sums of every output that both have in the same shape, by name.
 
     Integer outputs (labels, counts) are left out beside floating ones: the distance of two labels means nothing.
     """
     pairs = {name: (y, other[name]) for name, y in reference.items() if name in other and y.shape == other[name].shape}
     floating = {name: pair for name, pair in pairs.items() if is_floating(pair[0])}
-    return {name: output_sums(y, changed) for name, (y, changed) in (floating or pairs).items() if _numeric(y)}
+    return {name: output_sums(y, changed, span) for name, (y, changed) in (floating or pairs).items() if _numeric(y)}
 
 
-def output_sums(reference: Array, other: Array) -> OutputSums:
-    """The sums of one output of any shape under running statistics (reference) and under batch statistics (other).
+def output_sums(reference: Array, other: Array, span: Span | None = None) -> OutputSums:
+    """The sums of one output of any shape under some statistics (reference) and under others (other).
 
-    Both have the same shape and a real numeric dtype; the arithmetic is float64. Floating outputs of shape (N, K) with
+    Both have the same shape, samples first, and a real numeric dtype; the arithmetic is float64; `span` is where the
+    batch lies in the data. Floating outputs of shape (N, K) with
     K > 1 count as scores of K classes: log-odds, or probabilities where every row already is a distribution.
     """
-    difference_square, reference_square = _squares(reference.ravel(), other.ravel())
+    rows = reference.shape[0] if reference.ndim else 1
+    flat = rows, reference.size // max(rows, 1)
+    squares = _squares(reference.reshape(flat), other.reshape(flat))
     if not (reference.ndim == 2 and reference.shape[1] > 1 and is_floating(reference)):
-        return OutputSums(difference_square, reference_square)
+        return OutputSums.of(*squares, span=span)
     y, changed = reference.astype(np.float64), other.astype(np.float64)
-    disagreements = int(np.count_nonzero(y.argmax(1) != changed.argmax(1)))
-    divergence = float(jensen_shannon(*_distributions(y, changed)).sum())
-    return OutputSums(difference_square, reference_square, len(y), disagreements, divergence)
+    divergence = jensen_shannon(*_distributions(y, changed))
+    return OutputSums.of(*squares, y.argmax(1) != changed.argmax(1), divergence, span)
 
 
 def jensen_shannon(p: Floats, q: Floats) -> Floats:
@@ -62,13 +66,17 @@ def _numeric(array: Array) -> bool:
     return array.dtype.kind in "fiub" or is_floating(array)
 
 
-def _squares(reference: Array, other: Array) -> tuple[float, float]:
-    difference_square = reference_square = 0.0
-    for start in range(0, reference.size, CHUNK):
-        y = reference[start : start + CHUNK].astype(np.float64)
-        difference = other[start : start + CHUNK].astype(np.float64) - y
-        difference_square += float(np.dot(difference, difference))
-        reference_square += float(np.dot(y, y))
+def _squares(reference: Array, other: Array) -> tuple[Floats, Floats]:
+    """Of both (N, K), per row the sums of (other - reference)^2 and of reference^2, (N,)."""
+    difference_square, reference_square = np.zeros(len(reference)), np.zeros(len(reference))
+    rows = max(1, CHUNK // max(1, reference.shape[1]))
+    for start in range(0, len(reference), rows):
+        for column in range(0, reference.shape[1], CHUNK):
+            part = slice(start, start + rows), slice(column, column + CHUNK)
+            y = reference[part].astype(np.float64)
+            difference = other[part].astype(np.float64) - y
+            difference_square[part[0]] += np.einsum("ij,ij->i", difference, difference)
+            reference_square[part[0]] += np.einsum("ij,ij->i", y, y)
     return difference_square, reference_square
 
 

@@ -2,23 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from normdiag.observe.gap import compare_outputs
-from normdiag.observe.protocol import Runner, Statistics
+from normdiag.observe.protocol import Outputs, Runner, Seen, Statistics
 from normdiag.records import Batch, Evidence, OutputSums
 
 Progress = Callable[[int], None]
 GapSums = Mapping[str, OutputSums]
+# Pass C runs on what was held of the first samples: enough to tell a changed answer in a hundred, and no more memory
+# than this, but for the first batch.
+HELD_SAMPLES = 256
+HELD_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A batch with its outputs in pass E and in pass B."""
+
+    batch: Batch
+    deployed: Outputs
+    batched: Outputs
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        arrays = (*self.batch.arrays, *self.deployed.values(), *self.batched.values())
+        return sum(array.nbytes for array in arrays)
 
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What was seen, and whether the run was interrupted before the data ended."""
+    """What was seen, the first batches of it, and whether the run was interrupted before the data ended."""
 
     evidence: Evidence
+    held: tuple[Held, ...]
     interrupted: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Recalibrated:
+    """Outputs of pass E, B and C compared two by two: `gap` E with B, `change` E with C, `noise` C with B."""
+
+    samples: int
+    gap: GapSums
+    change: GapSums
+    noise: GapSums
 
 
 def observe(runner: Runner, batches: Iterable[Batch], progress: Progress | None = None) -> Observation:
@@ -26,15 +56,49 @@ def observe(runner: Runner, batches: Iterable[Batch], progress: Progress | None 
 
     `progress` is called with the number of samples seen so far. Raises InputError where the data does not fit.
     """
-    evidence = Evidence()
+    evidence, held = Evidence(), _Holder()
     try:
         for batch in fit(batches, runner):
-            evidence = evidence + runner.observe(batch)
+            seen = runner.run(batch)
+            evidence = evidence + seen.evidence
+            held.offer(batch, seen)
             if progress is not None:
                 progress(evidence.samples)
     except KeyboardInterrupt:
-        return Observation(evidence, interrupted=True)
-    return Observation(evidence, interrupted=False)
+        return Observation(evidence, tuple(held.kept), interrupted=True)
+    return Observation(evidence, tuple(held.kept), interrupted=False)
+
+
+class _Holder:
+    """Keeps the first batches that pass B ran on."""
+
+    def __init__(self) -> None:
+        """Nothing kept yet."""
+        self.kept: list[Held] = []
+        self._samples = self._bytes = 0
+
+    def offer(self, batch: Batch, seen: Seen) -> None:
+        """Keep it if there is room."""
+        if self._samples >= HELD_SAMPLES or not seen.batched:
+            return
+        held = Held(batch, seen.deployed, seen.batched)
+        self._bytes += held.size
+        if not self.kept or self._bytes <= HELD_BYTES:
+            self.kept.append(held)
+            self._samples += batch.size
+        else:
+            self._samples = HELD_SAMPLES
+
+
+def recalibrated(runner: Runner, held: Sequence[Held], statistics: Mapping[str, Statistics]) -> Recalibrated:
+    """Pass C: the batches held, once more in eval mode, with these statistics by layer name in place of the stored."""
+    sums: tuple[dict[str, OutputSums], ...] = ({}, {}, {})
+    for each in held:
+        replaced = runner.outputs(each.batch, statistics=statistics)
+        pairs = ((each.deployed, each.batched), (each.deployed, replaced), (replaced, each.batched))
+        for total, (reference, other) in zip(sums, pairs, strict=True):
+            _accumulate(total, compare_outputs(reference, other, each.batch.span))
+    return Recalibrated(sum(each.batch.size for each in held), *sums)
 
 
 def attribute(
@@ -58,14 +122,17 @@ def attribute(
 
 
 def fit(batches: Iterable[Batch], runner: Runner) -> Iterator[Batch]:
-    """Batches cut to the size that the model insists on; a remainder smaller than that cannot run and is left out."""
+    """Batches cut to the size that the model insists on; a remainder smaller than that cannot run and is left out.
+
+    Each knows the index of its first sample among those that run.
+    """
+    first = 0
     for batch in batches:
-        size = runner.fixed_batch
-        if size is None or batch.size == size:
-            yield batch
-            continue
-        for start in range(0, batch.size - size + 1, size):
-            yield batch.rows(slice(start, start + size))
+        size = runner.fixed_batch or batch.size
+        for start in range(0, batch.size - size + 1, max(size, 1)):
+            part = batch if size == batch.size else batch.rows(slice(start, start + size))
+            yield replace(part, first=first)
+            first += size
 
 
 def _accumulate(sums: dict[str, OutputSums], more: GapSums) -> None:

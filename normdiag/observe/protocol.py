@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from normdiag.records import Batch, Evidence, NormLayer, PopulationSums
 
+Outputs = Mapping[str, NDArray[Any]]
+
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
@@ -18,6 +20,15 @@ class Statistics:
 
     mean: NDArray[np.float64]
     var: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One batch: its evidence, and the outputs by name of pass E (`deployed`) and of pass B (`batched`, {} without)."""
+
+    evidence: Evidence
+    deployed: Outputs
+    batched: Outputs
 
 
 class Runner(Protocol):
@@ -37,8 +48,11 @@ class Runner(Protocol):
     def layers(self) -> tuple[NormLayer, ...]:
         """The normalization layers in the order in which they ran; complete after the first observe()."""
 
+    def run(self, batch: Batch) -> Seen:
+        """Pass E and, with two samples or more and a BatchNorm to replace, pass B of one batch."""
+
     def observe(self, batch: Batch) -> Evidence:
-        """Pass E and, with two samples or more and a BatchNorm to replace, pass B of one batch, as sums."""
+        """What `run` sees, as sums alone."""
 
     def population(self, batch: Batch, *, batch_statistics: bool = True) -> Mapping[str, PopulationSums]:
         """Of every layer with running statistics, sums about `finite_shift` of its mean: of pass B, or as deployed.
@@ -52,5 +66,5 @@ class Runner(Protocol):
         *,
         batch_statistics: bool = False,
         statistics: Mapping[str, Statistics] | None = None,
-    ) -> Mapping[str, NDArray[Any]]:
+    ) -> Outputs:
         """The outputs by name: as deployed, as in pass B, or with the statistics of the named layers replaced."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.records import ChannelSums
+from normdiag.records import ChannelSums, Span
 
 Array = NDArray[Any]
 
@@ -16,11 +16,12 @@ Array = NDArray[Any]
 SHIFT_RATIO = 10.0
 
 
-def channel_sums(total: Array, square: Array, positions: int, mean: Array) -> ChannelSums:
+def channel_sums(total: Array, square: Array, positions: int, mean: Array, span: Span | None = None) -> ChannelSums:
     """The five sums of one batch from its raw per-sample sums.
 
     `total` and `square`, both (N, C), are the sums of x and x^2 over the `positions` of each channel; `mean` (C,) is
-    the stored running_mean, or zeros where the backend has already subtracted it. The shift is done in float64:
+    the stored running_mean, or zeros where the backend has already subtracted it; `span` is where the batch lies in
+    the data (None: at its beginning). The shift is done in float64:
     m = total/P - mean; q = square/P - 2 mean total/P + mean^2 (floored at m^2, which rounding alone can undercut).
     """
     mu = np.asarray(mean, np.float64)
@@ -28,7 +29,7 @@ def channel_sums(total: Array, square: Array, positions: int, mean: Array) -> Ch
         average = np.asarray(total, np.float64) / positions
         m = average - mu
         q = np.asarray(square, np.float64) / positions - mu * (2.0 * average - mu)
-        return ChannelSums.of(m, np.maximum(q, m * m))
+        return ChannelSums.of(m, np.maximum(q, m * m), span)
 
 
 def finite_shift(mean: Array) -> NDArray[np.float64]:

@@ -80,8 +80,8 @@ def _drift(layer: NormLayer, seen: PopulationSums, found: Population) -> tuple[f
     if layer.kind == "instance_norm":  # whose stored variance is none of the data's, but the mean of the samples'
         square = statistics_drift(layer.running_mean, layer.running_var, found, layer.eps or EPS) ** 2
         return math.sqrt(max(square - found.error**2, 0.0)), found.error
-    drift = measure_drift(seen.sums, layer.running_var, layer.eps or EPS)
-    return drift.corrected, drift.se
+    drift = measure_drift(seen.sums, layer.running_var, layer.eps or EPS, batched=True)
+    return drift.corrected, max(drift.se, (drift.upper - drift.corrected) / 2.0)  # near 0 the interval is lopsided
 
 
 def new_statistics(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,7 @@ def measure(
         left = hold.take(batch, whole=whole)
         if left is None:
             continue
+        left = replace(left, first=samples)
         for name, seen in runner.population(left, batch_statistics=batch_statistics).items():
             sums[name] = sums[name] + seen if name in sums else seen
         samples, largest = samples + left.size, max(largest, left.size)

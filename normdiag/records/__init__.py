@@ -10,6 +10,7 @@ from normdiag.records.evidence import (
     GroupSums,
     LayerEvidence,
     OutputSums,
+    Span,
 )
 from normdiag.records.fold import (
     Affine,
@@ -23,6 +24,19 @@ from normdiag.records.fold import (
     PointError,
     Refusal,
     Verification,
+)
+from normdiag.records.metrics import (
+    ActivationMetrics,
+    Attribution,
+    Drift,
+    Gap,
+    GradientProduct,
+    GroupMetrics,
+    LayerMetrics,
+    OutputChange,
+    OverChannels,
+    Recalibration,
+    StoredFit,
 )
 from normdiag.records.model import CopyComparison, FoldedNorm, Model, ModelInfo, NormKind, NormLayer
 from normdiag.records.opgraph import Op, OpGraph, OpKind
@@ -48,21 +62,7 @@ from normdiag.records.ops import (
     Window,
 )
 from normdiag.records.recalibration import Effect, LayerChange, PopulationSums, RecalibrationReport
-from normdiag.records.report import (
-    ActivationMetrics,
-    Attribution,
-    DataInfo,
-    Drift,
-    Finding,
-    Gap,
-    GradientProduct,
-    GroupMetrics,
-    LayerMetrics,
-    RangeSpread,
-    Report,
-    Severity,
-    Target,
-)
+from normdiag.records.report import DataInfo, Finding, RangeSpread, Report, Severity, Target
 
 __all__ = [
     "ActivationMetrics",
@@ -113,13 +113,16 @@ __all__ = [
     "OpGraph",
     "OpKind",
     "Opaque",
+    "OutputChange",
     "OutputSums",
+    "OverChannels",
     "Parameter",
     "Pass",
     "PointError",
     "Pointwise",
     "PopulationSums",
     "RangeSpread",
+    "Recalibration",
     "RecalibrationReport",
     "Refusal",
     "Report",
@@ -128,7 +131,9 @@ __all__ = [
     "Severity",
     "Size",
     "Sizes",
+    "Span",
     "Split",
+    "StoredFit",
     "Take",
     "Target",
     "Topic",

@@ -7,6 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from normdiag.records.evidence import Span
+
 Array = NDArray[Any]
 
 
@@ -15,17 +17,23 @@ class Batch:
     """One batch: arrays that share their first axis, the samples.
 
     `names` holds one input name for each array; None feeds them by position. `labels` (N,) are the classes of the
-    samples as integers, where the data has them.
+    samples as integers, where the data has them. `first` is the index that its first sample has in the data.
     """
 
     arrays: tuple[Array, ...]
     names: tuple[str, ...] | None = None
     labels: Array | None = None
+    first: int = 0
 
     @property
     def size(self) -> int:
         """Number of samples."""
         return int(self.arrays[0].shape[0])
+
+    @property
+    def span(self) -> Span:
+        """Where it lies in the data."""
+        return Span(self.first, self.size)
 
     def rows(self, chosen: slice | Array) -> Batch:
         """Some of its samples: a slice, or an array of indexes or of booleans (N,)."""

@@ -16,37 +16,89 @@ Counts = NDArray[np.int64]
 BINS_PER_OCTAVE = 16
 LOWEST_OCTAVE = -150
 VARIANCE_BINS = (130 - LOWEST_OCTAVE) * BINS_PER_OCTAVE
+# Sums over samples are kept in so many parts (sample index modulo PARTS): a figure's error is its jackknife over them.
+PARTS = 16
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where a batch lies in the data: the index of its first sample, and how many it holds."""
+
+    first: int
+    samples: int
+
+    def parts(self, rows: int) -> Counts:
+        """The part, 0 to PARTS - 1, of each of `rows` rows that the batch has become: its sample's index modulo PARTS.
+
+        Rows that are a multiple of the samples are taken as lying sample by sample, which is how (N, T, C) becomes
+        (N * T, C).
+        """
+        return np.asarray((self.first + np.arange(rows) * self.samples // max(rows, 1)) % PARTS)
+
+    def sums(self, table: NDArray[Any]) -> Floats:
+        """The sums of the rows of a table (rows, ...) by part: float64 of shape (PARTS, ...)."""
+        rows, width = len(table), table[:1].size
+        if rows and rows % max(self.samples, 1) == 0:  # sample by sample, in the order of the parts
+            table = np.asarray(table, np.float64).reshape(self.samples, rows // self.samples, width)
+            lead = self.first % PARTS
+            padded = np.zeros((-(-(lead + self.samples) // PARTS) * PARTS, width))
+            padded[lead : lead + self.samples] = table[:, 0] if table.shape[1] == 1 else table.sum(1)
+            return np.asarray(padded.reshape(-1, PARTS, width).sum(0))
+        found = np.zeros((PARTS, width))
+        np.add.at(found, self.parts(rows), np.asarray(table, np.float64).reshape(rows, width))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
 class ChannelSums:
-    """The five sums of a layer with C channels, over N samples: float64 arrays of shape (C,).
+    """The sums of a layer with C channels over its samples, in float64.
 
     For sample n, m_n is the mean over the channel's positions of (x - mu) and q_n that of (x - mu)^2, with mu the
-    stored running_mean. Kept are the sums over the samples of m, q, m^2, q^2 and m*q.
+    stored running_mean. `first` (2, PARTS, C) holds the sums of m and of q by part, `counts` (PARTS,) how many samples
+    are in each; `second` (3, C) the sums over all samples of m^2, q^2 and m*q. `between` (3, C) holds, over the
+    `batches`, the sums of n M^2, n Q^2 and n M Q with n the samples of a batch, and M and Q its means of m and q: how
+    far batches differ.
     """
 
-    count: int
-    m: Floats
-    q: Floats
-    mm: Floats
-    qq: Floats
-    mq: Floats
+    counts: Counts
+    first: Floats
+    second: Floats
+    batches: int
+    between: Floats
 
     @classmethod
-    def of(cls, m: NDArray[Any], q: NDArray[Any]) -> ChannelSums:
-        """The sums of per-sample tables m and q, both of shape (N, C)."""
+    def of(cls, m: NDArray[Any], q: NDArray[Any], span: Span | None = None) -> ChannelSums:
+        """The sums of one batch from its per-sample tables m and q, both of shape (N, C)."""
         m, q = np.asarray(m, np.float64), np.asarray(q, np.float64)
-        return cls(len(m), m.sum(0), q.sum(0), (m * m).sum(0), (q * q).sum(0), (m * q).sum(0))
+        span = span or Span(0, len(m))
+        counts = np.bincount(span.parts(len(m)), minlength=PARTS).astype(np.int64)
+        total_m, total_q = m.sum(0), q.sum(0)
+        second = np.stack([(m * m).sum(0), (q * q).sum(0), (m * q).sum(0)])
+        between = np.stack([total_m * total_m, total_q * total_q, total_m * total_q]) / max(len(m), 1)
+        return cls(counts, np.stack([span.sums(m), span.sums(q)]), second, 1, between)
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+        return int(self.counts.sum())
+
+    @property
+    def m(self) -> Floats:
+        """The sum of m over all samples, (C,)."""
+        return np.asarray(self.first[0].sum(0))
+
+    @property
+    def q(self) -> Floats:
+        """The sum of q over all samples, (C,)."""
+        return np.asarray(self.first[1].sum(0))
 
     def __add__(self, other: ChannelSums) -> ChannelSums:
         return ChannelSums(
-            self.count + other.count,
-            self.m + other.m,
-            self.q + other.q,
-            self.mm + other.mm,
-            self.qq + other.qq,
-            self.mq + other.mq,
+            self.counts + other.counts,
+            self.first + other.first,
+            self.second + other.second,
+            self.batches + other.batches,
+            self.between + other.between,
         )
 
 
@@ -122,28 +174,59 @@ class ActivationSums:
         return ActivationSums(self.kind, self.elements * len(self.saturated), total, self.derivative_square, self.final)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OutputSums:
-    """One output under running statistics (reference, y) against the same under batch statistics (y').
+    """One output under some statistics (reference, y) against the same under others (y').
 
-    Sums over all elements of (y' - y)^2 and y^2; for outputs of shape (N, K) also, over `rows` samples, the number
-    whose argmax differs and the sum of the Jensen-Shannon divergences in nats.
+    `table` (PARTS, 6) holds by part the number of rows, the sums over all elements of (y' - y)^2 and of y^2 and, for
+    outputs of shape (N, K), the number of rows that are scores of classes, of those whose argmax differs, and the sum
+    of the Jensen-Shannon divergences in nats.
     """
 
-    difference_square: float
-    reference_square: float
-    rows: int = 0
-    disagreements: int = 0
-    divergence: float = 0.0
+    table: Floats
+
+    @classmethod
+    def of(
+        cls,
+        difference_square: NDArray[Any],
+        reference_square: NDArray[Any],
+        differs: NDArray[Any] | None = None,
+        divergence: NDArray[Any] | None = None,
+        span: Span | None = None,
+    ) -> OutputSums:
+        """The sums of one batch from its rows: squares (N,) and, for scores of classes, what differs in each (N,)."""
+        nothing, ones = np.zeros(len(difference_square)), np.ones(len(difference_square))
+        scores = (nothing, nothing, nothing) if differs is None or divergence is None else (ones, differs, divergence)
+        rows = np.stack([ones, difference_square, reference_square, *scores], 1)
+        return cls((span or Span(0, len(rows))).sums(rows))
+
+    @property
+    def difference_square(self) -> float:
+        """The sum over all elements of (y' - y)^2."""
+        return float(self.table[:, 1].sum())
+
+    @property
+    def reference_square(self) -> float:
+        """The sum over all elements of y^2."""
+        return float(self.table[:, 2].sum())
+
+    @property
+    def rows(self) -> int:
+        """Samples with scores of classes."""
+        return int(self.table[:, 3].sum())
+
+    @property
+    def disagreements(self) -> int:
+        """Those of them whose argmax differs."""
+        return int(self.table[:, 4].sum())
+
+    @property
+    def divergence(self) -> float:
+        """The sum of their Jensen-Shannon divergences in nats."""
+        return float(self.table[:, 5].sum())
 
     def __add__(self, other: OutputSums) -> OutputSums:
-        return OutputSums(
-            self.difference_square + other.difference_square,
-            self.reference_square + other.reference_square,
-            self.rows + other.rows,
-            self.disagreements + other.disagreements,
-            self.divergence + other.divergence,
-        )
+        return OutputSums(self.table + other.table)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from normdiag import __version__
 from normdiag.records import Drift, Finding, Gap, GroupMetrics, LayerMetrics, ModelInfo, Report
 from normdiag.report.channel_values import channel_detail, find_layer
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "2.0"
 
 
 def to_json(report: Report, *, channels: str | None = None) -> dict[str, Any]:
@@ -40,6 +40,7 @@ def to_json(report: Report, *, channels: str | None = None) -> dict[str, Any]:
         "activations": [asdict(activation) for activation in report.activations],
         "gradient": None if report.gradient is None else asdict(report.gradient),
         "gap": None if report.gap is None else _gap(report.gap),
+        "recalibration": None if report.recalibration is None else asdict(report.recalibration),
         "findings": [finding_dict(finding) for finding in report.findings],
     }
     if channels is not None:
@@ -79,6 +80,8 @@ def _layer(metrics: LayerMetrics) -> dict[str, Any]:
         "gamma": _range(layer.gamma),
         "calls": metrics.calls,
         "drift": None if metrics.drift is None else _drift(metrics.drift, metrics.own, metrics.noise),
+        "effective_samples": _effective_samples(metrics),
+        "stored_fit": None if metrics.stored_fit is None else asdict(metrics.stored_fit),
         "input": None if metrics.groups is None else _groups(metrics.groups),
         "notes": list(layer.notes),
     }
@@ -90,14 +93,27 @@ def _drift(drift: Drift, own: Drift | None, noise: float | None) -> dict[str, An
         "se": drift.se,
         "corrected_rms": drift.corrected,
         "lower": drift.lower,
+        "upper": drift.upper,
+        "z": asdict(drift.over_z),
+        "r": asdict(drift.over_r),
         "own_rms": None if own is None else own.rms,
         "own_se": None if own is None else own.se,
         "own_corrected_rms": None if own is None else own.corrected,
+        "own_lower": None if own is None else own.lower,
+        "own_upper": None if own is None else own.upper,
+        "own_z": None if own is None else asdict(own.over_z),
+        "own_r": None if own is None else asdict(own.over_r),
         "max": drift.max,
         "max_channel": drift.max_channel,
         "samples": drift.samples,
         "noise": noise,
     }
+
+
+def _effective_samples(metrics: LayerMetrics) -> dict[str, Any] | None:
+    if metrics.effective_samples is None:
+        return None
+    return {"value": metrics.effective_samples, "se": metrics.effective_samples_se}
 
 
 def _groups(groups: GroupMetrics) -> dict[str, Any]:
@@ -112,8 +128,11 @@ def _gap(gap: Gap) -> dict[str, Any]:
     return {
         "output": gap.output,
         "relative_rms": gap.relative_rms,
+        "relative_rms_se": gap.relative_rms_se,
         "top1_disagreement": gap.top1_disagreement,
+        "top1_disagreement_se": gap.top1_disagreement_se,
         "js_divergence": gap.js_divergence,
+        "js_divergence_se": gap.js_divergence_se,
         "batch_size": gap.batch_size,
         "samples": gap.samples,
         "explained": explained,

@@ -90,7 +90,7 @@ def _standing_alone(measured: Sequence[LayerMetrics], least: float, times: float
     worst, value = max(owns, key=lambda item: item[1].lower)
     others = [own for each, own in owns if each is not worst]
     largest = max(own.corrected for own in others)
-    quiet = max(own.corrected + 2.0 * own.se for own in others)
+    quiet = max(own.upper for own in others)
     deployed = worst.drift.lower if worst.drift is not None else 0.0
     if worst is measured[0] or value.lower <= max(times * largest, quiet) or min(value.lower, deployed) <= least:
         return

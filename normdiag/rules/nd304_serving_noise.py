@@ -51,7 +51,7 @@ def serving_noise(context: Context, limits: Mapping[str, float]) -> Iterator[Dra
 
 def _noise(metrics: LayerMetrics, size: int) -> float | None:
     seen = metrics.own or metrics.drift
-    return batch_noise(seen, size) if seen is not None and seen.samples > 1 else None
+    return batch_noise(seen, size) if seen is not None else None
 
 
 def _draft(noises: Mapping[str, float], size: int, severity: Severity, *, used: bool) -> Draft:

@@ -17,7 +17,7 @@ def contradicted(metrics: LayerMetrics, limit: float) -> bool | None:
         return None
     if drift.lower > limit:
         return True
-    return False if drift.corrected + 2.0 * drift.se < limit else None
+    return False if drift.upper < limit else None
 
 
 def is_initial(layer: NormLayer) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -122,12 +124,12 @@ def test_batch_noise_is_the_spread_of_batch_statistics() -> None:
     rng = np.random.default_rng(0)
     n, b = 20_000, 16
     m, v = rng.normal(size=(n, 1)) * 0.3, rng.uniform(0.5, 1.5, (n, 1))
-    full = measure_drift(ChannelSums.of(m, m * m + v), np.ones(1), EPS)
-    batches = [
-        measure_drift(ChannelSums.of(m[i : i + b], (m * m + v)[i : i + b]), np.ones(1), EPS) for i in range(0, n, b)
-    ]
+    parts = [ChannelSums.of(m[i : i + b], (m * m + v)[i : i + b]) for i in range(0, n, b)]
+    full = measure_drift(reduce(operator.add, parts), np.ones(1), EPS)
+    batches = [measure_drift(each, np.ones(1), EPS) for each in parts]
     spread = math.sqrt(np.mean([(each.z - full.z) ** 2 + (each.r - full.r) ** 2 for each in batches]))
     assert batch_noise(full, b) == pytest.approx(spread, rel=0.08)
+    assert batch_noise(batches[0], b) is None, "one batch differs from no other"
 
 
 def test_observed_statistics_are_the_data_s() -> None:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from normdiag.metrics import gradient_product, measure_activations, measure_gap, measure_layers, rank_attribution
+from normdiag.metrics import (
+    explained,
+    gradient_product,
+    measure_activations,
+    measure_gap,
+    measure_layers,
+    needs_explaining,
+    output_change,
+    rank_attribution,
+)
 from normdiag.metrics.groups import measure_groups, median_variance
 from normdiag.records import (
     ActivationSums,
@@ -38,6 +48,13 @@ def layer(name: str = "bn", eps: float | None = 1e-5) -> NormLayer:
 def sums(shift: float, n: int = 100, seed: int = 0) -> ChannelSums:
     m = np.random.default_rng(seed).normal(size=(n, 1)) * 0.1 + shift
     return ChannelSums.of(m, m * m + 1.0)
+
+
+def output(difference: float, reference: float, changed: int | None = None) -> OutputSums:
+    """An output of ten rows."""
+    one = np.full(10, 0.1)
+    scores = () if changed is None else (np.arange(10) < changed, np.zeros(10))
+    return OutputSums.of(difference * one, reference * one, *scores)
 
 
 def test_groups() -> None:
@@ -97,9 +114,9 @@ def test_the_gap_is_that_of_the_output_that_differs_most() -> None:
         batches=1,
         batch_size=10,
         gap_samples=10,
-        outputs={"small": OutputSums(1.0, 100.0, 10, 1, 0.2), "large": OutputSums(25.0, 100.0)},
+        outputs={"small": output(1.0, 100.0, 1), "large": output(25.0, 100.0)},
     )
-    gap = measure_gap(evidence, ())
+    gap = measure_gap(evidence)
     assert gap is not None
     assert (gap.output, gap.relative_rms, gap.top1_disagreement) == ("large", 0.5, None)
     assert gap.explained_drift is None
@@ -107,42 +124,42 @@ def test_the_gap_is_that_of_the_output_that_differs_most() -> None:
 
 @pytest.mark.parametrize(("difference", "reference", "expected"), [(0.0, 0.0, 0.0), (1.0, 0.0, math.inf)])
 def test_a_zero_output_is_no_crash(difference: float, reference: float, expected: float) -> None:
-    gap = measure_gap(Evidence(2, 1, 2, 2, outputs={"y": OutputSums(difference, reference)}), ())
+    gap = measure_gap(Evidence(2, 1, 2, 2, outputs={"y": output(difference, reference)}))
     assert gap is not None
     assert gap.relative_rms == expected
 
 
-def test_explained_shares_add_up_and_follow_the_cause() -> None:
-    def shares(shift: float, batch_size: int) -> tuple[float, float]:
-        seen = Evidence(
-            100,
-            1,
-            batch_size,
-            100,
-            {"bn": LayerEvidence(1, sums(shift), sums(shift))},
-            outputs={"y": OutputSums(1.0, 1.0)},
-        )
-        gap = measure_gap(seen, measure_layers([layer()], seen))
-        assert gap is not None
-        assert gap.explained_drift is not None
-        assert gap.explained_noise is not None
-        return gap.explained_drift, gap.explained_noise
-
-    for shift, batch_size in ((0.0, 2), (2.0, 64), (0.1, 8)):
-        assert sum(shares(shift, batch_size)) == pytest.approx(1.0)
-    assert shares(2.0, 64)[0] > 0.99
-    assert shares(0.0, 2)[1] > 0.8
-    assert shares(0.1, 64)[0] > shares(0.1, 2)[0], "larger batches, less noise"
+def test_the_shares_of_a_gap_are_what_goes_and_what_is_left() -> None:
+    assert explained(output(8.0, 1.0), output(2.0, 5.0)) == (0.75, 0.25)
+    assert explained(output(8.0, 1.0), output(9.0, 5.0)) == (0.0, 1.0), "replaced statistics that only add to it"
+    assert explained(output(0.0, 1.0), output(0.0, 1.0)) == (None, None)
+    assert explained(output(math.nan, 1.0), output(1.0, 1.0)) == (None, None)
 
 
-def test_explained_shares_are_those_of_the_squared_differences() -> None:
-    seen = Evidence(100, 1, 8, 100, {"bn": LayerEvidence(1, None, sums(0.4))}, outputs={"y": OutputSums(1.0, 1.0)})
-    rows = measure_layers([layer()], seen)
-    gap, own = measure_gap(seen, rows), rows[0].own
-    assert gap is not None
-    assert own is not None
-    drift, noise = own.corrected**2, float(np.mean(own.floor**2)) * 100 / 8
-    assert gap.explained_drift == pytest.approx(drift / (drift + noise), rel=1e-12)
+@pytest.mark.parametrize(
+    ("spread", "gap", "wanted"),
+    [
+        (0.02, {}, False),
+        (0.5, {}, True),
+        (0.02, {"relative_rms": 0.3}, True),
+        (0.02, {"relative_rms": math.nan}, True),
+        (0.02, {"top1_disagreement": 0.05}, True),
+    ],
+)
+def test_what_drifts_or_differs_wants_an_explanation(spread: float, gap: dict[str, float], wanted: bool) -> None:
+    seen = Evidence(100, 1, 8, 100, {"bn": LayerEvidence(1, None, sums(spread))}, outputs={"y": output(1.0, 1000.0, 0)})
+    found = measure_gap(seen)
+    assert found is not None
+    assert needs_explaining(replace(found, **gap), measure_layers([layer()], seen)) is wanted
+
+
+def test_errors_of_a_gap_are_those_of_disjoint_samples() -> None:
+    rng = np.random.default_rng(0)
+    squares, changed = rng.exponential(1.0, (2, 200, 64)), rng.random((200, 64)) < 0.1
+    found = [output_change(OutputSums.of(a, b, c, 0.5 * c)) for a, b, c in zip(*squares, changed, strict=True)]
+    for figure in ("relative_rms", "answers_changed", "js_divergence"):
+        values, errors = ([getattr(each, name) for each in found] for name in (figure, f"{figure}_se"))
+        assert np.mean(errors) == pytest.approx(np.std(values), rel=0.15)
 
 
 def test_no_drift_is_computed_where_eps_is_unknown() -> None:
@@ -161,9 +178,9 @@ def test_the_share_of_groups_below_eps() -> None:
 
 
 def test_attribution_ranks_by_what_goes() -> None:
-    before = {"y": OutputSums(4.0, 1.0)}
-    after = {"a": {"y": OutputSums(1.0, 1.0)}, "b": {"y": OutputSums(0.0, 1.0)}, "c": {"y": OutputSums(9.0, 1.0)}}
+    before = {"y": output(4.0, 1.0)}
+    after = {"a": {"y": output(1.0, 1.0)}, "b": {"y": output(0.0, 1.0)}, "c": {"y": output(9.0, 1.0)}}
     rows = rank_attribution(before, after, "y")
     assert [row.layer for row in rows] == ["b", "a", "c"]
     assert [row.removed for row in rows] == pytest.approx([1.0, 0.5, -0.5])
-    assert rank_attribution({"y": OutputSums(0.0, 1.0)}, after, "y") == ()
+    assert rank_attribution({"y": output(0.0, 1.0)}, after, "y") == ()

@@ -25,9 +25,9 @@ def test_shifted_sums_equal_the_sums_of_the_shifted(n: int, c: int, positions: i
     assert sums.count == n
     np.testing.assert_allclose(sums.m, m.sum(0), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(sums.q, q.sum(0), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(sums.mm, (m * m).sum(0), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(sums.qq, (q * q).sum(0), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(sums.mq, (m * q).sum(0), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(sums.second[0], (m * m).sum(0), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(sums.second[1], (q * q).sum(0), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(sums.second[2], (m * q).sum(0), rtol=1e-9, atol=1e-9)
 
 
 def test_float32_sums_at_the_shift_limit_keep_the_digits_that_the_drift_needs() -> None:

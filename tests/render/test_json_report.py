@@ -68,7 +68,7 @@ def test_documents_satisfy_the_schema_which_describes_every_member(name: str) ->
 
 
 def test_schema_refuses_what_is_wrong() -> None:
-    for change in ({"schema_version": "2.0"}, {"interrupted": None}, {"data": {}}, {"findings": [{"rule": "X"}]}):
+    for change in ({"schema_version": "1.0"}, {"interrupted": None}, {"data": {}}, {"findings": [{"rule": "X"}]}):
         assert not VALIDATOR.is_valid(to_json(healthy()) | change)
 
 

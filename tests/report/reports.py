@@ -22,7 +22,11 @@ from normdiag.records import (
     LayerMetrics,
     ModelInfo,
     NormLayer,
+    OutputChange,
+    OverChannels,
+    Recalibration,
     Report,
+    StoredFit,
 )
 from normdiag.rules import RULES
 
@@ -43,8 +47,16 @@ def drift_of(z: np.ndarray, r: np.ndarray, se: float = 0.004, samples: int = 100
     d, errors = np.hypot(z, r - 1.0), np.full_like(z, se)
     floor = np.full_like(z, np.hypot(se, se))
     corrected = np.sqrt(np.maximum(d**2 - floor**2, 0.0))
-    rms, layer = float(np.sqrt(np.mean(d**2))), float(np.sqrt(np.mean(corrected**2)))
-    return Drift(samples, z, r, d, errors, errors, errors, corrected, floor, rms, se, layer)
+    rms, square = float(np.sqrt(np.mean(d**2))), float(np.mean(corrected**2))
+    over_z, over_r = over_channels(z, 0.0, se), over_channels(r, 1.0, se)
+    square_se = 2.0 * se * float(np.sqrt(square))
+    return Drift(samples, z, r, d, errors, errors, errors, corrected, floor, rms, square, square_se, over_z, over_r)
+
+
+def over_channels(values: np.ndarray, agreement: float, se: float) -> OverChannels:
+    """The figures of z or r over the channels."""
+    rms = float(np.sqrt(np.mean((values - agreement) ** 2)))
+    return OverChannels(rms, se, float(values.mean()), se, float(values.std()), se)
 
 
 def random_drift(seed: int, channels: int, size: float, se: float = 0.004) -> Drift:
@@ -86,7 +98,9 @@ def resnet_layers(blocks: int = 3, size: float = 0.12) -> tuple[LayerMetrics, ..
         channels = 16 * 2 ** max(int(name[5:6] or 1) - 1, 0) if name != "bn1" else 16
         drift = random_drift(index, channels, size * (1.0 + 0.03 * index))
         own = random_drift(100 + index, channels, 0.4 * size)
-        layers.append(LayerMetrics(batch_norm(name, channels, index), 16, drift, own, 0.02 + 0.001 * index))
+        fit = StoredFit(0.002, 0.004, 0.98, 0.998, 0.996)
+        layer = batch_norm(name, channels, index)
+        layers.append(LayerMetrics(layer, 16, drift, own, 0.02 + 0.001 * index, None, 21.0 + index, 4.0, fit))
     return tuple(layers)
 
 
@@ -101,14 +115,22 @@ def relus(
 
 MODEL = ModelInfo("models/resnet20.th", "torch-legacy", "pytorch", "0" * 64, 1_114_000, 269_722)
 DATA = DataInfo("cifar10/train_1000.npz", 1000, 64, 16, False, "imagenet")
-GAP = Gap("output", 0.0813, 0.012, 0.0041, 64, 1000, 0.62, 0.38)
+GAP = Gap("output", 0.0813, 0.012, 0.0041, 64, 1000, 0.62, 0.38, None, 0.0032, 0.0035, 0.0009)
+RECALIBRATION = Recalibration(
+    "output",
+    256,
+    64,
+    OutputChange(0.0641, 0.0041, 0.0078, 0.0051, 0.0026, 0.0008),
+    OutputChange(0.0502, 0.0022, 0.0039, 0.0037, 0.0015, 0.0005),
+)
 GRADIENT = GradientProduct(4, 0.0712, 0.2668, 0.25**4)
 
 
 @_covered
 def healthy() -> Report:
     """Nothing to complain about."""
-    return Report(MODEL, DATA, resnet_layers(), relus(), GRADIENT, GAP, notes=("took 'state_dict' of the file",))
+    notes = ("took 'state_dict' of the file",)
+    return Report(MODEL, DATA, resnet_layers(), relus(), GRADIENT, GAP, notes=notes, recalibration=RECALIBRATION)
 
 
 @_covered
@@ -204,7 +226,8 @@ def on_random_data() -> Report:
 def interrupted() -> Report:
     """Stopped by Ctrl-C, early: a single sample has no error bar, and one layer was not reached."""
     first = resnet_layers(blocks=1)
-    layers = [replace(m, drift=replace(m.drift, se=float("inf"), samples=1), own=None, noise=None) for m in first]
+    unsure = {"own": None, "noise": None, "effective_samples": None, "stored_fit": None}
+    layers = [replace(m, drift=replace(m.drift, square_se=float("inf"), samples=1), **unsure) for m in first]
     layers[-1] = LayerMetrics(layers[-1].layer)
     data = replace(DATA, samples=1, batch_size=1, batches=1)
     return Report(MODEL, data, tuple(layers), relus(), GRADIENT, interrupted=True)

@@ -52,12 +52,12 @@ def test_the_three_limits_matter() -> None:
 
 
 def test_both_ends_of_the_error_bars_count() -> None:
-    assert not found("ND301", rows(0.02, 0.4, 0.02, spread=0.9, n=30))
+    assert not found("ND301", rows(0.02, 0.4, 0.02, spread=0.9, n=10))
     assert found("ND301", rows(0.02, 0.4, 0.02, spread=0.9, n=3000))
     for error, fires in ((0.25, False), (0.1, True)):
         unsure = row("c", 0.02, 0.02)
         assert unsure.own is not None
-        unsure = replace(unsure, own=replace(unsure.own, se=error))
+        unsure = replace(unsure, own=replace(unsure.own, square_se=2 * error**2))
         assert bool(found("ND301", report(*rows(0.02, 0.4).layers, unsure))) is fires
 
 
@@ -84,7 +84,7 @@ def test_it_is_silent_on_random_data_without_own_drift_and_where_it_is_no_number
     assert not found("ND301", report(row("a", 0.02, None), row("b", 0.4, None), row("c", 0.02, None)))
     nan = row("d", 0.1, 0.1)
     assert nan.own is not None
-    nan = replace(nan, own=replace(nan.own, rms=float("nan"), corrected=float("nan")))
+    nan = replace(nan, own=replace(nan.own, rms=float("nan"), square=float("nan")))
     assert [each.layer for each in found("ND301", report(*rows(0.02, 0.4, 0.02).layers, nan))] == ["b"]
 
 

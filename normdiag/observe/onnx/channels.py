@@ -11,7 +11,7 @@ from normdiag.models.onnx import NormSite
 from normdiag.observe.onnx.edit import DOUBLE, FLOAT, GraphEdit
 from normdiag.observe.onnx.session import TensorType, Values
 from normdiag.observe.sums import channel_sums, finite_shift, needs_shift
-from normdiag.records import ChannelSums, PopulationSums
+from normdiag.records import ChannelSums, PopulationSums, Span
 
 ELEMENT_TYPES = {"tensor(float)": FLOAT, "tensor(double)": DOUBLE, "tensor(float16)": 10, "tensor(bfloat16)": 16}
 _MEAN, _VARIANCE = 3, 4  # inputs of BatchNormalization
@@ -34,21 +34,21 @@ class ChannelWatch:
         """All graph outputs to fetch."""
         return tuple(name for name in (self.mean, self.square, self.shift, self.shape) if name is not None)
 
-    def sums(self, values: Values) -> ChannelSums | None:
+    def sums(self, values: Values, span: Span) -> ChannelSums | None:
         """The five sums about the stored mean; None where no mean is stored."""
         mu = self.site.layer.running_mean
         if mu is None:
             return None
         shift = 0.0 if self.shift is None else values[self.shift].astype(np.float64)
-        return channel_sums(values[self.mean], values[self.square], 1, mu.astype(np.float64) - shift)
+        return channel_sums(values[self.mean], values[self.square], 1, mu.astype(np.float64) - shift, span)
 
-    def population(self, values: Values) -> PopulationSums | None:
+    def population(self, values: Values, span: Span) -> PopulationSums | None:
         """The five sums about `finite_shift` of the stored mean; None where no mean is stored."""
         mu = self.site.layer.running_mean
         if mu is None:
             return None
         shift = 0.0 if self.shift is None else values[self.shift].astype(np.float64)
-        sums = channel_sums(values[self.mean], values[self.square], 1, finite_shift(mu) - shift)
+        sums = channel_sums(values[self.mean], values[self.square], 1, finite_shift(mu) - shift, span)
         return PopulationSums(sums, int(np.prod(values[self.shape])) // max(len(mu), 1))
 
     def lost_digits(self, values: Values) -> bool:

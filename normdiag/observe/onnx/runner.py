@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
-from numpy.typing import NDArray
-
 from normdiag.models.onnx import OnnxProgram
 from normdiag.observe.gap import compare_outputs
 from normdiag.observe.onnx.batch_axis import free_batch
@@ -16,9 +14,9 @@ from normdiag.observe.onnx.overridable import overridable_graph, statistics_feed
 from normdiag.observe.onnx.plan import Plan, WatchedGraph, batch_graph, deployed_graph, make_plan, watched_tensors
 from normdiag.observe.onnx.session import Session, Setting, Values, tensor_types
 from normdiag.observe.onnx.weights import split_weights
-from normdiag.observe.protocol import Statistics
+from normdiag.observe.protocol import Outputs, Seen, Statistics
 from normdiag.ops import SATURATION_THRESHOLD
-from normdiag.records import Batch, ChannelSums, Evidence, LayerEvidence, Model, NormLayer, OutputSums, PopulationSums
+from normdiag.records import Batch, ChannelSums, Evidence, LayerEvidence, Model, NormLayer, PopulationSums, Span
 
 Build = Callable[[Any, Plan, frozenset[str]], WatchedGraph]
 
@@ -60,23 +58,32 @@ class OnnxRunner:
         return self._layers
 
     def observe(self, batch: Batch) -> Evidence:
-        """Pass E and, with two samples or more and a BatchNorm to replace, pass B of one batch, as sums."""
+        """What `run` sees, as sums alone."""
+        return self.run(batch).evidence
+
+    def run(self, batch: Batch) -> Seen:
+        """Pass E and, with two samples or more and a BatchNorm to replace, pass B of one batch."""
         feed = make_feed(self._inputs, batch, self._where)
         graph, values = self._deployed.run(feed)
-        layers = {watch.site.layer.name: LayerEvidence(1, deployed=watch.sums(values)) for watch in graph.channels}
+        span = batch.span
+        sums = {watch.site.layer.name: watch.sums(values, span) for watch in graph.channels}
+        layers = {name: LayerEvidence(1, deployed=each) for name, each in sums.items()}
         layers |= {watch.site.layer.name: LayerEvidence(1, groups=watch.sums(values)) for watch in graph.groups}
         activations = {watch.site.name: watch.sums(values) for watch in graph.activations}
-        own, outputs = self._batch_pass(feed, values) if batch.size > 1 and self._plan.replaceable else ({}, {})
-        layers |= {name: layers[name] + LayerEvidence(own=sums) for name, sums in own.items()}
+        reference = {name: values[name] for name in self._outputs}
+        own, batched = self._batch_pass(feed, span) if batch.size > 1 and self._plan.replaceable else ({}, {})
+        outputs = compare_outputs(reference, batched, span)
+        layers |= {name: layers[name] + LayerEvidence(own=each) for name, each in own.items()}
         ordered = {layer.name: layers[layer.name] for layer in self._layers if layer.name in layers}
         gap_samples = batch.size if outputs else 0
-        return Evidence(batch.size, 1, batch.size, gap_samples, ordered, activations, outputs)
+        evidence = Evidence(batch.size, 1, batch.size, gap_samples, ordered, activations, outputs)
+        return Seen(evidence, reference, batched)
 
     def population(self, batch: Batch, *, batch_statistics: bool = True) -> Mapping[str, PopulationSums]:
         """Sums of every BatchNorm with running statistics: of pass B, or as deployed."""
         watched = self._batch if batch_statistics else self._deployed
         graph, values = watched.run(make_feed(self._inputs, batch, self._where))
-        found = {watch.site.layer.name: watch.population(values) for watch in graph.channels}
+        found = {watch.site.layer.name: watch.population(values, batch.span) for watch in graph.channels}
         return {name: each for name, each in found.items() if each is not None}
 
     def outputs(
@@ -85,7 +92,7 @@ class OnnxRunner:
         *,
         batch_statistics: bool = False,
         statistics: Mapping[str, Statistics] | None = None,
-    ) -> Mapping[str, NDArray[Any]]:
+    ) -> Outputs:
         """The model's outputs by name: as deployed, as in pass B, or with some layers' statistics replaced."""
         feed = make_feed(self._inputs, batch, self._where)
         if batch_statistics:
@@ -97,14 +104,10 @@ class OnnxRunner:
     def _overridable(self) -> Session:
         return Session(overridable_graph(self._proto, self._plan), self._setting)
 
-    def _batch_pass(
-        self, feed: Values, deployed: Values
-    ) -> tuple[dict[str, ChannelSums | None], dict[str, OutputSums]]:
+    def _batch_pass(self, feed: Values, span: Span) -> tuple[dict[str, ChannelSums | None], Outputs]:
         graph, values = self._batch.run(feed)
-        reference = {name: deployed[name] for name in self._outputs}
-        return {watch.site.layer.name: watch.sums(values) for watch in graph.channels}, compare_outputs(
-            reference, values
-        )
+        sums = {watch.site.layer.name: watch.sums(values, span) for watch in graph.channels}
+        return sums, {name: values[name] for name in self._outputs}
 
     def _watched(self, build: Build) -> WatchedPass:
         return WatchedPass(self._proto, self._plan, build, self._outputs, self._setting)

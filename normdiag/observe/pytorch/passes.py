@@ -15,7 +15,7 @@ from normdiag.observe.pytorch.norms import NormCall
 from normdiag.observe.pytorch.reductions import channel_table
 from normdiag.observe.sums import finite_shift
 from normdiag.ops import Activation
-from normdiag.records import ActivationSums, ChannelSums, LayerEvidence, NormLayer, PopulationSums
+from normdiag.records import ActivationSums, LayerEvidence, NormLayer, PopulationSums, Span
 
 Run = Callable[[Tensor], object]
 
@@ -37,9 +37,9 @@ def _not_counted(*_: object) -> bool:
 class DeployedPass:
     """Pass E: everything runs as in eval mode, and is summed up."""
 
-    def __init__(self, threshold: float) -> None:
-        """`threshold` on |f'| / max|f'| bounds the saturated tails."""
-        self._threshold = threshold
+    def __init__(self, threshold: float, span: Span) -> None:
+        """`threshold` on |f'| / max|f'| bounds the saturated tails; `span` is where the batch lies in the data."""
+        self._threshold, self._span = threshold, span
         self.layers: dict[str, LayerEvidence] = {}
         self.activations: dict[str, ActivationSums] = {}
         self.found: dict[str, NormLayer] = {}
@@ -48,7 +48,7 @@ class DeployedPass:
         """Sums about the running mean, or of the groups where there is none."""
         if name not in self.found:
             self.found[name] = call.layer(name)
-        self._add(name, _deployed_evidence(call))
+        self._add(name, _deployed_evidence(call, self._span))
 
     def activation(self, name: str, activation: Activation, x: Tensor, axis: int, run: Run | None) -> bool:
         """Saturation and derivatives."""
@@ -71,8 +71,9 @@ class DeployedPass:
 class BatchPass:
     """Pass B: every BatchNorm uses the statistics of the batch, taken from the very sums that are kept."""
 
-    def __init__(self) -> None:
-        """Nothing seen yet."""
+    def __init__(self, span: Span) -> None:
+        """`span` is where the batch lies in the data."""
+        self._span = span
         self.layers: dict[str, LayerEvidence] = {}
 
     def norm(self, name: str, call: NormCall) -> Tensor | None:
@@ -80,7 +81,7 @@ class BatchPass:
         if not call.has_statistics:
             return None
         table = channel_table(call.input)
-        evidence = LayerEvidence(own=table.sums(_mean(call)))
+        evidence = LayerEvidence(own=table.sums(_mean(call), self._span))
         self.layers[name] = self.layers[name] + evidence if name in self.layers else evidence
         return call.with_statistics(Statistics(*table.moments())) if call.kind == "batch_norm" else None
 
@@ -90,9 +91,12 @@ class BatchPass:
 class PopulationPass:
     """Sums alone, of every layer with running statistics: on batch statistics, or as deployed."""
 
-    def __init__(self, *, batch_statistics: bool) -> None:
-        """With `batch_statistics` every BatchNorm uses those of the batch, and every InstanceNorm those of a sample."""
-        self._batch = batch_statistics
+    def __init__(self, span: Span, *, batch_statistics: bool) -> None:
+        """`span` is where the batch lies in the data.
+
+        With `batch_statistics` every BatchNorm uses those of the batch, and every InstanceNorm those of a sample.
+        """
+        self._span, self._batch = span, batch_statistics
         self.sums: dict[str, PopulationSums] = {}
         self.found: dict[str, NormLayer] = {}
 
@@ -102,7 +106,7 @@ class PopulationPass:
             return None
         self.found.setdefault(name, call.layer(name))
         table = channel_table(call.input)
-        seen = PopulationSums(table.sums(finite_shift(_mean(call))), len(table.total) * table.positions)
+        seen = PopulationSums(table.sums(finite_shift(_mean(call)), self._span), len(table.total) * table.positions)
         self.sums[name] = self.sums[name] + seen if name in self.sums else seen
         if not self._batch:
             return None
@@ -128,16 +132,12 @@ class TrialPass:
     activation = staticmethod(_not_counted)
 
 
-def _deployed_evidence(call: NormCall) -> LayerEvidence:
+def _deployed_evidence(call: NormCall, span: Span) -> LayerEvidence:
     if call.has_statistics and not (call.kind == "instance_norm" and call.batch_statistics):
-        return LayerEvidence(calls=1, deployed=_sums(call))
+        return LayerEvidence(calls=1, deployed=channel_table(call.input).sums(_mean(call), span))
     if call.kind == "batch_norm":
         return LayerEvidence(calls=1)
     return LayerEvidence(calls=1, groups=group_sums(call))
-
-
-def _sums(call: NormCall) -> ChannelSums:
-    return channel_table(call.input).sums(_mean(call))
 
 
 def _mean(call: NormCall) -> Array:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from normdiag.observe.sums import SHIFT_RATIO, channel_sums
-from normdiag.records import ChannelSums
+from normdiag.records import ChannelSums, Span
 
 Floats = NDArray[np.float64]
 # Bytes. Smaller tiles stay closer to the processor, but cost more waiting of its threads for each other.
@@ -84,9 +84,9 @@ class Table:
     positions: int
     shift: Floats
 
-    def sums(self, mean: NDArray[Any]) -> ChannelSums:
-        """The five sums about `mean` (C,)."""
-        return channel_sums(self.total, self.square, self.positions, np.asarray(mean, np.float64) - self.shift)
+    def sums(self, mean: NDArray[Any], span: Span | None = None) -> ChannelSums:
+        """The sums about `mean` (C,) of a batch that lies at `span` in the data."""
+        return channel_sums(self.total, self.square, self.positions, np.asarray(mean, np.float64) - self.shift, span)
 
     def sample_moments(self) -> tuple[Floats, Floats]:
         """Mean and variance of every sample and channel, (N, C) each."""

@@ -15,7 +15,7 @@ from normdiag.errors import InputError, UsageError
 from normdiag.models.pytorch.arrays import Array
 from normdiag.models.pytorch.layers import module_layers, named_modules, require_initialised, unwrap
 from normdiag.observe.gap import compare_outputs
-from normdiag.observe.protocol import Statistics
+from normdiag.observe.protocol import Outputs, Seen, Statistics
 from normdiag.observe.pytorch.guard import untouched
 from normdiag.observe.pytorch.memory import memory_kept
 from normdiag.observe.pytorch.passes import BatchPass, DeployedPass, Listener, PopulationPass, TrialPass
@@ -75,8 +75,12 @@ class TorchRunner:
         return (*ran, *idle)
 
     def observe(self, batch: Batch) -> Evidence:
+        """What `run` sees, as sums alone."""
+        return self.run(batch).evidence
+
+    def run(self, batch: Batch) -> Seen:
         """Pass E, and pass B where there are two samples and a BatchNorm with running statistics."""
-        deployed, reference = self._run(batch, lambda: DeployedPass(self._threshold))
+        deployed, reference = self._run(batch, lambda: DeployedPass(self._threshold, batch.span))
         for name, layer in deployed.found.items():
             self._found.setdefault(name, layer)
         evidence = Evidence(
@@ -87,18 +91,19 @@ class TorchRunner:
             activations=_marked(deployed.activations, self._final),
         )
         if batch.size < 2 or not deployed.has_batch_norm:
-            return evidence
-        own, changed = self._run(batch, BatchPass)
-        return replace(
+            return Seen(evidence, reference, {})
+        own, changed = self._run(batch, lambda: BatchPass(batch.span))
+        both = replace(
             evidence,
             gap_samples=batch.size,
             layers=_with_own(deployed.layers, own.layers),
-            outputs=compare_outputs(reference, changed),
+            outputs=compare_outputs(reference, changed, batch.span),
         )
+        return Seen(both, reference, changed)
 
     def population(self, batch: Batch, *, batch_statistics: bool = True) -> Mapping[str, PopulationSums]:
         """Sums of every BatchNorm and InstanceNorm with running statistics: of pass B, or as deployed."""
-        seen, _ = self._run(batch, lambda: PopulationPass(batch_statistics=batch_statistics))
+        seen, _ = self._run(batch, lambda: PopulationPass(batch.span, batch_statistics=batch_statistics))
         for name, layer in seen.found.items():
             self._found.setdefault(name, layer)
         return dict(seen.sums)
@@ -109,10 +114,10 @@ class TorchRunner:
         *,
         batch_statistics: bool = False,
         statistics: Mapping[str, Statistics] | None = None,
-    ) -> Mapping[str, Array]:
+    ) -> Outputs:
         """Outputs by name, on batch statistics in every BatchNorm, or on given ones in the named BatchNorm layers."""
         if batch_statistics:
-            return self._run(batch, BatchPass)[1]
+            return self._run(batch, lambda: BatchPass(batch.span))[1]
         return self._run(batch, lambda: TrialPass(statistics or {}))[1]
 
     def _run(self, batch: Batch, listener: Any) -> tuple[Any, dict[str, Array]]:

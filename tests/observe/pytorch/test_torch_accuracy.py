@@ -93,7 +93,9 @@ def test_sums_of_batches_are_the_sums_of_the_whole() -> None:
     watched = runner(net)
     halves = watched.observe(Batch((x[:4],))) + watched.observe(Batch((x[4:],)))
     whole = watched.observe(Batch((x,)))
-    np.testing.assert_allclose(halves.layers["1"].deployed.mq, whole.layers["1"].deployed.mq, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        halves.layers["1"].deployed.second[2], whole.layers["1"].deployed.second[2], rtol=1e-5, atol=1e-6
+    )
     np.testing.assert_array_equal(halves.activations["2"].saturated, whole.activations["2"].saturated)
 
 

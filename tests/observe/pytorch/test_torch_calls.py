@@ -340,5 +340,5 @@ def test_models_that_need_contiguous_inputs_get_them(trick: str) -> None:
 def test_inspecting_twice_gives_the_same() -> None:
     net, x = settled(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True))), images(4, 3, 8, 8)
     before, first, second = bits(net), observe(net, x), observe(net, x)
-    np.testing.assert_array_equal(first.layers["1"].own.qq, second.layers["1"].own.qq)
+    np.testing.assert_array_equal(first.layers["1"].own.second[1], second.layers["1"].own.second[1])
     assert bits(net) == before

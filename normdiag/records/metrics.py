@@ -1,0 +1,244 @@
+"""What is measured of layers, activations and outputs: numbers with error bars, out of sums."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normdiag.records.model import NormLayer
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class OverChannels:
+    """A quantity over the channels of a layer, without the part of sampling noise, each with its standard error.
+
+    `rms` is the RMS of its distance from what agreement would give (z: 0, r: 1), `spread` its standard deviation.
+    """
+
+    rms: float
+    rms_se: float
+    mean: float
+    mean_se: float
+    spread: float
+    spread_se: float
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """Stored against observed statistics, in units of the stored standard deviation.
+
+    Per channel, float64 of shape (C,): z = M/s, r = sqrt(V + eps)/s, d = sqrt(z^2 + (r - 1)^2) and the standard errors
+    of each; `floor` (C,) = sqrt(se_z^2 + se_r^2) is what d would show of sampling noise alone, and `corrected_d` is
+    d without it: the better estimate of the true drift, and the one that `se_d` belongs to. Over the layer: `rms` is
+    the RMS of d over the channels, `square` = mean(d^2 - floor^2) and `square_se` its standard error, `over_z` and
+    `over_r` the two apart. Errors over the layer are jackknifed over the samples; with one sample all are infinite.
+    `batch_spread` / sqrt(b) is the RMS difference that the statistics of batches of b samples show by chance, taken
+    from the batches seen; None with a single one.
+    """
+
+    samples: int
+    z: Floats
+    r: Floats
+    d: Floats
+    se_z: Floats
+    se_r: Floats
+    se_d: Floats
+    corrected_d: Floats
+    floor: Floats
+    rms: float
+    square: float
+    square_se: float
+    over_z: OverChannels
+    over_r: OverChannels
+    batch_spread: float | None = None
+
+    @property
+    def corrected(self) -> float:
+        """sqrt(square): the layer's drift without its noise floor."""
+        return math.sqrt(max(self.square, 0.0)) if not math.isnan(self.square) else math.nan
+
+    @property
+    def se(self) -> float:
+        """Standard error of `corrected`; where the square is below its own error, that of a square as large."""
+        if not math.isfinite(self.square_se):
+            return self.square_se
+        base = max(self.square, self.square_se)
+        return self.square_se / (2.0 * math.sqrt(base)) if base > 0 else base
+
+    @property
+    def lower(self) -> float:
+        """Lower end of the layer's 2-sigma interval, never below 0: what a rule may act on."""
+        bound = self.square - 2.0 * self.square_se
+        return math.sqrt(bound) if math.isfinite(bound) and bound > 0 else 0.0
+
+    @property
+    def upper(self) -> float:
+        """Upper end of the layer's 2-sigma interval; infinite with one sample."""
+        return math.sqrt(max(self.square, 0.0) + 2.0 * self.square_se)
+
+    @property
+    def max_channel(self) -> int:
+        """The channel with the largest d; non-finite ones first."""
+        return int(np.argmax(np.where(np.isnan(self.d), np.inf, self.d)))
+
+    @property
+    def max(self) -> float:
+        """The largest d."""
+        return float(self.d[self.max_channel])
+
+
+@dataclass(frozen=True)
+class StoredFit:
+    """How the stored statistics of a layer follow from what its data shows, over the channels.
+
+    `initial_share` is w in stored = w * initial + (1 - w) * observed, with initial 0 for the mean and 1 for the
+    variance: 1 for statistics that were never updated, 0 for those that are the data's own. `unexplained` is the share
+    of the squared difference between stored and observed that no such w explains. `correlation_mean` and
+    `correlation_var` are those of stored with observed means and log variances; None where either does not vary.
+    """
+
+    initial_share: float
+    initial_share_se: float
+    unexplained: float
+    correlation_mean: float | None
+    correlation_var: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class GroupMetrics:
+    """What a LayerNorm, RMSNorm, GroupNorm or InstanceNorm saw. `variance` is the mean square for RMSNorm.
+
+    `channel_rms` (C,) is the RMS of x per channel or feature. `outlier_ratio` is its maximum over its median.
+    `half_overflow`: abs_max above 255.9, whose square does not fit float16. `single_element`: groups of one element,
+    so that the output is the bias alone. `below_eps`: share of the groups with a variance below the layer's eps.
+    """
+
+    group_size: int
+    variance_min: float
+    variance_median: float
+    abs_max: float
+    channel_rms: Floats
+    outlier_channel: int
+    outlier_ratio: float
+    half_overflow: bool
+    single_element: bool
+    below_eps: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LayerMetrics:
+    """A layer with all that could be measured of it; None for what could not.
+
+    `drift` is as deployed (pass E), `own` upstream corrected (pass B), `noise` the RMS difference, in stored standard
+    deviations, that batch statistics of `Gap.batch_size` samples add by chance where all BatchNorm layers use them;
+    None with a single batch. `effective_samples` is the size of the batch whose statistics would scatter as far from
+    the data's as the stored ones are: small where these come from a handful of samples, infinite without drift.
+    """
+
+    layer: NormLayer
+    calls: int = 0
+    drift: Drift | None = None
+    own: Drift | None = None
+    noise: float | None = None
+    groups: GroupMetrics | None = None
+    effective_samples: float | None = None
+    effective_samples_se: float | None = None
+    stored_fit: StoredFit | None = None
+
+
+@dataclass(frozen=True)
+class ActivationMetrics:
+    """One activation. For ReLU-like kinds the saturated fraction is the inactive one: half is normal.
+
+    `dead_units` counts the units that were saturated on every value seen. `final`: its output is the model's.
+    """
+
+    name: str
+    kind: str
+    saturated_fraction: float
+    mean_squared_derivative: float
+    units: int
+    dead_units: int
+    final: bool = False
+
+
+@dataclass(frozen=True)
+class GradientProduct:
+    """How much gradient the activations let through along the depth, as if they were one chain.
+
+    `mean_squared` is the product of the mean squared derivatives, `rms` its square root, to be read beside
+    `sigmoid_bound` = 0.25^depth, the most that as many sigmoids could pass.
+    """
+
+    depth: int
+    mean_squared: float
+    rms: float
+    sigmoid_bound: float
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """How much of the gap goes when the data's statistics replace the stored ones in this layer alone (1 = all)."""
+
+    layer: str
+    removed: float
+
+
+@dataclass(frozen=True)
+class OutputChange:
+    """One output under some statistics (y) and under others (y'), each figure with its standard error.
+
+    `relative_rms` = sqrt(sum (y' - y)^2 / sum y^2). `answers_changed` (share of samples whose argmax differs) and
+    `js_divergence` (nats, mean over samples) exist for (N, K) outputs.
+    """
+
+    relative_rms: float
+    relative_rms_se: float
+    answers_changed: float | None = None
+    answers_changed_se: float | None = None
+    js_divergence: float | None = None
+    js_divergence_se: float | None = None
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """What replacing all stored statistics of BatchNorm by the data's own would do, measured on `samples` samples.
+
+    `change`: an output as deployed against the same with the data's statistics, both in eval mode. `noise`: the latter
+    against batch statistics, that is what the chance of batches of `batch_size` samples does.
+    """
+
+    output: str
+    samples: int
+    batch_size: int
+    change: OutputChange
+    noise: OutputChange
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Outputs under batch statistics against those under running statistics, for the output that differs most.
+
+    `relative_rms` = sqrt(sum (y' - y)^2 / sum y^2). `top1_disagreement` and `js_divergence` (nats, mean over samples)
+    exist for (N, K) outputs. `explained_drift` is the share of the squared difference that goes when the data's own
+    statistics replace the stored ones, `explained_noise` what is left, the chance of batches: both measured, and None
+    where nothing drifts and so nothing was replaced. `attribution` is ranked, largest first.
+    """
+
+    output: str
+    relative_rms: float
+    top1_disagreement: float | None
+    js_divergence: float | None
+    batch_size: int
+    samples: int
+    explained_drift: float | None
+    explained_noise: float | None
+    attribution: tuple[Attribution, ...] | None = None
+    relative_rms_se: float | None = None
+    top1_disagreement_se: float | None = None
+    js_divergence_se: float | None = None
