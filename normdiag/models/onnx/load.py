@@ -36,8 +36,15 @@ def load_onnx(path: Path) -> OnnxProgram:
 
 
 def count_parameters(graph: Any) -> int:
-    """Number of values in the floating-point initializers of an onnx.GraphProto."""
-    return sum(math.prod(tensor.dims) for tensor in graph.initializer if tensor.data_type in FLOATS)
+    """Number of values in the floating-point initializers of an onnx.GraphProto and in those stored quantized."""
+    linear = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    quantized = {name for node in linear if node.op_type == "DequantizeLinear" for name in node.input[:1]}
+    scales = {name for node in linear for name in node.input[1:2]}
+    return sum(
+        math.prod(tensor.dims)
+        for tensor in graph.initializer
+        if tensor.name in quantized or (tensor.data_type in FLOATS and tensor.name not in scales)
+    )
 
 
 def input_specs(graph: Any) -> tuple[InputSpec, ...]:

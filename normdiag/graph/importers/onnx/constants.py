@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from normdiag.graph.importers.onnx.nodes import Graph, Node
+from normdiag.graph.importers.onnx.quantized import dequantized, quantized
 from normdiag.models.onnx.external import TensorReader
 from normdiag.models.onnx.parse import subgraphs
 from normdiag.records.model import Array
@@ -292,6 +293,8 @@ FOLDS: Mapping[str, Callable[[Node, list[Array]], Array | None]] = {
     "Slice": _slice,
     "Range": _range,
     "Pow": _power,
+    "DequantizeLinear": dequantized,
+    "QuantizeLinear": quantized,
     **dict.fromkeys(_FUNCTIONS, _unary),
     **dict.fromkeys(_OPERATIONS, _arithmetic),
 }
