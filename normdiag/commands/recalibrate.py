@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from normdiag.commands.measure import Source, open_source
+from normdiag.commands.measure import Given, Source, open_source
 from normdiag.data import DataOptions
 from normdiag.errors import InputError, UsageError
 from normdiag.graph import open_model
@@ -21,6 +21,7 @@ from normdiag.recalibration.effect import measure_effect
 from normdiag.recalibration.hold_out import HoldOut
 from normdiag.recalibration.measure import measure
 from normdiag.recalibration.options import RecalibrateOptions
+from normdiag.recalibration.sequential import settle
 from normdiag.recalibration.target import Recalibratable
 from normdiag.records import Batch, Model, RecalibrationReport
 from normdiag.writing.atomic import check_place
@@ -34,6 +35,10 @@ NOTHING_STORED = "no layer with running statistics was found or ran, so there is
 FOLDED = (
     "; exporters fold BatchNorm away by default: recalibrate the checkpoint and export that again, or keep the norms "
     "when exporting (torch.onnx.export with optimize=False, its older form with do_constant_folding=False)"
+)
+ONE_BY_ONE = (
+    "the samples run one at a time, and statistics of one are no batch statistics for the layers after: use "
+    "--method sequential, or batches of 16 and more if the model takes them"
 )
 # With fewer samples than this a healthy net can lose.
 FEW = 256
@@ -164,29 +169,32 @@ def _recalibrated(
     progress: Progress | None,
 ) -> RecalibrationResult:
     total = source.info.total
+    told = None if progress is None else lambda samples, error: progress(samples, total, error)
     hold = HoldOut(0.0 if judged is not None else options.holdout)
-    measured = measure(
-        target.runner,
-        source,
-        hold,
-        tolerance=options.tolerance,
-        progress=None if progress is None else lambda samples, error: progress(samples, total, error),
-    )
+    measured = pooled(target, measure(target.runner, source, hold, tolerance=options.tolerance, progress=told))
     if not measured.sums:
         where = f"{target.info.path or 'the model'}: {NOTHING_STORED}"
         raise InputError(where if measured.samples else f"{source.info.source}: holds no samples to measure with")
-    measured = pooled(target, measured)
     layers = changes(target, measured, options)
-    chosen = [each for each in layers if each.kept is None]
     if not any(options.chooses(each.layer) for each in layers):
         raise UsageError(f"--layers {' '.join(options.layers)}: no layer with running statistics is called so")
-    keep = share_kept(options, measured.samples)
+    keep, passes = share_kept(options, measured.samples), 1
+    if options.method == "precise" and measured.batch_size < 2:
+        raise UsageError(ONE_BY_ONE)
+    if options.method == "sequential":
+        _check_again(source)
+        chosen = [each for each in layers if each.kept is None]
+        new = partial(new_statistics, target, chosen=chosen, keep=keep)
+        measured, passes = settle(target, source, hold.share, measured, new, told)
+        layers = changes(target, measured, options)
+    chosen = [each for each in layers if each.kept is None]
     statistics = new_statistics(target, measured, chosen, keep)
     held = hold.kept if judged is None else _all(judged)
     effect = measure_effect(target.runner, target.changed(statistics), held) if held and statistics else None
-    converts = any(target.converts(layer) for layer in measured.layers if layer.name in statistics)
+    converts = any(target.converts(layer) for layer in measured.model_layers if layer.name in statistics)
     decided = outcome(layers, effect, converts=converts)
     worst = max((each.error for each in chosen), default=0.0)
+    few = [f"{measured.samples} samples: {FEW_SAMPLES}"] if measured.samples < FEW else []
     report = RecalibrationReport(
         model=target.info,
         source=source.info.source,
@@ -197,18 +205,21 @@ def _recalibrated(
         held_out=sum(batch.size for batch in held),
         batch_size=measured.batch_size,
         keep=keep,
+        passes=passes,
         effect=effect,
         tolerance=options.tolerance,
         needed=_needed(worst, measured.samples, options.tolerance),
         dry_run=options.dry_run,
-        notes=(
-            *source.info.notes,
-            *target.runner.notes,
-            *([f"{measured.samples} samples: {FEW_SAMPLES}"] if measured.samples < FEW else ()),
-        ),
+        notes=(*source.info.notes, *target.runner.notes, *few),
     )
     changes_it = decided == "recalibrated" or (decided == "worse" and options.accept_worse)
     return RecalibrationResult(report, statistics if changes_it else {}, target)
+
+
+def _check_again(source: Source) -> None:
+    """Raise UsageError for data that can be read once only."""
+    if isinstance(source, Given) and iter(source.batches) is source.batches:
+        raise UsageError("sequential goes over the data several times; pass a list or a DataLoader, not a generator")
 
 
 def _all(source: Source) -> list[Batch]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from normdiag.recalibration.decide import drifts
 from normdiag.recalibration.measure import EPS, Measured
 from normdiag.recalibration.options import RecalibrateOptions
 from normdiag.recalibration.target import Recalibratable
-from normdiag.records import LayerChange, NormLayer, PopulationSums
+from normdiag.records import LayerChange, NormLayer
 
 NOT_RUN = "it did not run on this data"
 NOT_CHOSEN = "not among --layers"
@@ -31,38 +32,28 @@ def candidates(target: Recalibratable, layers: Sequence[NormLayer]) -> list[Norm
 def pooled(target: Recalibratable, measured: Measured) -> Measured:
     """The same with the sums of layers that share their statistics added up."""
     sums = dict(measured.sums)
-    for names in target.shared(candidates(target, measured.layers)):
+    for names in target.shared(candidates(target, measured.model_layers)):
         seen = [measured.sums[name] for name in names if name in measured.sums]
         if seen:
             total = sum(seen[1:], seen[0])
             sums |= dict.fromkeys(names, total)
-    return Measured(sums, measured.layers, measured.samples, measured.batch_size)
+    return replace(measured, sums=sums)
 
 
 def changes(target: Recalibratable, measured: Measured, options: RecalibrateOptions) -> tuple[LayerChange, ...]:
     """One entry for each layer with running statistics, in network order."""
-    found = measured.populations()
-    layers = candidates(target, measured.layers)
-    return tuple(_change(target, layer, found.get(layer.name), measured.sums, options) for layer in layers)
+    return tuple(_change(target, layer, measured, options) for layer in candidates(target, measured.model_layers))
 
 
-def _change(
-    target: Recalibratable,
-    layer: NormLayer,
-    found: Population | None,
-    sums: Mapping[str, PopulationSums],
-    options: RecalibrateOptions,
-) -> LayerChange:
-    channels = layer.channels or 0
-    obstacle = target.obstacle(layer)
+def _change(target: Recalibratable, layer: NormLayer, measured: Measured, options: RecalibrateOptions) -> LayerChange:
+    found, obstacle = measured.populations().get(layer.name), target.obstacle(layer)
     if found is None:
-        return LayerChange(layer.name, layer.kind, channels, 0, 0, math.nan, math.inf, math.inf, obstacle or NOT_RUN)
-    seen = sums[layer.name]
-    drift, se = _drift(layer, seen, found)
-    change = LayerChange(
-        layer.name, layer.kind, len(found.mean), seen.sums.count, seen.elements, drift, se, found.error
-    )
-    return LayerChange(**{**vars(change), "kept": obstacle or _kept(change, found, options)})
+        unknown = math.nan, math.inf, math.inf
+        return LayerChange(layer.name, layer.kind, layer.channels or 0, 0, 0, *unknown, obstacle or NOT_RUN)
+    seen = measured.sums[layer.name]
+    counts = len(found.mean), seen.sums.count, seen.elements
+    change = LayerChange(layer.name, layer.kind, *counts, *_drift(layer, measured, found), found.error)
+    return replace(change, kept=obstacle or _kept(change, found, options))
 
 
 def _kept(change: LayerChange, found: Population, options: RecalibrateOptions) -> str | None:
@@ -73,14 +64,16 @@ def _kept(change: LayerChange, found: Population, options: RecalibrateOptions) -
     return NO_DRIFT if options.only_drifting and not drifts(change) else None
 
 
-def _drift(layer: NormLayer, seen: PopulationSums, found: Population) -> tuple[float, float]:
+def _drift(layer: NormLayer, measured: Measured, found: Population) -> tuple[float, float]:
     """Drift of the stored statistics with its error; NaN where these are no numbers, or there are none."""
-    if layer.running_var is None or layer.running_mean is None or not np.isfinite(layer.running_mean).all():
+    mean, var, eps = layer.running_mean, layer.running_var, layer.eps or EPS
+    if mean is None or var is None or not np.isfinite(mean).all():
         return math.nan, math.inf
-    if layer.kind == "instance_norm":  # whose stored variance is none of the data's, but the mean of the samples'
-        square = statistics_drift(layer.running_mean, layer.running_var, found, layer.eps or EPS) ** 2
+    if layer.kind == "instance_norm" or measured.stored is not None:
+        # What an InstanceNorm stores is no variance of the data; and in later passes the sums are about other means.
+        square = statistics_drift(mean, var, found, eps) ** 2
         return math.sqrt(max(square - found.error**2, 0.0)), found.error
-    drift = measure_drift(seen.sums, layer.running_var, layer.eps or EPS, batched=True)
+    drift = measure_drift(measured.sums[layer.name].sums, var, eps, batched=True)
     return drift.corrected, max(drift.se, (drift.upper - drift.corrected) / 2.0)  # near 0 the interval is lopsided
 
 
@@ -88,7 +81,7 @@ def new_statistics(
     target: Recalibratable, measured: Measured, chosen: Sequence[LayerChange], keep: float
 ) -> dict[str, Statistics]:
     """What each chosen layer gets: the measured statistics, or what is stored and right where only the mode changes."""
-    layers, found = {layer.name: layer for layer in measured.layers}, measured.populations()
+    layers, found = {layer.name: layer for layer in measured.model_layers}, measured.populations()
     shares = {each.layer: 1.0 if target.converts(layers[each.layer]) and not drifts(each) else keep for each in chosen}
     return {name: _blended(layers[name], found[name], share) for name, share in shares.items()}
 

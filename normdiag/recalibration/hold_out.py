@@ -24,7 +24,7 @@ class HoldOut:
 
     def __init__(self, share: float) -> None:
         """Nothing kept yet."""
-        self._share = share
+        self.share = share
         self._seen = self._bytes = 0
         self.kept: list[Batch] = []
 
@@ -38,7 +38,7 @@ class HoldOut:
         count = 1 if whole else batch.size
         index = self._seen + np.arange(count)
         self._seen += count
-        held = np.floor((index + 1) * self._share + 1e-9) > np.floor(index * self._share + 1e-9)
+        held = np.floor((index + 1) * self.share + 1e-9) > np.floor(index * self.share + 1e-9)
         if not held.any() or self.samples >= MOST or self._bytes >= MOST_BYTES:
             return batch
         kept = batch if whole else batch.rows(held)

@@ -22,12 +22,21 @@ Progress = Callable[[int, float], None]
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The sums of every layer with running statistics, and over how many samples and batches."""
+    """The sums of every layer with running statistics, and over how many samples, in batches of up to how many.
+
+    `layers` are as they ran, the sums being about their means; `stored` as the model has them, if it ran with others.
+    """
 
     sums: Mapping[str, PopulationSums]
     layers: tuple[NormLayer, ...]
     samples: int
     batch_size: int
+    stored: tuple[NormLayer, ...] | None = None
+
+    @property
+    def model_layers(self) -> tuple[NormLayer, ...]:
+        """The layers with the statistics that the model has."""
+        return self.layers if self.stored is None else self.stored
 
     def populations(self) -> dict[str, Population]:
         """What was measured of each layer, by name."""
