@@ -31,12 +31,16 @@ def gradient_product(activations: Sequence[ActivationMetrics]) -> GradientProduc
 def _measure(name: str, sums: ActivationSums) -> ActivationMetrics:
     units = len(sums.saturated)
     values = max(units * sums.elements, 1)
+    look = sums.sampled
     return ActivationMetrics(
         name=name,
         kind=sums.kind,
         saturated_fraction=float(sums.saturated.sum()) / values,
         mean_squared_derivative=sums.derivative_square / values,
         units=units,
-        dead_units=int(np.count_nonzero(sums.saturated == sums.elements)) if sums.elements else 0,
+        dead_units=int(np.count_nonzero(sums.dead)) if sums.elements else 0,
         final=sums.final,
+        sampled_share=1.0 if look is None else look.values / max(look.of, 1),
+        saturated_se=0.0 if look is None else math.sqrt(look.saturated_variance) / values,
+        mean_squared_derivative_se=0.0 if look is None else math.sqrt(look.square_variance) / values,
     )

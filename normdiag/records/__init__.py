@@ -10,6 +10,7 @@ from normdiag.records.evidence import (
     GroupSums,
     LayerEvidence,
     OutputSums,
+    Sampled,
     Span,
 )
 from normdiag.records.fold import (
@@ -127,6 +128,7 @@ __all__ = [
     "Refusal",
     "Report",
     "Reshape",
+    "Sampled",
     "ScaleShift",
     "Severity",
     "Size",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -144,34 +144,76 @@ class GroupSums:
         )
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """How many values of an activation were looked at, `of` how many, and the variances that this leaves to the sums of
+    its saturated values (0 where those were counted) and of its squared derivatives.
+    """
+
+    values: int
+    of: int
+    saturated_variance: float
+    square_variance: float
+
+    def __add__(self, other: Sampled) -> Sampled:
+        return Sampled(
+            self.values + other.values,
+            self.of + other.of,
+            self.saturated_variance + other.saturated_variance,
+            self.square_variance + other.square_variance,
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class ActivationSums:
-    """One activation: `saturated` (U,) counts, per unit, the values outside the responsive range, of `elements` each.
+    """One activation: `saturated` (U,) counts, per unit, the values in its saturated tails, of `elements` each.
 
     `derivative_square` is the sum of f'(x)^2 over all U * elements values. A unit is a channel or feature. `final`
-    marks an activation whose output is the model's.
+    marks an activation whose output is the model's. Where `sampled` is set, the squares are an estimate from some of
+    the values, and so is `saturated`, unless its variance is 0; `responsive` (U,) then tells the units of which some
+    value, any at all, was outside the tails.
     """
 
     kind: str
     elements: int
-    saturated: Counts
+    saturated: NDArray[Any]
     derivative_square: float
     final: bool = False
+    sampled: Sampled | None = None
+    responsive: NDArray[np.bool_] | None = None
+
+    @property
+    def dead(self) -> NDArray[np.bool_]:
+        """(U,): the units of which every value was saturated; exact in any case."""
+        return self.saturated == self.elements if self.responsive is None else ~self.responsive
 
     def __add__(self, other: ActivationSums) -> ActivationSums:
         a, b = (self, other) if len(self.saturated) == len(other.saturated) else (self.pooled(), other.pooled())
+        known = a.responsive is None and b.responsive is None
         return ActivationSums(
             a.kind,
             a.elements + b.elements,
             a.saturated + b.saturated,
             a.derivative_square + b.derivative_square,
             a.final or b.final,
+            None if a.sampled is None and b.sampled is None else a._look + b._look,
+            None if known else ~(a.dead & b.dead),
         )
 
     def pooled(self) -> ActivationSums:
         """All units as one: the only common ground of batches whose number of units differs."""
-        total = self.saturated.sum(keepdims=True)
-        return ActivationSums(self.kind, self.elements * len(self.saturated), total, self.derivative_square, self.final)
+        responsive = None if self.responsive is None else np.array([self.responsive.any()])
+        return replace(
+            self,
+            elements=self.elements * len(self.saturated),
+            saturated=self.saturated.sum(keepdims=True),
+            responsive=responsive,
+        )
+
+    @property
+    def _look(self) -> Sampled:
+        values = self.elements * len(self.saturated)
+        return Sampled(values, values, 0.0, 0.0) if self.sampled is None else self.sampled
 
 
 @dataclass(frozen=True, eq=False)

@@ -156,6 +156,8 @@ class ActivationMetrics:
     """One activation. For ReLU-like kinds the saturated fraction is the inactive one: half is normal.
 
     `dead_units` counts the units that were saturated on every value seen. `final`: its output is the model's.
+    `sampled_share` is the share of the values that the figures are taken from; the standard errors are those of not
+    having looked at the rest, 0 for what was counted. Dead units are always counted.
     """
 
     name: str
@@ -165,6 +167,9 @@ class ActivationMetrics:
     units: int
     dead_units: int
     final: bool = False
+    sampled_share: float = 1.0
+    saturated_se: float = 0.0
+    mean_squared_derivative_se: float = 0.0
 
 
 @dataclass(frozen=True)

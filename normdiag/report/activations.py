@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from normdiag.ops import FUNCTIONS
 from normdiag.records import ActivationMetrics, GradientProduct, Report
@@ -32,20 +32,26 @@ def activations(report: Report, detail: Detail) -> Iterator[Section]:
     table = Table(count(len(ranks), "activation"), names, [worst.get(a.name) for a in shown], _columns(shown))
     title = "Activations" + (f" on {RANDOM}" if report.data and report.data.random else "")
     blocks: list[Block] = [table, *left_out(choice, "activation")]
+    if any(each.sampled_share < 1.0 for each in shown):
+        blocks.append(paragraph(_sampled(shown)))
     if report.gradient:
         blocks.append(paragraph(_gradient(report.gradient)))
     yield Section(title, tuple(blocks), LEGEND)
 
 
 def _columns(shown: Sequence[ActivationMetrics]) -> list[Column]:
-    derivative = [number(a.mean_squared_derivative) for a in shown]
+    derivative = [_with_error(number, a.mean_squared_derivative, a.mean_squared_derivative_se) for a in shown]
     dead = [f"{a.dead_units:,}" if a.dead_units else "0" for a in shown]
     return [
         Column("kind", [a.kind for a in shown], keep=3, right=False),
-        Column("saturated", [percent(a.saturated_fraction) for a in shown]),
+        Column("saturated", [_with_error(percent, a.saturated_fraction, a.saturated_se) for a in shown]),
         Column("mean squared derivative", derivative, "mean f'^2", keep=2),
         Column("dead units", [f"{d} of {a.units:,}" for d, a in zip(dead, shown, strict=True)], "dead", keep=4),
     ]
+
+
+def _with_error(write: Callable[[float], str], value: float, error: float) -> str:
+    return f"{write(value)} ± {write(error)}" if error > 0 else write(value)
 
 
 def _severity(activation: ActivationMetrics) -> float:
@@ -53,6 +59,14 @@ def _severity(activation: ActivationMetrics) -> float:
     normal = 0.5 if activation.kind in HALF_LINEAR else 0.0
     dead = activation.dead_units / max(activation.units, 1)
     return math.nan if math.isnan(activation.saturated_fraction) else activation.saturated_fraction - normal + dead
+
+
+def _sampled(shown: Sequence[ActivationMetrics]) -> str:
+    least = min(each.sampled_share for each in shown)
+    return (
+        f"±: of smooth functions a share of the values is looked at ({percent(least)} or more here, drawn with a fixed "
+        "seed), and this is the standard error that it leaves. Flat pieces and dead units are counted on all."
+    )
 
 
 def _gradient(gradient: GradientProduct) -> str:

@@ -94,6 +94,19 @@ class GraphEdit:
             self.model.graph.output.append(onnx.ValueInfoProto(name=name))
         return name
 
+    def input(self, name: str, dtype: Any, length: int) -> str:
+        """Make sure that the graph has a vector of that name among its inputs."""
+        from onnx import helper
+
+        if all(each.name != name for each in self.model.graph.input):
+            kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+            self.model.graph.input.append(helper.make_tensor_value_info(name, kind, [length]))
+        return name
+
+    def reads(self, name: str) -> bool:
+        """Whether the graph has an input of that name."""
+        return any(each.name == name for each in self.model.graph.input)
+
     def fresh(self, hint: str) -> str:
         """A name that is not taken."""
         self._count += 1

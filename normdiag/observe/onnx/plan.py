@@ -17,6 +17,7 @@ from normdiag.observe.onnx.channels import (
 )
 from normdiag.observe.onnx.edit import GraphEdit
 from normdiag.observe.onnx.groups import GroupWatch, watch_groups
+from normdiag.observe.onnx.sampling import STRATA
 from normdiag.observe.onnx.saturation import ActivationWatch, watch_activation
 from normdiag.observe.onnx.session import TensorType
 from normdiag.wording import abridged
@@ -48,12 +49,13 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class WatchedGraph:
-    """An edited onnx.ModelProto and what its additional outputs hold."""
+    """An edited onnx.ModelProto and what its additional outputs hold. `draws`: it wants STRATA as an input."""
 
     proto: Any
     channels: tuple[ChannelWatch, ...]
     groups: tuple[GroupWatch, ...] = ()
     activations: tuple[ActivationWatch, ...] = ()
+    draws: bool = False
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -97,7 +99,7 @@ def deployed_graph(proto: Any, plan: Plan, shifted: frozenset[str]) -> WatchedGr
     activations = tuple(
         watch_activation(edit, site, plan.types.get(site.input, UNKNOWN), plan.threshold) for site in plan.activations
     )
-    return WatchedGraph(edit.build(), channels, groups, activations)
+    return WatchedGraph(edit.build(), channels, groups, activations, edit.reads(STRATA))
 
 
 def batch_graph(proto: Any, plan: Plan, shifted: frozenset[str]) -> WatchedGraph:

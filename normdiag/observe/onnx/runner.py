@@ -6,15 +6,19 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from normdiag.models.onnx import OnnxProgram
 from normdiag.observe.gap import compare_outputs
 from normdiag.observe.onnx.batch_axis import free_batch
 from normdiag.observe.onnx.feed import graph_inputs, make_feed
 from normdiag.observe.onnx.overridable import overridable_graph, statistics_feed
 from normdiag.observe.onnx.plan import Plan, WatchedGraph, batch_graph, deployed_graph, make_plan, watched_tensors
+from normdiag.observe.onnx.sampling import STRATA, strata
 from normdiag.observe.onnx.session import Session, Setting, Values, tensor_types
 from normdiag.observe.onnx.weights import split_weights
 from normdiag.observe.protocol import Outputs, Seen, Statistics
+from normdiag.observe.sampled import SEED
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import Batch, ChannelSums, Evidence, LayerEvidence, Model, NormLayer, PopulationSums, Span
 
@@ -41,6 +45,7 @@ class OnnxRunner:
         self._plan = make_plan(program, types, threshold)
         self._layers = tuple(site.layer for site in program.sites)
         self._notes = (*freed.notes, *self._plan.notes)
+        self._random = np.random.default_rng(SEED)
         self._deployed, self._batch = self._watched(deployed_graph), self._watched(batch_graph)
 
     @property
@@ -69,7 +74,7 @@ class OnnxRunner:
         sums = {watch.site.layer.name: watch.sums(values, span) for watch in graph.channels}
         layers = {name: LayerEvidence(1, deployed=each) for name, each in sums.items()}
         layers |= {watch.site.layer.name: LayerEvidence(1, groups=watch.sums(values)) for watch in graph.groups}
-        activations = {watch.site.name: watch.sums(values) for watch in graph.activations}
+        activations = {watch.site.name: watch.sums(values, self._random) for watch in graph.activations}
         reference = {name: values[name] for name in self._outputs}
         own, batched = self._batch_pass(feed, span) if batch.size > 1 and self._plan.replaceable else ({}, {})
         outputs = compare_outputs(reference, batched, span)
@@ -110,7 +115,7 @@ class OnnxRunner:
         return sums, {name: values[name] for name in self._outputs}
 
     def _watched(self, build: Build) -> WatchedPass:
-        return WatchedPass(self._proto, self._plan, build, self._outputs, self._setting)
+        return WatchedPass(self._proto, self._plan, build, self._outputs, self._setting, self._random)
 
 
 class WatchedPass:
@@ -119,8 +124,17 @@ class WatchedPass:
     Where the data shows that unshifted sums lose digits in a layer, the graph is made anew with a shift there.
     """
 
-    def __init__(self, proto: Any, plan: Plan, build: Build, outputs: tuple[str, ...], setting: Setting) -> None:
+    def __init__(
+        self,
+        proto: Any,
+        plan: Plan,
+        build: Build,
+        outputs: tuple[str, ...],
+        setting: Setting,
+        random: np.random.Generator,
+    ) -> None:
         """`build` makes the graph; `outputs` are the model's own, fetched beside what is watched."""
+        self._random = random
         self._proto, self._plan, self._build = proto, plan, build
         self._outputs, self._setting = outputs, setting
         self._shifted = plan.shifted()
@@ -130,7 +144,8 @@ class WatchedPass:
         """What is watched, and the values of its outputs and of the model's."""
         while True:
             graph, session = self._ready or self._prepared()
-            values = session.run((*self._outputs, *graph.outputs), feed)
+            drawn = {STRATA: strata(self._random)} if graph.draws else {}
+            values = session.run((*self._outputs, *graph.outputs), {**feed, **drawn})
             lost = {watch.site.layer.name for watch in graph.channels if watch.lost_digits(values)} - self._shifted
             if not lost:
                 return graph, values

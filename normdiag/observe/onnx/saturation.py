@@ -1,9 +1,9 @@
-"""Watching activations: exact counts of saturated values per unit, and the sum of f'(x)^2."""
+"""Watching activations: flat pieces are counted; of smooth functions a share of the values leaves the graph."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,55 +11,74 @@ from numpy.typing import NDArray
 
 from normdiag.models.onnx import ActivationSite
 from normdiag.observe.onnx.channels import wide
-from normdiag.observe.onnx.derivatives import DERIVATIVES, Expression
 from normdiag.observe.onnx.edit import DOUBLE, FLOAT, GraphEdit
+from normdiag.observe.onnx.sampling import Places, pick
 from normdiag.observe.onnx.session import TensorType, Values
-from normdiag.ops import FUNCTIONS, Pieces, Tails, tails
+from normdiag.observe.sampled import sampled_sums
+from normdiag.ops import FUNCTIONS, Activation, Pieces, Tails, tails
 from normdiag.records import ActivationSums
 
 
 @dataclass(frozen=True, eq=False)
+class Tensor:
+    """A tensor wide enough to count in, of known rank >= 2, and the axis of its units from the start."""
+
+    name: str
+    element: int
+    rank: int
+    axis: int
+
+    @property
+    def positions(self) -> list[int]:
+        """The axes of what lies between samples and units; of a table the samples themselves."""
+        axes = [each for each in range(1, self.rank) if each != self.axis]
+        return axes or [0]
+
+
+@dataclass(frozen=True, eq=False)
 class ActivationWatch:
-    """Names of the graph outputs that hold, of an activation's input, `shape` and, summed over positions, per sample
-    and unit: the `count` of values inside the `pieces`, or between closed tails, else of those in the tails (None:
-    nothing saturates), and the sum of f'(x)^2 (None: the pieces tell).
+    """Names of the graph outputs that hold, of an activation's input, its `shape` and, where pieces or flat tails are
+    counted, summed over positions per sample and unit the values `above` the lower bound and not below the upper one
+    (None: no such bound). Else `places` are picked values, and `extreme` is per sample and unit what tells whether
+    any value is outside the `edges` (`_is_responsive`).
     """
 
     site: ActivationSite
     unit_axis: int
     shape: str
-    count: str | None
-    derivative_square: str | None
     edges: Tails
-    pieces: Pieces | None
+    above: tuple[str | None, str | None]
+    places: Places | None
+    extreme: str | None
     final: bool
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """All graph outputs to fetch."""
-        return tuple(name for name in (self.shape, self.count, self.derivative_square) if name is not None)
+        picked = () if self.places is None else (self.places.values, self.places.total)
+        return tuple(name for name in (self.shape, *self.above, *picked, self.extreme) if name is not None)
 
-    def sums(self, values: Values) -> ActivationSums:
-        """Counts and squares, summed over the samples."""
-        shape = values[self.shape]
+    def sums(self, values: Values, random: np.random.Generator) -> ActivationSums:
+        """Counts and squares, summed over the samples. `random` draws places where the graph could not."""
+        function, shape = self.site.function, values[self.shape]
         units = int(shape[self.unit_axis])
         elements = int(np.prod(shape)) // max(units, 1)
-        outside = self._outside(values, units, elements)
-        if self.derivative_square is not None:
-            square = float(values[self.derivative_square].sum(dtype=np.float64))
+        outside = elements - self._inside(values, units, elements)
+        if self.places is None:
+            sums = _of_pieces(function, self.edges, elements, outside)
         else:
-            assert self.pieces is not None
-            inside = elements * units - int(outside.sum())
-            square = self.pieces.inside**2 * inside + self.pieces.outside**2 * int(outside.sum())
-        saturated = np.zeros_like(outside) if self.edges == Tails() else outside
-        return ActivationSums(self.site.function.kind, elements, saturated, square, self.final)
+            picked, places = self.places.of(values[self.places.values], values[self.places.total], random)
+            table = picked.reshape(len(picked), -1, units)
+            sums = sampled_sums(function, table, places, self.edges, outside if self.edges.closed else None)
+        if sums.sampled is not None and self.extreme is not None:
+            extreme = values[self.extreme].reshape(-1, units)
+            sums = replace(sums, responsive=np.asarray(_is_responsive(extreme, self.edges).any(0)))
+        return replace(sums, final=self.final)
 
-    def _outside(self, values: Values, units: int, elements: int) -> NDArray[np.int64]:
-        if self.count is None:
-            return np.zeros(units, np.int64)
-        counts = np.rint(values[self.count].astype(np.float64)).astype(np.int64).reshape(-1, units).sum(0)
-        closed = self.pieces is not None or self.edges.closed
-        return np.asarray(elements - counts if closed else counts)
+    def _inside(self, values: Values, units: int, elements: int) -> NDArray[np.int64]:
+        low, high = (None if name is None else _counted(values[name], units) for name in self.above)
+        inside = np.full(units, elements) if low is None else low
+        return inside if high is None else inside - high
 
 
 def obstacle(site: ActivationSite, kind: TensorType) -> str | None:
@@ -72,55 +91,102 @@ def obstacle(site: ActivationSite, kind: TensorType) -> str | None:
 def watch_activation(edit: GraphEdit, site: ActivationSite, kind: TensorType, threshold: float) -> ActivationWatch:
     """Add the counts of an activation after its last node. `threshold` bounds |f'| / max|f'| in the saturated tails."""
     edit.slot = max(site.nodes) + 1
-    function = site.function
-    known = FUNCTIONS[function.kind]
-    edges, pieces = tails(function, threshold), known.pieces(function) if known.pieces else None
-    element = DOUBLE if kind.element == "tensor(double)" else FLOAT
+    known, edges = FUNCTIONS[site.function.kind], tails(site.function, threshold)
     # Where y lies on a bound exactly where x is beyond it: y is kept for its next reader anyway.
-    x, rank, axis = _shaped(edit, site.output if known.clips else site.input, kind, site)
-    value = Expression(edit, x, element)
-    mask = _mask(value, edges if pieces is None else Tails(pieces.lower, pieces.upper, closed=True))
-    count = None if mask is None else edit.output(_over_positions(edit, edit.cast(mask, element), rank, axis))
-    square = None
-    if pieces is None:
-        y = Expression(edit, _shaped(edit, site.output, kind, site)[0], element)
-        slope = DERIVATIVES[function.kind](function, value, y)
-        square = edit.output(_over_positions(edit, (slope * slope).name, rank, axis))
-    shape = edit.output(edit.node("Shape", x))
-    return ActivationWatch(site, axis, shape, count, square, edges, pieces, edit.ends_in_output(site.output))
+    x = _shaped(edit, site.output if known.clips else site.input, kind, site)
+    pieces = None if known.pieces is None else known.pieces(site.function)
+    above: tuple[str | None, str | None] = (None, None)
+    if pieces is not None or edges.closed:
+        ends = edges if pieces is None else pieces
+        above = _above(edit, x, ends.lower), _not_below(edit, x, ends.upper)
+    places = None if pieces is not None else _picked(edit, x)
+    extreme = None if pieces is not None or edges.closed else _extreme(edit, x, edges)
+    shape, final = edit.output(edit.node("Shape", x.name)), edit.ends_in_output(site.output)
+    return ActivationWatch(site, x.axis, shape, edges, above, places, extreme, final)
 
 
-def _shaped(edit: GraphEdit, name: str, kind: TensorType, site: ActivationSite) -> tuple[str, int, int]:
-    """A tensor wide enough to count in, of known rank >= 2, with its rank and the axis of the units from the start."""
+def _of_pieces(function: Activation, edges: Tails, elements: int, outside: NDArray[np.int64]) -> ActivationSums:
+    known = FUNCTIONS[function.kind].pieces
+    assert known is not None  # or it would have been sampled
+    pieces: Pieces = known(function)
+    inside = elements * len(outside) - int(outside.sum())
+    square = pieces.inside**2 * inside + pieces.outside**2 * int(outside.sum())
+    return ActivationSums(function.kind, elements, outside if edges != Tails() else np.zeros_like(outside), square)
+
+
+def _counted(sums: NDArray[Any], units: int) -> NDArray[np.int64]:
+    exact = np.nan_to_num(np.rint(sums.astype(np.float64)))  # NaN activations count as none
+    return np.asarray(exact.astype(np.int64).reshape(-1, units).sum(0))
+
+
+def _shaped(edit: GraphEdit, name: str, kind: TensorType, site: ActivationSite) -> Tensor:
     x, rank = wide(edit, name, kind)
+    element = DOUBLE if kind.element == "tensor(double)" else FLOAT
     rank = site.rank if rank is None else rank
     if rank is None:
-        return edit.reshape(x, (0, 0, -1)), 3, 1
+        return Tensor(edit.reshape(x, (0, 0, -1)), element, 3, 1)
     if rank < 2:
-        return edit.reshape(x, (-1, 1)), 2, 1
-    return x, rank, site.unit_axis % rank
+        return Tensor(edit.reshape(x, (-1, 1)), element, 2, 1)
+    return Tensor(x, element, rank, site.unit_axis % rank)
 
 
-def _mask(x: Expression, bounds: Tails) -> str | None:
-    """A boolean tensor: responsive values where the tails are closed, saturated ones where they are open."""
-    edit = x.edit
-    below, above = ("Greater", "Less") if bounds.closed else ("Less", "Greater")
-    sides = [
-        edit.node(op, x.name, x.operand(bound))
-        for op, bound in ((below, bounds.lower), (above, bounds.upper))
-        if math.isfinite(bound)
-    ]
-    if not sides:
+def _not_below(edit: GraphEdit, x: Tensor, bound: float) -> str | None:
+    real = np.float64 if x.element == DOUBLE else np.float32
+    return _above(edit, x, float(np.nextafter(real(bound), real(-np.inf)))) if math.isfinite(bound) else None
+
+
+def _above(edit: GraphEdit, x: Tensor, bound: float) -> str | None:
+    """How many values are above a bound, per sample and unit."""
+    if not math.isfinite(bound):
         return None
-    return sides[0] if len(sides) == 1 else edit.node("And" if bounds.closed else "Or", *sides)
+    if x.element == DOUBLE:
+        ones = edit.cast(edit.node("Greater", x.name, edit.constant(bound, np.float64)), DOUBLE)
+    else:
+        # A ramp from 0 to 1 that is shorter than the way to the next float, and half as dear as a comparison and a
+        # cast. A power of two as its slope, so that nothing is rounded.
+        slope = 2.0**126 if bound == 0.0 else 2.0**100
+        ones = edit.node("HardSigmoid", x.name, alpha=slope, beta=-slope * float(np.float32(bound)))
+    return edit.output(_over_positions(edit, ones, x))
 
 
-def _over_positions(edit: GraphEdit, x: str, rank: int, axis: int) -> str:
+def _over_positions(edit: GraphEdit, ones: str, x: Tensor) -> str:
     """Sums over all but samples and units, in two steps so that float32 counts stay exact far beyond 2^24 positions."""
-    axes = [each for each in range(1, rank) if each != axis]
-    if not axes or axis == 0:
-        return edit.reduce("ReduceSum", x, axes if axis == 0 else (0,))
-    if len(axes) == 1:
-        return edit.reduce("ReduceSum", x, axes)
-    rows: Any = edit.cast(edit.reduce("ReduceSum", x, axes[-1:], keepdims=True), DOUBLE)
+    axes = x.positions
+    if len(axes) == 1 or x.axis == 0:
+        return edit.reduce("ReduceSum", ones, axes)
+    rows: Any = edit.cast(edit.reduce("ReduceSum", ones, axes[-1:], keepdims=True), DOUBLE)
     return edit.reduce("ReduceSum", rows, axes)
+
+
+def _picked(edit: GraphEdit, x: Tensor) -> Places:
+    """Some positions of each sample, with all of their units; where these lie last, or in a table, some of the rows."""
+    if x.axis == 1 and x.rank > 2:
+        return pick(edit, edit.reshape(x.name, (0, 0, -1)), 2)
+    name, last = x.name, x.rank - 1
+    if x.axis != last:
+        name = edit.node("Transpose", name, perm=[*(each for each in range(x.rank) if each != x.axis), x.axis])
+    return pick(edit, name if x.rank == 2 else edit.node("Flatten", name, axis=last), 0)
+
+
+def _extreme(edit: GraphEdit, x: Tensor, edges: Tails) -> str | None:
+    """The largest value if the only tail is the lower one, else the smallest, of distances from their middle if two."""
+    if edges == Tails():
+        return None
+    if math.isinf(edges.upper):
+        return edit.output(edit.reduce("ReduceMax", x.name, x.positions))
+    name, middle = x.name, 0.5 * (edges.lower + edges.upper)
+    if math.isfinite(middle):
+        real = np.float64 if x.element == DOUBLE else np.float32
+        shifted = name if abs(middle) < 1e-12 else edit.node("Sub", name, edit.constant(middle, real))
+        name = edit.node("Abs", shifted)
+    return edit.output(edit.reduce("ReduceMin", name, x.positions))
+
+
+def _is_responsive(extreme: NDArray[Any], edges: Tails) -> NDArray[np.bool_]:
+    """Whether some value was not in the tails, from what `_extreme` gives."""
+    real = extreme.dtype.type
+    if math.isinf(edges.upper):
+        return np.asarray(extreme >= real(edges.lower))
+    if math.isinf(edges.lower):
+        return np.asarray(extreme <= real(edges.upper))
+    return np.asarray(extreme <= real(0.5 * (edges.upper - edges.lower)))

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from normdiag.models.pytorch.functions import MODULES, READERS, function_of
 from normdiag.models.pytorch.torch_private import nn_functions
-from normdiag.observe.pytorch.reductions import Scratch, Tiling, channel_view, computable, computing_dtype, tilings
+from normdiag.observe.pytorch.reductions import (
+    Scratch,
+    Tiling,
+    View,
+    channel_view,
+    computable,
+    computing_dtype,
+    tilings,
+)
+from normdiag.observe.sampled import choose, sampled_sums, wanted
 from normdiag.ops import FUNCTIONS, Activation, Tails, tails
 from normdiag.records import ActivationSums
 
@@ -47,48 +58,78 @@ def is_inplace(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
 
 
 def activation_sums(
-    activation: Activation, x: Tensor, axis: int, threshold: float, run: Callable[[Tensor], object] | None = None
+    activation: Activation,
+    x: Tensor,
+    axis: int,
+    threshold: float,
+    random: np.random.Generator,
+    run: Callable[[Tensor], object] | None = None,
 ) -> tuple[ActivationSums, bool]:
     """Saturation (`threshold` on |f'| / max|f'|) and squared derivatives; units lie on `axis`, 1 or the last.
 
-    `run` is the activation itself, to write over x: done tile by tile, it costs no reading of its own. The flag says
-    whether that was possible.
+    Flat pieces are counted; of smooth functions a share of the values is looked at. `run` is the activation itself, to
+    write over x: done tile by tile, it costs no reading of its own. The flag says whether that was possible.
     """
-    view = channel_view(x, axis)
+    view, edges = channel_view(x, axis), tails(activation, threshold)
+    parted = FUNCTIONS[activation.kind].pieces
+    pieces = None if parted is None else parted(activation)
+    if pieces is None and not edges.closed:
+        return _looked_at(activation, view, edges, None, random), False
+    square = None if pieces is not None else _looked_at(activation, view, edges, np.zeros(view.channels, int), random)
+    outside, done = _outside(x, view, edges if pieces is None else Tails(pieces.lower, pieces.upper, True), run)
+    if square is not None:
+        return replace(square, saturated=outside, responsive=outside < square.elements), done
+    assert pieces is not None
+    elements = x.numel() // view.channels
+    total = pieces.outside**2 * outside.sum() + pieces.inside**2 * (elements * view.channels - outside.sum())
+    saturated = outside if edges != Tails() else np.zeros_like(outside)
+    return ActivationSums(activation.kind, elements, saturated, float(total)), done
+
+
+def _looked_at(
+    activation: Activation,
+    view: View,
+    edges: Tails,
+    counted: NDArray[np.int64] | None,
+    random: np.random.Generator,
+) -> ActivationSums:
+    """The sums from some of the rows of units; whether a unit is dead is told by all of its values."""
+    places = view.samples * view.positions
+    chosen = choose(places, wanted(places, view.data.numel()), random)
+    values = computable(view.rows(chosen)).cpu().numpy()
+    sums = sampled_sums(activation, values[:, None], places, edges, counted)
+    if counted is not None or sums.responsive is None or sums.responsive.all():
+        return sums
+    doubtful = np.flatnonzero(~sums.responsive)
+    low, high = _open_interval(edges, computing_dtype(view.data))
+    rest = computable(view.units(doubtful))
+    responsive = sums.responsive.copy()
+    responsive[doubtful] = ((rest > low) & (rest < high)).flatten(1).any(1).cpu().numpy()
+    return replace(sums, responsive=responsive)
+
+
+def _outside(
+    x: Tensor, view: View, edges: Tails, run: Callable[[Tensor], object] | None
+) -> tuple[NDArray[np.int64], bool]:
+    """How many values of each unit are not between the edges, (C,), and whether x was run."""
     parts = list(tilings(view))
     run = run if computable(x) is x and all(_same_memory(part.rows, x) for part in parts) else None
-    edges = tails(activation, threshold)
-    pieces = FUNCTIONS[activation.kind].pieces
-    parted = None if pieces is None else pieces(activation)
-    ends = edges if parted is None else Tails(parted.lower, parted.upper, closed=True)
-    low, high = _open_interval(ends, computing_dtype(x))
-    counts, square = zip(*(_tiled(activation, tiling, low, high, run) for tiling in parts), strict=True)
-    active = sum(counts[1:], counts[0]).sum(0).cpu().numpy()
-    elements = x.numel() // view.channels
-    saturated = elements - active.round().astype(np.int64)
-    total = sum(square)
-    if parted is not None:
-        total = parted.inside**2 * float(active.sum()) + parted.outside**2 * float(saturated.sum())
-    if edges == Tails():
-        saturated = np.zeros_like(saturated)
-    return ActivationSums(activation.kind, elements, saturated, total), run is not None
+    low, high = _open_interval(edges, computing_dtype(x))
+    counts = [_inside(tiling, low, high, run) for tiling in parts]
+    inside = sum(counts[1:], counts[0]).sum(0).cpu().numpy()
+    return x.numel() // view.channels - inside.round().astype(np.int64), run is not None
 
 
-def _tiled(
-    activation: Activation, tiling: Tiling, low: float, high: float, run: Callable[[Tensor], object] | None
-) -> tuple[Tensor, float]:
-    """How many values lie between the tails, (N, C) in float64; the sum of squared derivatives where one is needed."""
-    inside, square, scratch = tiling.sums(), 0.0, Scratch()
+def _inside(tiling: Tiling, low: float, high: float, run: Callable[[Tensor], object] | None) -> Tensor:
+    """How many values lie between two bounds, (N, C) in float64."""
+    inside, scratch = tiling.sums(), Scratch()
     one = inside.new_ones(1)
     for where, tile in tiling:
         ones, buffer = one.expand(tile.shape), scratch.like(tile)
         torch.sum(aten.hardtanh_backward.grad_input(ones, tile, low, high, grad_input=buffer), 1, out=inside[where])
-        if FUNCTIONS[activation.kind].pieces is None:
-            slope = _DERIVATIVES[activation.kind](activation, tile, ones, buffer)
-            square += float(torch.linalg.vector_norm(slope)) ** 2
         if run is not None:
             run(tile)
-    return tiling.table(inside), square
+    return tiling.table(inside)
 
 
 def _same_memory(a: Tensor, b: Tensor) -> bool:
@@ -102,23 +143,3 @@ def _open_interval(edges: Tails, dtype: torch.dtype) -> tuple[float, float]:
     if not edges.closed:
         low, high = np.nextafter(low, kind(-np.inf)), np.nextafter(high, kind(np.inf))
     return float(low), float(high)
-
-
-def _sigmoid_derivative(x: Tensor, scale: float, out: Tensor) -> Tensor:
-    """4 s (1 - s) with s = sigmoid(-|scale x|): even in x, and without cancellation where 1 - s would be small."""
-    s = torch.abs(x, out=out).mul_(-scale).sigmoid_()
-    return s.addcmul_(s, s, value=-1.0)
-
-
-_DERIVATIVES: Mapping[str, Callable[[Activation, Tensor, Tensor, Tensor], Tensor]] = {
-    "sigmoid": lambda f, x, one, out: _sigmoid_derivative(x, 1.0, out),
-    "tanh": lambda f, x, one, out: _sigmoid_derivative(x, 2.0, out).mul_(4.0),
-    "gelu": lambda f, x, one, out: aten.gelu_backward.grad_input(one, x, approximate="none", grad_input=out),
-    "gelu_tanh": lambda f, x, one, out: aten.gelu_backward.grad_input(one, x, approximate="tanh", grad_input=out),
-    "silu": lambda f, x, one, out: aten.silu_backward.grad_input(one, x, grad_input=out),
-    "hard_swish": lambda f, x, one, out: aten.hardswish_backward(one, x),
-    "mish": lambda f, x, one, out: aten.mish_backward(one, x),
-    "elu": lambda f, x, one, out: aten.elu_backward.grad_input(one, f.alpha, 1.0, 1.0, False, x, grad_input=out),
-    "selu": lambda f, x, one, out: aten.elu_backward.grad_input(one, f.alpha, f.beta, 1.0, False, x, grad_input=out),
-    "softplus": lambda f, x, one, out: aten.softplus_backward.grad_input(one, x, f.alpha, 20.0, grad_input=out),
-}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import numpy as np
 from torch import Tensor
 
 from normdiag.models.pytorch.arrays import Array, to_numpy
@@ -37,9 +38,11 @@ def _not_counted(*_: object) -> bool:
 class DeployedPass:
     """Pass E: everything runs as in eval mode, and is summed up."""
 
-    def __init__(self, threshold: float, span: Span) -> None:
-        """`threshold` on |f'| / max|f'| bounds the saturated tails; `span` is where the batch lies in the data."""
-        self._threshold, self._span = threshold, span
+    def __init__(self, threshold: float, span: Span, random: np.random.Generator) -> None:
+        """`threshold` on |f'| / max|f'| bounds the saturated tails; `span` is where the batch lies in the data;
+        `random` draws the values to look at.
+        """
+        self._threshold, self._span, self._random = threshold, span, random
         self.layers: dict[str, LayerEvidence] = {}
         self.activations: dict[str, ActivationSums] = {}
         self.found: dict[str, NormLayer] = {}
@@ -52,7 +55,7 @@ class DeployedPass:
 
     def activation(self, name: str, activation: Activation, x: Tensor, axis: int, run: Run | None) -> bool:
         """Saturation and derivatives."""
-        sums, done = activation_sums(activation, x, axis, self._threshold, run)
+        sums, done = activation_sums(activation, x, axis, self._threshold, self._random, run)
         self.activations[name] = self.activations[name] + sums if name in self.activations else sums
         return done
 

@@ -43,6 +43,22 @@ class View:
         """P."""
         return int(self.data.shape[1 if self.inner else 2])
 
+    @property
+    def samples(self) -> int:
+        """N."""
+        return int(self.data.shape[0])
+
+    def rows(self, places: NDArray[np.int64]) -> Tensor:
+        """The values of all channels at some of the N * P places, (K, C)."""
+        index = torch.from_numpy(places).to(self.data.device)
+        sample, position = index // self.positions, index % self.positions
+        return self.data[sample, position] if self.inner else self.data[sample, :, position]
+
+    def units(self, channels: NDArray[np.intp]) -> Tensor:
+        """All values of some channels, (channels, N, P)."""
+        index = torch.from_numpy(channels).to(self.data.device)
+        return self.data.index_select(2 if self.inner else 1, index).movedim(2 if self.inner else 1, 0)
+
 
 @dataclass(frozen=True, eq=False)
 class Tiling:

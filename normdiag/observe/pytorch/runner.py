@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -21,6 +22,7 @@ from normdiag.observe.pytorch.memory import memory_kept
 from normdiag.observe.pytorch.passes import BatchPass, DeployedPass, Listener, PopulationPass, TrialPass
 from normdiag.observe.pytorch.values import as_inputs, model_dtype, named_outputs, tensors
 from normdiag.observe.pytorch.watcher import LayoutError, Watcher
+from normdiag.observe.sampled import SEED
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import ActivationSums, Batch, Evidence, LayerEvidence, Model, NormLayer, PopulationSums
 
@@ -52,6 +54,7 @@ class TorchRunner:
         self._device = _device_of(module) if device is None else _available(device)
         self._module = _on_device(module, self._device)
         self._threshold = threshold
+        self._random = np.random.default_rng(SEED)
         self._watcher = Watcher(self._module)
         self._static = {layer.name: layer for layer in module_layers(self._module)}
         self._found: dict[str, NormLayer] = {}
@@ -80,7 +83,7 @@ class TorchRunner:
 
     def run(self, batch: Batch) -> Seen:
         """Pass E, and pass B where there are two samples and a BatchNorm with running statistics."""
-        deployed, reference = self._run(batch, lambda: DeployedPass(self._threshold, batch.span))
+        deployed, reference = self._run(batch, lambda: DeployedPass(self._threshold, batch.span, self._random))
         for name, layer in deployed.found.items():
             self._found.setdefault(name, layer)
         evidence = Evidence(

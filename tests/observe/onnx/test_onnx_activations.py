@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import onnx
 import pytest
 from onnx import helper
 
+from normdiag.graph import open_model
+from normdiag.observe.onnx import OnnxRunner
+from normdiag.observe.sampled import BUDGET
 from normdiag.ops import SATURATION_THRESHOLD, Activation, derivative, tails
 from normdiag.ops.selu import ALPHA as SELU_ALPHA
 from normdiag.ops.selu import SCALE as SELU_SCALE
-from normdiag.records import Batch
+from normdiag.records import ActivationSums, Batch
 from tests.observe.onnx.graphs import runner, write
 
 X = np.random.default_rng(0).normal(0, 4, (5, 4, 9, 11)).astype(np.float32)
@@ -174,3 +178,81 @@ def test_a_rank_that_nobody_states(tmp_path: Path) -> None:
     model.graph.input[0].type.tensor_type.ClearField("shape")
     onnx.save(model, path)
     check(path, Activation("relu"))
+
+
+LARGE = np.random.default_rng(1).normal(-1, 4, (6, 10, 40, 30)).astype(np.float32)
+LARGE[:, 2] = -9.0  # dead for good
+LARGE[:, 5] = -9.0  # alive for a single value, which a share of them does not see
+LARGE[3, 5, 17, 11] = 1.0
+
+
+def check_share(sums: ActivationSums, activation: Activation, x: np.ndarray, axis: int = 1) -> None:
+    """Estimates within four standard errors, dead units exactly."""
+    others = tuple(a for a in range(x.ndim) if a != axis % x.ndim)
+    mask, square = saturated(activation, x), (derivative(activation, x) ** 2).sum()
+    np.testing.assert_array_equal(sums.dead, mask.all(others))
+    assert sums.elements == x.size // x.shape[axis]
+    assert sums.sampled is not None
+    assert sums.sampled.of == x.size
+    assert 0.1 * BUDGET < sums.sampled.values < 1.5 * BUDGET
+    assert abs(sums.derivative_square - square) < 4 * sums.sampled.square_variance**0.5 < 0.1 * square
+    if tails(activation).closed:
+        np.testing.assert_array_equal(sums.saturated, mask.sum(others))
+        assert sums.sampled.saturated_variance == 0.0
+    else:
+        assert abs(sums.saturated.sum() - mask.sum()) < 4 * sums.sampled.saturated_variance**0.5 < 0.1 * x.size
+
+
+@pytest.mark.parametrize("opset", [7, 11, 20])
+@pytest.mark.parametrize(
+    ("op", "activation"),
+    [
+        ("Sigmoid", Activation("sigmoid")),
+        ("Tanh", Activation("tanh")),
+        ("Elu", Activation("elu")),
+        ("Gelu", Activation("gelu")),
+        ("HardSwish", Activation("hard_swish")),
+    ],
+)
+def test_a_share_of_many_values(op: str, activation: Activation, opset: int, tmp_path: Path) -> None:
+    if op in ("Gelu", "HardSwish") and opset < 20:
+        pytest.skip("younger than this operator set")
+    nodes = [helper.make_node(op, ["x"], ["y"], name="f")]
+    path = write(tmp_path, nodes, {"x": ["n", 10, "h", "w"]}, ["y"], {}, opset=opset)
+    check_share(observe(path, LARGE), activation, LARGE)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+def test_a_share_of_units_on_any_axis(axis: int, dtype: str, tmp_path: Path) -> None:
+    x = np.moveaxis(LARGE.reshape(6, 10, 1200), 1, axis).astype(dtype)
+    nodes = [helper.make_node("Sigmoid", ["x"], ["y"], name="f")]
+    path = write(tmp_path, nodes, {"x": ["n", "a", "b"]}, ["y"], {}, dtype=dtype)
+    model = open_model(path)
+    (site,) = model.program.activations
+    program = replace(model.program, activations=(replace(site, unit_axis=axis, rank=3),))
+    (sums,) = OnnxRunner(replace(model, program=program)).observe(Batch((x,))).activations.values()
+    check_share(sums, Activation("sigmoid"), x, axis)
+
+
+def test_a_share_of_a_table_and_of_batches(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(0, 3, (3000, 40)).astype(np.float32)
+    path = write(tmp_path, [helper.make_node("Tanh", ["x"], ["y"])], {"x": ["n", 40]}, ["y"], {})
+    run = runner(path)
+    parts = [run.observe(Batch((part,))).activations.popitem()[1] for part in np.split(x, 3)]
+    assert len({part.derivative_square for part in parts}) == 3
+    whole = parts[0] + parts[1] + parts[2]
+    assert abs(whole.derivative_square - (derivative(Activation("tanh"), x) ** 2).sum()) < 4 * (
+        whole.sampled.square_variance**0.5
+    )
+    again = runner(path).observe(Batch((x[:1000],))).activations.popitem()[1]
+    assert again.derivative_square == parts[0].derivative_square  # a fixed seed
+
+
+def test_values_that_are_no_numbers_count_as_inactive(tmp_path: Path) -> None:
+    x = X.copy()
+    x[1, 2, 3, 4], x[0, 1, 2, 3], x[0, 0, 1, 1] = np.nan, np.inf, -np.inf
+    sums = observe(one(tmp_path, "Relu", {}, 17), x)
+    expected = (~(x > 0)).sum((0, 2, 3))
+    np.testing.assert_array_equal(np.delete(sums.saturated, 2), np.delete(expected, 2))
+    assert sums.saturated[2] >= expected[2]

@@ -12,9 +12,11 @@ from torch import Tensor
 from normdiag.observe.pytorch import reductions
 from normdiag.observe.pytorch.activations import activation_sums
 from normdiag.observe.pytorch.reductions import abs_max, channel_table, row_moments
-from normdiag.ops import Activation
+from normdiag.observe.sampled import BUDGET, saturated_mask
+from normdiag.ops import SATURATION_THRESHOLD, Activation, derivative, tails
 from tests.observe.pytorch.helpers import check_activation
 
+RANDOM = np.random.default_rng(0)
 LAYOUTS = ("planar", "inner", "slice of planar", "slice of inner", "every second position")
 
 
@@ -67,7 +69,7 @@ def test_positions_that_do_not_fit_one_tile(layout: str, positions: tuple[int, i
     mean, var = channel_table(x).sample_moments()
     np.testing.assert_allclose(mean, values.mean((2, 3), dtype=np.float64), atol=1e-7)
     np.testing.assert_allclose(var, values.astype(np.float64).var((2, 3)), rtol=1e-6)
-    sums, _ = activation_sums(Activation("relu"), x, 1, 0.07)
+    sums, _ = activation_sums(Activation("relu"), x, 1, 0.07, RANDOM)
     np.testing.assert_array_equal(sums.saturated, (values <= 0).sum((0, 2, 3)))
 
 
@@ -79,7 +81,7 @@ def test_an_activation_in_place_is_counted_and_run(shape: tuple[int, ...], layou
     activation = Activation("relu6", low=0.0, high=6.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reductions, "TILE", tile)
-        sums, done = activation_sums(activation, x, axis, 0.07, lambda part: part.clamp_(0, 6))
+        sums, done = activation_sums(activation, x, axis, 0.07, RANDOM, lambda part: part.clamp_(0, 6))
     check_activation(sums, activation, values, axis)
     np.testing.assert_array_equal(x.numpy(), values.clip(0, 6) if done else values)
 
@@ -87,7 +89,7 @@ def test_an_activation_in_place_is_counted_and_run(shape: tuple[int, ...], layou
 def test_running_in_place_is_possible_in_both_layouts() -> None:
     for layout in ("planar", "inner"):
         x = laid_out(np.ones((2, 3, 4, 4), np.float32), layout)
-        assert activation_sums(Activation("relu"), x, 1, 0.07, torch.relu_)[1]
+        assert activation_sums(Activation("relu"), x, 1, 0.07, RANDOM, torch.relu_)[1]
 
 
 def test_rows_of_large_mean() -> None:
@@ -112,3 +114,22 @@ def test_values_that_are_not_finite_spoil_their_channel_alone() -> None:
     assert mean[0] == 1.0
     assert np.isnan(mean[1])
     assert not np.isfinite(mean[2])
+
+
+@pytest.mark.parametrize("layout", ["planar", "inner", "slice of planar"])
+@pytest.mark.parametrize("activation", [Activation("silu"), Activation("sigmoid"), Activation("hard_swish")])
+def test_a_share_of_many_values(activation: Activation, layout: str) -> None:
+    """Estimates within four standard errors; dead units exactly, one with a single value that a share does not see."""
+    values = np.random.default_rng(1).normal(-1, 4, (6, 10, 40, 30)).astype(np.float32)
+    values[:, 2] = values[:, 5] = -9.0
+    values[3, 5, 17, 11] = 1.0
+    sums, _ = activation_sums(activation, laid_out(values, layout), 1, SATURATION_THRESHOLD, RANDOM)
+    mask, square = saturated_mask(values, tails(activation)), (derivative(activation, values) ** 2).sum()
+    np.testing.assert_array_equal(sums.dead, mask.all((0, 2, 3)))
+    assert sums.sampled is not None
+    assert 0.5 * BUDGET < sums.sampled.values < 1.5 * BUDGET
+    assert abs(sums.derivative_square - square) < 4 * sums.sampled.square_variance**0.5 < 0.1 * square
+    if activation.kind == "hard_swish":
+        np.testing.assert_array_equal(sums.saturated, mask.sum((0, 2, 3)))
+    else:
+        assert abs(sums.saturated.sum() - mask.sum()) < 4 * sums.sampled.saturated_variance**0.5 < 0.1 * mask.size
