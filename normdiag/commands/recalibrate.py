@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from normdiag.commands.measure import Given, Source, open_source
 from normdiag.data import DataOptions
+from normdiag.diagnosis.folded import BEFORE, CHECKPOINT, folded_away
 from normdiag.errors import InputError, UsageError
 from normdiag.graph import open_model
 from normdiag.metrics.population import samples_needed
 from normdiag.models import LoadOptions
 from normdiag.observe.protocol import Statistics
 from normdiag.recalibration.choose import candidates, changes, new_statistics, pooled, share_kept
-from normdiag.recalibration.decide import outcome
+from normdiag.recalibration.decide import drifts, outcome
 from normdiag.recalibration.effect import measure_effect
 from normdiag.recalibration.hold_out import HoldOut
-from normdiag.recalibration.measure import measure
+from normdiag.recalibration.measure import Measured, measure
 from normdiag.recalibration.options import RecalibrateOptions
 from normdiag.recalibration.sequential import settle
 from normdiag.recalibration.target import Recalibratable
-from normdiag.records import Batch, Model, RecalibrationReport
+from normdiag.records import Batch, LayerChange, Model, RecalibrationReport, Report
+from normdiag.wording import abridged
 from normdiag.writing.atomic import check_place
 
 if TYPE_CHECKING:
@@ -32,10 +34,6 @@ if TYPE_CHECKING:
 # Samples seen, their total if it is known, and the error of the layer that is least known so far.
 Progress = Callable[[int, "int | None", float], None]
 NOTHING_STORED = "no layer with running statistics was found or ran, so there is nothing to recalibrate"
-FOLDED = (
-    "; exporters fold BatchNorm away by default: recalibrate the checkpoint and export that again, or keep the norms "
-    "when exporting (torch.onnx.export with optimize=False, its older form with do_constant_folding=False)"
-)
 ONE_BY_ONE = (
     "the samples run one at a time, and statistics of one are no batch statistics for the layers after: use "
     "--method sequential, or batches of 16 and more if the model takes them"
@@ -90,7 +88,7 @@ def recalibrate(
     options = options or RecalibrateOptions()
     options = options if output is None else replace(options, output=Path(output))
     _check_arguments(model, batches, data, eval_batches, eval_data, in_place, options)
-    loaded = open_model(model, load_options)
+    loaded = open_model(model, load_options, run=True)
     target = open_target(loaded, load_options, device)
     feeding = data_options or DataOptions()
     source = open_source(loaded, batches, data, feeding)
@@ -151,7 +149,7 @@ def open_target(model: Model, reading: LoadOptions | None, device: str | None) -
             raise UsageError(f"--device {device}: ONNX models run on the CPU here")
         target = OnnxTarget(model)
         if not candidates(target, model.layers):
-            raise InputError(f"{model.info.path}: {NOTHING_STORED}{FOLDED}")
+            raise InputError(f"{model.info.path}: nothing to recalibrate: {_nothing_stored(model)}")
         return target
     from normdiag.recalibration.pytorch import TorchTarget
     from normdiag.writing.weight_files import open_weights
@@ -159,6 +157,14 @@ def open_target(model: Model, reading: LoadOptions | None, device: str | None) -
     path = model.info.path
     weights = None if path is None else open_weights(Path(path), (reading or LoadOptions()).key)
     return TorchTarget(model, weights, device)
+
+
+def _nothing_stored(model: Model) -> str:
+    """Why there are no statistics, and the way back to some where an exporter took them."""
+    if model.layers and not model.folded:
+        return f"none of its {len(model.layers)} normalization layers has running statistics"
+    told, back = folded_away(Report(model.info, None, (), folded=model.folded))
+    return f"{told}; {(back or BEFORE).replace(CHECKPOINT, 'or recalibrate the checkpoint and export that')}"
 
 
 def _recalibrated(
@@ -194,7 +200,6 @@ def _recalibrated(
     converts = any(target.converts(layer) for layer in measured.model_layers if layer.name in statistics)
     decided = outcome(layers, effect, converts=converts)
     worst = max((each.error for each in chosen), default=0.0)
-    few = [f"{measured.samples} samples: {FEW_SAMPLES}"] if measured.samples < FEW else []
     report = RecalibrationReport(
         model=target.info,
         source=source.info.source,
@@ -210,10 +215,26 @@ def _recalibrated(
         tolerance=options.tolerance,
         needed=_needed(worst, measured.samples, options.tolerance),
         dry_run=options.dry_run,
-        notes=(*source.info.notes, *target.runner.notes, *few),
+        notes=(*source.info.notes, *_notes(target, measured, layers)),
     )
     changes_it = decided == "recalibrated" or (decided == "worse" and options.accept_worse)
     return RecalibrationResult(report, statistics if changes_it else {}, target)
+
+
+def _notes(target: Recalibratable, measured: Measured, layers: Sequence[LayerChange]) -> Iterator[str]:
+    """What the user should know beside the figures."""
+    if measured.samples < FEW:
+        yield f"{measured.samples} samples: {FEW_SAMPLES}"
+    if target.runner.fixed_batch is not None:
+        yield f"samples that the model runs at a time, and no others: {target.runner.fixed_batch}"
+    stored = {layer.name: layer for layer in measured.model_layers}
+    converted = [each for each in layers if each.kept is None and target.converts(stored[each.layer])]
+    for names, what in (
+        ([each.layer for each in converted if drifts(each)], "the measured statistics"),
+        ([each.layer for each in converted if not drifts(each)], "the stored statistics, which are right on this data"),
+    ):
+        if names:
+            yield f"put into evaluation mode with {what}: {abridged(names)}"
 
 
 def _check_again(source: Source) -> None:

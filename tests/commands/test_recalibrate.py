@@ -185,8 +185,10 @@ def test_an_existing_file_is_replaced_only_when_asked(tmp_path: Path) -> None:
 
 
 def test_a_model_without_statistics(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nothing to recalibrate; exporters fold BatchNorm away by default"):
+    with pytest.raises(InputError, match="nothing to recalibrate: none of its 3 normalization layers has running"):
         normdiag.recalibrate(SAMPLES / "digits_cnn_group.onnx", data=[TRAIN])
+    with pytest.raises(InputError, match=r"the exporter folded 3 BatchNorm .* optimize=False\), or recalibrate the ch"):
+        normdiag.recalibrate(SAMPLES / "digits_cnn_folded.onnx", data=[TRAIN])
     with pytest.raises(InputError, match="nothing to recalibrate"):
         normdiag.recalibrate(torch.nn.Linear(64, 10), [np.zeros((20, 64), np.float32)])
 

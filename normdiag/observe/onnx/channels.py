@@ -42,14 +42,13 @@ class ChannelWatch:
         shift = 0.0 if self.shift is None else values[self.shift].astype(np.float64)
         return channel_sums(values[self.mean], values[self.square], 1, mu.astype(np.float64) - shift, span)
 
-    def population(self, values: Values, span: Span) -> PopulationSums | None:
-        """The five sums about `finite_shift` of the stored mean; None where no mean is stored."""
-        mu = self.site.layer.running_mean
-        if mu is None:
-            return None
+    def population(self, values: Values, span: Span) -> PopulationSums:
+        """The five sums about `finite_shift` of the stored mean, or about 0 where none is stored."""
+        mu, channels = self.site.layer.running_mean, values[self.mean].shape[1]
+        about = np.zeros(channels) if mu is None else finite_shift(mu)
         shift = 0.0 if self.shift is None else values[self.shift].astype(np.float64)
-        sums = channel_sums(values[self.mean], values[self.square], 1, finite_shift(mu) - shift, span)
-        return PopulationSums(sums, int(np.prod(values[self.shape])) // max(len(mu), 1))
+        sums = channel_sums(values[self.mean], values[self.square], 1, about - shift, span)
+        return PopulationSums(sums, int(np.prod(values[self.shape])) // max(channels, 1))
 
     def lost_digits(self, values: Values) -> bool:
         """Whether the data's mean was so large beside its variance that unshifted sums lost digits."""

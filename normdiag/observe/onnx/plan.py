@@ -28,9 +28,14 @@ _REAL = frozenset({"tensor(float)", "tensor(double)", "tensor(float16)", "tensor
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The sites to watch, each kind in graph order, the tensor types that go with them, and what is left out."""
+    """The sites to watch, each kind in graph order, the tensor types that go with them, and what is left out.
+
+    `unstored` are BatchNormalization nodes that take their mean and variance from the batch by computing them: watched
+    where statistics for them are wanted, and otherwise left out.
+    """
 
     batch_norms: tuple[NormSite, ...]
+    unstored: tuple[NormSite, ...]
     groups: tuple[NormSite, ...]
     activations: tuple[ActivationSite, ...]
     types: Mapping[str, TensorType]
@@ -67,7 +72,7 @@ class WatchedGraph:
 
 def watched_tensors(program: OnnxProgram) -> tuple[str, ...]:
     """The tensors whose types must be known."""
-    norms = tuple(site.input for site in program.sites if site.watchable)
+    norms = tuple(site.input for site in program.sites if site.watchable or _is_unstored(site))
     return norms + tuple(site.input for site in program.activations if site.watchable)
 
 
@@ -83,6 +88,7 @@ def make_plan(program: OnnxProgram, types: Mapping[str, TensorType], threshold: 
     notes += _training_notes(batch_norms)
     return Plan(
         batch_norms,
+        tuple(site for site in program.sites if _is_unstored(site) and _element(site, types) in _REAL),
         tuple(site for site in clear if site.layer.kind != "batch_norm"),
         tuple(site for site, why in activations.items() if why is None),
         types,
@@ -105,7 +111,7 @@ def deployed_graph(proto: Any, plan: Plan, shifted: frozenset[str]) -> WatchedGr
 def batch_graph(proto: Any, plan: Plan, shifted: frozenset[str]) -> WatchedGraph:
     """Pass B: BatchNormalization uses the batch's own statistics, and its inputs are watched."""
     edit = GraphEdit(proto)
-    channels = tuple(_channels(edit, plan, site, shifted) for site in plan.batch_norms)
+    channels = tuple(_channels(edit, plan, site, shifted) for site in (*plan.batch_norms, *plan.unstored))
     for watch in channels:
         if not watch.site.layer.training:
             use_batch_statistics(edit, watch, plan.types.get(watch.site.input, UNKNOWN))
@@ -115,6 +121,15 @@ def batch_graph(proto: Any, plan: Plan, shifted: frozenset[str]) -> WatchedGraph
 def _channels(edit: GraphEdit, plan: Plan, site: NormSite, shifted: frozenset[str]) -> ChannelWatch:
     kind = plan.types.get(site.input, UNKNOWN)
     return watch_channels(edit, site, kind, shifted=site.layer.name in shifted)
+
+
+def _is_unstored(site: NormSite) -> bool:
+    layer = site.layer
+    return layer.class_name == "BatchNormalization" and layer.running_mean is None and len(site.nodes) == 1
+
+
+def _element(site: NormSite, types: Mapping[str, TensorType]) -> str:
+    return types.get(site.input, UNKNOWN).element
 
 
 def _obstacle(site: NormSite, types: Mapping[str, TensorType]) -> str | None:

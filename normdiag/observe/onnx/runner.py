@@ -88,8 +88,7 @@ class OnnxRunner:
         """Sums of every BatchNorm with running statistics: of pass B, or as deployed."""
         watched = self._batch if batch_statistics else self._deployed
         graph, values = watched.run(make_feed(self._inputs, batch, self._where))
-        found = {watch.site.layer.name: watch.population(values, batch.span) for watch in graph.channels}
-        return {name: each for name, each in found.items() if each is not None}
+        return {watch.site.layer.name: watch.population(values, batch.span) for watch in graph.channels}
 
     def outputs(
         self,
@@ -109,10 +108,12 @@ class OnnxRunner:
     def _overridable(self) -> Session:
         return Session(overridable_graph(self._proto, self._plan), self._setting)
 
-    def _batch_pass(self, feed: Values, span: Span) -> tuple[dict[str, ChannelSums | None], Outputs]:
+    def _batch_pass(self, feed: Values, span: Span) -> tuple[dict[str, ChannelSums], Outputs]:
         graph, values = self._batch.run(feed)
         sums = {watch.site.layer.name: watch.sums(values, span) for watch in graph.channels}
-        return sums, {name: values[name] for name in self._outputs}
+        return {name: each for name, each in sums.items() if each is not None}, {
+            name: values[name] for name in self._outputs
+        }
 
     def _watched(self, build: Build) -> WatchedPass:
         return WatchedPass(self._proto, self._plan, build, self._outputs, self._setting, self._random)
