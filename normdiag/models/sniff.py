@@ -62,6 +62,8 @@ def sniff(path: Path) -> Format:
     if checkpoint_in(path):
         return "hugging-face"
     head, size = _read_head(path)
+    if _is_safetensors(head):  # first: the length that it begins with may look like any other format
+        return "safetensors"
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"):
         return _sniff_zip(path)
     if LEGACY_MAGIC.startswith(head):
@@ -82,7 +84,7 @@ def _by_first_bytes(head: bytes) -> Format | None:
         return "torch-legacy"
     if head[0] == 0x80 and head[1] in (2, 3, 4, 5):
         return "pickle"
-    return "safetensors" if _is_safetensors(head) else None
+    return None
 
 
 def checkpoint_in(folder: Path) -> Path | None:
@@ -171,7 +173,8 @@ def _is_legacy(head: bytes) -> bool:
 
 def _is_safetensors(head: bytes) -> bool:
     length = int.from_bytes(head[:8], "little")
-    return len(head) > 8 and head[8:9] == b"{" and 2 <= length <= MAX_SAFETENSORS_HEADER
+    is_object = head[8:9] == b"{" and head[9:].lstrip()[:1] in (b'"', b"}", b"")
+    return is_object and 2 <= length <= MAX_SAFETENSORS_HEADER
 
 
 def _refuse_strangers(path: Path, head: bytes) -> None:

@@ -5,9 +5,11 @@ import zipfile
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from normdiag.errors import InputError
 from normdiag.models.sniff import sniff
+from normdiag.models.static import read_static
 
 
 def archive(*names):
@@ -139,3 +141,17 @@ def test_truncated_at_any_length_is_an_error_or_a_known_format(real, tmp_path, n
         else:
             with pytest.raises(InputError, match="truncated"):
                 sniff(path)
+
+
+@pytest.mark.parametrize("length", [640, 896, 1152, 1280, 1408, 640 + 65536, 0x4B50])
+def test_safetensors_whose_header_length_looks_like_another_format(tmp_path, length):
+    """640 is written as the bytes 80 02, with which a pickle begins; 1280 and 1408 are 00 05 and 80 05."""
+    path = tmp_path / "net.safetensors"
+    save_file({"bn.weight": np.ones(4, np.float32)}, path)
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = data[8 : 8 + size].rstrip(b" ").ljust(length)  # the format pads with spaces
+    path.write_bytes(length.to_bytes(8, "little") + header + data[8 + size :])
+    np.testing.assert_array_equal(load_file(path)["bn.weight"], 1)
+    assert sniff(path) == "safetensors"
+    assert list(read_static(path, sniff(path)).tensors) == ["bn.weight"]
