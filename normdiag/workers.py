@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from subprocess import Popen
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 # Seconds that interrupted calls have for coming back with what they have seen, before their processes are ended.
 GRACE = 5.0
+# What a new process runs. multiprocessing would look for modules in the current folder first, as `python -c` does, and
+# that folder may be anybody's.
+CHILD = "import sys; sys.path[:] = {path!r}; from normdiag.workers import serve; serve({handle})"
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,8 @@ class _Pool(Generic[T]):
     def __init__(self, call: Callable[[str], T], items: Sequence[str]) -> None:
         self.call, self.items = call, items
         self.left = iter(range(len(items)))
-        self.busy: dict[Connection, tuple[BaseProcess, int]] = {}
-        self.idle: list[tuple[Connection, BaseProcess]] = []
+        self.busy: dict[Connection, tuple[Popen[bytes], int]] = {}
+        self.idle: list[tuple[Connection, Popen[bytes]]] = []
         self.done: dict[int, T | Died] = {}
 
     def run(self, processes: int) -> Iterator[tuple[str, T | Died]]:
@@ -81,14 +85,15 @@ class _Pool(Generic[T]):
         with suppress(OSError):  # it is dead already, as reading from it will tell
             pipe.send(self.items[index])
 
-    def _start(self) -> tuple[Connection, BaseProcess]:
+    def _start(self) -> tuple[Connection, Popen[bytes]]:
         """A fresh process: a fork would inherit the threads and locks of whatever has been imported here."""
-        context = get_context("spawn")
-        here, there = context.Pipe()
-        process = context.Process(target=_serve, args=(there, self.call))
+        here, there = Pipe()
+        code = CHILD.format(path=[each for each in sys.path if each], handle=there.fileno())
         with _uninterruptible():  # inherited, until the process can deal with it
-            process.start()
+            process = Popen([sys.executable, "-c", code], **_handing_over(there.fileno()))
         there.close()
+        with suppress(OSError):  # it is dead already, as reading from it will tell
+            here.send(self.call)
         return here, process
 
     def _collect(self, seconds: float | None) -> None:
@@ -99,8 +104,7 @@ class _Pool(Generic[T]):
             try:
                 returned, outcome = pipe.recv()
             except (EOFError, OSError):
-                process.join()
-                returned, outcome = True, Died(process.exitcode)
+                returned, outcome = True, Died(process.wait())
                 pipe.close()
             else:
                 self.idle.append((pipe, process))
@@ -115,7 +119,7 @@ class _Pool(Generic[T]):
         if os.name == "posix":  # elsewhere that would kill them, and a console sends it to all by itself
             for process, _ in self.busy.values():
                 with suppress(OSError):
-                    os.kill(process.pid or 0, signal.SIGINT)
+                    os.kill(process.pid, signal.SIGINT)
         end = time.monotonic() + GRACE
         while self.busy and time.monotonic() < end:
             with suppress(KeyboardInterrupt):  # the answer of a call that had nothing to show
@@ -129,7 +133,7 @@ class _Pool(Generic[T]):
         for pipe, _ in self.idle:
             pipe.close()
         for _, process in self.idle:
-            process.join()
+            process.wait()
 
 
 @contextmanager
@@ -146,10 +150,28 @@ def _uninterruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _serve(pipe: Connection, call: Callable[[str], Any]) -> None:
-    """In the process: answer until the other end is closed."""
+def _handing_over(handle: int) -> dict[str, Any]:
+    """The arguments of Popen with which the new process gets an open handle."""
+    if sys.platform == "win32":
+        os.set_handle_inheritable(handle, True)
+        return {"close_fds": False}
+    return {"pass_fds": (handle,)}
+
+
+def _pipe(handle: int) -> Connection:
+    if sys.platform == "win32":
+        from multiprocessing.connection import PipeConnection
+
+        return PipeConnection(handle)
+    return Connection(handle)
+
+
+def serve(handle: int) -> None:
+    """In the process: take the call and answer until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pipe = _pipe(handle)
     with suppress(EOFError, OSError):
+        call: Callable[[str], Any] = pipe.recv()
         while True:
             item = pipe.recv()
             signal.signal(signal.SIGINT, _interrupt_once)

@@ -111,6 +111,7 @@ def test_every_input_of_the_action_has_its_effect(tmp_path: Path) -> None:
         ARCH_ARGS="width=2\ndepth=3",
         BASELINE="b.json",
         JOBS="3",
+        ALLOW_CONFIG_CODE="true",
         SARIF_FILE="o.sarif",
         JUNIT_FILE="o.xml",
         FOLDER="sub",
@@ -118,7 +119,7 @@ def test_every_input_of_the_action_has_its_effect(tmp_path: Path) -> None:
     expected = (
         "check --format github --jobs 3 --preprocess imagenet --fail-on warning --select ND1 --ignore ND104"
         " --target fp16 --arch net.py:Net --baseline b.json --report sarif=o.sarif --report junit=o.xml --sarif-uri sub"
-        " --data a=x.npy --data b=y.npy --arch-arg width=2 --arch-arg depth=3 --"
+        " --allow-config-code --data a=x.npy --data b=y.npy --arch-arg width=2 --arch-arg depth=3 --"
     )
     assert arguments == [*expected.split(), "$(touch pwned)"]
     assert (code, output) == (1, "exit-code=1\nsarif-file=sub/o.sarif\n")
@@ -170,12 +171,13 @@ def test_the_hook_of_the_docs() -> None:
     (repository,) = yaml.safe_load(block("pre-commit-config"))["repos"]
     known = {hook["id"] for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
     assert {hook["id"] for hook in repository["hooks"]} == known
+    assert all(hook["args"][-1] == "--" for hook in repository["hooks"])
 
 
 def test_the_local_hook_of_the_docs_is_ours() -> None:
     (repository,) = yaml.safe_load(block("pre-commit-local"))["repos"]
     (hook,), (ours,) = repository["hooks"], yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
-    same = ("id", "entry", "files", "require_serial")
+    same = ("id", "entry", "args", "files", "require_serial")
     assert [hook[each] for each in same] == [ours[each] for each in same] and hook["language"] == "system"
 
 

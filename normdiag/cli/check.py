@@ -63,6 +63,7 @@ def check(
     write_baseline: chk.WriteBaseline = None,
     config_file: opt.ConfigFile = None,
     no_config: opt.NoConfig = False,
+    allow_config_code: opt.AllowConfigCode = False,
     show_config: chk.ShowConfig = False,
     jobs: chk.Jobs = 1,
     format_: chk.OutFormat = chk.CheckFormat.text,
@@ -86,7 +87,7 @@ def check(
         serve_batch=serve_batch,
     )
     flags = replace(_flags(select, extend_select, ignore, fail_on, target, settings), require_data=require_data)
-    config = configuration(flags, config_file, none=no_config)
+    config = configuration(flags, config_file, none=no_config, allow_code=allow_config_code)
     if show_config:
         print_out(_shown(config, format_))
         return

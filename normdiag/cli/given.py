@@ -101,16 +101,21 @@ def refuse_without_data(options: Mapping[str, object]) -> None:
             raise UsageError(f"{name} does nothing without --data (your own, or random)")
 
 
-def configuration(flags: Settings, file: Path | None, *, none: bool) -> Config:
+def configuration(flags: Settings, file: Path | None, *, none: bool, allow_code: bool = False) -> Config:
     """What a configuration file and the flags over it amount to: the file given, else the nearest one upwards.
 
-    With `none` no file is read. Raises UsageError for what cannot be.
+    With `none` no file is read; with `allow_code` the file may name code as data. Raises UsageError for what cannot be.
     """
     from normdiag.config import Config, merge, read_config, read_config_file
 
     if file is not None and none:
         raise UsageError("--config and --no-config contradict each other")
-    read = Config(folder=Path.cwd()) if none else read_config(Path.cwd()) if file is None else read_config_file(file)
+    if none:
+        read = Config(folder=Path.cwd())
+    elif file is None:
+        read = read_config(Path.cwd(), allow_code=allow_code)
+    else:
+        read = read_config_file(file, allow_code=allow_code)
     config = merge(read, flags)
     config.rules()  # raises for rules that do not exist
     config.data.options()  # and for what no data could satisfy

@@ -53,6 +53,7 @@ def inspect(
     require_data: opt.RequireData = None,
     config_file: opt.ConfigFile = None,
     no_config: opt.NoConfig = False,
+    allow_config_code: opt.AllowConfigCode = False,
     format_: opt.ReportFormat = None,
     json: opt.Json = False,
     output: opt.Output = None,
@@ -83,7 +84,9 @@ def inspect(
     from normdiag.commands.check import Checking, inspect_as_configured  # here, so that --help does not wait for it
     from normdiag.config import Settings
 
-    config = configuration(Settings(data=settings, require_data=require_data), config_file, none=no_config)
+    config = configuration(
+        Settings(data=settings, require_data=require_data), config_file, none=no_config, allow_code=allow_config_code
+    )
     if not config.data_for(model).data:
         flags = {"--attribute": attribute or None, "--saturation-threshold": saturation_threshold}
         # A shape alone still shows the rules on the graph of a PyTorch model what to export it with.

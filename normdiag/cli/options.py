@@ -174,6 +174,15 @@ NoConfig = Annotated[
     ),
 ]
 
+AllowConfigCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-config-code",
+        help="Let the configuration name code as data (file.py:callable), which is then RUN.",
+        rich_help_panel=CONFIGURATION,
+    ),
+]
+
 Device = Annotated[str, typer.Option(help="Where to run, as cpu or cuda.", rich_help_panel=MEASURING)]
 Attribute = Annotated[
     bool,

@@ -17,7 +17,10 @@ from normdiag.errors import InputError, UsageError
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Data specifications, the members of DataOptions, and the batch size served; None for what is not said."""
+    """Data specifications, the members of DataOptions, and the batch size served; None for what is not said.
+
+    `allow_code` belongs to `data`: False where a file names it.
+    """
 
     data: tuple[str, ...] | None = None
     preprocess: str | None = None
@@ -29,10 +32,12 @@ class DataSettings:
     grayscale: bool | None = None
     input_shapes: tuple[str, ...] | None = None
     serve_batch: int | None = None
+    allow_code: bool | None = None
 
     def over(self, other: DataSettings) -> DataSettings:
         """What these settings say and, where they are silent, the others."""
-        return replace(other, **self.said())
+        origin = {} if self.data is None else {"allow_code": None}
+        return replace(other, **{**origin, **self.said()})
 
     def said(self) -> dict[str, Any]:
         """The members that are said."""

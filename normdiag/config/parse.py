@@ -29,8 +29,11 @@ KEYS = (
 )
 
 
-def parse(table: Mapping[str, Any], rules: Sequence[Rule], folder: Path) -> Settings:
-    """What a file in `folder` says. Raises UsageError for unknown keys and rules and for values of a wrong type."""
+def parse(table: Mapping[str, Any], rules: Sequence[Rule], folder: Path, *, allow_code: bool = False) -> Settings:
+    """What a file in `folder` says; code as data is refused later unless `allow_code`.
+
+    Raises UsageError for unknown keys and rules and for values of a wrong type.
+    """
     _only(table, KEYS, "")
 
     def words(value: Any, key: str) -> tuple[str, ...]:
@@ -49,7 +52,7 @@ def parse(table: Mapping[str, Any], rules: Sequence[Rule], folder: Path) -> Sett
         per_file_ignores=_each(table, "per-file-ignores", words),
         per_layer_ignores=_each(table, "per-layer-ignores", words),
         limits=_limits(_table(table.get("rules", {}), "rules"), rules),
-        models=_each(table, "models", lambda value, key: _data(_table(value, key), key, folder)),
+        models=_each(table, "models", lambda value, key: _data(_table(value, key), key, folder, allow_code)),
     )
 
 
@@ -71,7 +74,7 @@ def _limits(table: Mapping[str, Any], rules: Sequence[Rule]) -> dict[str, Mappin
     return limits
 
 
-def _data(table: Mapping[str, Any], where: str, folder: Path) -> DataSettings:
+def _data(table: Mapping[str, Any], where: str, folder: Path, allow_code: bool) -> DataSettings:
     readers: dict[str, Callable[[Any, str], Any]] = {
         "data": lambda value, key: tuple(from_folder(spec, folder) for spec in _one_or_more(value, key)),
         "preprocess": _string,
@@ -87,7 +90,8 @@ def _data(table: Mapping[str, Any], where: str, folder: Path) -> DataSettings:
     _only(table, tuple(readers), where)
     said = {key: readers[key](value, f"{where}.{key}") for key, value in table.items()}
     settings = DataSettings(
-        **{"input_shapes" if key == "input-shape" else key.replace("-", "_"): value for key, value in said.items()}
+        **{"input_shapes" if key == "input-shape" else key.replace("-", "_"): value for key, value in said.items()},
+        allow_code=allow_code if "data" in said else None,
     )
     settings.options()
     return settings

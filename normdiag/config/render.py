@@ -53,6 +53,7 @@ def _data(settings: DataSettings, config: Config) -> dict[str, Any]:
         specs = tuple(from_folder(spec, Path.cwd(), config.folder) for spec in settings.data)
         settings = replace(settings, data=specs)
     said = {RENAMED.get(name, name.replace("_", "-")): value for name, value in settings.said().items()}
+    said.pop("allow-code", None)
     return {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
 
 

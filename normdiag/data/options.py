@@ -18,7 +18,8 @@ class DataOptions:
     `preprocess` is a recipe as `parse_recipe` reads it; None picks by dtype. `layout` is the layout of image arrays as
     they lie in the file; None tells it from the shape. `resize` (shorter side, or height and width), `crop` (centre; a
     side, or height and width) and `grayscale` are for image files. `input_shapes` are for random data: `3,224,224`,
-    `name=3,224,224` or `name=128:int64`, one for each input, without the batch axis.
+    `name=3,224,224` or `name=128:int64`, one for each input, without the batch axis. Without `allow_code` data that is
+    code of the user's is refused: a configuration that lies beside the models may be anybody's.
     """
 
     preprocess: str | None = None
@@ -30,6 +31,7 @@ class DataOptions:
     grayscale: bool | None = None
     layout: Layout | None = None
     input_shapes: tuple[str, ...] = ()
+    allow_code: bool = True
 
     def __post_init__(self) -> None:
         """Raises UsageError for what no data could satisfy."""

@@ -20,6 +20,11 @@ from normdiag.data.specs import Spec, parse_spec
 from normdiag.errors import InputError, UsageError
 from normdiag.records import Batch, InputSpec
 
+NOT_RUN = (
+    "which is run only with --allow-config-code: read it first; or name the data yourself with --data, or read no "
+    "configuration with --no-config"
+)
+
 
 @dataclass(frozen=True)
 class DataSource:
@@ -74,6 +79,8 @@ def _open(spec: Spec, index: int, count: int, options: DataOptions, inputs: Sequ
         return random_feed(spec.text, inputs, options.input_shapes, options.max_samples, options.seed + index)
     names = [] if spec.name else [i.name for i in inputs]
     if spec.kind == "code":
+        if not options.allow_code:
+            raise InputError(f"the configuration gives code as data ({spec.text}), {NOT_RUN}")
         return code_feed(spec.target, names, spec.name)
     return file_feed(spec, names, Decoding(options.resize, options.crop, _gray(options, inputs)))
 

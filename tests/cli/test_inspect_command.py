@@ -13,7 +13,7 @@ from normdiag.data import DataOptions
 from normdiag.models import LoadOptions
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import Finding, Report
-from normdiag.render.json import to_json
+from normdiag.render.json import SCHEMA_VERSION, to_json
 from normdiag.rules import RULES
 from tests.cli.conftest import Called, Result
 from tests.report.reports import faulty, healthy, interrupted, static_only
@@ -140,7 +140,7 @@ def test_output_file(cli: Cli, returns: Callable[..., None], tmp_path: Path) -> 
     assert result.err == f"normdiag: wrote {target} (1 error, 7 other findings)\n"
     assert target.read_text(encoding="utf-8") == inspect_text(faulty(), width=100, color=False)
     assert cli("inspect", "net.onnx", "-o", target, "--json", "--quiet").err == ""
-    assert json.loads(target.read_text(encoding="utf-8"))["schema_version"] == "1.1"
+    assert json.loads(target.read_text(encoding="utf-8"))["schema_version"] == SCHEMA_VERSION
 
 
 def test_output_dash_is_stdout(cli: Cli, calls: list[Called], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,9 @@ def test_a_configuration_sets_rules_limits_target_and_data(
     chosen = {rule.id: rule for rule in call.options["rules"]}
     assert "ND203" not in chosen and "ND104" not in chosen and chosen["ND301"].limits["drift"] == 0.3
     assert (call.options["target"], call.options["serve_batch"]) == ("fp16", 4)
-    assert call.options["data"] == ("../val.npz",) and call.options["data_options"] == DataOptions(batch_size=16)
+    assert call.options["data"] == ("../val.npz",) and call.options["data_options"] == DataOptions(
+        batch_size=16, allow_code=False
+    )
     assert "as ../normdiag.toml has them (--no-config" in " ".join(result.out.split())
 
 
