@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from traceback import walk_tb
 from typing import Annotated, NoReturn
 
 import typer
@@ -28,7 +29,6 @@ app = typer.Typer(
     epilog="normdiag COMMAND --help shows the options of a command.",
     rich_markup_mode="rich",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -95,6 +95,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
             silence_stdout()  # SystemExit is how typer reacts to a closed pipe
             return BROKEN_PIPE
+        if _ended_by_typer(error):
+            return int(error.code or 0)
         return _fail(f"code that was loaded ended the program (exit {error.code})", UNUSABLE)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
@@ -103,6 +105,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fail(explain(error), UNUSABLE)
     return code if isinstance(code, int) else 0
+
+
+def _ended_by_typer(error: SystemExit) -> bool:
+    """Whether it is typer's way to end after shell completion, and not an exit() in code of the user."""
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].partition(".")[0] in ("typer", "click")
 
 
 def explain(error: BaseException) -> str:

@@ -49,6 +49,13 @@ class Number(str, Enum):
     int8 = "int8"
 
 
+def _rules_that_begin_with(text: str) -> list[tuple[str, str]]:
+    """Ids, with the names of the rules, for the shell to complete."""
+    from normdiag.rules import RULES
+
+    return [(rule.id, rule.name) for rule in RULES if rule.id.startswith(text)]
+
+
 Models = Annotated[
     list[str] | None,
     typer.Argument(
@@ -141,7 +148,12 @@ SarifUri = Annotated[
 
 RuleName = Annotated[
     str | None,
-    typer.Argument(metavar="[RULE]", help="An id, as ND301, a series, as ND3, or a name.", show_default=False),
+    typer.Argument(
+        metavar="[RULE]",
+        help="An id, as ND301, a series, as ND3, or a name.",
+        show_default=False,
+        autocompletion=_rules_that_begin_with,
+    ),
 ]
 AllRules = Annotated[bool, typer.Option("--all", help="Every rule in full.")]
 RuleOut = Annotated[RuleFormat, typer.Option("--format", help="How it is written.")]
