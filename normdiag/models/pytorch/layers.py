@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -73,9 +74,25 @@ def class_name(module: nn.Module) -> str:
 
 
 def tensor(module: nn.Module, name: str) -> Tensor | None:
-    """An attribute that is an initialised tensor, read as the forward reads it (parametrizations are applied)."""
-    value = getattr(module, name, None)
+    """An attribute that is an initialised tensor, read as the forward in eval mode reads it (parametrizations apply)."""
+    with _in_eval_mode(module, name), torch.no_grad():
+        value = getattr(module, name, None)
     return value.detach() if isinstance(value, Tensor) and not is_lazy(value) else None
+
+
+@contextmanager
+def _in_eval_mode(module: nn.Module, name: str) -> Iterator[None]:
+    """Inside, what computes an attribute that is parametrized: spectral_norm changes its buffers in training mode."""
+    parametrizations = getattr(module, "parametrizations", None)
+    steps = parametrizations[name] if isinstance(parametrizations, nn.ModuleDict) and name in parametrizations else None
+    flags = [(each, each.training) for each in steps.modules()] if isinstance(steps, nn.Module) else []
+    try:
+        for each, _ in flags:
+            each.training = False
+        yield
+    finally:
+        for each, flag in flags:
+            each.training = flag
 
 
 def eps_of(module: nn.Module) -> float | None:
@@ -89,14 +106,15 @@ def _kind_by_name(name: str, module: nn.Module) -> NormKind | None:
         return "batch_norm"  # scripted, without running statistics
     if name.startswith("InstanceNorm"):
         return "instance_norm"
+    if "RMSNorm" not in name and "LayerNorm" not in name:
+        return None
     weight = tensor(module, "weight")
     if weight is None or weight.dim() != 1 or eps_of(module) is None:
         return None
     if "RMSNorm" in name:
         return "rms_norm"
-    if "LayerNorm" in name:  # T5LayerNorm subtracts no mean and has no bias: an RMSNorm in all but name
-        return "layer_norm" if hasattr(module, "bias") or not hasattr(module, "variance_epsilon") else "rms_norm"
-    return None
+    # T5LayerNorm subtracts no mean and has no bias: an RMSNorm in all but name
+    return "layer_norm" if hasattr(module, "bias") or not hasattr(module, "variance_epsilon") else "rms_norm"
 
 
 def _layer(path: str, module: nn.Module, kind: NormKind) -> NormLayer:
@@ -104,7 +122,8 @@ def _layer(path: str, module: nn.Module, kind: NormKind) -> NormLayer:
     tracked = _array(module, "num_batches_tracked")
     eps = eps_of(module)
     if eps is None and isinstance(module, nn.RMSNorm) and gamma is not None:
-        eps = float(torch.finfo(module.weight.dtype).eps)  # what torch.rms_norm takes for eps=None
+        weight = tensor(module, "weight")
+        eps = None if weight is None else float(torch.finfo(weight.dtype).eps)  # torch.rms_norm's for eps=None
     return NormLayer(
         name=path,
         kind=kind,

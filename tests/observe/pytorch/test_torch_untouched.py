@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,8 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules import module as torch_module
+from torch.nn.utils import parametrizations, spectral_norm
 
+import normdiag
 from normdiag.errors import InputError
+from normdiag.models.pytorch import module_layers
 from tests.observe.pytorch.helpers import bits, images, observe, settled
 
 
@@ -127,3 +131,38 @@ def test_random_numbers_are_the_same_in_both_passes() -> None:
 
     (sums,) = observe(Noisy(), images(4, 3)).outputs.values()
     assert sums.difference_square == 0
+
+
+class Spectral(nn.Module):
+    """Weights that are computed when they are read: in training mode, reading one advances its power iteration."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = parametrizations.spectral_norm(nn.Conv2d(3, 4, 3))
+        self.bn = nn.BatchNorm2d(4)
+        self.norm = parametrizations.spectral_norm(nn.LayerNorm((4, 6, 6)))
+        self.old = spectral_norm(nn.Conv2d(4, 4, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.old(self.norm(self.bn(self.conv(x))))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("use", ["static", "data", "fold"])
+def test_reading_a_computed_weight_changes_nothing(training: bool, use: str) -> None:
+    torch.manual_seed(3)
+    net = Spectral().train(training)
+    before, x = bits(net), images(8, 3, 8, 8)
+    if use == "fold":
+        normdiag.fold(net, x)
+    else:
+        normdiag.inspect(net, x if use == "data" else None)
+    assert bits(net) == before
+
+
+def test_a_computed_weight_is_that_of_eval_mode() -> None:
+    net = Spectral().train()
+    with torch.no_grad():
+        expected = copy.deepcopy(net).eval().norm.weight
+    (layer,) = [each for each in module_layers(net) if each.name == "norm"]
+    np.testing.assert_array_equal(layer.gamma, expected.numpy())
