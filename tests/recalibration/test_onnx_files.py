@@ -182,7 +182,7 @@ def test_a_fixed_batch_of_one_needs_the_sequential_method(tmp_path: Path) -> Non
     for each in (proto.graph.input[0], proto.graph.output[0]):
         each.type.tensor_type.shape.dim[0].dim_value = 1
     onnx.save(proto, tmp_path / "m.onnx")
-    with pytest.raises(UsageError, match="one at a time.*--method sequential"):
+    with pytest.raises(UsageError, match=r"one at a time.*--method sequential"):
         normdiag.recalibrate(tmp_path / "m.onnx", BATCHES)
     found = normdiag.recalibrate(
         tmp_path / "m.onnx", BATCHES, options=RecalibrateOptions(method="sequential", holdout=0.0)
