@@ -32,6 +32,7 @@ def data_options(
     crop: str | None,
     grayscale: bool | None,
     input_shape: Sequence[str] | None,
+    shuffled: bool = False,
 ) -> DataOptions:
     """How to read the data. Raises UsageError for sizes that are none."""
     from normdiag.data import DataOptions
@@ -45,6 +46,7 @@ def data_options(
         crop=_size("--crop", crop),
         grayscale=grayscale,
         input_shapes=tuple(input_shape or ()),
+        shuffled=shuffled,
     )
 
 

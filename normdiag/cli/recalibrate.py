@@ -42,6 +42,7 @@ def recalibrate(
     crop: opt.Crop = None,
     grayscale: opt.Grayscale = None,
     input_shape: opt.InputShape = None,
+    in_order: rec.InOrder = False,
     seed: opt.Seed = 0,
     arch: opt.Arch = None,
     arch_arg: opt.ArchArg = None,
@@ -68,6 +69,7 @@ def recalibrate(
         crop=crop,
         grayscale=grayscale,
         input_shape=input_shape,
+        shuffled=not in_order,
     )
     from normdiag.commands.recalibrate import recalibrate as run  # here, so that --help does not wait for it
     from normdiag.recalibration.options import RecalibrateOptions

@@ -90,7 +90,7 @@ def recalibrate(
     _check_arguments(model, batches, data, eval_batches, eval_data, in_place, options)
     loaded = open_model(model, load_options, run=True)
     target = open_target(loaded, load_options, device)
-    feeding = data_options or DataOptions()
+    feeding = data_options or DataOptions(batch_size=64, shuffled=True)
     source = open_source(loaded, batches, data, feeding)
     judged = None
     if eval_batches is not None or eval_data:

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO, Any
@@ -31,6 +32,7 @@ _ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError,
 _MAX_HEADER = 10_000  # numpy's own limit for a header that ast.literal_eval may see
 _MAX_DEFLATE = 1032  # the largest ratio that deflate can reach
 _PIECE = 1 << 20
+_LOADED = 1 << 30  # an array up to this many bytes is loaded to be read in another order, if it cannot be mapped
 _IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 _IDX_MARKS = tuple(bytes([kind]) for kind in _IDX_TYPES)
 
@@ -69,6 +71,22 @@ class Table:
                 _fill(file, out)
                 yield out
             file.read(1)  # at the end of a zip member this checks its CRC
+
+    def indexed(self) -> Callable[[], Array] | None:
+        """What gives the whole array to be indexed, mapped or read at the first call; None where it is too large."""
+        shape, dtype, offset = self.header.shape, self.header.dtype, self.header.offset
+        if self.path is None and count_bytes(shape, dtype) > _LOADED:
+            return None
+
+        @cache
+        def whole() -> Array:
+            check_facts(self.label, shape, dtype)
+            if self.path is None:
+                return next(self.rows(shape[0]))
+            with reading(self.label):
+                return np.memmap(self.path, dtype, "r", offset, shape, order="F" if self.header.fortran else "C")
+
+        return whole
 
     def _fortran_rows(self, batch_size: int) -> Iterator[Array]:
         """In column order a row is spread over the whole array: map a plain file, load anything else at once."""

@@ -15,7 +15,9 @@ from normdiag.records import Batch, InputSpec
 Array = NDArray[Any]
 
 
-def checked(batches: Iterable[Batch], source: str, max_samples: int | None = None) -> Iterator[Batch]:
+def checked(
+    batches: Iterable[Batch], source: str, max_samples: int | None = None, *, may_be_empty: bool = False
+) -> Iterator[Batch]:
     """Yield the batches, each checked, up to `max_samples` samples. Raises InputError if there are none."""
     start = 0
     for batch in batches:
@@ -26,7 +28,7 @@ def checked(batches: Iterable[Batch], source: str, max_samples: int | None = Non
         start += kept.size
         if start == max_samples:
             return
-    if not start:
+    if not start and not may_be_empty:
         raise InputError(f"{source} gave no batches")
 
 

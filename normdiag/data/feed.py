@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from normdiag.errors import InputError
 from normdiag.records import Batch
@@ -34,13 +35,15 @@ class Feed:
     """Arrays that can be read from the start as often as wanted.
 
     `read(batch_size)` starts anew and yields batches as they are stored. `facts` has one entry for each array, or is
-    None for user code, whose batches are whatever it yields and are not converted unless the user asks for it.
+    None for user code, whose batches are whatever it yields and are not converted unless the user asks for it. `rows`
+    reads the samples of any indexes, in any order; None where that would mean to read everything.
     """
 
     source: str
     kind: Literal["arrays", "images", "code", "random"]
     read: Callable[[int], Iterator[Batch]]
     facts: tuple[Facts, ...] | None = None
+    rows: Callable[[NDArray[np.int64]], Batch] | None = None
 
     @property
     def total(self) -> int | None:

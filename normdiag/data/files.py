@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from normdiag.data.arrays import Table, idx_table, is_idx, npy_table, npz_tables
 from normdiag.data.feed import Facts, Feed, check_batch_bytes, check_facts, reading, release_pages
 from normdiag.data.images import Decoding, image_feed, is_image, list_images, natural
 from normdiag.data.labels import are_labels, class_numbers
+from normdiag.data.order import take
 from normdiag.data.select import choose
 from normdiag.data.specs import Spec, exists
 from normdiag.errors import InputError
@@ -77,7 +79,16 @@ def _table_feed(spec: Spec, tables: Mapping[str, Table], wanted: Sequence[str]) 
         for arrays in zip(*streams, strict=True):
             yield Batch(arrays[: len(used)], labels=class_numbers(arrays[-1]) if beside else None)
 
-    return Feed(spec.text, "arrays", read, _same_length(spec.target, facts))
+    whole = [table.indexed() for table in (*used, *beside[:1])]
+
+    def rows(indexes: NDArray[np.int64]) -> Batch:
+        for table in used:
+            check_batch_bytes(table.label, table.header.shape, table.header.dtype, len(indexes))
+        found = [take(array(), indexes) for array in whole if array is not None]
+        return Batch(tuple(found[: len(used)]), labels=class_numbers(found[-1]) if beside else None)
+
+    can = rows if None not in whole else None
+    return Feed(spec.text, "arrays", read, _same_length(spec.target, facts), can)
 
 
 def _tensor_feed(spec: Spec, path: Path, wanted: Sequence[str]) -> Feed:
@@ -111,7 +122,13 @@ def _tensor_feed(spec: Spec, path: Path, wanted: Sequence[str]) -> Feed:
             for array in arrays:
                 release_pages(array)
 
-    return Feed(spec.text, "arrays", read, _same_length(spec.target, facts))
+    def rows(indexes: NDArray[np.int64]) -> Batch:
+        for fact in facts:
+            check_batch_bytes(spec.target, fact.shape, fact.dtype, len(indexes))
+        labels = class_numbers(beside[0][indexes]) if beside else None
+        return Batch(tuple(take(array, indexes) for array in arrays), labels=labels)
+
+    return Feed(spec.text, "arrays", read, _same_length(spec.target, facts), rows)
 
 
 def _same_length(label: str, facts: Sequence[Facts]) -> tuple[Facts, ...]:

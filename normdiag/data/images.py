@@ -49,11 +49,14 @@ def image_feed(source: str, paths: list[Path], decoding: Decoding) -> Feed:
     def read(batch_size: int) -> Iterator[Batch]:
         check_batch_bytes(source, facts.shape, facts.dtype, batch_size)
         for start in range(0, len(paths), batch_size):
-            chunk = paths[start : start + batch_size]
-            pixels = np.stack([_same_shape(path, decode(path, decoding), paths[0], shape) for path in chunk])
-            yield Batch((pixels,), labels=None if labels is None else labels[start : start + batch_size])
+            yield rows(np.arange(start, min(start + batch_size, len(paths))))
 
-    return Feed(source, "images", read, (facts,))
+    def rows(indexes: NDArray[np.int64]) -> Batch:
+        chosen = [paths[index] for index in indexes]
+        pixels = np.stack([_same_shape(path, decode(path, decoding), paths[0], shape) for path in chosen])
+        return Batch((pixels,), labels=None if labels is None else labels[indexes])
+
+    return Feed(source, "images", read, (facts,), rows)
 
 
 def folder_labels(paths: Sequence[Path]) -> NDArray[np.int64] | None:

@@ -20,6 +20,7 @@ class DataOptions:
     side, or height and width) and `grayscale` are for image files. `input_shapes` are for random data: `3,224,224`,
     `name=3,224,224` or `name=128:int64`, one for each input, without the batch axis. Without `allow_code` data that is
     code of the user's is refused: a configuration that lies beside the models may be anybody's.
+    `shuffled` reads what can be indexed in a random order of that `seed`; `shard` (index, count) one of so many shares.
     """
 
     preprocess: str | None = None
@@ -31,6 +32,8 @@ class DataOptions:
     grayscale: bool | None = None
     layout: Layout | None = None
     input_shapes: tuple[str, ...] = ()
+    shuffled: bool = False
+    shard: tuple[int, int] = (0, 1)
     allow_code: bool = True
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from normdiag.data.images import Decoding
 from normdiag.data.join import joined, spec_of
 from normdiag.data.noise import random_feed
 from normdiag.data.options import DataOptions, SourceInfo
+from normdiag.data.order import in_order
 from normdiag.data.preprocess import declared_layout, describe, recipe_for
 from normdiag.data.recipe import Recipe, parse_recipe
 from normdiag.data.specs import Spec, parse_spec
@@ -65,8 +66,9 @@ def _batches(
     info: SourceInfo, feeds: Sequence[Feed], options: DataOptions, inputs: Sequence[InputSpec], recipe: Recipe | None
 ) -> Iterator[Batch]:
     size = min(options.batch_size, options.max_samples or options.batch_size)
+    feeds, cut = in_order(feeds, options)
     batches = joined(feeds, size, inputs, recipe, options.layout)
-    return checked(batches, info.source, options.max_samples)
+    return checked(batches, info.source, None if cut else options.max_samples, may_be_empty=options.shard[1] > 1)
 
 
 def _open(spec: Spec, index: int, count: int, options: DataOptions, inputs: Sequence[InputSpec]) -> Feed:
