@@ -102,6 +102,22 @@ def test_no_bound_is_above_half_of_the_digits_or_below_the_estimate(roundoff, fa
     assert bound <= accepted(2 * factor * roundoff, roundoff, own=own, response=response)
 
 
+@pytest.mark.parametrize(
+    ("given", "bound"),
+    [
+        ({"own": 1e-6}, 16e-6),
+        ({"own": 1e-6, "response": 2e-6}, 32e-6),
+        ({"own": 1e-6, "estimate": 5e-6}, 20e-6),
+        ({"estimate": 1e-6}, 16e-6),
+        ({"estimate": 1e-6, "response": 1e-6}, 32e-6),
+    ],
+)
+def test_the_bound_is_the_one_that_was_tried(given, bound):
+    """In numbers, as docs/folding.md has them with the experiments that they come from."""
+    estimate = given.pop("estimate", 1e-9)
+    assert accepted(estimate, U, **given) == pytest.approx(bound, rel=1e-12)
+
+
 def test_the_limit_in_numbers():
     assert most(ROUNDOFF["float32"]) == pytest.approx(1e-3, rel=0.03)
     assert most(ROUNDOFF["float16"]) < 0.09

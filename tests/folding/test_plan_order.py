@@ -106,6 +106,15 @@ def test_plain_scales_and_shifts_go_too_and_are_not_counted() -> None:
     assert (plan.norms, plan.refusals) == (0, ())
 
 
+def test_plain_scales_go_into_layers_alone() -> None:
+    """Two of them made one, or one put into the gamma of a norm, would be another optimization than folding."""
+    net = Net(4, 7)
+    assert nothing(planned(net, net.relu(net.scale_shift(net.scale_shift(net.relu(net.x))))))
+    net = Net(4, 7)
+    scaled = net.scale_shift(net.layer_norm(net.relu(net.x)), axis=-1)
+    assert nothing(planned(net, net.relu(scaled), norms=frozenset({"batch"})))
+
+
 def test_a_decomposed_norm_counts_as_a_norm() -> None:
     net = Net(4, 7)
     plan = planned(net, net.scale_shift(net.conv(net.x, 6), layer=True), net.scale_shift(net.relu(net.x), layer=True))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normdiag.metrics.drift import batch_noise, measure_drift, observed_statistics
+from normdiag.metrics.drift import _Errors, _se_of_d, batch_noise, measure_drift, observed_statistics
 from normdiag.records import ChannelSums, Drift
 
 EPS = 1e-5
@@ -74,6 +74,24 @@ def test_the_standard_error_of_d_knows_that_mean_and_variance_err_together(lean:
     np.testing.assert_allclose(drift.se_d, np.sqrt(399 * values.var(0)), rtol=0.05)
 
 
+@pytest.mark.parametrize(
+    ("z", "w", "var_z", "var_r", "lean"),
+    [(2.5, 0.0, 1.0, 1.0, 0.0), (0.0, 2.6, 1.0, 1.0, 0.0), (1.8, 1.8, 1.0, 1.0, -0.5), (-2.1, 1.9, 1.0, 0.8, 0.4)],
+)
+def test_the_standard_error_of_d_counts_its_second_order(
+    z: float, w: float, var_z: float, var_r: float, lean: float
+) -> None:
+    """Var(d^2) of a million drawn pairs of Gaussian errors, where the drift is not much more than they are."""
+    cov = lean * math.sqrt(var_z * var_r)
+    drawn = np.random.default_rng(1).multivariate_normal([z, w], [[var_z, cov], [cov, var_r]], 1_000_000)
+    corrected = math.sqrt(z * z + w * w - var_z - var_r)
+    expected = (drawn**2).sum(1).std() / (2.0 * corrected)
+    assert expected < math.sqrt(var_z + var_r), "the case is not one that the noise floor decides"
+    error = _Errors(*(np.array([each]) for each in (var_z, var_r, cov)))
+    found = _se_of_d(np.array([z]), np.array([1.0 + w]), np.array([corrected]), error)
+    assert found[0] == pytest.approx(expected, rel=0.005)
+
+
 @pytest.mark.parametrize("shift", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("n", [8, 64])
 def test_the_error_bar_of_d_covers(n: int, shift: float) -> None:
@@ -85,6 +103,7 @@ def test_the_error_bar_of_d_covers(n: int, shift: float) -> None:
     for k in range(500):
         drift = measure_drift(ChannelSums.of(own[k], own[k] ** 2 + spread[k] ** 2), np.ones(4), EPS)
         hits.append(np.abs(drift.corrected_d - truth) <= 2 * drift.se_d)
+        assert (drift.se_d <= drift.floor * (1 + 1e-12)).all(), "a root of noise varies by no more than the noise"
     assert 0.90 <= np.mean(hits) <= 0.995
 
 
