@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from normdiag.commands.example import with_made_up_inputs
 from normdiag.commands.measure import Source, open_source
+from normdiag.commands.ready import with_ready_commands
 from normdiag.data import DataOptions
 from normdiag.errors import InputError, UsageError
 from normdiag.extras import require_export, require_onnx_export
@@ -184,7 +185,9 @@ def open_foldable(model: Any, inputs: Inputs, reading: LoadOptions, options: Fol
         raise UsageError(f"a model is a path or a torch.nn.Module, not {type(model).__name__}: {model!r:.80}")
     loaded = load(Path(model), reading, run=True) if isinstance(model, str | Path) else from_module(model)
     if loaded.program is None:
-        raise InputError(f"{loaded.info.path}: {loaded.why_not_run}")
+        output = () if options.output is None else ("-o", str(options.output))
+        why = with_ready_commands(loaded, "fold", output).why_not_run
+        raise InputError(f"{loaded.info.path}: {why}")
     if not inputs.chosen and not inputs.options.input_shapes:
         loaded = with_made_up_inputs(loaded)
     _require_exporters(options.output)

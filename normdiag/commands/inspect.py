@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from normdiag.commands.example import RANDOM, made_up_example, with_made_up_inputs
 from normdiag.commands.judge import Deployment, judged
+from normdiag.commands.ready import with_ready_commands
 from normdiag.data import DataOptions
 from normdiag.errors import UsageError
 from normdiag.graph import open_model
@@ -67,6 +68,8 @@ def inspect(
     deployed, options = Deployment(target, serve_batch), data_options or DataOptions()
     has_data = batches is not None or bool(data)
     loaded = open_model(model, load_options, run=has_data)
+    if has_data:
+        loaded = with_ready_commands(loaded, "inspect", [word for each in data for word in ("--data", each)])
     runs = loaded.info.backend == "pytorch" and loaded.program is not None
     if not has_data:
         if options.input_shapes and not runs:

@@ -11,10 +11,13 @@ from glob import glob, has_magic
 from pathlib import Path, PurePath
 
 from normdiag.errors import InputError
+from normdiag.models.sniff import INDEX, INDEXES
 
 SUFFIXES = (".onnx", ".pt", ".pth", ".pt2", ".ckpt", ".safetensors", ".pth.tar", ".pt.tar")
 # The weights of Hugging Face models have an ending that many other files have as well.
 WEIGHTS = re.compile(r"\S*model(?:-\d+-of-\d+)?\.bin", re.IGNORECASE)
+# Between the stem and the ending of a shard; the index of all shards has the name without it.
+SHARD = re.compile(r"-\d+-of-\d+(?=\.\w+$)")
 # How a zip archive and a pickle of protocol 2 or above begin, as torch.save writes them.
 TORCH_STARTS = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
 
@@ -30,9 +33,10 @@ class Found:
 def find_models(paths: Sequence[str | Path]) -> Found:
     """The files that the paths stand for, each once: files as given, folders and globs in order of their names.
 
-    A folder stands for the files below it whose name ends as those of models do, hidden ones left out. Links are
-    followed, and a file or folder that is found by several ways keeps the first name. A folder that cannot be looked
-    into stands for itself, so that `require_file` can say so. Raises InputError for a folder or glob without any.
+    A folder stands for the files below it whose name ends as those of models do, hidden ones left out; shards count as
+    the one model that their index stands for. Links are followed, and a file or folder that is found by several ways
+    keeps the first name. A folder that cannot be looked into stands for itself, so that `require_file` can say so.
+    Raises InputError for a folder or glob without any.
     """
     found: dict[str, str] = {}
     skipped: Counter[str] = Counter()
@@ -88,8 +92,11 @@ def _below(top: str, seen: set[str], skipped: Counter[str]) -> Iterator[str]:
             yield folder
             continue
         folders = {path for path in paths if path.is_dir()}
+        indexes = {path.name for path in paths if path.name in INDEXES}
         for path in paths:
-            if path not in folders and _is_model(path):
+            if path not in folders and (index := SHARD.sub("", path.name) + INDEX) in indexes and index != path.name:
+                continue  # part of the model that the index stands for
+            if path not in folders and (path.name in indexes or _is_model(path)):
                 yield str(path)
             elif path not in folders:
                 skipped[path.suffix.lower() or "no ending"] += 1

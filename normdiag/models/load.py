@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from normdiag.errors import InputError, UsageError
 from normdiag.extras import require_torch
 from normdiag.models.info import sha256_of
-from normdiag.models.sniff import Format, sniff
+from normdiag.models.sniff import CHECKPOINTS, Format, sniff
 from normdiag.models.static.inert import MalformedError
 from normdiag.records import Model, ModelInfo
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from normdiag.models.pytorch.plain import RefusedError
     from normdiag.models.static import StaticFile
 
 STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 NO_ARCH = "none"
+YOUR_ARCH = "--arch net.py:Net"
 ARCH_HINT = "give the code that builds the model with --arch net.py:Net"
 SCRIPT = "the file is a TorchScript program, and loading that can run any code that its maker put in"
 TRUST_HINT = "if you trust whoever made the file, let torch load it with --trust"
@@ -123,37 +125,54 @@ def _load_static(path: Path, fmt: Format, options: LoadOptions, run: bool) -> Mo
         module = build_arch(options.user_arch, options.arch_args)
         load_weights(module, static)
         return replace(_model_of(module, replace(info, backend="pytorch")), copies=static.copies)
-    why = _built(static, info, options) if run and fmt != "torchscript" else _why_not_run(static, fmt)
-    if isinstance(why, Model):
-        return why
-    from normdiag.models.static import norm_layers
-
-    return Model(info, norm_layers(static), why_not_run=why, copies=static.copies)
+    if run and fmt != "torchscript":
+        return _built(static, info, options)
+    run_with = (YOUR_ARCH, "--trust") if fmt == "torchscript" else ()
+    return _only_read(static, info, _why_not_run(static, fmt), run_with)
 
 
 def _read(path: Path, fmt: Format, key: str | None) -> StaticFile:
     from normdiag.models.static import read_checkpoint, read_static
 
-    if fmt != "hugging-face":
+    of_hugging_face = path.name in CHECKPOINTS and (path.parent / "config.json").is_file()
+    if fmt != "hugging-face" and not (of_hugging_face and key is None):
         return read_static(path, fmt, key)
     if key is not None:
         raise UsageError(f"--key chooses among the models of a checkpoint; {path} holds one")
     return read_checkpoint(path)
 
 
-def _built(static: StaticFile, info: ModelInfo, options: LoadOptions) -> Model | str:
-    """The model that can run, or why it cannot and which options would run it."""
+def _built(static: StaticFile, info: ModelInfo, options: LoadOptions) -> Model:
+    """The model that can run or, where it cannot, what was read of it."""
+    try:
+        require_torch("to run it needs")
+    except UsageError as error:
+        return _only_read(static, info, str(error))
     from normdiag.models.pytorch.plain import RefusedError, build_plain
 
     try:
         built = build_plain(static, options)
     except RefusedError as error:
-        trust = f", or, {TRUST_HINT}" if static.whole_module else ""
-        return f"{error}; {ARCH_HINT}{trust}"
+        return _refused(static, info, error)
     except MalformedError as error:
         raise InputError(f"{info.path}: {error}") from None
     info = replace(info, backend="pytorch", notes=(*info.notes, built.note))
     return replace(_model_of(built.module, info), copies=static.copies, suggested=built.inputs)
+
+
+def _refused(static: StaticFile, info: ModelInfo, error: RefusedError) -> Model:
+    """What was read, why it does not run, and the options that would run it."""
+    if error.options:
+        return _only_read(static, info, f"{error}; choose one", error.options)
+    if not static.whole_module:
+        return _only_read(static, info, f"{error}; {ARCH_HINT}", (YOUR_ARCH,))
+    return _only_read(static, info, f"{error}; {ARCH_HINT} or, {TRUST_HINT}", (YOUR_ARCH, "--trust"))
+
+
+def _only_read(static: StaticFile, info: ModelInfo, why: str, run_with: tuple[str, ...] = ()) -> Model:
+    from normdiag.models.static import norm_layers
+
+    return Model(info, norm_layers(static), why_not_run=why, copies=static.copies, run_with=run_with)
 
 
 def count_parameters(tensors: Mapping[str, Any]) -> int:

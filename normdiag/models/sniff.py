@@ -26,12 +26,13 @@ LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 
 # A folder that Hugging Face libraries write is a model by one of these, the first that is there.
 INDEX = ".index.json"
-_CHECKPOINTS = (
+CHECKPOINTS = (
     f"model.safetensors{INDEX}",
     "model.safetensors",
     f"pytorch_model.bin{INDEX}",
     "pytorch_model.bin",
 )
+INDEXES = frozenset(name for name in CHECKPOINTS if name.endswith(INDEX))
 
 HEAD_BYTES = 4096
 # A safetensors header longer than this is refused by the safetensors library too.
@@ -89,7 +90,7 @@ def _by_first_bytes(head: bytes) -> Format | None:
 
 def checkpoint_in(folder: Path) -> Path | None:
     """The index or the file of weights that makes a folder a Hugging Face checkpoint; None for anything else."""
-    return next((folder / name for name in _CHECKPOINTS if (folder / name).is_file()), None)
+    return next((folder / name for name in CHECKPOINTS if (folder / name).is_file()), None)
 
 
 def _read_head(path: Path) -> tuple[bytes, int]:

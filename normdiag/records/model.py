@@ -112,7 +112,8 @@ class Model:
     `program` is what its backend runs (a torch.nn.Module, an OnnxProgram), or None for weights alone. `why_not_run`
     says, where program is None, why nothing can be run and which option would change that. `folded` are the layers
     that are no longer there; `skipped` says of nodes that normalize why they could not be analysed. `suggested` are
-    inputs that the model can be run on where nobody gives any, as far as its file or its architecture says.
+    inputs that the model can be run on where nobody gives any, as far as its file or its architecture says;
+    `run_with` are the options, each set complete, with which a model that does not run would.
     """
 
     info: ModelInfo
@@ -124,3 +125,4 @@ class Model:
     folded: tuple[FoldedNorm, ...] = ()
     skipped: tuple[str, ...] = ()
     suggested: tuple[InputSpec, ...] = ()
+    run_with: tuple[str, ...] = ()

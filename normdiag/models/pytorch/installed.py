@@ -41,7 +41,15 @@ _ENUMS = frozenset({"timm.layers.format.Format"})
 
 
 class RefusedError(InputError):
-    """What a file asks for is not built: the reason, without the path of the file."""
+    """What a file asks for is not built: the reason, without the path of the file.
+
+    `options` are those of the command line with which it would be, each set complete.
+    """
+
+    def __init__(self, reason: str, options: Sequence[str] = ()) -> None:
+        """The reason comes without a full stop."""
+        super().__init__(reason)
+        self.options = tuple(options)
 
 
 def module_class(named: Global, allowed: Sequence[str] = ()) -> type[nn.Module]:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from normdiag.models.pytorch.installed import RefusedError
+from normdiag.models.static.staticfile import StaticFile
 from normdiag.records import InputSpec
 
 if TYPE_CHECKING:
     from normdiag.models.load import LoadOptions
-    from normdiag.models.static import StaticFile
 
-
+# The value of --arch for no architecture at all.
+NO_ARCH = "none"
 __all__ = ["Built", "RefusedError", "build_plain"]
 
 
@@ -40,6 +41,15 @@ def build_plain(static: StaticFile, options: LoadOptions) -> Built:
     if static.exported is not None:
         from normdiag.models.pytorch.exported_program import rebuild_program
 
-        module, inputs = rebuild_program(static.exported, static.tensors)
-        return Built(module, "the torch.export program was rebuilt from its graph; no code of the file ran", inputs)
+        program, inputs = rebuild_program(static.exported, static.tensors)
+        return Built(program, "the torch.export program was rebuilt from its graph; no code of the file ran", inputs)
+    if options.arch == NO_ARCH:
+        raise RefusedError("the file holds weights without code, and --arch none keeps them from being matched")
+    if static.config is not None:
+        from normdiag.models.pytorch.hugging_face import build_from_config
+
+        module, inputs = build_from_config(static.config, static.tensors)
+        return Built(
+            module, f"built as {type(module).__name__} from config.json, offline, with eager attention", inputs
+        )
     raise RefusedError("the file holds weights without code")

@@ -1,0 +1,109 @@
+"""Hugging Face models are built offline from config.json; what a config could fetch or run is not."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import normdiag
+from normdiag.errors import InputError
+from normdiag.models import load
+
+transformers: Any = pytest.importorskip("transformers", reason="transformers is not installed")
+RAN = "NORMDIAG_TEST_RAN"
+
+
+@pytest.fixture(autouse=True)
+def nothing_ran(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv(RAN, raising=False)
+    yield
+    assert RAN not in os.environ
+
+
+def resnet(folder: Path, **more: Any) -> Any:
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", image_size=64, **more
+    )
+    module = transformers.ResNetForImageClassification(config).eval()
+    module.save_pretrained(folder)
+    return module
+
+
+def bert(folder: Path) -> Any:
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+    )
+    module = transformers.BertForMaskedLM(config).eval()
+    module.save_pretrained(folder, max_shard_size="30KB")
+    return module
+
+
+def changed(folder: Path, **entries: Any) -> Path:
+    config = folder / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **entries}))
+    return folder
+
+
+def test_it_computes_the_same(tmp_path: Path) -> None:
+    module = bert(tmp_path)
+    model = load(tmp_path, run=True)
+    ids = torch.randint(0, 100, (2, 9))
+    with torch.no_grad():
+        expected, found = module(ids).logits, model.program(ids).logits
+    assert torch.allclose(expected, found, atol=1e-6)
+    assert model.program.config._attn_implementation == "eager"
+
+
+def test_inspected_and_folded_with_nothing_else(tmp_path: Path) -> None:
+    resnet(tmp_path / "model")
+    report = normdiag.inspect(tmp_path / "model", data=("random",))
+    assert report.data is not None
+    assert any("3x64x64, as its file says" in note for note in report.model.notes)
+    result = normdiag.fold(tmp_path / "model", output=tmp_path / "folded.onnx")
+    assert result.verification is not None and result.verification.passed
+    assert len(result.plan.steps) == len(report.layers)
+    # The file itself, beside its config.json, is the same model.
+    assert normdiag.inspect(tmp_path / "model" / "model.safetensors", data=("random",)).data is not None
+
+
+def test_code_beside_the_checkpoint_never_runs(tmp_path: Path) -> None:
+    resnet(tmp_path)
+    code = f"import os\nos.environ[{RAN!r}] = '1'\n"
+    (tmp_path / "modeling_evil.py").write_text(code)
+    changed(
+        tmp_path,
+        auto_map={"AutoConfig": "modeling_evil.Config", "AutoModel": "evil/repo--modeling_evil.Model"},
+        attn_implementation="evil/kernel",
+        _attn_implementation="evil/kernel",
+    )
+    assert load(tmp_path, run=True).program.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"architectures": ["Evil"]}, "has no model class Evil"),
+        ({"architectures": ["pipeline"]}, "has no model class pipeline"),
+        ({"architectures": ["AutoModel"]}, "has no model class AutoModel"),
+        ({"architectures": ["os.system"]}, "has no model class"),
+        ({"architectures": None}, "names no architecture"),
+        ({"model_type": "bert"}, "is of type bert"),
+        ({"quantization_config": {"quant_method": "awq"}}, "quantized"),
+        ({"depths": [100_000, 1]}, "more layers"),
+        ({"hidden_sizes": [8, 1 << 20]}, "do not fit|cannot be built"),
+        ({"hidden_act": "__import__('os')"}, "cannot be built|cannot be used"),
+    ],
+)
+def test_configs_that_are_refused(entries: dict[str, Any], message: str, tmp_path: Path) -> None:
+    resnet(tmp_path / "model")
+    with pytest.raises(InputError, match=message) as caught:
+        normdiag.fold(changed(tmp_path / "model", **entries), output=tmp_path / "folded.onnx")
+    assert "\n" not in str(caught.value)
