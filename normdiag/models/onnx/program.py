@@ -23,7 +23,8 @@ class NormSite:
     what the layer is made of, ascending; empty in a subgraph. `axes` are the axes of `input` that one mean
     is taken over, negative ones from the end; empty for batch norm and where each group spans C / groups channels and
     all positions. `channel_axis` is the axis of C, or for layer and RMS norm of the features. `rank` is that of
-    `input`, None if unknown. A site that cannot be watched says why in `obstacle`.
+    `input`, None if unknown. A site that cannot be watched says why in `obstacle`. `parameters` names the gamma and
+    beta of a layer that several nodes spell out.
     """
 
     layer: NormLayer
@@ -36,6 +37,7 @@ class NormSite:
     rank: int | None = None
     addends: tuple[str, ...] = ()
     obstacle: str | None = None
+    parameters: tuple[str, str] = ("", "")
 
     @property
     def watchable(self) -> bool:

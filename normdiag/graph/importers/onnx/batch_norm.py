@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from normdiag.errors import InputError
 from normdiag.graph.importers.onnx.constants import Constants
-from normdiag.graph.importers.onnx.decomposed import BATCH_STATISTICS
 from normdiag.graph.importers.onnx.layout import UNKNOWN, Layouts
 from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.recognise.terms import Moment, Term
+from normdiag.graph.recognise.written_out import BATCH_STATISTICS
 from normdiag.models.onnx.program import NormSite
 from normdiag.records import NormLayer
 from normdiag.records.model import Array

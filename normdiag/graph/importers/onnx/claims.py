@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from normdiag.graph.importers.onnx.layout import find_layouts
-from normdiag.graph.importers.onnx.moments import find_normals
 from normdiag.graph.importers.onnx.names import make_namer, unique
 from normdiag.graph.importers.onnx.norms import (
     decomposed_norm,
@@ -15,7 +11,6 @@ from normdiag.graph.importers.onnx.norms import (
 )
 from normdiag.graph.importers.onnx.scope import Claim, Scope
 from normdiag.graph.importers.onnx.sites import Sites
-from normdiag.graph.recognise.terms import Normal
 from normdiag.records import NormLayer
 
 Lost = tuple[NormLayer, str]
@@ -23,27 +18,19 @@ Lost = tuple[NormLayer, str]
 
 def norm_claims(scope: Scope, sites: Sites) -> tuple[tuple[Claim, ...], tuple[Lost, ...]]:
     """The layers as operations, and those that are not one operation, with the reason."""
-    normals = _normals(scope) if any(site.layer.origin == "decomposed" for site in sites.main) else {}
     claims: list[Claim] = []
     lost: list[Lost] = []
     for site in sites.main:
         if site.layer.origin != "decomposed":
             claims.append(operator_norm(scope, scope.graph.nodes[site.nodes[0]], site))
             continue
-        found = decomposed_norm(scope, site, normals.get(site.output))
+        found = decomposed_norm(scope, site)
         if isinstance(found, Claim):
             claims.append(found)
         else:
             lost.append((site.layer, found))
     claims += _unread(scope, sites)
     return tuple(claims), tuple(lost)
-
-
-def _normals(scope: Scope) -> Mapping[str, Normal]:
-    """What decomposed layers are made of, by their outputs."""
-    constants = scope.store.constants
-    normals, _ = find_normals(scope.graph, constants, find_layouts(scope.graph, constants))
-    return {normal.output: normal for normal in normals}
 
 
 def _unread(scope: Scope, sites: Sites) -> list[Claim]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from normdiag.graph.importers.onnx.constants import Constants
-from normdiag.graph.importers.onnx.nodes import Node, shortest
+from normdiag.graph.importers.onnx.nodes import Node
+from normdiag.graph.numbers import shortest
 from normdiag.ops import FUNCTIONS, Activation, Operator
 
 # onnx.AttributeProto types; 0 is what old exporters leave out.

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from normdiag.graph.numbers import shortest
 from normdiag.models.onnx.parse import subgraphs
 
 # The empty domain and its long name are the same.
@@ -53,13 +54,6 @@ class Node:
         """A string attribute."""
         attribute = self.attribute(name)
         return default if attribute is None else attribute.s.decode("utf-8", "replace")
-
-
-def shortest(value: float) -> float:
-    """A float32 as the float of its shortest decimal."""
-    import numpy as np
-
-    return float(str(np.float32(value)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,12 +12,11 @@ from normdiag.graph.importers.onnx.attributes import Unclear
 from normdiag.graph.importers.onnx.batch_norm import OLDEST_OPSET
 from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.scope import Claim, Draft, Scope
-from normdiag.graph.recognise.terms import Normal
+from normdiag.graph.recognise.written_out import ELSEWHERE, is_trailing
 from normdiag.models.onnx.program import NormSite
 from normdiag.records import Norm, NormLayer, Parameter
 
 BATCH_NORM_PARAMETERS = ("scale", "bias", "mean", "variance")
-ELSEWHERE = "does not run along the last axes"
 PER_GROUP = "is stored once for each group"
 
 
@@ -99,7 +98,7 @@ def _per_channel(parameter: Parameter | None, layer: NormLayer) -> Parameter | N
     return replace(parameter, obstacle=PER_GROUP)
 
 
-def decomposed_norm(scope: Scope, site: NormSite, normal: Normal | None) -> Claim | str:
+def decomposed_norm(scope: Scope, site: NormSite) -> Claim | str:
     """A normalization of several nodes, or the reason why it is not one operation."""
     nodes = site.nodes
     last = scope.graph.producer(site.output)
@@ -112,7 +111,7 @@ def decomposed_norm(scope: Scope, site: NormSite, normal: Normal | None) -> Clai
     inner |= scope.shapes  # shapes that it expands to are no data
     read = dict.fromkeys(name for i in nodes for name in scope.data(scope.graph.nodes[i]) if name not in inner)
     read.pop(site.input, None)
-    detail = _decomposed(scope, site, normal)
+    detail = _decomposed(scope, site)
     draft = Draft("norm", (site.input, *read), detail, site.layer.name)
     operator = "+".join(scope.graph.nodes[i].op for i in nodes)
     return Claim(draft, operator, (site.output,), nodes, max(nodes))
@@ -126,21 +125,13 @@ def _used_elsewhere(scope: Scope, site: NormSite) -> str | None:
     return None
 
 
-def _decomposed(scope: Scope, site: NormSite, normal: Normal | None) -> Norm:
+def _decomposed(scope: Scope, site: NormSite) -> Norm:
     found = eval_affine(site.layer) if site.layer.kind == "batch_norm" else None
     obstacle = found if isinstance(found, str) else None
-    gamma, beta = ("", "") if normal is None else (normal.gamma or "", normal.beta or "")
-    scale, bias = _known(scope, gamma), _known(scope, beta)
-    if site.layer.kind in ("layer_norm", "rms_norm") and not _trailing(site.axes, site.rank):
+    scale, bias = (_known(scope, name) for name in site.parameters)
+    if site.layer.kind in ("layer_norm", "rms_norm") and not is_trailing(site.axes, site.rank):
         scale, bias = (each and replace(each, obstacle=ELSEWHERE) for each in (scale, bias))
     return Norm(site.layer, site.channel_axis, scale, bias, obstacle=obstacle)
-
-
-def _trailing(axes: tuple[int, ...], rank: int | None) -> bool:
-    """Whether a layer spans the last axes, so that its gamma lies along the features of a linear layer behind it."""
-    end = 0 if rank is None else rank
-    counted = sorted(axis % rank if rank else axis for axis in axes)
-    return counted == list(range(end - len(axes), end))
 
 
 def unseen_batch_norms(scope: Scope, seen: Sequence[int]) -> Iterator[Node]:

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 from normdiag.graph.importers.onnx.activations import find_activations
 from normdiag.graph.importers.onnx.constants import Constants, make_constants
-from normdiag.graph.importers.onnx.decomposed import normal_site
 from normdiag.graph.importers.onnx.layout import Layouts, find_layouts
-from normdiag.graph.importers.onnx.moments import find_normals
 from normdiag.graph.importers.onnx.names import Namer, make_namer, shared_folder
 from normdiag.graph.importers.onnx.nodes import Graph, Node, make_graph
 from normdiag.graph.importers.onnx.norm_operators import Scope, operator_site
+from normdiag.graph.importers.onnx.steps import OnnxTensors
+from normdiag.graph.recognise.moments import find_normals
 from normdiag.graph.recognise.terms import Normal
+from normdiag.graph.recognise.written_out import WrittenOut, written_out
 from normdiag.models.onnx.parse import subgraphs
 from normdiag.models.onnx.program import ActivationSite, NormSite
 
@@ -27,10 +28,11 @@ def scan(graph: Graph, constants: Constants, outer: Layouts | None = None) -> It
     Names are not unique yet.
     """
     layouts = find_layouts(graph, constants, outer)
-    normals, terms = find_normals(graph, constants, layouts)
+    tensors = OnnxTensors(graph, constants, layouts)
+    normals, terms = find_normals(tensors.steps.values(), tensors)
     namer = make_namer(graph.nodes)
     scope = Scope(constants, layouts, terms, graph.opset)
-    decomposed = _decomposed(scope, graph, namer, normals)
+    decomposed = _decomposed(tensors, namer, normals)
     activations = find_activations(graph, constants, layouts)
     inside = {index for site in decomposed.values() for index in site.nodes}
     for node in graph.nodes:
@@ -63,14 +65,23 @@ def _scan_body(graph: Graph, constants: Constants, outer: Layouts) -> Iterator[F
             yield replace(found, nodes=(), where="subgraph", obstacle=IN_SUBGRAPH)
 
 
-def _decomposed(scope: Scope, graph: Graph, namer: Namer, normals: tuple[Normal, ...]) -> Mapping[int, NormSite]:
+def _decomposed(tensors: OnnxTensors, namer: Namer, normals: tuple[Normal, ...]) -> Mapping[int, NormSite]:
     """The sites of decomposed normalization by the index of the node that completes the normalization."""
-    sites = {}
-    for normal in normals:
-        site = normal_site(normal, scope.constants, scope.layouts)
-        if site is not None:
-            core = graph.nodes[normal.core]
-            folder = shared_folder(graph.nodes[i].name for i in site.nodes)
-            name = namer.name(core, (normal.gamma or "", normal.beta or ""), site.layer.kind, folder)
-            sites[normal.core] = replace(site, layer=replace(site.layer, name=name))
-    return sites
+    layers = (written_out(normal, tensors) for normal in normals)
+    return {each.core: _site(each, tensors.graph, namer) for each in layers if each is not None}
+
+
+def _site(found: WrittenOut, graph: Graph, namer: Namer) -> NormSite:
+    folder = shared_folder(graph.nodes[i].name for i in found.nodes)
+    name = namer.name(graph.nodes[found.core], (found.gamma, found.beta), found.layer.kind, folder)
+    return NormSite(
+        replace(found.layer, name=name),
+        found.input,
+        found.output,
+        found.nodes,
+        axes=found.axes,
+        channel_axis=found.channel_axis,
+        rank=found.rank,
+        obstacle=found.obstacle,
+        parameters=(found.gamma, found.beta),
+    )

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from torch.fx import Node
 
 from normdiag.graph.importers.torch_export.calls import Call, call_of, operator_of, rank_of, shape_of, sizes_of
-from normdiag.graph.importers.torch_export.moments import own_moments
 from normdiag.graph.importers.torch_export.norms import BATCH_NORMS, norm_draft, running_norm
 from normdiag.graph.importers.torch_export.program import Draft, Program
+from normdiag.graph.importers.torch_export.written_norms import written_norms
 from normdiag.graph.sizes import product
 from normdiag.records import Size
 
@@ -19,19 +19,9 @@ _NAMES = {"gamma": "weight", "beta": "bias", "running_mean": "running_mean", "ru
 
 def composites(program: Program) -> Mapping[Node, Draft]:
     """The drafts of all norms that are several nodes, by the last of these."""
-    found: dict[Node, Draft] = {}
-    for node in program.nodes:
-        if node.op != "call_function" or node in program.constants:
-            continue
-        name = operator_of(node)
-        draft = None
-        if name in BATCH_NORMS:
-            draft = _instance_norm(call_of(node), program)
-        elif name in ("mul", "div"):
-            draft = own_moments(node, program)
-        if draft is not None and _is_closed(draft, program):
-            found[_last(draft)] = draft
-    return found
+    batch_norms = (node for node in program.nodes if operator_of(node) in BATCH_NORMS)
+    drafts = [*(_instance_norm(call_of(node), program) for node in batch_norms), *written_norms(program)]
+    return {_last(draft): draft for draft in drafts if draft is not None and _is_closed(draft, program)}
 
 
 def _last(draft: Draft) -> Node:

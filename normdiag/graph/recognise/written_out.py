@@ -1,14 +1,12 @@
-"""Normalization layers out of decomposed normalization: which kind, and its parameters."""
+"""Normalization layers that a graph spells out: which kind they are, and their parameters."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from normdiag.graph.importers.onnx.constants import Constants
-from normdiag.graph.importers.onnx.layout import UNKNOWN, Layouts
 from normdiag.graph.recognise.affine import Placement, placement, varying_axes
+from normdiag.graph.recognise.steps import Tensors
 from normdiag.graph.recognise.terms import Normal
-from normdiag.models.onnx.program import NormSite
 from normdiag.records import NormKind, NormLayer
 from normdiag.records.model import Array
 
@@ -19,30 +17,66 @@ _CLASS_NAMES = {
     "group_norm": "GroupNorm",
     "batch_norm": "BatchNorm",
 }
+ELSEWHERE = "does not run along the last axes"
 BATCH_STATISTICS = "normalizes with the statistics of the batch and stores none: its output depends on the batch"
 
 
-def normal_site(term: Normal, constants: Constants, layouts: Layouts) -> NormSite | None:
-    """The layer that a decomposed normalization is; None where it averages over all samples and features at once."""
-    layout = layouts.get(term.tensor, UNKNOWN)
-    gamma = constants.array(term.gamma) if term.gamma else None
-    beta = constants.array(term.beta) if term.beta else None
+@dataclass(frozen=True, eq=False)
+class WrittenOut:
+    """A layer, still without a name, and where it is.
+
+    `input` is the tensor that is normalized, `output` the one after gamma and beta; `gamma` and `beta` name these, ""
+    for none. `nodes` are the places of its steps, ascending; `core` is that of the step that completes the
+    normalization. `axes` are those of `input` that one mean is taken over, empty for batch and group norm;
+    `channel_axis` and `rank` are those of `input`. `obstacle` says why it cannot be watched.
+    """
+
+    layer: NormLayer
+    input: str
+    output: str
+    nodes: tuple[int, ...]
+    core: int
+    axes: tuple[int, ...]
+    channel_axis: int
+    rank: int | None
+    gamma: str = ""
+    beta: str = ""
+    obstacle: str | None = None
+
+    @property
+    def trailing(self) -> bool:
+        """False for a LayerNorm or RMSNorm that does not span the last axes, where a linear layer after it looks."""
+        return self.layer.kind not in ("layer_norm", "rms_norm") or is_trailing(self.axes, self.rank)
+
+
+def is_trailing(axes: tuple[int, ...], rank: int | None) -> bool:
+    """Whether these are the last axes of a tensor."""
+    end = 0 if rank is None else rank
+    counted = sorted(axis % rank if rank else axis for axis in axes)
+    return counted == list(range(end - len(axes), end))
+
+
+def written_out(term: Normal, tensors: Tensors) -> WrittenOut | None:
+    """The layer that a written-out normalization is; None where it averages over all samples and features at once."""
+    rank = tensors.rank(term.tensor)
+    gamma = tensors.array(term.gamma) if term.gamma else None
+    beta = tensors.array(term.beta) if term.beta else None
     affine = gamma if gamma is not None else beta
-    where = _placement(term, affine, layout.rank)
-    kind = _kind(term, layout.rank, where)
-    single = _single_group(term, affine, layout.rank)
+    where = _placement(term, affine, rank)
+    kind = _kind(term, rank, where)
+    single = _single_group(term, affine, rank)
     if single is not None:
         kind, term = "group_norm", replace(term, groups=1, grouped_axis=single)
     if kind is None:
         return None
     axes = () if kind in ("batch_norm", "group_norm") else term.span.axes
-    channel_axis = _channel_axis(term, kind, layout.rank)
+    channel_axis = _channel_axis(term, kind, rank)
     gamma, beta = (_squeezed(a, kind) if a is not None else None for a in (gamma, beta))
     layer = NormLayer(
         name="",
         kind=kind,
         origin="decomposed",
-        channels=_channels(gamma, beta, layout.shape, axes or (channel_axis,), channel_axis, kind),
+        channels=_channels(gamma, beta, tensors.shape(term.tensor), axes or (channel_axis,), channel_axis, kind),
         eps=term.eps,
         gamma=gamma,
         beta=beta,
@@ -50,18 +84,19 @@ def normal_site(term: Normal, constants: Constants, layouts: Layouts) -> NormSit
         groups=term.groups,
         normalized_rank=len(axes) if kind in ("layer_norm", "rms_norm") else None,
         class_name=_CLASS_NAMES[kind],
-        notes=_notes(term, kind, layout.rank, (gamma is None, beta is None)),
+        notes=_notes(term, kind, rank, (gamma is None, beta is None)),
     )
     nodes = tuple(sorted(term.nodes))
-    source = _available(term.tensor, nodes[0], constants)
+    source = _available(term.tensor, nodes[0], tensors)
+    names = term.gamma or "", term.beta or ""
     obstacle = BATCH_STATISTICS if kind == "batch_norm" else None
-    return NormSite(layer, source, term.output, nodes, "graph", axes, channel_axis, layout.rank, (), obstacle)
+    return WrittenOut(layer, source, term.output, nodes, term.core, axes, channel_axis, rank, *names, obstacle)
 
 
-def _available(tensor: str, first: int, constants: Constants) -> str:
+def _available(tensor: str, first: int, tensors: Tensors) -> str:
     """The tensor itself, or its root where a cast between the layer's own nodes makes it too late to be watched."""
-    node = constants.graph.producer(tensor)
-    return tensor if node is None or node.index < first else constants.graph.root(tensor)
+    step = tensors.maker(tensor)
+    return tensor if step is None or step.place < first else tensors.root(tensor)
 
 
 def _placement(term: Normal, array: Array | None, rank: int | None) -> Placement | None:

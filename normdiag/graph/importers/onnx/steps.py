@@ -1,0 +1,106 @@
+"""The nodes of an ONNX graph as steps of arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from normdiag.graph.importers.onnx.constants import Constants
+from normdiag.graph.importers.onnx.layout import UNKNOWN, Layouts
+from normdiag.graph.importers.onnx.nodes import PASSING, Graph, Node
+from normdiag.graph.recognise.steps import Operand, Step
+from normdiag.records.model import Array
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxTensors:
+    """What recognition asks of the tensors of an ONNX graph (graph.recognise.steps.Tensors)."""
+
+    graph: Graph
+    constants: Constants
+    layouts: Layouts
+
+    @cached_property
+    def steps(self) -> Mapping[str, Step]:
+        """The steps by the tensor that they write, in the order of the graph."""
+        return {step.output: step for step in _steps(self.graph, self.constants)}
+
+    def is_constant(self, operand: Operand) -> bool:
+        """Whether it depends on no input of the graph."""
+        return not isinstance(operand, str) or self.constants.is_constant(operand)
+
+    def scalar(self, operand: Operand) -> float | None:
+        """A constant of one element."""
+        return self.constants.scalar(operand) if isinstance(operand, str) else operand
+
+    def array(self, operand: Operand) -> Array | None:
+        """The values of a constant."""
+        return self.constants.array(operand) if isinstance(operand, str) else None
+
+    def shape(self, operand: Operand) -> Shape | None:
+        """As declared, and as a Reshape with a constant target says."""
+        if not isinstance(operand, str):
+            return ()
+        declared, node = self.layouts.get(operand, UNKNOWN).shape, self.graph.producer(operand)
+        target = self.constants.integers(node.input(1)) if node is not None and node.op == "Reshape" else None
+        if target is None:
+            return declared
+        known = declared if declared is not None and len(declared) == len(target) else (None,) * len(target)
+        return tuple(size if size > 0 else other for size, other in zip(target, known, strict=True))
+
+    def rank(self, operand: Operand) -> int | None:
+        """The number of its dimensions."""
+        return self.layouts.get(operand, UNKNOWN).rank if isinstance(operand, str) else 0
+
+    def used_once(self, operand: Operand) -> bool:
+        """Whether exactly one node, and nobody else, reads it."""
+        return isinstance(operand, str) and self.graph.used_once(operand)
+
+    def root(self, operand: Operand) -> str:
+        """Through Identity, Cast and Dropout."""
+        return self.graph.root(operand) if isinstance(operand, str) else ""
+
+    def maker(self, operand: Operand) -> Step | None:
+        """The step that writes it."""
+        return self.steps.get(operand) if isinstance(operand, str) else None
+
+
+def _steps(graph: Graph, constants: Constants) -> Iterator[Step]:
+    for node in graph.nodes:
+        if not node.domain and node.input(0) and node.outputs and node.outputs[0]:
+            step = _step(node, constants)
+            if step is not None:
+                yield step
+
+
+def _step(node: Node, constants: Constants) -> Step | None:
+    place, output = node.index, node.outputs[0]
+    if node.op in REDUCTIONS:
+        axes = node.integers("axes") or constants.integers(node.input(1)) or ()
+        return Step(place, REDUCTIONS[node.op], node.inputs[:1], output, axes, node.integer("keepdims", 1) != 0)
+    if node.op == "Reshape":
+        return Step(place, "reshape", node.inputs[:1], output, like=_like(node, constants.graph))
+    kind, count = PLAIN.get(node.op, ("", 0))
+    inputs = node.inputs[:count]
+    if not kind or len(inputs) < count or not all(inputs):
+        return None
+    return Step(place, kind, inputs, output, eps=node.number("epsilon", 1e-5) if kind == "instance_norm" else 0.0)
+
+
+def _like(node: Node, graph: Graph) -> str:
+    measured = graph.producer(graph.root(node.input(1)))
+    return graph.root(measured.input(0)) if measured is not None and measured.op == "Shape" else ""
+
+
+REDUCTIONS = {"ReduceMean": "mean", "ReduceSum": "sum", "ReduceSumSquare": "sum_square"}
+# Kind, and how many inputs there must be.
+PLAIN = {
+    **{op: (op.lower(), 2) for op in ("Add", "Sub", "Mul", "Div", "Pow", "Max")},
+    **{op: (op.lower(), 1) for op in ("Sqrt", "Reciprocal")},
+    **dict.fromkeys(("Unsqueeze", "Expand"), ("broadcast", 1)),
+    **dict.fromkeys(PASSING, ("pass", 1)),
+    "InstanceNormalization": ("instance_norm", 3),
+}

@@ -1,0 +1,59 @@
+"""A graph as recognition reads it, in any framework: nodes of arithmetic as steps, and what is known of tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from normdiag.records.model import Array
+
+# A tensor by its name, or a number that stands in the call itself.
+Operand = str | float
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One node.
+
+    `place` is its place among the nodes of its graph. `kind`: add, sub, mul, div, pow, square, sqrt, rsqrt, reciprocal,
+    max; mean, sum, sum_square and variance over `axes` (`kept`: with size 1 in the output); pass (the same values:
+    identity, cast, dropout); reshape and broadcast (the same values under other sizes; `like` names the tensor whose
+    sizes a reshape takes, where it takes those of one); instance_norm, with a scale, a shift and `eps`.
+    """
+
+    place: int
+    kind: str
+    inputs: tuple[Operand, ...]
+    output: str
+    axes: tuple[int, ...] = ()
+    kept: bool = True
+    eps: float = 0.0
+    like: str = ""
+
+
+class Tensors(Protocol):
+    """What recognition asks of the tensors of a graph."""
+
+    def is_constant(self, operand: Operand) -> bool:
+        """Whether it depends on no input of the graph."""
+
+    def scalar(self, operand: Operand) -> float | None:
+        """A number, or a constant of one element; None of anything else."""
+
+    def array(self, operand: Operand) -> Array | None:
+        """The values of a constant; None of anything else, and of what is too large to be a parameter."""
+
+    def shape(self, operand: Operand) -> tuple[int | None, ...] | None:
+        """Its dimensions, None for one that is free; None where not even their number is known."""
+
+    def rank(self, operand: Operand) -> int | None:
+        """The number of its dimensions."""
+
+    def used_once(self, operand: Operand) -> bool:
+        """Whether one node, and nobody else, reads it."""
+
+    def root(self, operand: Operand) -> str:
+        """The tensor whose values it hands on, through steps that pass; "" for a number."""
+
+    def maker(self, operand: Operand) -> Step | None:
+        """The step that writes it."""
