@@ -33,19 +33,20 @@ def judged(
         folded=model.folded,
         skipped=model.skipped,
     )
-    return replace(_with_findings(report, model, rules, example), coverage=coverage(report, rules))
+    found = _with_findings(report, model, rules, example)
+    return replace(found, coverage=coverage(found, rules))
 
 
 def _with_findings(report: Report, model: Model, rules: Sequence[Rule], example: Batch | None) -> Report:
     """The report with what the rules find in it and, where one of them asks for it, in the graph of the model."""
-    if not model.layers or not any(rule.needs_graph for rule in rules):
+    if not any(rule.needs_graph for rule in rules):
         return with_findings(report, rules)
-    from normdiag.folding.plan import plan_folds
-
     try:
-        graph = _graph(model, example)
+        report, graph = _with_graph(report, model, example)
         if graph is None:
             return with_findings(report, rules)
+        from normdiag.folding.plan import plan_folds
+
         folds = plan_folds(graph)
         ranges = _ranges(graph, folds) if report.target == "int8" else ()
     except (InputError, UsageError) as error:
@@ -54,16 +55,21 @@ def _with_findings(report: Report, model: Model, rules: Sequence[Rule], example:
     return with_findings(Context(replace(report, ranges=ranges), graph, folds), rules)
 
 
-def _graph(model: Model, example: Batch | None) -> OpGraph | None:
-    """Of a PyTorch model the graph that folding plans on: of a copy, which shares the tensors of the model."""
+def _with_graph(report: Report, model: Model, example: Batch | None) -> tuple[Report, OpGraph | None]:
+    """The graph, and the report with what only that shows.
+
+    Of a PyTorch model it is the graph that folding plans on: of a copy, which shares the tensors of the model.
+    """
     if model.info.backend != "pytorch":
-        return graph_of(model)
+        return report, graph_of(model) if model.layers else None
     if example is None or model.program is None:
-        return None
+        return report, None
     require_export("exporting the model needs")
+    from normdiag.commands.written import with_written_layers
     from normdiag.folding.pytorch import TorchFoldable
 
-    return TorchFoldable(model.program, model.info, example, share=True).graph
+    foldable = TorchFoldable(model.program, model.info, example, share=True)
+    return with_written_layers(report, foldable, example), foldable.graph
 
 
 def _ranges(graph: OpGraph, folds: FoldPlan) -> tuple[RangeSpread, ...]:

@@ -38,6 +38,8 @@ from normdiag.records import (
 
 Progress = Callable[[int, "int | None"], None]
 ATTRIBUTION_SAMPLES = 256
+# Enough to measure a layer on that only the exported graph shows.
+FIRST = 64
 FEW_SAMPLES = 8
 
 
@@ -59,7 +61,7 @@ class Given:
 
 @dataclass(eq=False)
 class Remembering:
-    """A source of which two samples stay known after it was read."""
+    """A source of which the first samples stay known after it was read."""
 
     source: DataSource | Given
     first: Batch | None = None
@@ -72,7 +74,7 @@ class Remembering:
     def __iter__(self) -> Iterator[Batch]:
         for batch in self.source:
             if self.first is None:
-                self.first = batch.rows(slice(0, 2))
+                self.first = batch.rows(slice(0, FIRST))
             yield batch
 
 

@@ -104,3 +104,50 @@ def test_an_old_torch_leaves_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     (note,) = [note for note in report.notes if "graph" in note]
     assert note.startswith(COULD_NOT + "exporting the model needs torch 2.6 or newer")
     assert "ND202" not in rules_of(report)
+
+
+class ByHand(nn.Module):
+    """A LayerNorm that no class name gives away, between two that inspect knows, and an RMSNorm in its own forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.LayerNorm(8), nn.LayerNorm(8)
+        self.middle = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.middle(self.first(x))
+        x = (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, correction=0, keepdim=True) + 1e-5)
+        return self.last(x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6))
+
+
+def test_normalization_written_out_by_hand_is_listed_where_it_runs_and_measured() -> None:
+    torch.manual_seed(0)
+    rows = np.random.default_rng(1).normal(size=(40, 3, 8)).astype(np.float32)
+    net = ByHand()
+    report = normdiag.inspect(net, rows, data_options=DataOptions(batch_size=16))
+    assert [each.layer.name for each in report.layers] == ["first", "layer_norm", "rms_norm", "last"]
+    by_hand = report.layers[1]
+    assert (by_hand.layer.kind, by_hand.layer.origin, by_hand.layer.eps) == ("layer_norm", "decomposed", 1e-5)
+    with torch.no_grad():
+        x = net.middle(net.first(torch.from_numpy(rows[:16])))
+    assert by_hand.groups is not None
+    assert by_hand.groups.variance_min == pytest.approx(x.var(-1, correction=0).min().item(), rel=1e-5)
+    (note,) = [note for note in report.notes if "spelled out" in note]
+    assert note.endswith("layer_norm, rms_norm; measured on the first 16 samples")
+
+
+def test_without_data_it_is_listed_all_the_same() -> None:
+    report = normdiag.inspect(ByHand(), data_options=DataOptions(input_shapes=("3,8",)))
+    assert [each.layer.name for each in report.layers] == ["first", "layer_norm", "rms_norm", "last"]
+    assert report.layers[1].groups is None
+
+
+def test_a_model_that_has_no_other() -> None:
+    net = nn.Sequential(nn.Linear(8, 8), _Rms())
+    report = normdiag.inspect(net, np.ones((4, 8), np.float32))
+    assert [(each.layer.name, each.layer.kind) for each in report.layers] == [("1", "rms_norm")]
+
+
+class _Rms(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)

@@ -34,7 +34,8 @@ def named(drafts: Sequence[Draft], program: Program) -> list[tuple[str, Draft]]:
 def _with_layer(draft: Draft, name: str, is_module: bool) -> Draft:
     detail = draft.detail
     if isinstance(detail, Norm):
-        layer = replace(detail.layer, origin="module") if is_module else detail.layer
+        is_norm = is_module and any(known in (detail.layer.class_name or "") for known in _NORM_CLASSES)
+        layer = replace(detail.layer, origin="module") if is_norm else detail.layer
         return replace(draft, detail=replace(detail, layer=_renamed(layer, name, is_module)))
     if isinstance(detail, ScaleShift) and detail.norm is not None:
         return replace(draft, detail=replace(detail, norm=_renamed(detail.norm, name, is_module)))

@@ -14,9 +14,9 @@ from normdiag.graph.importers.torch_export.program import Draft, Program
 from normdiag.graph.importers.torch_export.steps import TorchTensors
 from normdiag.graph.recognise.moments import find_normals
 from normdiag.graph.recognise.terms import Normal, Term
-from normdiag.graph.recognise.written_out import WrittenOut, written_out
+from normdiag.graph.recognise.written_out import ELSEWHERE, WrittenOut, written_out
 from normdiag.records import NormLayer
-from normdiag.records.ops import Norm
+from normdiag.records.ops import Norm, Parameter
 
 
 def written_norms(program: Program) -> Iterator[Draft]:
@@ -68,10 +68,15 @@ def _draft(found: WrittenOut, layer: NormLayer, tensors: TorchTensors) -> Draft:
     layer = replace(layer, name=path, class_name=class_name or None, training=training)
     affine = eval_affine(layer) if training else None
     given = tuple(tensors.nodes[name] for name in (found.gamma, found.beta) if name)
-    gamma, beta = (program.parameter(tensors.nodes[name]) if name else None for name in (found.gamma, found.beta))
+    gamma, beta = (_parameter(name, found, tensors) for name in (found.gamma, found.beta))
     axis = found.channel_axis % found.rank if found.rank else found.channel_axis
     detail = Norm(layer, axis, gamma, beta, obstacle=affine if isinstance(affine, str) else None)
     return Draft(core, layer.kind, "norm", detail, (found.input,), (found.output,), _nodes(found, program), given)
+
+
+def _parameter(name: str, found: WrittenOut, tensors: TorchTensors) -> Parameter | None:
+    parameter = tensors.program.parameter(tensors.nodes[name]) if name else None
+    return parameter if parameter is None or found.trailing else replace(parameter, obstacle=ELSEWHERE)
 
 
 def _nodes(found: WrittenOut, program: Program) -> tuple[Node, ...]:
