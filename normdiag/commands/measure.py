@@ -141,7 +141,7 @@ def _report(model: Model, runner: Runner, source: Source, seen: passes.Observati
         gap, recalibration = _recalibrated(gap, layers, runner, seen)
     return Report(
         model=model.info,
-        data=_data_info(source, evidence),
+        data=_data_info(source, seen),
         layers=layers,
         activations=activations,
         gradient=gradient_product(activations),
@@ -172,9 +172,10 @@ def _all_statistics(layers: Sequence[LayerMetrics], evidence: Evidence) -> dict[
     return {layer.name: _own_statistics(layer, evidence.layers[layer.name].own) for layer in measured}
 
 
-def _data_info(source: Source, evidence: Evidence) -> DataInfo:
-    info = source.info
-    return DataInfo(info.source, evidence.samples, evidence.batch_size, evidence.batches, info.random, info.preprocess)
+def _data_info(source: Source, seen: passes.Observation) -> DataInfo:
+    info, evidence = source.info, seen.evidence
+    sizes = evidence.samples, evidence.batch_size, evidence.batches
+    return DataInfo(info.source, *sizes, info.random, info.preprocess, seen.distinct)
 
 
 def _with_attribution(report: Report, runner: Runner, source: Source, evidence: Evidence) -> Report:

@@ -34,11 +34,12 @@ class Held:
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What was seen, the first batches of it, and whether the run was interrupted before the data ended."""
+    """What was seen, the first batches of it, whether the run was interrupted, and how many samples were distinct."""
 
     evidence: Evidence
     held: tuple[Held, ...]
     interrupted: bool
+    distinct: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,17 +57,24 @@ def observe(runner: Runner, batches: Iterable[Batch], progress: Progress | None 
 
     `progress` is called with the number of samples seen so far. Raises InputError where the data does not fit.
     """
-    evidence, held = Evidence(), _Holder()
+    evidence, held, hashes = Evidence(), _Holder(), set[int]()
     try:
         for batch in fit(batches, runner):
             seen = runner.run(batch)
             evidence = evidence + seen.evidence
             held.offer(batch, seen)
+            hashes.update(_hashes(batch))
             if progress is not None:
                 progress(evidence.samples)
     except KeyboardInterrupt:
-        return Observation(evidence, tuple(held.kept), interrupted=True)
-    return Observation(evidence, tuple(held.kept), interrupted=False)
+        return Observation(evidence, tuple(held.kept), interrupted=True, distinct=len(hashes))
+    return Observation(evidence, tuple(held.kept), interrupted=False, distinct=len(hashes))
+
+
+def _hashes(batch: Batch) -> Iterator[int]:
+    """One for each sample of a batch: equal samples have equal ones."""
+    for index in range(batch.size):
+        yield hash(tuple(array[index].tobytes() for array in batch.arrays))
 
 
 class _Holder:

@@ -3,6 +3,7 @@
 from normdiag.records.batch import Batch, InputSpec
 from normdiag.records.check import CheckedModel, CheckReport, FailOn, KnownFinding, reaches
 from normdiag.records.coverage import Coverage, Topic, Unmeasured, Verdict
+from normdiag.records.diagnosis import Action, Diagnosis, Remedy
 from normdiag.records.evidence import (
     ActivationSums,
     ChannelSums,
@@ -66,6 +67,7 @@ from normdiag.records.recalibration import Effect, LayerChange, PopulationSums, 
 from normdiag.records.report import DataInfo, Finding, RangeSpread, Report, Severity, Target
 
 __all__ = [
+    "Action",
     "ActivationMetrics",
     "ActivationSums",
     "Add",
@@ -83,6 +85,7 @@ __all__ = [
     "Coverage",
     "DataInfo",
     "Detail",
+    "Diagnosis",
     "Drift",
     "Effect",
     "Evidence",
@@ -126,6 +129,7 @@ __all__ = [
     "Recalibration",
     "RecalibrationReport",
     "Refusal",
+    "Remedy",
     "Report",
     "Reshape",
     "Sampled",

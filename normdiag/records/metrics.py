@@ -198,8 +198,10 @@ class Attribution:
 class OutputChange:
     """One output under some statistics (y) and under others (y'), each figure with its standard error.
 
-    `relative_rms` = sqrt(sum (y' - y)^2 / sum y^2). `answers_changed` (share of samples whose argmax differs) and
-    `js_divergence` (nats, mean over samples) exist for (N, K) outputs.
+    `relative_rms` = sqrt(sum (y' - y)^2 / sum y^2). `answers_changed` (share of samples whose argmax differs),
+    `js_divergence` (nats, mean over samples) and `decided` exist for (N, K) outputs. The latter is by how much more the
+    best class stands out in y' than in y: best less second best score in standard deviations over the classes, mean
+    over samples. Statistics that fit make a classifier decided.
     """
 
     relative_rms: float
@@ -208,6 +210,8 @@ class OutputChange:
     answers_changed_se: float | None = None
     js_divergence: float | None = None
     js_divergence_se: float | None = None
+    decided: float | None = None
+    decided_se: float | None = None
 
 
 @dataclass(frozen=True)
@@ -232,7 +236,8 @@ class Gap:
     `relative_rms` = sqrt(sum (y' - y)^2 / sum y^2). `top1_disagreement` and `js_divergence` (nats, mean over samples)
     exist for (N, K) outputs. `explained_drift` is the share of the squared difference that goes when the data's own
     statistics replace the stored ones, `explained_noise` what is left, the chance of batches: both measured, and None
-    where nothing drifts and so nothing was replaced. `attribution` is ranked, largest first.
+    where nothing drifts and so nothing was replaced. `attribution` is ranked, largest first. `classes` is K, and
+    `answered` how many of them the deployed model answers with, in effect: 1 / sum p^2 over their shares p.
     """
 
     output: str
@@ -247,3 +252,5 @@ class Gap:
     relative_rms_se: float | None = None
     top1_disagreement_se: float | None = None
     js_divergence_se: float | None = None
+    classes: int | None = None
+    answered: float | None = None
