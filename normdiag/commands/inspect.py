@@ -52,8 +52,8 @@ def inspect(
     the model is to run in, where some rules look more closely, `serve_batch` the number of samples that it is served in
     together.
 
-    While a module is inspected or folded nothing else may run or change it, in no other thread either: its modules are in
-    eval mode meanwhile, and the seed of torch's random numbers is set, and put back after.
+    While a module is inspected or folded nothing else may run or change it, in no other thread either: its modules are
+    in eval mode meanwhile, and the seed of torch's random numbers is set, and put back after.
 
     Ctrl-C ends the run and reports on what was seen so far. Raises InputError for a model or data that cannot be
     used, UsageError for arguments that contradict each other.
