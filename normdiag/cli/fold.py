@@ -44,6 +44,7 @@ def fold(
     input_name: opt.InputName = None,
     output_name: opt.OutputName = None,
     static_batch: opt.StaticBatch = False,
+    set_eval: opt.SetEval = False,
     json: opt.FoldJson = False,
     all_layers: opt.All = False,
     color: opt.Color = None,
@@ -86,6 +87,7 @@ def fold(
             export=ExportOptions(
                 () if static_batch else (0,), opset, tuple(input_name or ()), tuple(output_name or ())
             ),
+            set_eval=set_eval,
             progress=progress,
         ).report
     if json:

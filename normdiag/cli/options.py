@@ -132,6 +132,14 @@ NoVerify = Annotated[
     bool,
     typer.Option("--no-verify", help="Write without running either model: nothing is proven.", rich_help_panel=FOLDING),
 ]
+SetEval = Annotated[
+    bool,
+    typer.Option(
+        "--set-eval",
+        help="Put an ONNX model that was exported in training mode into evaluation mode first.",
+        rich_help_panel=FOLDING,
+    ),
+]
 Opset = Annotated[
     int | None, typer.Option(metavar="N", min=18, help="Operator set of the .onnx.", rich_help_panel=EXPORTING)
 ]
