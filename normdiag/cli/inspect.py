@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def inspect(
     model: opt.Model,
     data: opt.Data = None,
-    preprocess: opt.Preprocess = None,
+    preprocess: opt.PreprocessOrAuto = None,
     batch_size: chk.BatchSize = None,
     max_samples: opt.MaxSamples = None,
     resize: opt.Resize = None,

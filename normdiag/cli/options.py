@@ -39,12 +39,34 @@ Data = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+RECIPES = (
+    "imagenet, cifar, mnist, clip, caffe, unit (0 to 1), signed (-1 to 1), raw, per-image, or some of scale=1/255, "
+    "mean=0.5:0.5:0.5, std=0.2, order=bgr, layout=nhwc, joined by commas"
+)
 Preprocess = Annotated[
     str | None,
     typer.Option(
         metavar="RECIPE",
-        help="imagenet, unit (0 to 1), signed (-1 to 1), raw, or some of scale=1/255, mean=0.5:0.5:0.5, std=0.2, "
-        "order=bgr, layout=nhwc, joined by commas. Default: integers to 0..1, floats as they are.",
+        help=f"{RECIPES}. Default: integers to 0..1, floats as they are.",
+        rich_help_panel=DATA,
+    ),
+]
+PreprocessOrAuto = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocess",
+        metavar="RECIPE",
+        help=f"{RECIPES}; or auto, the one that fits the model's statistics best. Default: integers to 0..1, floats as "
+        "they are.",
+        rich_help_panel=DATA,
+    ),
+]
+InUse = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocess",
+        metavar="RECIPE",
+        help="The preparation in use: it is kept where no other is surely better.",
         rich_help_panel=DATA,
     ),
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normdiag.commands.example import RANDOM, made_up_example, with_made_up_inputs
 from normdiag.commands.judge import Deployment, judged
 from normdiag.commands.ready import with_ready_commands
-from normdiag.data import DataOptions
+from normdiag.data import AUTO, DataOptions
 from normdiag.errors import UsageError
 from normdiag.graph import open_model
 from normdiag.models import LoadOptions
@@ -87,11 +88,18 @@ def inspect(
         if loaded.program is None:
             return judged(_static_report(loaded, RANDOM[0]), loaded, rules, deployed)
         loaded = with_made_up_inputs(loaded)
+    notes: tuple[str, ...] = ()
+    if options.preprocess == AUTO and loaded.program is not None:
+        from normdiag.commands.preprocess import chosen_preparation
+
+        options, note = chosen_preparation(loaded, data, options, device)
+        notes = (note,)
     source = Remembering(open_source(loaded, batches, data, options))
     if loaded.program is None:
         return judged(_static_report(loaded, source.info.source), loaded, rules, deployed)
     runner = open_runner(loaded, device, threshold)
     report = measured_report(loaded, runner, source, attribute, progress)
+    report = replace(report, notes=(*notes, *report.notes))
     return judged(report, loaded, rules, deployed, None if report.interrupted else source.first)
 
 

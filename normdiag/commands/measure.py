@@ -156,7 +156,7 @@ def _recalibrated(
     gap: Gap, layers: Sequence[LayerMetrics], runner: Runner, seen: passes.Observation
 ) -> tuple[Gap, Recalibration | None]:
     """The gap with the shares of drift and noise in it, and what replaced statistics change."""
-    statistics = _all_statistics(layers, seen.evidence)
+    statistics = all_statistics(layers, seen.evidence)
     found = passes.recalibrated(runner, seen.held, statistics) if statistics else None
     if found is None or gap.output not in found.change:
         return gap, None
@@ -166,7 +166,7 @@ def _recalibrated(
     return shared, Recalibration(gap.output, found.samples, gap.batch_size, change, chance)
 
 
-def _all_statistics(layers: Sequence[LayerMetrics], evidence: Evidence) -> dict[str, Statistics]:
+def all_statistics(layers: Sequence[LayerMetrics], evidence: Evidence) -> dict[str, Statistics]:
     """The statistics that pass B measured, by the name of the BatchNorm layer."""
     measured = [each.layer for each in layers if each.own is not None and each.layer.kind == "batch_norm"]
     return {layer.name: _own_statistics(layer, evidence.layers[layer.name].own) for layer in measured}
@@ -184,7 +184,7 @@ def _with_attribution(report: Report, runner: Runner, source: Source, evidence: 
     if isinstance(given, Given) and iter(given.batches) is given.batches:
         note = "no attribution: it goes over the data a second time; pass a list or a DataLoader, not a generator"
         return replace(report, notes=(*report.notes, note))
-    own = _all_statistics(report.layers, evidence)
+    own = all_statistics(report.layers, evidence)
     before, after = passes.attribute(runner, _first(source, ATTRIBUTION_SAMPLES), own)
     assert report.gap is not None  # the caller has asked for it
     ranked = rank_attribution(before, after, report.gap.output)

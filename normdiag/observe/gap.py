@@ -74,6 +74,14 @@ def jensen_shannon(p: Floats, q: Floats) -> Floats:
     return np.maximum((_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2, 0.0)
 
 
+def class_scores(output: Array) -> Floats | None:
+    """An output (N, K) of scores of K > 1 classes as probabilities in float64; None for any other."""
+    if not (output.ndim == 2 and output.shape[1] > 1 and is_floating(output)):
+        return None
+    scores = output.astype(np.float64)
+    return scores / scores.sum(1, keepdims=True) if _are_probabilities(scores) else _softmax(scores)
+
+
 def is_floating(array: Array) -> bool:
     """Whether the dtype is a floating one; bfloat16 and float8 of ml_dtypes count."""
     return array.dtype.kind == "f" or (array.dtype.kind == "V" and "float" in array.dtype.name)

@@ -63,6 +63,7 @@ from normdiag.records.ops import (
     Transpose,
     Window,
 )
+from normdiag.records.preparation import PreparationReport, RankedPreparation
 from normdiag.records.recalibration import Effect, LayerChange, PopulationSums, RecalibrationReport
 from normdiag.records.report import DataInfo, Finding, RangeSpread, Report, Severity, Target
 
@@ -125,7 +126,9 @@ __all__ = [
     "PointError",
     "Pointwise",
     "PopulationSums",
+    "PreparationReport",
     "RangeSpread",
+    "RankedPreparation",
     "Recalibration",
     "RecalibrationReport",
     "Refusal",
