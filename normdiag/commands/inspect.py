@@ -88,12 +88,7 @@ def inspect(
         if loaded.program is None:
             return judged(_static_report(loaded, RANDOM[0]), loaded, rules, deployed)
         loaded = with_made_up_inputs(loaded)
-    notes: tuple[str, ...] = ()
-    if options.preprocess == AUTO and loaded.program is not None:
-        from normdiag.commands.preprocess import chosen_preparation
-
-        options, note = chosen_preparation(loaded, data, options, device)
-        notes = (note,)
+    options, notes = _prepared(loaded, data, options, device)
     source = Remembering(open_source(loaded, batches, data, options))
     if loaded.program is None:
         return judged(_static_report(loaded, source.info.source), loaded, rules, deployed)
@@ -101,6 +96,18 @@ def inspect(
     report = measured_report(loaded, runner, source, attribute, progress)
     report = replace(report, notes=(*notes, *report.notes))
     return judged(report, loaded, rules, deployed, None if report.interrupted else source.first)
+
+
+def _prepared(
+    model: Model, data: Sequence[str], options: DataOptions, device: str | None
+) -> tuple[DataOptions, tuple[str, ...]]:
+    """The options with a preparation in place of AUTO, and a note on it."""
+    if options.preprocess != AUTO or model.program is None:
+        return options, ()
+    from normdiag.commands.preprocess import chosen_preparation
+
+    chosen, note = chosen_preparation(model, data, options, device)
+    return chosen, (note,)
 
 
 def _static_report(model: Model, unused_data: str | None = None) -> Report:

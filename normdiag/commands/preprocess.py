@@ -46,7 +46,7 @@ def preprocess(
         raise UsageError("give either batches or data, not both")
     if batches is None and not data:
         raise UsageError("preprocess needs images to try: --data")
-    loaded = open_model(model, load_options)
+    loaded = open_model(model, load_options, run=True)
     options = data_options or DataOptions()
     source = open_source(loaded, batches, data, options)
     if source.info.random:
