@@ -18,10 +18,10 @@ class DataOptions:
     """The options of `open_data`.
 
     `preprocess` is a recipe as `parse_recipe` reads it, or AUTO; None picks by dtype. `layout` is the layout of image
-    arrays as they lie in the file; None tells it from the shape. `resize` (shorter side, or height and width), `crop` (centre; a
-    side, or height and width) and `grayscale` are for image files. `input_shapes` are for random data: `3,224,224`,
-    `name=3,224,224` or `name=128:int64`, one for each input, without the batch axis. Without `allow_code` data that is
-    code of the user's is refused: a configuration that lies beside the models may be anybody's.
+    arrays as they lie in the file; None tells it from the shape. `resize` (shorter side, or height and width), `crop`
+    (centre; a side, or height and width) and `grayscale` are for image files. `input_shapes` are for random data:
+    `3,224,224`, `name=3,224,224` or `name=128:int64`, one for each input, without the batch axis. Without `allow_code`
+    data that is code of the user's is refused: a configuration that lies beside the models may be anybody's.
     `shuffled` reads what can be indexed in a random order of that `seed`; `shard` (index, count) one of so many shares.
     """
 
