@@ -14,6 +14,7 @@ from normdiag.cli.given import data_options, load_options, refuse_without_data
 from normdiag.cli.output import is_ascii_only, print_out, print_text, say, stdout_to_stderr, terminal_width, wants_color
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.status import INTERRUPTED, fold_exit_code
+from normdiag.deadline import deadline
 from normdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def fold(
     arch_arg: opt.ArchArg = None,
     key: opt.Key = None,
     trust: opt.Trust = False,
+    timeout: opt.Timeout = None,
     opset: opt.Opset = None,
     input_name: opt.InputName = None,
     output_name: opt.OutputName = None,
@@ -73,7 +75,8 @@ def fold(
     from normdiag.commands.fold import fold as fold_model  # here, so that --help and wrong usage do not wait for it
     from normdiag.folding.options import ExportOptions
 
-    with interruptible(), stdout_to_stderr(), progress_bar(quiet=quiet, unit="runs") as progress:
+    waiting = progress_bar(quiet=quiet, unit="runs")
+    with interruptible(), deadline(timeout, model), stdout_to_stderr(), waiting as progress:
         report = fold_model(
             Path(model),
             output=output,

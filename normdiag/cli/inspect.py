@@ -25,6 +25,7 @@ from normdiag.cli.output import (
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.status import exit_code
 from normdiag.cli.targets import check_target, sources
+from normdiag.deadline import deadline
 from normdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def inspect(
     key: opt.Key = None,
     trust: opt.Trust = False,
     device: opt.Device = "cpu",
+    timeout: opt.Timeout = None,
     attribute: opt.Attribute = False,
     saturation_threshold: opt.Threshold = None,
     require_data: opt.RequireData = None,
@@ -96,7 +98,7 @@ def inspect(
         check_target(target, sources([model], arch, config))
     threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}
     checking = Checking(config, reading, device, **threshold)
-    with stdout_to_stderr(), progress_bar(quiet=quiet) as progress:
+    with deadline(timeout, model), stdout_to_stderr(), progress_bar(quiet=quiet) as progress:
         report = inspect_as_configured(model, checking, attribute=attribute, progress=progress)
     if config.source is not None:
         note = f"rules, limits, target and data as {config.source} has them (--no-config leaves it out)"

@@ -213,6 +213,12 @@ AllowConfigCode = Annotated[
     ),
 ]
 
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS", help="Give up on a model after this time: exit 2.", min=0, rich_help_panel=MEASURING
+    ),
+]
 Device = Annotated[str, typer.Option(help="Where to run, as cpu or cuda.", rich_help_panel=MEASURING)]
 Attribute = Annotated[
     bool,

@@ -14,6 +14,7 @@ from normdiag.cli.given import data_options, load_options
 from normdiag.cli.output import is_ascii_only, print_out, print_text, say, stdout_to_stderr, terminal_width, wants_color
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.status import recalibration_exit_code
+from normdiag.deadline import deadline
 from normdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def recalibrate(
     key: opt.Key = None,
     trust: opt.Trust = False,
     device: opt.Device = "cpu",
+    timeout: opt.Timeout = None,
     json: opt.FoldJson = False,
     all_layers: opt.All = False,
     color: opt.Color = None,
@@ -88,7 +90,7 @@ def recalibrate(
         force=force,
         dry_run=dry_run,
     )
-    with interruptible(), stdout_to_stderr(), progress_bar(quiet=quiet) as bar:
+    with interruptible(), deadline(timeout, model), stdout_to_stderr(), progress_bar(quiet=quiet) as bar:
         report = run(
             Path(model),
             data=tuple(data or ()),
