@@ -55,8 +55,10 @@ def output_change(sums: OutputSums) -> OutputChange:
     counts = sums.table[:, 0]
     whole = _figures(sums.table.sum(0, keepdims=True))[0]
     errors = jackknife(whole, _figures(left_out(sums.table, counts)), counts)
-    scores = [float(each) for pair in zip(whole[1:], errors[1:], strict=True) for each in pair] if sums.rows else []
-    return OutputChange(relative_rms(sums), float(errors[0]), *scores)
+    known = [None if math.isinf(each) else float(each) for each in errors]
+    if not sums.rows:
+        return OutputChange(relative_rms(sums), known[0])
+    return OutputChange(relative_rms(sums), known[0], float(whole[1]), known[1], float(whole[2]), known[2])
 
 
 def needs_explaining(gap: Gap, layers: Sequence[LayerMetrics]) -> bool:

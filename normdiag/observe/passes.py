@@ -103,9 +103,10 @@ def recalibrated(runner: Runner, held: Sequence[Held], statistics: Mapping[str, 
     sums: tuple[dict[str, OutputSums], ...] = ({}, {}, {})
     for each in held:
         replaced = runner.outputs(each.batch, statistics=statistics)
-        pairs = ((each.deployed, each.batched), (each.deployed, replaced), (replaced, each.batched))
-        for total, (reference, other) in zip(sums, pairs, strict=True):
-            _accumulate(total, compare_outputs(reference, other, each.batch.span))
+        batch, alone = each.batch.whole, each.batch.span
+        pairs = (each.deployed, each.batched, batch), (each.deployed, replaced, alone), (replaced, each.batched, batch)
+        for total, (reference, other, span) in zip(sums, pairs, strict=True):
+            _accumulate(total, compare_outputs(reference, other, span))
     return Recalibrated(sum(each.batch.size for each in held), *sums)
 
 
@@ -132,15 +133,15 @@ def attribute(
 def fit(batches: Iterable[Batch], runner: Runner) -> Iterator[Batch]:
     """Batches cut to the size that the model insists on; a remainder smaller than that cannot run and is left out.
 
-    Each knows the index of its first sample among those that run.
+    Each knows its index and that of its first sample among those that run.
     """
-    first = 0
+    first = index = 0
     for batch in batches:
         size = runner.fixed_batch or batch.size
         for start in range(0, batch.size - size + 1, max(size, 1)):
             part = batch if size == batch.size else batch.rows(slice(start, start + size))
-            yield replace(part, first=first)
-            first += size
+            yield replace(part, first=first, index=index)
+            first, index = first + size, index + 1
 
 
 def _accumulate(sums: dict[str, OutputSums], more: GapSums) -> None:
