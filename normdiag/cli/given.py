@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 
 def load_options(key: str | None, arch: str | None, arch_arg: Sequence[str] | None, trust: bool) -> LoadOptions:
-    """How to read the model."""
+    """How to read the model, with the modules that the user's own configuration allows it to be rebuilt from."""
+    from normdiag.config.own import read_own_config
     from normdiag.models import LoadOptions
 
-    return LoadOptions(key=key, arch=arch, arch_args=tuple(arch_arg or ()), trust=trust)
+    allowed = read_own_config().modules
+    return LoadOptions(key=key, arch=arch, arch_args=tuple(arch_arg or ()), trust=trust, allow_modules=allowed)
 
 
 def data_options(

@@ -26,7 +26,10 @@ class Format(str, Enum):
 
 
 Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A PyTorch, safetensors or ONNX file; told from its bytes, not its name.")
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A PyTorch, safetensors or ONNX file, told from its bytes, or a Hugging Face folder."
+    ),
 ]
 
 Data = Annotated[
@@ -88,7 +91,8 @@ InputShape = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[NAME=]SHAPE",
-        help="The shape of one sample for random data, as 3,224,224 or ids=128:int64. Once for each input.",
+        help="The shape of one sample for random data, as 3,224,224 or ids=128:int64. Once for each input. Default: "
+        "what the model says, or the first usual size on which it runs.",
         rich_help_panel=DATA,
     ),
 ]
@@ -107,7 +111,8 @@ Arch = Annotated[
     str | None,
     typer.Option(
         metavar="CODE:FACTORY",
-        help="Your own code that builds the module for the weights, as net.py:Net or package.module:Net.",
+        help="Your own code that builds the module for the weights, as net.py:Net or package.module:Net; none: no "
+        "architecture of torchvision or timm is looked for.",
         rich_help_panel=READING,
     ),
 ]
@@ -123,7 +128,8 @@ Trust = Annotated[
     bool,
     typer.Option(
         "--trust",
-        help="Let torch load the file. This RUNS CODE from the file: only for files from people you trust.",
+        help="Let torch load the file. This RUNS CODE from the file: only for files from people you trust, and only "
+        "where it does not run without.",
         rich_help_panel=READING,
     ),
 ]

@@ -12,13 +12,18 @@ from normdiag.config.toml import read_toml
 from normdiag.errors import UsageError
 
 ALLOW = "allow-config-code"
+MODULES = "allow-modules"
 
 
 @dataclass(frozen=True)
 class OwnConfig:
-    """`code_folders`: configuration files in them, or below, may name code as data."""
+    """`code_folders`: configuration files in them, or below, may name code as data.
+
+    `modules`: beside those of torch.nn, torchvision and timm, a pickled module may be rebuilt from their classes.
+    """
 
     code_folders: tuple[Path, ...] = ()
+    modules: tuple[str, ...] = ()
 
     def allows_code(self, folder: Path) -> bool:
         """Whether a configuration file in this folder may name code."""
@@ -45,14 +50,23 @@ def read_own_config() -> OwnConfig:
 
 
 def _parsed(table: Mapping[str, Any], path: Path) -> OwnConfig:
-    unknown = [key for key in table if key != ALLOW]
+    unknown = [key for key in table if key not in (ALLOW, MODULES)]
     if unknown:
-        raise UsageError(f"{path}: unknown key {unknown[0]!r}; what may stand here is {ALLOW}")
-    folders = table.get(ALLOW, [])
-    if not isinstance(folders, list) or not all(isinstance(each, str) for each in folders):
-        raise UsageError(f"{path}: {ALLOW} must be a list of folders whose configuration may name code")
+        raise UsageError(f"{path}: unknown key {unknown[0]!r}; what may stand here is {ALLOW} and {MODULES}")
+    folders = _texts(table, ALLOW, "folders whose configuration may name code", path)
+    modules = _texts(table, MODULES, "Python modules whose classes models may be rebuilt from", path)
     homes = [Path(each).expanduser() for each in folders]
     relative = [each for each, home in zip(folders, homes, strict=True) if not home.is_absolute()]
     if relative:
         raise UsageError(f"{path}: {ALLOW}: {relative[0]!r} is not absolute: any folder could be meant")
-    return OwnConfig(tuple(each.resolve() for each in homes))
+    odd = [each for each in modules if not all(part.isidentifier() for part in each.split("."))]
+    if odd:
+        raise UsageError(f"{path}: {MODULES}: {odd[0]!r} is not the name of a module")
+    return OwnConfig(tuple(each.resolve() for each in homes), tuple(modules))
+
+
+def _texts(table: Mapping[str, Any], key: str, what: str, path: Path) -> list[str]:
+    found = table.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise UsageError(f"{path}: {key} must be a list of {what}")
+    return found

@@ -43,6 +43,11 @@ def child(value: Any, name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def entry(value: Any, name: str, default: Any = None) -> Any:
+    """What an object has under a name; the default for what is no object."""
+    return value.get(name, default) if isinstance(value, dict) else default
+
+
 def only(value: Any) -> tuple[str, Any]:
     """Kind and content of a tagged value: an object with one entry that is set."""
     held = (
@@ -94,11 +99,11 @@ class ArgumentReader:
     def call(self, function: Any, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of a call, by position as long as they follow the operator's schema, then by name."""
         given = {}
-        for entry in inputs:
-            name = entry.get("name") if isinstance(entry, dict) else None
+        for each in inputs:
+            name = entry(each, "name")
             if not isinstance(name, str) or name in given:
                 raise MalformedError("an argument of the exported program has no name, or the name of another")
-            given[name] = self.value(entry.get("arg"))
+            given[name] = self.value(entry(each, "arg"))
         schema = getattr(function, "_schema", None)
         if schema is None:  # arithmetic on sizes
             return tuple(given.values()), {}

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from normdiag.models.pytorch.arguments import ArgumentReader, child, only
+from normdiag.models.pytorch.arguments import ArgumentReader, child, entry, only
 from normdiag.models.pytorch.arrays import to_tensor
 from normdiag.models.pytorch.installed import RefusedError
 from normdiag.models.pytorch.operators import operator_named
@@ -95,7 +95,7 @@ class _GraphBuilder:
             node.meta["val"] = torch.empty(sizes, dtype=getattr(torch, spec.dtype), device="meta")
 
     def _get_attr(self, kind: str, held: Any) -> None:
-        target, name = held.get(_STORED[kind]), child(held, "arg").get("name")
+        target, name = entry(held, _STORED[kind]), child(held, "arg").get("name")
         if not isinstance(target, str) or not isinstance(name, str):
             raise MalformedError(f"a {kind} of the exported program has no name")
         if target not in self._tensors:
@@ -173,8 +173,9 @@ class _GraphBuilder:
         self._graph.output(structured(spec, found))
 
     def _write_buffer(self, held: Any) -> None:
-        buffer, name = held.get("buffer_name"), child(held, "arg").get("name")
-        if buffer not in self._buffers or name not in self._named:
+        buffer, name = entry(held, "buffer_name"), child(held, "arg").get("name")
+        known = isinstance(buffer, str) and isinstance(name, str)
+        if not known or buffer not in self._buffers or name not in self._named:
             raise MalformedError("the exported program writes a buffer that it does not have")
         target = self._named[self._buffers[buffer]]
         self._graph.call_function(operator_named("torch.ops.aten.copy_.default"), (target, self._named[name]))
@@ -193,7 +194,7 @@ def _spec(name: str, meta: Mapping[str, Any]) -> InputSpec:
     sizes: list[int | None] = []
     for axis, size in enumerate(_entries(meta, "sizes")):
         hint = child(child(size, "as_expr"), "hint").get("as_int") if axis else None
-        known = child({"size": size}, "size").get("as_int", hint)
+        known = entry(size, "as_int", hint)
         sizes.append(known if type(known) is int and 0 < known < 2**31 else None)
     dtype = meta.get("dtype")
     return InputSpec(name, _DTYPES.get(dtype, "float32") if isinstance(dtype, int) else "float32", tuple(sizes))
@@ -202,8 +203,8 @@ def _spec(name: str, meta: Mapping[str, Any]) -> InputSpec:
 def _module_stack(text: Any) -> dict[str, tuple[str, str]]:
     """`key,path,class;...`, as torch.export has it in memory."""
     stack = {}
-    for entry in text[:20_000].split(";") if isinstance(text, str) else ():
-        key, _, rest = entry.partition(",")
+    for part in text[:20_000].split(";") if isinstance(text, str) else ():
+        key, _, rest = part.partition(",")
         path, _, kind = rest.rpartition(",")
         if key.startswith("L_"):
             stack[key] = (path, kind)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import random
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -250,3 +251,34 @@ def test_output_classes_become_dicts(program: Path) -> None:
         signature["out_spec"] = json.dumps([1, spec])
 
     assert list(load(edited(program, edit), run=True).program(torch.randn(2, 3, 8, 8))) == ["a", "b", "c"]
+
+
+ODD = (None, True, -1, 1 << 70, "", "x", "__class__", [], {}, [[]], {"as_int": 3}, {"as_tensor": {"name": "x"}})
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in items:
+        yield from _places(each, (*path, key))
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_whatever_is_damaged_is_one_line(seed: int, program: Path) -> None:
+    rng = random.Random(seed)
+
+    def edit(document: dict[str, Any]) -> None:
+        graph_module = document["graph_module"]
+        for _ in range(rng.choice((1, 2, 4))):
+            *above, last = rng.choice([path for path in _places(graph_module) if path and "metadata" not in path])
+            holder: Any = graph_module
+            for key in above:
+                holder = holder[key]
+            holder[last] = rng.choice(ODD)
+
+    try:
+        model = load(edited(program, edit), run=True)
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        assert model.program is not None or model.why_not_run
