@@ -38,6 +38,11 @@ def is_ascii_only() -> bool:
     return False
 
 
+def is_first() -> bool:
+    """Whether this process is the one of several that speaks: the first that torchrun started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def print_out(text: str) -> None:
     """Text to stdout; a reader that has gone away, as `head` does, is no failure."""
     encoding = sys.stdout.encoding or "utf-8"

@@ -11,10 +11,18 @@ from normdiag.cli import options as opt
 from normdiag.cli import recalibrate_options as rec
 from normdiag.cli.fold import interruptible
 from normdiag.cli.given import data_options, load_options
-from normdiag.cli.output import is_ascii_only, print_out, print_text, say, stdout_to_stderr, terminal_width, wants_color
+from normdiag.cli.output import (
+    is_ascii_only,
+    is_first,
+    print_out,
+    print_text,
+    say,
+    stdout_to_stderr,
+    terminal_width,
+    wants_color,
+)
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.status import recalibration_exit_code
-from normdiag.deadline import deadline
 from normdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +58,6 @@ def recalibrate(
     key: opt.Key = None,
     trust: opt.Trust = False,
     device: opt.Device = "cpu",
-    timeout: opt.Timeout = None,
     json: opt.FoldJson = False,
     all_layers: opt.All = False,
     color: opt.Color = None,
@@ -90,7 +97,7 @@ def recalibrate(
         force=force,
         dry_run=dry_run,
     )
-    with interruptible(), deadline(timeout, model), stdout_to_stderr(), progress_bar(quiet=quiet) as bar:
+    with interruptible(), stdout_to_stderr(), progress_bar(quiet=quiet or not is_first()) as bar:
         report = run(
             Path(model),
             data=tuple(data or ()),
@@ -99,8 +106,11 @@ def recalibrate(
             load_options=reading,
             options=options,
             device=device,
+            distributed=True,
             progress=None if bar is None else lambda n, total, error: bar(n, total, f"known to ±{number(error)}"),
         ).report
+    if not is_first():
+        raise typer.Exit(recalibration_exit_code(report))
     if json:
         print_out(_as_json(report))
     else:

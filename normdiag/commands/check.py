@@ -12,8 +12,7 @@ from pathlib import Path
 from normdiag.commands.inspect import inspect
 from normdiag.commands.model_files import find_models, require_file
 from normdiag.config import Config, baseline
-from normdiag.deadline import deadline
-from normdiag.errors import DeadlineReached, NormdiagError, debugging, one_line
+from normdiag.errors import NormdiagError, debugging, one_line
 from normdiag.models import LoadOptions
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import CheckedModel, CheckReport, Report
@@ -23,13 +22,12 @@ Progress = Callable[[int, "int | None"], None]
 
 @dataclass(frozen=True)
 class Checking:
-    """How each model is checked: the configuration, how to read it, where and how to run it, and for how long (s)."""
+    """How each model is checked: the configuration, how to read it, and where and how to run it."""
 
     config: Config = field(default_factory=Config)
     load_options: LoadOptions = field(default_factory=LoadOptions)
     device: str | None = None
     threshold: float = SATURATION_THRESHOLD
-    timeout: float | None = None
 
 
 def check(
@@ -102,10 +100,7 @@ def check_one(path: str, checking: Checking) -> CheckedModel:
     """One model, whatever it holds. Only Ctrl-C comes out."""
     started = time.perf_counter()
     try:
-        with deadline(checking.timeout, path):
-            model = _examined(path, checking)
-    except DeadlineReached as error:
-        model = CheckedModel(path, error=str(error))
+        model = _examined(path, checking)
     except Exception as error:
         if debugging() and not isinstance(error, NormdiagError):
             raise
@@ -132,7 +127,12 @@ def _not_run(path: str, why: str | None, config: Config) -> str:
 
 
 def inspect_as_configured(
-    path: str, checking: Checking, *, attribute: bool = False, progress: Progress | None = None
+    path: str,
+    checking: Checking,
+    *,
+    attribute: bool = False,
+    distributed: bool = False,
+    progress: Progress | None = None,
 ) -> Report:
     """`inspect` of a model file with the rules, limits, target and data that the configuration has for it."""
     config = checking.config
@@ -149,5 +149,6 @@ def inspect_as_configured(
         rules=config.rules_for(path),
         target=config.target,
         serve_batch=settings.serve_batch,
+        distributed=distributed,
     )
     return replace(report, findings=config.kept(report.findings))

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from normdiag.commands.example import RANDOM, made_up_example, with_made_up_inputs
 from normdiag.commands.judge import Deployment, judged
 from normdiag.commands.ready import with_ready_commands
-from normdiag.data import AUTO, DataOptions
+from normdiag.data import DataOptions
 from normdiag.errors import UsageError
 from normdiag.graph import open_model
 from normdiag.models import LoadOptions
 from normdiag.ops import SATURATION_THRESHOLD
+from normdiag.ranks import ALONE, Ranks, started
 from normdiag.records import LayerMetrics, Model, Report, Target
 from normdiag.rules import RULES, Rule
 from normdiag.wording import abridged
@@ -39,6 +40,7 @@ def inspect(
     rules: Sequence[Rule] | None = None,
     target: Target | None = None,
     serve_batch: int | None = None,
+    distributed: bool = False,
 ) -> Report:
     """Diagnose every normalization layer of a model on the data given.
 
@@ -51,7 +53,8 @@ def inspect(
     |f'|/max|f'| is where an activation counts as saturated. `progress(samples, total)` is called after each batch;
     total is None where unknown. `rules` are those that look for findings, None for all, `target` the number format that
     the model is to run in, where some rules look more closely, `serve_batch` the number of samples that it is served in
-    together.
+    together. `distributed` works with the other processes that torchrun has started, which must all call it: each runs
+    its share of `data`, or the `batches` that it is given, and all get the same report.
 
     While a module is inspected or folded nothing else may run or change it, in no other thread either: its modules are
     in eval mode meanwhile, and the seed of torch's random numbers is set, and put back after.
@@ -59,18 +62,15 @@ def inspect(
     Ctrl-C ends the run and reports on what was seen so far. Raises InputError for a model or data that cannot be
     used, UsageError for arguments that contradict each other.
     """
-    if batches is not None and data:
-        raise UsageError("give either batches or data, not both")
-    if not 0.0 < threshold < 1.0:
-        raise UsageError(f"the saturation threshold must lie between 0 and 1, not at {threshold:g}")
-    if serve_batch is not None and serve_batch < 1:
-        raise UsageError(f"the serving batch size must be at least 1, not {serve_batch}")
+    _check_arguments(batches, data, threshold, serve_batch)
     rules = RULES if rules is None else rules
     deployed, options = Deployment(target, serve_batch), data_options or DataOptions()
     has_data = batches is not None or bool(data)
     loaded = open_model(model, load_options, run=has_data)
     if has_data:
         loaded = with_ready_commands(loaded, "inspect", [word for each in data for word in ("--data", each)])
+    ranks = _processes(alone=not distributed or not has_data, attribute=attribute)
+    options = replace(options, shard=(ranks.rank, ranks.size))
     runs = loaded.info.backend == "pytorch" and loaded.program is not None
     if not has_data:
         if options.input_shapes and not runs:
@@ -88,26 +88,28 @@ def inspect(
         if loaded.program is None:
             return judged(_static_report(loaded, RANDOM[0]), loaded, rules, deployed)
         loaded = with_made_up_inputs(loaded)
-    options, notes = _prepared(loaded, data, options, device)
     source = Remembering(open_source(loaded, batches, data, options))
     if loaded.program is None:
         return judged(_static_report(loaded, source.info.source), loaded, rules, deployed)
     runner = open_runner(loaded, device, threshold)
-    report = measured_report(loaded, runner, source, attribute, progress)
-    report = replace(report, notes=(*notes, *report.notes))
+    report = measured_report(loaded, runner, source, attribute, progress, ranks)
     return judged(report, loaded, rules, deployed, None if report.interrupted else source.first)
 
 
-def _prepared(
-    model: Model, data: Sequence[str], options: DataOptions, device: str | None
-) -> tuple[DataOptions, tuple[str, ...]]:
-    """The options with a preparation in place of AUTO, and a note on it."""
-    if options.preprocess != AUTO or model.program is None:
-        return options, ()
-    from normdiag.commands.preprocess import chosen_preparation
+def _check_arguments(batches: object, data: Sequence[str], threshold: float, serve_batch: int | None) -> None:
+    if batches is not None and data:
+        raise UsageError("give either batches or data, not both")
+    if not 0.0 < threshold < 1.0:
+        raise UsageError(f"the saturation threshold must lie between 0 and 1, not at {threshold:g}")
+    if serve_batch is not None and serve_batch < 1:
+        raise UsageError(f"the serving batch size must be at least 1, not {serve_batch}")
 
-    chosen, note = chosen_preparation(model, data, options, device)
-    return chosen, (note,)
+
+def _processes(*, alone: bool, attribute: bool) -> Ranks:
+    ranks = ALONE if alone else started()
+    if attribute and ranks.size > 1:
+        raise UsageError("--attribute is measured by one process alone: start it without torchrun")
+    return ranks
 
 
 def _static_report(model: Model, unused_data: str | None = None) -> Report:

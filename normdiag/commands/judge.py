@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from normdiag.diagnosis import CAUSES, coverage, diagnosed
+from normdiag.diagnosis import coverage
 from normdiag.errors import InputError, UsageError
 from normdiag.extras import require_export
 from normdiag.graph import graph_of
@@ -33,7 +33,7 @@ def judged(
         folded=model.folded,
         skipped=model.skipped,
     )
-    found = diagnosed(_with_findings(report, model, rules, example), CAUSES)
+    found = _with_findings(report, model, rules, example)
     return replace(found, coverage=coverage(found, rules))
 
 

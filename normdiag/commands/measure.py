@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import add
 from typing import Any
 
 from normdiag.data import DataOptions, SourceInfo
@@ -23,6 +24,7 @@ from normdiag.metrics import (
 )
 from normdiag.observe import passes
 from normdiag.observe.protocol import Runner, Statistics
+from normdiag.ranks import ALONE, Ranks, together
 from normdiag.records import (
     Batch,
     ChannelSums,
@@ -111,13 +113,47 @@ def _fixed_batch(model: Model) -> int | None:
     return None if free_batch(model.program, model.suggested) else size
 
 
-def measured_report(model: Model, runner: Runner, source: Source, attribute: bool, progress: Progress | None) -> Report:
+@dataclass(frozen=True, eq=False)
+class _Share:
+    """What one process saw, and the layers in the order in which they ran there."""
+
+    evidence: Evidence
+    layers: tuple[NormLayer, ...]
+    interrupted: bool
+
+    def __add__(self, other: _Share) -> _Share:
+        layers = self.layers if self.evidence.samples else other.layers
+        return _Share(self.evidence + other.evidence, layers, self.interrupted or other.interrupted)
+
+
+def _observed(
+    runner: Runner, source: Source, progress: Progress | None, ranks: Ranks
+) -> tuple[passes.Observation, tuple[NormLayer, ...]]:
+    """What all processes saw together, with the batches held by this one."""
+    total, held = source.info.total, list[passes.Held]()
+
+    def share() -> _Share:
+        seen = passes.observe(runner, source, (lambda samples: progress(samples, total)) if progress else None)
+        held.extend(seen.held)
+        return _Share(seen.evidence, runner.layers(), seen.interrupted)
+
+    found = together(ranks, share, add)
+    return passes.Observation(found.evidence, tuple(held), found.interrupted), found.layers
+
+
+def measured_report(
+    model: Model,
+    runner: Runner,
+    source: Source,
+    attribute: bool,
+    progress: Progress | None,
+    ranks: Ranks = ALONE,
+) -> Report:
     """Run all of the data and report, without findings. Raises InputError for data that does not fit the model."""
-    total = source.info.total
-    seen = passes.observe(runner, source, (lambda samples: progress(samples, total)) if progress else None)
+    seen, ran = _observed(runner, source, progress, ranks)
     if seen.evidence.samples == 0 and not seen.interrupted:
         raise InputError(_nothing_ran(runner, source))
-    report = _report(model, runner, source, seen)
+    report = _report(model, runner, source, seen, ran, ranks)
     if not attribute or report.gap is None or seen.interrupted:
         return report
     return _with_attribution(report, runner, source, seen.evidence)
@@ -131,17 +167,24 @@ def _nothing_ran(runner: Runner, source: Source) -> str:
     return f"{source.info.source}: holds no samples"
 
 
-def _report(model: Model, runner: Runner, source: Source, seen: passes.Observation) -> Report:
+def _report(
+    model: Model,
+    runner: Runner,
+    source: Source,
+    seen: passes.Observation,
+    ran: tuple[NormLayer, ...],
+    ranks: Ranks,
+) -> Report:
     evidence = seen.evidence
-    layers = measure_layers(runner.layers(), evidence)
+    layers = measure_layers(ran, evidence)
     activations = measure_activations(evidence.activations)
     gap = measure_gap(evidence)
     recalibration = None
     if gap is not None and not seen.interrupted and needs_explaining(gap, layers):
-        gap, recalibration = _recalibrated(gap, layers, runner, seen)
+        gap, recalibration = _recalibrated(gap, layers, runner, seen, ranks)
     return Report(
         model=model.info,
-        data=_data_info(source, seen),
+        data=_data_info(source, evidence),
         layers=layers,
         activations=activations,
         gradient=gradient_product(activations),
@@ -153,12 +196,14 @@ def _report(model: Model, runner: Runner, source: Source, seen: passes.Observati
 
 
 def _recalibrated(
-    gap: Gap, layers: Sequence[LayerMetrics], runner: Runner, seen: passes.Observation
+    gap: Gap, layers: Sequence[LayerMetrics], runner: Runner, seen: passes.Observation, ranks: Ranks
 ) -> tuple[Gap, Recalibration | None]:
     """The gap with the shares of drift and noise in it, and what replaced statistics change."""
-    statistics = all_statistics(layers, seen.evidence)
-    found = passes.recalibrated(runner, seen.held, statistics) if statistics else None
-    if found is None or gap.output not in found.change:
+    statistics = _all_statistics(layers, seen.evidence)
+    if not statistics:
+        return gap, None
+    found = together(ranks, lambda: passes.recalibrated(runner, seen.held, statistics), add)
+    if gap.output not in found.change:
         return gap, None
     drift, noise = explained(found.gap[gap.output], found.noise[gap.output])
     change, chance = output_change(found.change[gap.output]), output_change(found.noise[gap.output])
@@ -166,16 +211,15 @@ def _recalibrated(
     return shared, Recalibration(gap.output, found.samples, gap.batch_size, change, chance)
 
 
-def all_statistics(layers: Sequence[LayerMetrics], evidence: Evidence) -> dict[str, Statistics]:
+def _all_statistics(layers: Sequence[LayerMetrics], evidence: Evidence) -> dict[str, Statistics]:
     """The statistics that pass B measured, by the name of the BatchNorm layer."""
     measured = [each.layer for each in layers if each.own is not None and each.layer.kind == "batch_norm"]
     return {layer.name: _own_statistics(layer, evidence.layers[layer.name].own) for layer in measured}
 
 
-def _data_info(source: Source, seen: passes.Observation) -> DataInfo:
-    info, evidence = source.info, seen.evidence
-    sizes = evidence.samples, evidence.batch_size, evidence.batches
-    return DataInfo(info.source, *sizes, info.random, info.preprocess, seen.distinct)
+def _data_info(source: Source, evidence: Evidence) -> DataInfo:
+    info = source.info
+    return DataInfo(info.source, evidence.samples, evidence.batch_size, evidence.batches, info.random, info.preprocess)
 
 
 def _with_attribution(report: Report, runner: Runner, source: Source, evidence: Evidence) -> Report:
@@ -184,7 +228,7 @@ def _with_attribution(report: Report, runner: Runner, source: Source, evidence: 
     if isinstance(given, Given) and iter(given.batches) is given.batches:
         note = "no attribution: it goes over the data a second time; pass a list or a DataLoader, not a generator"
         return replace(report, notes=(*report.notes, note))
-    own = all_statistics(report.layers, evidence)
+    own = _all_statistics(report.layers, evidence)
     before, after = passes.attribute(runner, _first(source, ATTRIBUTION_SAMPLES), own)
     assert report.gap is not None  # the caller has asked for it
     ranked = rank_attribution(before, after, report.gap.output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,10 @@ from normdiag.graph import open_model
 from normdiag.metrics.population import samples_needed
 from normdiag.models import LoadOptions
 from normdiag.observe.protocol import Statistics
+from normdiag.ranks import ALONE, Ranks, started, together
 from normdiag.recalibration.choose import candidates, changes, new_statistics, pooled, share_kept
 from normdiag.recalibration.decide import drifts, outcome
-from normdiag.recalibration.effect import measure_effect
+from normdiag.recalibration.effect import HeldOut, effect_of, run_held_out
 from normdiag.recalibration.hold_out import HoldOut
 from normdiag.recalibration.measure import Measured, measure
 from normdiag.recalibration.options import RecalibrateOptions
@@ -73,6 +75,7 @@ def recalibrate(
     load_options: LoadOptions | None = None,
     options: RecalibrateOptions | None = None,
     device: str | None = None,
+    distributed: bool = False,
     progress: Progress | None = None,
 ) -> RecalibrationResult:
     """Measure the running statistics of a model anew, and put them where the old ones were, if that makes it better.
@@ -81,7 +84,9 @@ def recalibrate(
     written to `output` in its own format with every other byte as it was; a live module is changed with `in_place`, and
     otherwise left as it is. The result is judged on the share `options.holdout` of the samples, or on `eval_batches`
     or `eval_data`; labels beside the data make that the accuracy. Where it is worse, nothing is written or changed
-    unless `options.accept_worse` (`result.report.outcome`).
+    unless `options.accept_worse` (`result.report.outcome`). `distributed` works together with the other processes that
+    torchrun has started, which must all call it: each measures its share of `data`, or the `batches` that it is given,
+    all get the same result, and the first one writes.
 
     Raises InputError for a model or data that cannot be used, UsageError for arguments that contradict each other.
     """
@@ -90,17 +95,19 @@ def recalibrate(
     _check_arguments(model, batches, data, eval_batches, eval_data, in_place, options)
     loaded = open_model(model, load_options, run=True)
     target = open_target(loaded, load_options, device)
+    ranks = started() if distributed else ALONE
     feeding = data_options or DataOptions(batch_size=64, shuffled=True)
+    feeding = replace(feeding, shard=(ranks.rank, ranks.size))
     source = open_source(loaded, batches, data, feeding)
     judged = None
     if eval_batches is not None or eval_data:
         judged = open_source(loaded, eval_batches, eval_data, feeding)
-    result = _recalibrated(target, source, judged, options, progress)
+    result = _recalibrated(target, source, judged, options, ranks, progress)
     if options.dry_run or (result.report.outcome == "worse" and not options.accept_worse):
         return result
     if in_place:
         result.target.put_in_place(result.statistics)  # type: ignore[attr-defined]
-    return result if options.output is None else _written(result, options.output)
+    return result if options.output is None else _written(result, options.output, ranks)
 
 
 def _check_arguments(
@@ -172,12 +179,15 @@ def _recalibrated(
     source: Source,
     judged: Source | None,
     options: RecalibrateOptions,
+    ranks: Ranks,
     progress: Progress | None,
 ) -> RecalibrationResult:
     total = source.info.total
     told = None if progress is None else lambda samples, error: progress(samples, total, error)
     hold = HoldOut(0.0 if judged is not None else options.holdout)
-    measured = pooled(target, measure(target.runner, source, hold, tolerance=options.tolerance, progress=told))
+    enough = options.tolerance if ranks.size == 1 else None  # of several, none knows what the others have
+    first = partial(measure, target.runner, source, hold, tolerance=enough, progress=told)
+    measured = pooled(target, together(ranks, first, add))
     if not measured.sums:
         where = f"{target.info.path or 'the model'}: {NOTHING_STORED}"
         raise InputError(where if measured.samples else f"{source.info.source}: holds no samples to measure with")
@@ -191,12 +201,15 @@ def _recalibrated(
         _check_again(source)
         chosen = [each for each in layers if each.kept is None]
         new = partial(new_statistics, target, chosen=chosen, keep=keep)
-        measured, passes = settle(target, source, hold.share, measured, new, told)
+        measured, passes = settle(target, source, hold.share, measured, new, ranks, told)
         layers = changes(target, measured, options)
     chosen = [each for each in layers if each.kept is None]
     statistics = new_statistics(target, measured, chosen, keep)
     held = hold.kept if judged is None else _all(judged)
-    effect = measure_effect(target.runner, target.changed(statistics), held) if held and statistics else None
+    shown = HeldOut()
+    if statistics:
+        shown = together(ranks, lambda: run_held_out(target.runner, target.changed(statistics), held), add)
+    effect = effect_of(shown, measured.model_layers, statistics)
     converts = any(target.converts(layer) for layer in measured.model_layers if layer.name in statistics)
     decided = outcome(layers, effect, converts=converts)
     worst = max((each.error for each in chosen), default=0.0)
@@ -207,7 +220,7 @@ def _recalibrated(
         method=options.method,
         layers=layers,
         samples=measured.samples,
-        held_out=sum(batch.size for batch in held),
+        held_out=shown.samples,
         batch_size=measured.batch_size,
         keep=keep,
         passes=passes,
@@ -256,7 +269,8 @@ def _needed(error: float, samples: int, tolerance: float | None) -> int | None:
     return samples_needed(error, samples, tolerance)
 
 
-def _written(result: RecalibrationResult, output: Path) -> RecalibrationResult:
-    notes = result.target.write(result.statistics, output)
+def _written(result: RecalibrationResult, output: Path, ranks: Ranks) -> RecalibrationResult:
+    """By the first process; the others wait for it."""
+    notes = together(ranks, lambda: () if ranks.rank else result.target.write(result.statistics, output), add)
     report = replace(result.report, written=str(output), notes=(*result.report.notes, *notes))
     return replace(result, report=report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,23 @@ Array = NDArray[Any]
 
 
 def checked(
-    batches: Iterable[Batch], source: str, max_samples: int | None = None, *, may_be_empty: bool = False
+    batches: Iterable[Batch],
+    source: str,
+    max_samples: int | None = None,
+    *,
+    may_be_empty: bool = False,
+    numbered: bool = False,
 ) -> Iterator[Batch]:
-    """Yield the batches, each checked, up to `max_samples` samples. Raises InputError if there are none."""
+    """Yield the batches, each checked, up to `max_samples` samples. Raises InputError if there are none.
+
+    Each gets the index of its first sample, but for those that are `numbered` already.
+    """
     start = 0
     for batch in batches:
         left = batch.size if max_samples is None else max_samples - start
         kept = batch if left >= batch.size else batch.rows(slice(left))
         check_batch(kept, source, start)
-        yield kept
+        yield kept if numbered else replace(kept, first=start)
         start += kept.size
         if start == max_samples:
             return

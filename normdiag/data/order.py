@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -14,34 +14,42 @@ from normdiag.data.feed import Feed
 from normdiag.data.options import DataOptions
 from normdiag.records import Batch
 
+# A last batch smaller than this goes with the one before: its statistics would be hardly any.
+LEAST = 16
+
 
 def in_order(feeds: Sequence[Feed], options: DataOptions) -> tuple[Sequence[Feed], bool]:
-    """The feeds that read what the options ask for, and whether they are cut to `max_samples` already.
+    """The feeds that read what the options ask for, and whether that is all there is to it.
 
-    Where all can be indexed, samples come in a seeded random order if that is wanted, and each of several shares gets
-    every so-manyth one. Other files and random data are shared out batch by batch; user code shares out its own.
+    Where all can be indexed, samples come in a seeded random order if that is wanted, cut to `max_samples`, and each of
+    several shares gets every so-manyth batch of those that one alone would read; batches know where they lie. Other
+    files and random data are shared out as they are read; user code shares out its own.
     """
     if not options.shuffled and options.shard[1] == 1:
         return feeds, False
     if all(feed.rows is not None for feed in feeds):
-        order = _order(feeds[0].total or 0, options)
-        return [_indexed(feed, order) for feed in feeds], True
+        total = feeds[0].total or 0
+        order = np.random.default_rng(options.seed).permutation(total) if options.shuffled else np.arange(total)
+        return [_indexed(feed, order[: options.max_samples], *options.shard) for feed in feeds], True
     if options.shard[1] == 1:
         return feeds, False
     return [feed if feed.kind == "code" else _every(feed, *options.shard) for feed in feeds], False
 
 
-def _order(total: int, options: DataOptions) -> NDArray[np.int64]:
-    order = np.random.default_rng(options.seed).permutation(total) if options.shuffled else np.arange(total)
-    index, count = options.shard
-    return np.asarray(order[: options.max_samples][index::count], np.int64)
+def starts(samples: int, batch_size: int) -> list[int]:
+    """Where each batch begins, and the end."""
+    found = list(range(0, samples, batch_size))
+    if len(found) > 1 and samples - found[-1] < min(LEAST, batch_size):
+        del found[-1]
+    return [*found, samples]
 
 
-def _indexed(feed: Feed, order: NDArray[np.int64]) -> Feed:
+def _indexed(feed: Feed, order: NDArray[np.int64], index: int, count: int) -> Feed:
     def read(batch_size: int) -> Iterator[Batch]:
         assert feed.rows is not None
-        for start in range(0, len(order), batch_size):
-            yield feed.rows(order[start : start + batch_size])
+        places = starts(len(order), batch_size)
+        for start, end in list(pairwise(places))[index::count]:
+            yield replace(feed.rows(order[start:end]), first=start)
 
     return replace(feed, read=read)
 

@@ -15,7 +15,7 @@ from normdiag.data.join import joined, spec_of
 from normdiag.data.noise import random_feed
 from normdiag.data.options import DataOptions, SourceInfo
 from normdiag.data.order import in_order
-from normdiag.data.preprocess import declared_layout, describe, is_pixels, recipe_for
+from normdiag.data.preprocess import declared_layout, describe, recipe_for
 from normdiag.data.recipe import Recipe, parse_recipe
 from normdiag.data.specs import Spec, parse_spec
 from normdiag.errors import InputError, UsageError
@@ -68,7 +68,8 @@ def _batches(
     size = min(options.batch_size, options.max_samples or options.batch_size)
     feeds, cut = in_order(feeds, options)
     batches = joined(feeds, size, inputs, recipe, options.layout)
-    return checked(batches, info.source, None if cut else options.max_samples, may_be_empty=options.shard[1] > 1)
+    limit = None if cut else options.max_samples
+    return checked(batches, info.source, limit, may_be_empty=options.shard[1] > 1, numbered=cut)
 
 
 def _open(spec: Spec, index: int, count: int, options: DataOptions, inputs: Sequence[InputSpec]) -> Feed:
@@ -120,7 +121,6 @@ def _info(
         source,
         total,
         random=any(feed.kind == "random" for feed in feeds),
-        pixels=any(is_pixels(fact.dtype) for feed in feeds for fact in feed.facts or ()),
         preprocess=_describe(feeds, inputs, recipe),
         notes=_range_notes(feeds, recipe),
     )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from normdiag.metrics.population import statistics_drift
 from normdiag.observe.gap import is_floating
-from normdiag.observe.protocol import Runner
-from normdiag.records import Batch, Effect
+from normdiag.observe.protocol import Runner, Statistics
+from normdiag.ranks import merged
+from normdiag.recalibration.measure import EPS, populations
+from normdiag.records import Batch, Effect, NormLayer, PopulationSums
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -31,29 +34,77 @@ class _Rows:
     labels: Array | None
 
 
-def measure_effect(before: Runner, after: Runner, held: Sequence[Batch]) -> Effect | None:
-    """The two compared on the held-out batches; None without any, or without a floating output."""
-    rows: list[_Rows] = []
-    name = None
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What the held-out samples showed: rows of the compared `output`, and sums of the layers about stored means."""
+
+    samples: int = 0
+    output: str | None = None
+    rows: tuple[_Rows, ...] = ()
+    sums: Mapping[str, PopulationSums] = field(default_factory=dict)
+
+    def __add__(self, other: HeldOut) -> HeldOut:
+        return HeldOut(
+            self.samples + other.samples,
+            self.output or other.output,
+            self.rows + other.rows,
+            merged(self.sums, other.sums),
+        )
+
+
+def run_held_out(before: Runner, after: Runner, held: Sequence[Batch]) -> HeldOut:
+    """Both models on the held-out batches."""
+    found = HeldOut()
     for batch in held:
         old, new = before.outputs(batch), after.outputs(batch)
-        name = name or _chosen(old)
+        name = found.output or _chosen(old)
         if name is None:
-            return None
-        on_batch = before.outputs(batch, batch_statistics=True) if batch.size > 1 else {}
-        rows.append(_compared(old[name], new[name], on_batch.get(name), batch))
-    if name is None:
+            return HeldOut()
+        big = batch.size > 1
+        on_batch = before.outputs(batch, batch_statistics=True) if big else {}
+        rows = (_compared(old[name], new[name], on_batch.get(name), batch),)
+        found = found + HeldOut(batch.size, name, rows, before.population(batch) if big else {})
+    return found
+
+
+def effect_of(found: HeldOut, layers: Sequence[NormLayer], statistics: Mapping[str, Statistics]) -> Effect | None:
+    """Before and after; None where nothing was held out, or no output is of floating point.
+
+    `layers` are as stored, `statistics` what replaces theirs.
+    """
+    rows = found.rows
+    if found.output is None:
         return None
     change, reference = _total(rows, "change"), _total(rows, "before")
-    classes = None if any(each.classes is None for each in rows) else rows
+    scores = all(each.classes is not None for each in rows)
     return Effect(
-        samples=sum(batch.size for batch in held),
-        output=name,
+        samples=found.samples,
+        output=found.output,
         relative_rms=math.sqrt(change / reference) if reference > 0 else (0.0 if change == 0 else math.inf),
-        answers_changed=None if classes is None else float(np.mean(_joined(rows, 0) != _joined(rows, 1))),
+        answers_changed=float(np.mean(_joined(rows, 0) != _joined(rows, 1))) if scores else None,
+        drift=_drift(found, layers, statistics),
         **_right(rows),
         **_gap(rows),
     )
+
+
+def _drift(
+    found: HeldOut, layers: Sequence[NormLayer], statistics: Mapping[str, Statistics]
+) -> tuple[float, float] | None:
+    """RMS over the layers of the drift from what was held out, of the old statistics and of the new."""
+    seen = populations(layers, found.sums)
+    squares: list[Floats] = []
+    for layer in layers:
+        mean, var = layer.running_mean, layer.running_var
+        if layer.name not in statistics or layer.name not in seen or mean is None or var is None:
+            continue
+        new, now, eps = statistics[layer.name], seen[layer.name], layer.eps or EPS
+        drifts = statistics_drift(mean, var, now, eps), statistics_drift(new.mean, new.var, now, eps)
+        squares.append(np.square(drifts))
+    if not squares:
+        return None
+    before, after = np.sqrt(np.mean(squares, 0))
+    return float(before), float(after)
 
 
 def _chosen(outputs: Mapping[str, Array]) -> str | None:

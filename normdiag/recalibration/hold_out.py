@@ -16,7 +16,7 @@ LEAST = 16
 
 
 class HoldOut:
-    """Takes a share of the samples out of a stream of batches, evenly spread, and keeps them.
+    """Takes a share of the samples out of a stream of batches, evenly spread over the data, and keeps them.
 
     Sample i is held out where floor((i + 1) share) is above floor(i share): every fifth one for 0.2, the same ones each
     time that the data is read.
@@ -25,7 +25,7 @@ class HoldOut:
     def __init__(self, share: float) -> None:
         """Nothing kept yet."""
         self.share = share
-        self._seen = self._bytes = 0
+        self._bytes = 0
         self.kept: list[Batch] = []
 
     @property
@@ -35,9 +35,7 @@ class HoldOut:
 
     def take(self, batch: Batch, *, whole: bool = False) -> Batch | None:
         """The samples that are left to measure, None where there are none; `whole` batches stay together."""
-        count = 1 if whole else batch.size
-        index = self._seen + np.arange(count)
-        self._seen += count
+        index = np.array([batch.first // batch.size]) if whole else batch.first + np.arange(batch.size)
         held = np.floor((index + 1) * self.share + 1e-9) > np.floor(index * self.share + 1e-9)
         if not held.any() or self.samples >= MOST or self._bytes >= MOST_BYTES:
             return batch
@@ -73,4 +71,4 @@ def _alike(one: Batch, two: Batch) -> bool:
 def _concatenated(one: Batch, two: Batch) -> Batch:
     arrays = tuple(np.concatenate(pair) for pair in zip(one.arrays, two.arrays, strict=True))
     labels = None if one.labels is None or two.labels is None else np.concatenate([one.labels, two.labels])
-    return Batch(arrays, one.names, labels=labels)
+    return Batch(arrays, one.names, labels, one.first)

@@ -12,6 +12,7 @@ from normdiag.metrics.population import Population, population
 from normdiag.observe.passes import fit
 from normdiag.observe.protocol import Runner
 from normdiag.observe.sums import finite_shift
+from normdiag.ranks import merged
 from normdiag.recalibration.hold_out import HoldOut, joined
 from normdiag.records import Batch, NormLayer, PopulationSums
 
@@ -37,6 +38,12 @@ class Measured:
     def model_layers(self) -> tuple[NormLayer, ...]:
         """The layers with the statistics that the model has."""
         return self.layers if self.stored is None else self.stored
+
+    def __add__(self, other: Measured) -> Measured:
+        """What two processes measured of the same model."""
+        one, two = (self, other) if self.samples else (other, self)  # which knows the order in which layers run
+        sums, size = merged(self.sums, other.sums), max(self.batch_size, other.batch_size)
+        return Measured(sums, one.layers, one.samples + two.samples, size)
 
     def populations(self) -> dict[str, Population]:
         """What was measured of each layer, by name."""

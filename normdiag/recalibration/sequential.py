@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
+from operator import add
 
 import numpy as np
 
 from normdiag.metrics.population import Population, statistics_drift
 from normdiag.observe.protocol import Statistics
+from normdiag.ranks import ALONE, Ranks, together
 from normdiag.recalibration.choose import pooled
 from normdiag.recalibration.hold_out import HoldOut
 from normdiag.recalibration.measure import EPS, Measured, Progress, measure
@@ -33,6 +36,7 @@ def settle(
     share: float,
     first: Measured,
     new: Blend,
+    ranks: Ranks = ALONE,
     progress: Progress | None = None,
 ) -> tuple[Measured, int]:
     """What is measured in the end, and the number of passes with the first one.
@@ -43,7 +47,8 @@ def settle(
     for _ in range(len(first.sums) + 1):
         statistics = new(measured)
         runner = target.changed(statistics)
-        found = measure(runner, batches, HoldOut(share), batch_statistics=False, progress=progress)
+        again = partial(measure, runner, batches, batch_statistics=False, progress=progress)
+        found = together(ranks, partial(again, HoldOut(share)), add)
         before, passes = measured, passes + 1
         measured = pooled(target, replace(found, stored=first.layers))
         if _settled(before.populations(), measured.populations(), statistics.keys()):

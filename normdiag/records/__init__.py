@@ -3,7 +3,6 @@
 from normdiag.records.batch import Batch, InputSpec
 from normdiag.records.check import CheckedModel, CheckReport, FailOn, KnownFinding, reaches
 from normdiag.records.coverage import Coverage, Topic, Unmeasured, Verdict
-from normdiag.records.diagnosis import Action, Diagnosis, Remedy
 from normdiag.records.evidence import (
     ActivationSums,
     ChannelSums,
@@ -63,12 +62,10 @@ from normdiag.records.ops import (
     Transpose,
     Window,
 )
-from normdiag.records.preparation import PreparationReport, RankedPreparation
 from normdiag.records.recalibration import Effect, LayerChange, PopulationSums, RecalibrationReport
 from normdiag.records.report import DataInfo, Finding, RangeSpread, Report, Severity, Target
 
 __all__ = [
-    "Action",
     "ActivationMetrics",
     "ActivationSums",
     "Add",
@@ -86,7 +83,6 @@ __all__ = [
     "Coverage",
     "DataInfo",
     "Detail",
-    "Diagnosis",
     "Drift",
     "Effect",
     "Evidence",
@@ -126,13 +122,10 @@ __all__ = [
     "PointError",
     "Pointwise",
     "PopulationSums",
-    "PreparationReport",
     "RangeSpread",
-    "RankedPreparation",
     "Recalibration",
     "RecalibrationReport",
     "Refusal",
-    "Remedy",
     "Report",
     "Reshape",
     "Sampled",

@@ -31,6 +31,7 @@ def test_defaults_are_those_of_the_api(cli: Cli, calls: list[Called]) -> None:
         "data_options": DataOptions(),
         "load_options": LoadOptions(),
         "device": "cpu",
+        "distributed": True,
         "attribute": False,
         "serve_batch": None,
         "progress": None,
