@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from normdiag.commands.check import Checking, check
     from normdiag.commands.fold import FoldResult, fold
     from normdiag.commands.inspect import inspect
+    from normdiag.commands.preprocess import preprocess
     from normdiag.commands.recalibrate import RecalibrationResult, recalibrate
     from normdiag.config import Config
     from normdiag.data import DataOptions
@@ -40,6 +41,7 @@ __all__ = [
     "fold",
     "inspect",
     "load_folded",
+    "preprocess",
     "recalibrate",
 ]
 
@@ -55,6 +57,7 @@ _HOMES = {
     "RecalibrationReport": "normdiag.records",
     "RecalibrateOptions": "normdiag.recalibration.options",
     "check": "normdiag.commands.check",
+    "preprocess": "normdiag.commands.preprocess",
     "Checking": "normdiag.commands.check",
     "CheckReport": "normdiag.records",
     "Config": "normdiag.config",

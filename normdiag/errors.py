@@ -23,9 +23,13 @@ class UsageError(NormdiagError):
     """The options contradict each other or ask for something that does not exist."""
 
 
+class DeadlineReached(BaseException):
+    """The time is up. Like KeyboardInterrupt no Exception: what turns failures of a model into a line lets it pass."""
+
+
 def one_line(error: BaseException) -> str:
     """What went wrong, for a user: our own errors as they are, and everything else by its kind."""
-    if isinstance(error, NormdiagError):
+    if isinstance(error, NormdiagError | DeadlineReached):
         return str(error)
     for kind, message in EXHAUSTED:
         if isinstance(error, kind):

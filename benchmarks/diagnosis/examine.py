@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,8 +20,10 @@ from benchmarks.diagnosis.deployments import in_half
 from benchmarks.diagnosis.subjects import CACHE, Subject, accuracy, prepared, recalibrated
 from normdiag.errors import InputError, UsageError
 from normdiag.records import Report
+from normdiag.rules import RULES, Rule
 
 BATCH = 50
+WITHOUT_GRAPH = tuple(rule for rule in RULES if not rule.needs_graph)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +48,8 @@ class Seen:
         return self.before - self.after
 
 
-def examine(case: Case) -> Seen:
-    """Run the model, the diagnosis and the remedies."""
+def examine(case: Case, *, quick: bool = False) -> Seen:
+    """Run the model, the diagnosis and the remedies; `quick`: without the rules that need the module exported."""
     subject, module = case.subject, case.make()
     x = prepared(case.fed.stored, case.recipe)
     reference = case.reference() if case.reference else subject.module
@@ -74,7 +76,7 @@ def examine(case: Case) -> Seen:
         before=before,
         after=after,
         remedies=remedies,
-        report=look(module, case),
+        report=look(module, case, rules=WITHOUT_GRAPH if quick and not case.serve else None),
     )
 
 
@@ -84,7 +86,7 @@ def served(case: Case, module: nn.Module, x: torch.Tensor) -> float:
     return accuracy(running, x, case.fed.labels, case.serve or 100)
 
 
-def look(model: nn.Module | Path, case: Case, batch_size: int = BATCH) -> Report:
+def look(model: nn.Module | Path, case: Case, batch_size: int = BATCH, rules: Sequence[Rule] | None = None) -> Report:
     """`inspect` on the file of the data."""
     options = normdiag.DataOptions(preprocess=case.recipe, batch_size=batch_size)
     target = "fp16" if case.half else None
@@ -96,18 +98,19 @@ def look(model: nn.Module | Path, case: Case, batch_size: int = BATCH) -> Report
             model,
             data=[str(path)],
             data_options=options,
-            target=target,
-            serve_batch=case.serve,  # type: ignore[arg-type]
+            target=target,  # type: ignore[arg-type]
+            serve_batch=case.serve,
+            rules=rules,
         )
 
 
-def seen(case: Case, *, fresh: bool = False) -> Seen:
+def seen(case: Case, *, fresh: bool = False, quick: bool = False) -> Seen:
     """From the cache, if it is there and wanted: what is concluded changes more often than what is measured."""
     path = CACHE / "seen" / f"{sha256(case.id.encode()).hexdigest()[:24]}.pickle"
     if path.is_file() and not fresh:
         found: Seen = pickle.loads(path.read_bytes())
         return found
-    found = examine(case)
+    found = examine(case, quick=quick)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(pickle.dumps(found))
     return found

@@ -21,6 +21,7 @@ from normdiag.data.preprocess import prepare
 from normdiag.data.recipe import parse_recipe
 from sample_models.net import DigitsCNN
 
+TEST = 500
 CACHE = Path(__file__).resolve().parents[1] / ".cache"
 Half = Literal["development", "held-out"]
 NORMS = nn.modules.batchnorm._BatchNorm
@@ -98,7 +99,16 @@ def recalibrated(module: nn.Module, x: Tensor, batch: int = 128) -> nn.Module:
     return module.eval()
 
 
-def train(module: nn.Module, x: Tensor, labels: Array, *, steps: int, lr: float, seed: int = 0) -> Iterator[None]:
+def augmented(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Images (N, C, H, W) moved by up to 3 pixels and brightened or darkened, as strong augmentation does."""
+    down, right = (int(torch.randint(-3, 4, (), generator=generator)) for _ in range(2))
+    gain = 1.0 + 0.4 * (torch.rand((len(x), 1, 1, 1), generator=generator) - 0.5)
+    return gain * x.roll((down, right), (2, 3)) + 0.2 * torch.randn(x.shape, generator=generator)
+
+
+def train(
+    module: nn.Module, x: Tensor, labels: Array, *, steps: int, lr: float, seed: int = 0, augment: bool = False
+) -> Iterator[None]:
     """Train on seeded batches of 64 with AdamW on one cycle; yields after each step. Modes are left to the caller."""
     generator = torch.Generator().manual_seed(seed)
     y = torch.from_numpy(labels)
@@ -107,7 +117,8 @@ def train(module: nn.Module, x: Tensor, labels: Array, *, steps: int, lr: float,
     for _ in range(steps):
         chosen = torch.randint(len(x), (64,), generator=generator)
         optimizer.zero_grad()
-        functional.cross_entropy(module(x[chosen]), y[chosen]).backward()
+        batch = augmented(x[chosen], generator) if augment else x[chosen]
+        functional.cross_entropy(module(batch), y[chosen]).backward()
         optimizer.step()
         schedule.step()
         yield
@@ -125,10 +136,20 @@ def cached(name: str, make: Callable[[], nn.Module], fit: Callable[[nn.Module], 
     return module.eval()
 
 
-def trained(name: str, make: Callable[[], nn.Module], x: Tensor, labels: Array, steps: int, seed: int) -> nn.Module:
+def trained(
+    name: str,
+    make: Callable[[], nn.Module],
+    x: Tensor,
+    labels: Array,
+    steps: int,
+    seed: int,
+    augment: bool = False,
+) -> nn.Module:
+    """The module trained on these data, or as cached under its name and seed."""
+
     def fit(module: nn.Module) -> None:
         module.train()
-        for _ in train(module, x, labels, steps=steps, lr=0.01, seed=seed):
+        for _ in train(module, x, labels, steps=steps, lr=0.01, seed=seed, augment=augment):
             pass
 
     def seeded() -> nn.Module:
@@ -139,11 +160,18 @@ def trained(name: str, make: Callable[[], nn.Module], x: Tensor, labels: Array, 
 
 
 def _subject(
-    name: str, half: Half, make: Callable[[], nn.Module], data: Samples, recipe: str | None, steps: int, test: int = 500
+    name: str,
+    half: Half,
+    make: Callable[[], nn.Module],
+    data: Samples,
+    recipe: str | None,
+    steps: int,
+    *,
+    augment: bool = False,
 ) -> Subject:
-    held, rest = data[:test], data[test:]
+    held, rest = data[:TEST], data[TEST:]
     x = prepared(rest.stored, recipe)
-    module, foreign = (trained(name, make, x, rest.labels, steps, seed) for seed in (0, 1))
+    module, foreign = (trained(name, make, x, rest.labels, steps, seed, augment) for seed in (0, 1))
     return Subject(name, half, module, recipe, held, rest[:512], foreign)
 
 
@@ -163,7 +191,9 @@ MAKERS: dict[tuple[Half, str], Callable[[], Subject]] = {
     ("development", "mobile_relu6"): lambda: _subject(
         "mobile_relu6", "development", partial(arch.Mobile, False), samples.digits_on_photographs(2), "signed", 700
     ),
-    ("development", "plain"): lambda: _subject("plain", "development", arch.Plain, samples.mnist(), MNIST, 400),
+    ("development", "plain"): lambda: _subject(
+        "plain", "development", arch.Plain, samples.mnist(), MNIST, 500, augment=True
+    ),
     ("development", "digits"): lambda: _subject(
         "digits", "development", DigitsCNN, samples.small_digits(), "unit", 400
     ),

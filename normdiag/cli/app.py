@@ -17,6 +17,7 @@ from normdiag.cli.check import check
 from normdiag.cli.fold import fold
 from normdiag.cli.inspect import inspect
 from normdiag.cli.output import open_streams, say, silence_stdout
+from normdiag.cli.preprocess import preprocess
 from normdiag.cli.recalibrate import recalibrate
 from normdiag.cli.rule import rule
 from normdiag.cli.status import INTERRUPTED, UNUSABLE
@@ -71,6 +72,11 @@ app.command(
     help="Check exported models against the rules: exit code 0, 1 or 2 for your CI.",
     epilog="Example:  normdiag check models/ --report sarif=normdiag.sarif",
 )(check)
+app.command(
+    name="preprocess",
+    help="Which preparation of the input do the model's statistics belong to?",
+    epilog="Example:  normdiag preprocess net.onnx --data images/",
+)(preprocess)
 app.command(
     name="rule",
     help="What a rule says, why it matters and how to fix it.",

@@ -52,6 +52,7 @@ def check(
     key: opt.Key = None,
     trust: opt.Trust = False,
     device: opt.Device = "cpu",
+    timeout: opt.Timeout = None,
     saturation_threshold: opt.Threshold = None,
     fail_on: chk.FailOn = None,
     require_data: opt.RequireData = None,
@@ -110,7 +111,7 @@ def check(
 
     threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}
     reading = load_options(key, arch, arch_arg, trust)
-    checking = Checking(config, reading, device, **threshold)
+    checking = Checking(config, reading, device, timeout=timeout, **threshold)
     with stdout_to_stderr(), progress_bar(quiet=quiet, unit="models") as progress:
         found = check_models(models, checking, jobs=jobs, known=baseline, progress=progress, isolated=True)
     if write_baseline is not None:

@@ -150,11 +150,12 @@ RuleName = Annotated[
     str | None,
     typer.Argument(
         metavar="[RULE]",
-        help="An id, as ND301, a series, as ND3, or a name.",
+        help="An id, as ND301, a series, as ND3, a name, or a cause.",
         show_default=False,
         autocompletion=_rules_that_begin_with,
     ),
 ]
+Causes = Annotated[bool, typer.Option("--causes", help="Causes of the diagnosis, in place of rules.")]
 AllRules = Annotated[bool, typer.Option("--all", help="Every rule in full.")]
 RuleOut = Annotated[RuleFormat, typer.Option("--format", help="How it is written.")]
 Folder = Annotated[

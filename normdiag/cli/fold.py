@@ -14,6 +14,7 @@ from normdiag.cli.given import data_options, load_options, refuse_without_data
 from normdiag.cli.output import is_ascii_only, print_out, print_text, say, stdout_to_stderr, terminal_width, wants_color
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.status import INTERRUPTED, fold_exit_code
+from normdiag.deadline import deadline
 from normdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,10 +41,12 @@ def fold(
     arch_arg: opt.ArchArg = None,
     key: opt.Key = None,
     trust: opt.Trust = False,
+    timeout: opt.Timeout = None,
     opset: opt.Opset = None,
     input_name: opt.InputName = None,
     output_name: opt.OutputName = None,
     static_batch: opt.StaticBatch = False,
+    set_eval: opt.SetEval = False,
     json: opt.FoldJson = False,
     all_layers: opt.All = False,
     color: opt.Color = None,
@@ -72,7 +75,8 @@ def fold(
     from normdiag.commands.fold import fold as fold_model  # here, so that --help and wrong usage do not wait for it
     from normdiag.folding.options import ExportOptions
 
-    with interruptible(), stdout_to_stderr(), progress_bar(quiet=quiet, unit="runs") as progress:
+    waiting = progress_bar(quiet=quiet, unit="runs")
+    with interruptible(), deadline(timeout, model), stdout_to_stderr(), waiting as progress:
         report = fold_model(
             Path(model),
             output=output,
@@ -86,6 +90,7 @@ def fold(
             export=ExportOptions(
                 () if static_batch else (0,), opset, tuple(input_name or ()), tuple(output_name or ())
             ),
+            set_eval=set_eval,
             progress=progress,
         ).report
     if json:

@@ -26,6 +26,7 @@ from normdiag.cli.output import (
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.status import exit_code
 from normdiag.cli.targets import check_target, sources
+from normdiag.deadline import deadline
 from normdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 def inspect(
     model: opt.Model,
     data: opt.Data = None,
-    preprocess: opt.Preprocess = None,
+    preprocess: opt.PreprocessOrAuto = None,
     batch_size: chk.BatchSize = None,
     max_samples: opt.MaxSamples = None,
     resize: opt.Resize = None,
@@ -49,6 +50,7 @@ def inspect(
     key: opt.Key = None,
     trust: opt.Trust = False,
     device: opt.Device = "cpu",
+    timeout: opt.Timeout = None,
     attribute: opt.Attribute = False,
     saturation_threshold: opt.Threshold = None,
     require_data: opt.RequireData = None,
@@ -97,7 +99,8 @@ def inspect(
         check_target(target, sources([model], arch, config))
     threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}
     checking = Checking(config, reading, device, **threshold)
-    with stdout_to_stderr(), progress_bar(quiet=quiet or not is_first()) as progress:
+    waiting = progress_bar(quiet=quiet or not is_first())
+    with deadline(timeout, model), stdout_to_stderr(), waiting as progress:
         report = inspect_as_configured(model, checking, attribute=attribute, distributed=True, progress=progress)
     if not is_first():
         raise typer.Exit(exit_code(report, require_data=config.require_data))

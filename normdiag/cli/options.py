@@ -42,12 +42,34 @@ Data = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+RECIPES = (
+    "imagenet, cifar, mnist, clip, caffe, unit (0 to 1), signed (-1 to 1), raw, per-image, or some of scale=1/255, "
+    "mean=0.5:0.5:0.5, std=0.2, order=bgr, layout=nhwc, joined by commas"
+)
 Preprocess = Annotated[
     str | None,
     typer.Option(
         metavar="RECIPE",
-        help="imagenet, unit (0 to 1), signed (-1 to 1), raw, or some of scale=1/255, mean=0.5:0.5:0.5, std=0.2, "
-        "order=bgr, layout=nhwc, joined by commas. Default: integers to 0..1, floats as they are.",
+        help=f"{RECIPES}. Default: integers to 0..1, floats as they are.",
+        rich_help_panel=DATA,
+    ),
+]
+PreprocessOrAuto = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocess",
+        metavar="RECIPE",
+        help=f"{RECIPES}; or auto, the one that fits the model's statistics best. Default: integers to 0..1, floats as "
+        "they are.",
+        rich_help_panel=DATA,
+    ),
+]
+InUse = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocess",
+        metavar="RECIPE",
+        help="The preparation in use: it is kept where no other is surely better.",
         rich_help_panel=DATA,
     ),
 ]
@@ -138,6 +160,14 @@ NoVerify = Annotated[
     bool,
     typer.Option("--no-verify", help="Write without running either model: nothing is proven.", rich_help_panel=FOLDING),
 ]
+SetEval = Annotated[
+    bool,
+    typer.Option(
+        "--set-eval",
+        help="Put an ONNX model that was exported in training mode into evaluation mode first.",
+        rich_help_panel=FOLDING,
+    ),
+]
 Opset = Annotated[
     int | None, typer.Option(metavar="N", min=18, help="Operator set of the .onnx.", rich_help_panel=EXPORTING)
 ]
@@ -189,6 +219,12 @@ AllowConfigCode = Annotated[
     ),
 ]
 
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS", help="Give up on a model after this time: exit 2.", min=0, rich_help_panel=MEASURING
+    ),
+]
 Device = Annotated[str, typer.Option(help="Where to run, as cpu or cuda.", rich_help_panel=MEASURING)]
 Attribute = Annotated[
     bool,

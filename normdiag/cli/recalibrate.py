@@ -23,6 +23,7 @@ from normdiag.cli.output import (
 )
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.status import recalibration_exit_code
+from normdiag.deadline import deadline
 from normdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def recalibrate(
     key: opt.Key = None,
     trust: opt.Trust = False,
     device: opt.Device = "cpu",
+    timeout: opt.Timeout = None,
     json: opt.FoldJson = False,
     all_layers: opt.All = False,
     color: opt.Color = None,
@@ -97,7 +99,8 @@ def recalibrate(
         force=force,
         dry_run=dry_run,
     )
-    with interruptible(), stdout_to_stderr(), progress_bar(quiet=quiet or not is_first()) as bar:
+    waiting = progress_bar(quiet=quiet or not is_first())
+    with interruptible(), deadline(timeout, model), stdout_to_stderr(), waiting as bar:
         report = run(
             Path(model),
             data=tuple(data or ()),

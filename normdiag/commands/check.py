@@ -12,7 +12,8 @@ from pathlib import Path
 from normdiag.commands.inspect import inspect
 from normdiag.commands.model_files import find_models, require_file
 from normdiag.config import Config, baseline
-from normdiag.errors import NormdiagError, debugging, one_line
+from normdiag.deadline import deadline
+from normdiag.errors import DeadlineReached, NormdiagError, debugging, one_line
 from normdiag.models import LoadOptions
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import CheckedModel, CheckReport, Report
@@ -22,12 +23,13 @@ Progress = Callable[[int, "int | None"], None]
 
 @dataclass(frozen=True)
 class Checking:
-    """How each model is checked: the configuration, how to read it, and where and how to run it."""
+    """How each model is checked: the configuration, how to read it, where and how to run it, and for how long (s)."""
 
     config: Config = field(default_factory=Config)
     load_options: LoadOptions = field(default_factory=LoadOptions)
     device: str | None = None
     threshold: float = SATURATION_THRESHOLD
+    timeout: float | None = None
 
 
 def check(
@@ -100,7 +102,10 @@ def check_one(path: str, checking: Checking) -> CheckedModel:
     """One model, whatever it holds. Only Ctrl-C comes out."""
     started = time.perf_counter()
     try:
-        model = _examined(path, checking)
+        with deadline(checking.timeout, path):
+            model = _examined(path, checking)
+    except DeadlineReached as error:
+        model = CheckedModel(path, error=str(error))
     except Exception as error:
         if debugging() and not isinstance(error, NormdiagError):
             raise

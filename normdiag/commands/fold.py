@@ -45,7 +45,7 @@ class FoldOptions:
 
     `output` is where the result goes, None for nowhere; its ending says the format. `norms` are the kinds: batch, and
     layer for gamma and beta of LayerNorm and RMSNorm. `force` replaces an existing file. `dry_run` ends with the plan;
-    without `verify` nothing is run.
+    without `verify` nothing is run. `set_eval` puts an ONNX model into evaluation mode first.
     """
 
     output: Path | None = None
@@ -54,6 +54,7 @@ class FoldOptions:
     dry_run: bool = False
     verify: bool = True
     export: ExportOptions = field(default_factory=ExportOptions)
+    set_eval: bool = False
 
     def __post_init__(self) -> None:
         """Raises UsageError for kinds of norms that there are not, InputError for a file that cannot be written."""
@@ -127,6 +128,7 @@ def fold(
     data_options: DataOptions | None = None,
     load_options: LoadOptions | None = None,
     export: ExportOptions | None = None,
+    set_eval: bool = False,
     progress: Progress | None = None,
 ) -> FoldResult:
     """Fold BatchNorm into the neighbouring linear layers, prove that nothing else changed, and write the result.
@@ -136,14 +138,15 @@ def fold(
     `data_options.input_shapes` gives. `output` ends in .onnx, .pt2, or .safetensors, .pt and .pth for weights; an
     existing file is replaced only with `force`, and nothing is written where the proof fails
     (`result.verification.passed`). `norms`: "batch", and "layer" for gamma and beta of LayerNorm and RMSNorm. `dry_run`
-    ends with the plan; without `verify` nothing is run. `progress(runs, total)` is called after each run.
+    ends with the plan; without `verify` nothing is run. `set_eval` puts an ONNX model that was exported in training
+    mode into evaluation mode first, and compares with that. `progress(runs, total)` is called after each run.
 
     Raises InputError for a model or data that cannot be used, UsageError for arguments that contradict each other.
     """
     if batches is not None and data:
         raise UsageError("give either batches or data, not both")
     target = None if output is None else Path(output)
-    options = FoldOptions(target, tuple(norms), force, dry_run, verify, export or ExportOptions())
+    options = FoldOptions(target, tuple(norms), force, dry_run, verify, export or ExportOptions(), set_eval)
     inputs = Inputs(batches, tuple(data), data_options or DataOptions())
     return run_fold(model, inputs, load_options or LoadOptions(), options, progress)
 
@@ -190,6 +193,8 @@ def open_foldable(model: Any, inputs: Inputs, reading: LoadOptions, options: Fol
         raise InputError(f"{loaded.info.path}: {why}")
     if not inputs.chosen and not inputs.options.input_shapes:
         loaded = with_made_up_inputs(loaded)
+    if options.set_eval:
+        raise UsageError("--set-eval is for ONNX models; a PyTorch model is always folded in evaluation mode")
     _require_exporters(options.output)
     from normdiag.folding.pytorch import TorchFoldable
 
@@ -213,7 +218,7 @@ def _open_onnx(path: Path, reading: LoadOptions, options: FoldOptions) -> Foldab
         raise UsageError(f"{given[0]} is for PyTorch models; {path.name} is an ONNX file, which keeps its own")
     from normdiag.folding.onnx import OnnxFoldable
 
-    return OnnxFoldable(path)
+    return OnnxFoldable(path, set_eval=options.set_eval)
 
 
 def _example(model: Model, inputs: Inputs) -> Batch:

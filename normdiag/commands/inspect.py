@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from normdiag.commands.example import RANDOM, made_up_example, with_made_up_inputs
 from normdiag.commands.judge import Deployment, judged
 from normdiag.commands.ready import with_ready_commands
-from normdiag.data import DataOptions
+from normdiag.data import AUTO, DataOptions
 from normdiag.errors import UsageError
 from normdiag.graph import open_model
 from normdiag.models import LoadOptions
@@ -88,12 +88,26 @@ def inspect(
         if loaded.program is None:
             return judged(_static_report(loaded, RANDOM[0]), loaded, rules, deployed)
         loaded = with_made_up_inputs(loaded)
+    options, notes = _prepared(loaded, data, options, device)
     source = Remembering(open_source(loaded, batches, data, options))
     if loaded.program is None:
         return judged(_static_report(loaded, source.info.source), loaded, rules, deployed)
     runner = open_runner(loaded, device, threshold)
     report = measured_report(loaded, runner, source, attribute, progress, ranks)
+    report = replace(report, notes=(*notes, *report.notes))
     return judged(report, loaded, rules, deployed, None if report.interrupted else source.first)
+
+
+def _prepared(
+    model: Model, data: Sequence[str], options: DataOptions, device: str | None
+) -> tuple[DataOptions, tuple[str, ...]]:
+    """The options with a preparation in place of AUTO, and a note on it."""
+    if options.preprocess != AUTO or model.program is None:
+        return options, ()
+    from normdiag.commands.preprocess import chosen_preparation
+
+    chosen, note = chosen_preparation(model, data, options, device)
+    return chosen, (note,)
 
 
 def _check_arguments(batches: object, data: Sequence[str], threshold: float, serve_batch: int | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from normdiag.diagnosis import coverage
+from normdiag.diagnosis import CAUSES, coverage, diagnosed
 from normdiag.errors import InputError, UsageError
 from normdiag.extras import require_export
 from normdiag.graph import graph_of
@@ -33,7 +33,7 @@ def judged(
         folded=model.folded,
         skipped=model.skipped,
     )
-    found = _with_findings(report, model, rules, example)
+    found = diagnosed(_with_findings(report, model, rules, example), CAUSES)
     return replace(found, coverage=coverage(found, rules))
 
 

@@ -184,7 +184,7 @@ def _report(
         gap, recalibration = _recalibrated(gap, layers, runner, seen, ranks)
     return Report(
         model=model.info,
-        data=_data_info(source, evidence),
+        data=_data_info(source, seen),
         layers=layers,
         activations=activations,
         gradient=gradient_product(activations),
@@ -199,7 +199,7 @@ def _recalibrated(
     gap: Gap, layers: Sequence[LayerMetrics], runner: Runner, seen: passes.Observation, ranks: Ranks
 ) -> tuple[Gap, Recalibration | None]:
     """The gap with the shares of drift and noise in it, and what replaced statistics change."""
-    statistics = _all_statistics(layers, seen.evidence)
+    statistics = all_statistics(layers, seen.evidence)
     if not statistics:
         return gap, None
     found = together(ranks, lambda: passes.recalibrated(runner, seen.held, statistics), add)
@@ -211,15 +211,16 @@ def _recalibrated(
     return shared, Recalibration(gap.output, found.samples, gap.batch_size, change, chance)
 
 
-def _all_statistics(layers: Sequence[LayerMetrics], evidence: Evidence) -> dict[str, Statistics]:
+def all_statistics(layers: Sequence[LayerMetrics], evidence: Evidence) -> dict[str, Statistics]:
     """The statistics that pass B measured, by the name of the BatchNorm layer."""
     measured = [each.layer for each in layers if each.own is not None and each.layer.kind == "batch_norm"]
     return {layer.name: _own_statistics(layer, evidence.layers[layer.name].own) for layer in measured}
 
 
-def _data_info(source: Source, evidence: Evidence) -> DataInfo:
-    info = source.info
-    return DataInfo(info.source, evidence.samples, evidence.batch_size, evidence.batches, info.random, info.preprocess)
+def _data_info(source: Source, seen: passes.Observation) -> DataInfo:
+    info, evidence = source.info, seen.evidence
+    sizes = evidence.samples, evidence.batch_size, evidence.batches
+    return DataInfo(info.source, *sizes, info.random, info.preprocess, seen.distinct)
 
 
 def _with_attribution(report: Report, runner: Runner, source: Source, evidence: Evidence) -> Report:
@@ -228,7 +229,7 @@ def _with_attribution(report: Report, runner: Runner, source: Source, evidence: 
     if isinstance(given, Given) and iter(given.batches) is given.batches:
         note = "no attribution: it goes over the data a second time; pass a list or a DataLoader, not a generator"
         return replace(report, notes=(*report.notes, note))
-    own = _all_statistics(report.layers, evidence)
+    own = all_statistics(report.layers, evidence)
     before, after = passes.attribute(runner, _first(source, ATTRIBUTION_SAMPLES), own)
     assert report.gap is not None  # the caller has asked for it
     ranked = rank_attribution(before, after, report.gap.output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -41,6 +42,18 @@ def joined(
         labels = next((part.labels for part in parts if part is not None and part.labels is not None), None)
         known = resolve_names(names, inputs, feeds[0].source)
         yield Batch(tuple(arrays), known, labels, next(part.first for part in parts if part is not None))
+
+
+def reprepared(batch: Batch, recipe: Recipe, inputs: Sequence[InputSpec]) -> Batch:
+    """A batch from user code with a recipe applied to what it is for. Raises InputError where it does not fit."""
+    sole = len(batch.arrays) == 1
+    names = batch.names or [None] * len(batch.arrays)
+    specs = [spec_of(inputs, name, index) for index, name in enumerate(names)]
+    arrays = tuple(
+        prepare(array, recipe_for(array.shape, array.dtype, recipe, spec, sole=sole), spec)
+        for array, spec in zip(batch.arrays, specs, strict=True)
+    )
+    return replace(batch, arrays=arrays)
 
 
 def spec_of(inputs: Sequence[InputSpec], name: str | None, index: int) -> InputSpec | None:

@@ -9,17 +9,19 @@ from normdiag.errors import UsageError
 
 Layout = Literal["nchw", "nhwc"]
 Size = int | tuple[int, int]
+# In place of a recipe: the one that fits the model's statistics best.
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
 class DataOptions:
     """The options of `open_data`.
 
-    `preprocess` is a recipe as `parse_recipe` reads it; None picks by dtype. `layout` is the layout of image arrays as
-    they lie in the file; None tells it from the shape. `resize` (shorter side, or height and width), `crop` (centre; a
-    side, or height and width) and `grayscale` are for image files. `input_shapes` are for random data: `3,224,224`,
-    `name=3,224,224` or `name=128:int64`, one for each input, without the batch axis. Without `allow_code` data that is
-    code of the user's is refused: a configuration that lies beside the models may be anybody's.
+    `preprocess` is a recipe as `parse_recipe` reads it, or AUTO; None picks by dtype. `layout` is the layout of image
+    arrays as they lie in the file; None tells it from the shape. `resize` (shorter side, or height and width), `crop`
+    (centre; a side, or height and width) and `grayscale` are for image files. `input_shapes` are for random data:
+    `3,224,224`, `name=3,224,224` or `name=128:int64`, one for each input, without the batch axis. Without `allow_code`
+    data that is code of the user's is refused: a configuration that lies beside the models may be anybody's.
     `shuffled` reads what can be indexed in a random order of that `seed`; `shard` (index, count) one of so many shares.
     """
 
@@ -54,11 +56,13 @@ class SourceInfo:
     """What is known of the data before it is read.
 
     `source` is what the user typed, `total` the number of samples that will come (None: not known), `random` marks
-    made-up data, `preprocess` says in the words of `--preprocess` what is done to it, `notes` are for the reader.
+    made-up data, `pixels` 8- or 16-bit images, `preprocess` says in the words of `--preprocess` what is done to it,
+    `notes` are for the reader.
     """
 
     source: str
     total: int | None = None
     random: bool = False
+    pixels: bool = False
     preprocess: str | None = None
     notes: tuple[str, ...] = ()

@@ -36,8 +36,8 @@ def recipe_for(
     if target is not None and target.kind in "biu":
         return None
     if recipe is None:
-        return PRESETS["unit"] if _is_pixels(dtype) else None
-    return recipe if sole or _is_pixels(dtype) or len(shape) == 4 else None
+        return PRESETS["unit"] if is_pixels(dtype) else None
+    return recipe if sole or is_pixels(dtype) or len(shape) == 4 else None
 
 
 def describe(used: list[Recipe | None], asked: bool) -> str:
@@ -62,6 +62,8 @@ def prepare(array: Array, recipe: Recipe | None, spec: InputSpec | None, source_
                 f"order=bgr needs 3 channels; data of shape {array.shape} has {images.shape[channel_axis]}"
             )
         images = np.flip(images, channel_axis)
+    if recipe.per_image:
+        return cast(_per_image(images), spec)
     return cast(_affine(images, recipe, channel_axis), spec)
 
 
@@ -142,6 +144,15 @@ def _affine(array: Array, recipe: Recipe, axis: int) -> Array:
     return out
 
 
+def _per_image(array: Array) -> Array:
+    """Each sample with mean 0 and standard deviation 1; one without any spread becomes 0."""
+    out = np.ascontiguousarray(array).astype(np.float32).reshape(len(array), -1)
+    out -= out.mean(1, keepdims=True, dtype=np.float64).astype(np.float32)
+    std = out.std(1, keepdims=True, dtype=np.float64).astype(np.float32)
+    out /= np.where(std > 0, std, 1)
+    return out.reshape(array.shape)
+
+
 def _per_channel(values: tuple[float, ...], array: Array, axis: int) -> NDArray[np.float64]:
     if len(values) not in (1, array.shape[axis]):
         raise InputError(
@@ -153,5 +164,6 @@ def _per_channel(values: tuple[float, ...], array: Array, axis: int) -> NDArray[
     return np.array(values, np.float64).reshape(shape)
 
 
-def _is_pixels(dtype: np.dtype[Any]) -> bool:
+def is_pixels(dtype: np.dtype[Any]) -> bool:
+    """Whether values are those of images as they are stored: unsigned, 8 or 16 bits."""
     return dtype.kind == "u" and dtype.itemsize <= 2

@@ -14,6 +14,8 @@ from normdiag.errors import UsageError
 class Recipe:
     """y = (x * scale - mean) / std, after the channels are put into `order` and the axes into `layout`.
 
+    With `per_image`, y = (x - mean(x)) / std(x) over all values of each sample instead.
+
     `scale` None is 1/255 for integers (1/65535 for uint16) and 1 for floats. `mean` and `std` have one entry, or one
     for each channel in the model's order. `layout` None is what the model declares, else nchw. `text` is the
     canonical form.
@@ -24,15 +26,22 @@ class Recipe:
     std: tuple[float, ...] = (1.0,)
     order: Literal["rgb", "bgr"] = "rgb"
     layout: Layout | None = None
+    per_image: bool = False
     text: str = ""
 
 
-# imagenet: the mean and standard deviation of its training images, as torchvision's models expect them.
+# imagenet, cifar, mnist: mean and standard deviation of the training images, imagenet as torchvision's models expect
+# them; clip: as OpenAI's models do; caffe: BGR of 0 to 255 less the mean colour of ImageNet, as Keras' ResNets do.
 PRESETS = {
     "imagenet": Recipe(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), text="imagenet"),
     "unit": Recipe(text="unit"),
     "signed": Recipe(mean=(0.5,), std=(0.5,), text="signed"),
     "raw": Recipe(scale=1.0, text="raw"),
+    "cifar": Recipe(mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616), text="cifar"),
+    "mnist": Recipe(mean=(0.1307,), std=(0.3081,), text="mnist"),
+    "clip": Recipe(mean=(0.481, 0.458, 0.408), std=(0.269, 0.261, 0.276), text="clip"),
+    "caffe": Recipe(scale=1.0, mean=(103.939, 116.779, 123.68), order="bgr", text="caffe"),
+    "per-image": Recipe(per_image=True, text="per-image"),
 }
 _KEYS = ("scale", "mean", "std", "order", "layout")
 
@@ -49,7 +58,7 @@ def parse_recipe(text: str) -> Recipe:
         return preset
     values = _values(rest if preset else text)
     recipe = _with_values(preset or Recipe(), values)
-    if recipe.order == "bgr":
+    if recipe.order == "bgr" and (preset is None or preset.order == "rgb"):
         recipe = replace(
             recipe,
             mean=recipe.mean if "mean" in values else recipe.mean[::-1],
@@ -109,6 +118,9 @@ def _number(key: str, text: str) -> float:
 
 
 def _canonical(recipe: Recipe) -> str:
+    if recipe.per_image:
+        return "per-image" + (",order=bgr" if recipe.order == "bgr" else "")
+
     def join(numbers: tuple[float, ...]) -> str:
         return ":".join(f"{number:.9g}" for number in numbers)
 

@@ -15,7 +15,7 @@ from normdiag.data.join import joined, spec_of
 from normdiag.data.noise import random_feed
 from normdiag.data.options import DataOptions, SourceInfo
 from normdiag.data.order import in_order
-from normdiag.data.preprocess import declared_layout, describe, recipe_for
+from normdiag.data.preprocess import declared_layout, describe, is_pixels, recipe_for
 from normdiag.data.recipe import Recipe, parse_recipe
 from normdiag.data.specs import Spec, parse_spec
 from normdiag.errors import InputError, UsageError
@@ -121,6 +121,7 @@ def _info(
         source,
         total,
         random=any(feed.kind == "random" for feed in feeds),
+        pixels=any(is_pixels(fact.dtype) for feed in feeds for fact in feed.facts or ()),
         preprocess=_describe(feeds, inputs, recipe),
         notes=_range_notes(feeds, recipe),
     )

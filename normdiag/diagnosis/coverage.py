@@ -23,7 +23,10 @@ def coverage(report: Report, rules: Iterable[Rule]) -> Coverage:
     obstacle = _not_run(report) if report.data is None else _unjudged(report, report.data, rules)
     if obstacle is None:
         measured = tuple(_measured(report))
-        return Coverage(measured, tuple(_missing(report)), judged="drift" in measured or "groups" in measured)
+        skewed = [each for each in report.diagnosis if each.cause == "skewed_data"]
+        unjudged = (Unmeasured("drift", each.evidence, "give data of all kinds") for each in skewed)
+        judged = not skewed and ("drift" in measured or "groups" in measured)
+        return Coverage(measured, (*unjudged, *_missing(report)), judged)
     lost = () if report.layers else tuple(_without_layers(report))
     unjudged = (Unmeasured(topic, *obstacle) for topic in ON_DATA if report.layers or topic not in STORED)
     return Coverage(("parameters",) if report.layers else (), (*lost, *unjudged))

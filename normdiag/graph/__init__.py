@@ -52,4 +52,4 @@ def graph_of(model: Model) -> OpGraph | None:
         return None
     from normdiag.graph.importers.onnx import op_graph
 
-    return op_graph(model.program.proto, model.program.reader, model.program.sites)
+    return op_graph(model.program.proto, model.program.reader, model.program.sites, model.program.view)

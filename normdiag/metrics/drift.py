@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.metrics.jackknife import jackknife, left_out, root
+from normdiag.metrics.jackknife import jackknife, left_out
 from normdiag.records import ChannelSums, Drift, OverChannels
+from normdiag.records.metrics import error_of_root
 
 Floats = NDArray[np.float64]
 
@@ -58,9 +59,15 @@ def measure_drift(sums: ChannelSums, var: NDArray[Any], eps: float, *, batched: 
         s = np.sqrt(np.asarray(var, np.float64) + eps)
         s = np.where(s > 0, s, np.nan)
         z, r = observed.shift / s, np.sqrt(observed.var + eps) / s
-        error = _errors(observed, s, r).over(sums.count) if sums.count > 1 else _unknown(s)
+        single = _errors(observed, s, r) if sums.count > 1 else _unknown(s)
         shared = _batch_errors(sums, s, r) if sums.batches > 1 else None
-        return _over_layer(sums, (s, eps), (z, r), error, shared, batched)
+        kept = _kept(single, shared) if batched and shared is not None else (1.0, 1.0)
+        error = single.over(sums.count).scaled(*kept)
+        without = _without(sums, s, eps, (z, r), kept)
+        drift = _over_layer(sums, z, r, error, without)
+        if shared is None:
+            return replace(drift, square_se=float(np.hypot(drift.square_se, np.mean(drift.floor**2) if batched else 0)))
+        return replace(drift, batch_spread=float(np.sqrt(np.mean(shared.var_z + shared.var_r))))
 
 
 def batch_noise(drift: Drift, batch_size: int) -> float | None:
@@ -84,6 +91,10 @@ class _Errors:
     def over(self, count: int) -> _Errors:
         """Those of means over `count` independent samples."""
         return _Errors(self.var_z / count, self.var_r / count, self.cov / count)
+
+    def scaled(self, z: float, r: float) -> _Errors:
+        """Those of errors this many times as large in z and in r."""
+        return _Errors(self.var_z * z * z, self.var_r * r * r, self.cov * z * r)
 
 
 def _unknown(s: Floats) -> _Errors:
@@ -135,45 +146,45 @@ def _se_of_d(z: Floats, r: Floats, corrected: Floats, error: _Errors) -> Floats:
     )
 
 
-def _over_layer(
-    sums: ChannelSums,
-    stored: tuple[Floats, float],
-    ratios: tuple[Floats, Floats],
-    error: _Errors,
-    shared: _Errors | None,
-    batched: bool,
-) -> Drift:
-    """The drift record: what holds for each channel, and the figures over all of them with jackknifed errors.
+def _kept(single: _Errors, shared: _Errors) -> tuple[float, float]:
+    """How much of the errors of z and of r that samples would have alone is left in batches, over the layer."""
+    z, r = np.mean(shared.var_z) / np.mean(single.var_z), np.mean(shared.var_r) / np.mean(single.var_r)
+    return float(np.sqrt(z)) if np.isfinite(z) else 1.0, float(np.sqrt(r)) if np.isfinite(r) else 1.0
 
-    `shared` is of batches. With a single one of pass B nothing says how much of the noise is left in it, so that all of
-    it counts as an error.
-    """
-    count, (s, eps), (z, r) = sums.count, stored, ratios
+
+def _without(
+    sums: ChannelSums, s: Floats, eps: float, whole: tuple[Floats, Floats], kept: tuple[float, float]
+) -> tuple[Floats, Floats]:
+    """z and r (K, C) without one part of the samples each; of what that changes, as much as is `kept` in batches."""
+    counts = sums.count - sums.counts[sums.counts > 0].astype(np.float64)
+    m, q = (left_out(each, sums.counts) / counts[:, None] for each in sums.first)
+    ratios = m / s, np.sqrt(np.maximum(q - m * m, 0.0) + eps) / s
+    z, r = (all_ + share * (part - all_) for all_, part, share in zip(whole, ratios, kept, strict=True))
+    return z, r
+
+
+def _over_layer(sums: ChannelSums, z: Floats, r: Floats, error: _Errors, without: tuple[Floats, Floats]) -> Drift:
+    """The drift record: what holds for each channel, and the figures over all of them with jackknifed errors."""
     d, floor = np.hypot(z, r - 1.0), np.sqrt(error.var_z + error.var_r)
     corrected = np.sqrt(np.maximum(d * d - floor * floor, 0.0))
-    noise = shared.over(count) if batched and shared is not None else error
-    figures = _figures(z, r, noise, np.ones(1))[0]
-    counts = count - sums.counts[sums.counts > 0].astype(np.float64)
-    m, q = (left_out(each, sums.counts) / counts[:, None] for each in sums.first)
-    without = _figures(m / s, np.sqrt(np.maximum(q - m * m, 0.0) + eps) / s, noise, count / counts)
-    errors = jackknife(figures, without, sums.counts)
-    doubt = float(np.mean(floor * floor)) if batched and shared is None else 0.0
+    fewer = sums.count / (sums.count - sums.counts[sums.counts > 0])
+    figures = _figures(z, r, error, np.ones(1))[0]
+    errors = jackknife(figures, _figures(*without, error, fewer), sums.counts)
     return Drift(
-        samples=count,
+        samples=sums.count,
         z=z,
         r=r,
         d=d,
         se_z=np.sqrt(error.var_z),
         se_r=np.sqrt(error.var_r),
-        se_d=np.full_like(d, np.inf) if count < 2 else _se_of_d(z, r, corrected, error),
+        se_d=np.full_like(d, np.inf) if sums.count < 2 else _se_of_d(z, r, corrected, error),
         corrected_d=corrected,
         floor=floor,
         rms=float(np.sqrt(np.mean(d * d))),
-        square=float(figures[0] if count > 1 else np.maximum(figures[0], 0.0)),
-        square_se=float(np.hypot(errors[0], doubt)),
+        square=float(figures[0] if sums.count > 1 else np.maximum(figures[0], 0.0)),
+        square_se=float(errors[0]),
         over_z=_over_channels(figures[1:4], errors[1:4]),
         over_r=_over_channels(figures[4:7], errors[4:7]),
-        batch_spread=None if shared is None else float(np.sqrt(np.mean(shared.var_z + shared.var_r))),
     )
 
 
@@ -193,5 +204,6 @@ def _figures(z: Floats, r: Floats, error: _Errors, fewer: Floats) -> Floats:
 
 def _over_channels(figures: Floats, errors: Floats) -> OverChannels:
     """From mean square, mean and variance with their errors (3,)."""
-    (rms, spread), (rms_se, spread_se) = root(figures[[0, 2]], errors[[0, 2]])
-    return OverChannels(float(rms), float(rms_se), float(figures[1]), float(errors[1]), float(spread), float(spread_se))
+    (square, mean, var), (square_se, mean_se, var_se) = map(float, figures), map(float, errors)
+    rms, spread = (float(np.sqrt(np.maximum(each, 0.0))) for each in (square, var))
+    return OverChannels(rms, error_of_root(square, square_se), mean, mean_se, spread, error_of_root(var, var_se))

@@ -37,7 +37,17 @@ def measure_gap(evidence: Evidence) -> Gap | None:
         relative_rms_se=change.relative_rms_se,
         top1_disagreement_se=change.answers_changed_se,
         js_divergence_se=change.js_divergence_se,
+        classes=None if sums.answers is None else len(sums.answers),
+        answered=_answered(sums),
     )
+
+
+def _answered(sums: OutputSums) -> float | None:
+    """How many classes the model answers with, in effect."""
+    if sums.answers is None or not sums.answers.sum():
+        return None
+    shares = sums.answers / sums.answers.sum()
+    return float(1.0 / np.sum(shares * shares))
 
 
 def output_change(sums: OutputSums) -> OutputChange:
@@ -45,8 +55,10 @@ def output_change(sums: OutputSums) -> OutputChange:
     counts = sums.table[:, 0]
     whole = _figures(sums.table.sum(0, keepdims=True))[0]
     errors = jackknife(whole, _figures(left_out(sums.table, counts)), counts)
-    scores = [float(each) for pair in zip(whole[1:], errors[1:], strict=True) for each in pair] if sums.rows else []
-    return OutputChange(relative_rms(sums), float(errors[0]), *scores)
+    known = [None if math.isinf(each) else float(each) for each in errors]
+    if not sums.rows:
+        return OutputChange(relative_rms(sums), known[0])
+    return OutputChange(relative_rms(sums), known[0], float(whole[1]), known[1], float(whole[2]), known[2])
 
 
 def needs_explaining(gap: Gap, layers: Sequence[LayerMetrics]) -> bool:
@@ -77,10 +89,10 @@ def relative_rms(sums: OutputSums) -> float:
 
 
 def _figures(tables: Floats) -> Floats:
-    """Relative RMS, share of changed answers and mean divergence, (K, 3), from sums (K, 6)."""
-    _, difference, reference, rows, changed, divergence = tables.T
+    """Relative RMS, share of changed answers, mean divergence and decidedness gained, (K, 4), from sums (K, 7)."""
+    _, difference, reference, rows, changed, divergence, decided = tables.T
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.stack([np.sqrt(difference / reference), changed / rows, divergence / rows], 1)
+        return np.stack([np.sqrt(difference / reference), changed / rows, divergence / rows, decided / rows], 1)
 
 
 def _rank(sums: OutputSums) -> tuple[bool, float]:

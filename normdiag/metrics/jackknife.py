@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from normdiag.records.evidence import PARTS
+
 Floats = NDArray[np.float64]
 
 
@@ -22,7 +24,8 @@ def jackknife(whole: Floats, without: Floats, counts: NDArray[Any]) -> Floats:
     """Standard errors (K,) of K figures: `whole` (K,) of all samples, `without` (used, K) with one part left out.
 
     The delete-m_j jackknife for parts of unequal size `counts` (Busing, Meijer and van der Leeden 1999, equation 2.9;
-    with equal ones the usual formula, Shao and Tu 1995). Infinite where fewer than two parts hold samples.
+    with equal ones the usual formula, Shao and Tu 1995). Of few parts the error is itself uncertain, and is widened by
+    Student's t so that two of it hold as much as with all of them. Infinite where fewer than two parts hold samples.
     """
     sizes = counts[counts > 0].astype(np.float64)
     if len(sizes) < 2:
@@ -32,16 +35,14 @@ def jackknife(whole: Floats, without: Floats, counts: NDArray[Any]) -> Floats:
         pseudo = share * whole - (share - 1.0) * without
         centre = len(sizes) * whole - ((1.0 - 1.0 / share) * without).sum(0)
         variance = ((pseudo - centre) ** 2 / (share - 1.0)).mean(0)
-    return np.asarray(np.sqrt(variance))
+    return np.asarray(np.sqrt(variance) * _widening(len(sizes)))
 
 
-def root(square: Floats, error: Floats) -> tuple[Floats, Floats]:
-    """The roots of figures that are squares, at least 0, and their standard errors.
+def _widening(parts: int) -> float:
+    """How much further 2 sigma reach with parts - 1 degrees of freedom than with those of all parts."""
+    return _student(parts - 1) / _student(PARTS - 1)
 
-    The error of a root is error / (2 root); where the square is no larger than its own error, that of the root of a
-    square as large: for a true 0 this is 1.04 times the real scatter.
-    """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value = np.sqrt(np.maximum(square, 0.0))
-        base = np.sqrt(np.maximum(square, error))
-        return value, np.where(error == 0.0, 0.0, np.where(np.isinf(error), np.inf, error / (2.0 * base)))
+
+def _student(freedom: int) -> float:
+    """The 97.7 % quantile of Student's t, that of 2 sigma: to 2 % from 3 on (Abramowitz and Stegun 26.7.5)."""
+    return 2.0 + 10.0 / (4 * freedom) + 294.0 / (96 * freedom**2) + 1098.0 / (384 * freedom**3)

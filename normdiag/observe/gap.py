@@ -35,8 +35,8 @@ def output_sums(reference: Array, other: Array, span: Span | None = None) -> Out
     """The sums of one output of any shape under some statistics (reference) and under others (other).
 
     Both have the same shape, samples first, and a real numeric dtype; the arithmetic is float64; `span` is where the
-    batch lies in the data. Floating outputs of shape (N, K) with
-    K > 1 count as scores of K classes: log-odds, or probabilities where every row already is a distribution.
+    batch lies in the data. Floating outputs of shape (N, K) with K > 1 count as scores of K classes: log-odds, or
+    probabilities where every row already is a distribution.
     """
     rows = reference.shape[0] if reference.ndim else 1
     flat = rows, reference.size // max(rows, 1)
@@ -45,7 +45,24 @@ def output_sums(reference: Array, other: Array, span: Span | None = None) -> Out
         return OutputSums.of(*squares, span=span)
     y, changed = reference.astype(np.float64), other.astype(np.float64)
     divergence = jensen_shannon(*_distributions(y, changed))
-    return OutputSums.of(*squares, y.argmax(1) != changed.argmax(1), divergence, span)
+    more = decidedness(changed) - decidedness(y)
+    best = y.argmax(1)
+    answers = np.bincount(best, minlength=y.shape[1]).astype(np.int64)
+    return OutputSums.of(*squares, best != changed.argmax(1), divergence, span, more, answers)
+
+
+def decidedness(scores: Floats) -> Floats:
+    """How far the best of the scores (N, K) of each row stands out: best less second best, in their deviation; (N,).
+
+    Free of the scale and offset of the scores, so that a model that is merely loud does not count as sure. Of two
+    classes it is always 2, and of values that are not finite 0. Probabilities count by their logarithm.
+    """
+    if scores.shape[1] < 3:
+        return np.full(len(scores), 2.0)
+    odds = np.log(np.maximum(scores, 1e-30)) if _are_probabilities(scores) else scores
+    second, best = np.partition(odds, -2, axis=1)[:, -2:].T
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        return np.asarray(np.nan_to_num((best - second) / odds.std(1), nan=0.0, posinf=0.0, neginf=0.0))
 
 
 def jensen_shannon(p: Floats, q: Floats) -> Floats:
@@ -55,6 +72,14 @@ def jensen_shannon(p: Floats, q: Floats) -> Floats:
     """
     middle = (p + q) / 2
     return np.maximum((_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2, 0.0)
+
+
+def class_scores(output: Array) -> Floats | None:
+    """An output (N, K) of scores of K > 1 classes as probabilities in float64; None for any other."""
+    if not (output.ndim == 2 and output.shape[1] > 1 and is_floating(output)):
+        return None
+    scores = output.astype(np.float64)
+    return scores / scores.sum(1, keepdims=True) if _are_probabilities(scores) else _softmax(scores)
 
 
 def is_floating(array: Array) -> bool:

@@ -35,11 +35,12 @@ class Held:
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What was seen, the first batches of it, and whether the run was interrupted before the data ended."""
+    """What was seen, the first batches of it, whether the run was interrupted, and how many samples were distinct."""
 
     evidence: Evidence
     held: tuple[Held, ...]
     interrupted: bool
+    distinct: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,17 +62,24 @@ def observe(runner: Runner, batches: Iterable[Batch], progress: Progress | None 
 
     `progress` is called with the number of samples seen so far. Raises InputError where the data does not fit.
     """
-    evidence, held = Evidence(), _Holder()
+    evidence, held, hashes = Evidence(), _Holder(), set[int]()
     try:
         for batch in fit(batches, runner):
             seen = runner.run(batch)
             evidence = evidence + seen.evidence
             held.offer(batch, seen)
+            hashes.update(_hashes(batch))
             if progress is not None:
                 progress(evidence.samples)
     except KeyboardInterrupt:
-        return Observation(evidence, tuple(held.kept), interrupted=True)
-    return Observation(evidence, tuple(held.kept), interrupted=False)
+        return Observation(evidence, tuple(held.kept), interrupted=True, distinct=len(hashes))
+    return Observation(evidence, tuple(held.kept), interrupted=False, distinct=len(hashes))
+
+
+def _hashes(batch: Batch) -> Iterator[int]:
+    """One for each sample of a batch: equal samples have equal ones."""
+    for index in range(batch.size):
+        yield hash(tuple(array[index].tobytes() for array in batch.arrays))
 
 
 class _Holder:
@@ -100,9 +108,10 @@ def recalibrated(runner: Runner, held: Sequence[Held], statistics: Mapping[str, 
     sums: tuple[dict[str, OutputSums], ...] = ({}, {}, {})
     for each in held:
         replaced = runner.outputs(each.batch, statistics=statistics)
-        pairs = ((each.deployed, each.batched), (each.deployed, replaced), (replaced, each.batched))
-        for total, (reference, other) in zip(sums, pairs, strict=True):
-            _accumulate(total, compare_outputs(reference, other, each.batch.span))
+        batch, alone = each.batch.whole, each.batch.span
+        pairs = (each.deployed, each.batched, batch), (each.deployed, replaced, alone), (replaced, each.batched, batch)
+        for total, (reference, other, span) in zip(sums, pairs, strict=True):
+            _accumulate(total, compare_outputs(reference, other, span))
     return Recalibrated(sum(each.batch.size for each in held), *sums)
 
 
@@ -129,15 +138,15 @@ def attribute(
 def fit(batches: Iterable[Batch], runner: Runner) -> Iterator[Batch]:
     """Batches cut to the size that the model insists on; a remainder smaller than that cannot run and is left out.
 
-    Each knows the index of its first sample among those that run.
+    Each knows its index and that of its first sample among those that run.
     """
-    first = 0
+    first = index = 0
     for batch in batches:
         size = runner.fixed_batch or batch.size
         for start in range(0, batch.size - size + 1, max(size, 1)):
             part = batch if size == batch.size else batch.rows(slice(start, start + size))
-            yield replace(part, first=first)
-            first += size
+            yield replace(part, first=first, index=index)
+            first, index = first + size, index + 1
 
 
 def _accumulate(sums: dict[str, OutputSums], more: GapSums) -> None:

@@ -3,6 +3,7 @@
 from normdiag.records.batch import Batch, InputSpec
 from normdiag.records.check import CheckedModel, CheckReport, FailOn, KnownFinding, reaches
 from normdiag.records.coverage import Coverage, Topic, Unmeasured, Verdict
+from normdiag.records.diagnosis import Action, Diagnosis, Remedy
 from normdiag.records.evidence import (
     ActivationSums,
     ChannelSums,
@@ -62,10 +63,12 @@ from normdiag.records.ops import (
     Transpose,
     Window,
 )
+from normdiag.records.preparation import PreparationReport, RankedPreparation
 from normdiag.records.recalibration import Effect, LayerChange, PopulationSums, RecalibrationReport
 from normdiag.records.report import DataInfo, Finding, RangeSpread, Report, Severity, Target
 
 __all__ = [
+    "Action",
     "ActivationMetrics",
     "ActivationSums",
     "Add",
@@ -83,6 +86,7 @@ __all__ = [
     "Coverage",
     "DataInfo",
     "Detail",
+    "Diagnosis",
     "Drift",
     "Effect",
     "Evidence",
@@ -122,10 +126,13 @@ __all__ = [
     "PointError",
     "Pointwise",
     "PopulationSums",
+    "PreparationReport",
     "RangeSpread",
+    "RankedPreparation",
     "Recalibration",
     "RecalibrationReport",
     "Refusal",
+    "Remedy",
     "Report",
     "Reshape",
     "Sampled",

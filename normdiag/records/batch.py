@@ -17,13 +17,15 @@ class Batch:
     """One batch: arrays that share their first axis, the samples.
 
     `names` holds one input name for each array; None feeds them by position. `labels` (N,) are the classes of the
-    samples as integers, where the data has them. `first` is the index that its first sample has in the data.
+    samples as integers, where the data has them. `first` is the index that its first sample has in the data, `index`
+    that of the batch.
     """
 
     arrays: tuple[Array, ...]
     names: tuple[str, ...] | None = None
     labels: Array | None = None
     first: int = 0
+    index: int = 0
 
     @property
     def size(self) -> int:
@@ -34,6 +36,11 @@ class Batch:
     def span(self) -> Span:
         """Where it lies in the data."""
         return Span(self.first, self.size)
+
+    @property
+    def whole(self) -> Span:
+        """The same where the batch counts as one sample, since its samples share the chance of its statistics."""
+        return Span(self.index, 1)
 
     def rows(self, chosen: slice | Array) -> Batch:
         """Some of its samples: a slice, or an array of indexes or of booleans (N,)."""

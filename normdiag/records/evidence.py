@@ -220,12 +220,14 @@ class ActivationSums:
 class OutputSums:
     """One output under some statistics (reference, y) against the same under others (y').
 
-    `table` (PARTS, 6) holds by part the number of rows, the sums over all elements of (y' - y)^2 and of y^2 and, for
-    outputs of shape (N, K), the number of rows that are scores of classes, of those whose argmax differs, and the sum
-    of the Jensen-Shannon divergences in nats.
+    `table` (PARTS, 7) holds by part the number of rows, the sums over all elements of (y' - y)^2 and of y^2 and, for
+    outputs of shape (N, K), the number of rows that are scores of classes, of those whose argmax differs, the sum of
+    the Jensen-Shannon divergences in nats, and that of how much more decided y' is than y. `answers` (K,) counts the
+    samples by the argmax of y; None for other outputs.
     """
 
     table: Floats
+    answers: Counts | None = None
 
     @classmethod
     def of(
@@ -235,12 +237,15 @@ class OutputSums:
         differs: NDArray[Any] | None = None,
         divergence: NDArray[Any] | None = None,
         span: Span | None = None,
+        decided: NDArray[Any] | None = None,
+        answers: Counts | None = None,
     ) -> OutputSums:
         """The sums of one batch from its rows: squares (N,) and, for scores of classes, what differs in each (N,)."""
         nothing, ones = np.zeros(len(difference_square)), np.ones(len(difference_square))
         scores = (nothing, nothing, nothing) if differs is None or divergence is None else (ones, differs, divergence)
-        rows = np.stack([ones, difference_square, reference_square, *scores], 1)
-        return cls((span or Span(0, len(rows))).sums(rows))
+        more = nothing if decided is None else decided
+        rows = np.stack([ones, difference_square, reference_square, *scores, more], 1)
+        return cls((span or Span(0, len(rows))).sums(rows), answers)
 
     @property
     def difference_square(self) -> float:
@@ -268,7 +273,9 @@ class OutputSums:
         return float(self.table[:, 5].sum())
 
     def __add__(self, other: OutputSums) -> OutputSums:
-        return OutputSums(self.table + other.table)
+        alike = self.answers is not None and other.answers is not None and len(self.answers) == len(other.answers)
+        answers = self.answers + other.answers if alike else None  # type: ignore[operator]
+        return OutputSums(self.table + other.table, answers)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,18 @@ from normdiag.records.model import NormLayer
 Floats = NDArray[np.float64]
 
 
+def error_of_root(square: float, error: float) -> float:
+    """Standard error of the root of max(square, 0), with `error` that of the square.
+
+    It is error / (2 root) and, where the square is no larger than 0.7 of its error, that of a square so large: what the
+    root of a true 0 scatters by, within a fifth.
+    """
+    if not math.isfinite(error):
+        return error
+    base = max(square, 0.7 * error)
+    return error / (2.0 * math.sqrt(base)) if base > 0 else base
+
+
 @dataclass(frozen=True)
 class OverChannels:
     """A quantity over the channels of a layer, without the part of sampling noise, each with its standard error.
@@ -64,11 +76,8 @@ class Drift:
 
     @property
     def se(self) -> float:
-        """Standard error of `corrected`; where the square is below its own error, that of a square as large."""
-        if not math.isfinite(self.square_se):
-            return self.square_se
-        base = max(self.square, self.square_se)
-        return self.square_se / (2.0 * math.sqrt(base)) if base > 0 else base
+        """Standard error of `corrected`."""
+        return error_of_root(self.square, self.square_se)
 
     @property
     def lower(self) -> float:
@@ -198,16 +207,21 @@ class Attribution:
 class OutputChange:
     """One output under some statistics (y) and under others (y'), each figure with its standard error.
 
-    `relative_rms` = sqrt(sum (y' - y)^2 / sum y^2). `answers_changed` (share of samples whose argmax differs) and
-    `js_divergence` (nats, mean over samples) exist for (N, K) outputs.
+    Where batch statistics are one of the two, batches are the independent unit, and a single one has no error.
+    `relative_rms` = sqrt(sum (y' - y)^2 / sum y^2). `answers_changed` (share of samples whose argmax differs),
+    `js_divergence` (nats, mean over samples) and `decided` exist for (N, K) outputs. The latter is by how much more the
+    best class stands out in y' than in y: best less second best score in standard deviations over the classes, mean
+    over samples. Statistics that fit make a classifier decided.
     """
 
     relative_rms: float
-    relative_rms_se: float
+    relative_rms_se: float | None
     answers_changed: float | None = None
     answers_changed_se: float | None = None
     js_divergence: float | None = None
     js_divergence_se: float | None = None
+    decided: float | None = None
+    decided_se: float | None = None
 
 
 @dataclass(frozen=True)
@@ -232,7 +246,8 @@ class Gap:
     `relative_rms` = sqrt(sum (y' - y)^2 / sum y^2). `top1_disagreement` and `js_divergence` (nats, mean over samples)
     exist for (N, K) outputs. `explained_drift` is the share of the squared difference that goes when the data's own
     statistics replace the stored ones, `explained_noise` what is left, the chance of batches: both measured, and None
-    where nothing drifts and so nothing was replaced. `attribution` is ranked, largest first.
+    where nothing drifts and so nothing was replaced. `attribution` is ranked, largest first. `classes` is K, and
+    `answered` how many of them the deployed model answers with, in effect: 1 / sum p^2 over their shares p.
     """
 
     output: str
@@ -247,3 +262,5 @@ class Gap:
     relative_rms_se: float | None = None
     top1_disagreement_se: float | None = None
     js_divergence_se: float | None = None
+    classes: int | None = None
+    answered: float | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from normdiag.records.coverage import Coverage, Verdict
+from normdiag.records.diagnosis import Diagnosis
 from normdiag.records.metrics import ActivationMetrics, Gap, GradientProduct, LayerMetrics, Recalibration
 from normdiag.records.model import CopyComparison, FoldedNorm, ModelInfo
 from normdiag.wording import abridged
@@ -17,7 +18,10 @@ Target = Literal["fp32", "fp16", "bf16", "int8"]
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What was run through the model. `random` marks made-up data, whose numbers describe nothing real."""
+    """What was run through the model. `random` marks made-up data, whose numbers describe nothing real.
+
+    `distinct` is how many of the samples differ from all before them.
+    """
 
     source: str
     samples: int
@@ -25,6 +29,7 @@ class DataInfo:
     batches: int
     random: bool = False
     preprocess: str | None = None
+    distinct: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,7 @@ class Report:
     gradient: GradientProduct | None = None
     gap: Gap | None = None
     findings: tuple[Finding, ...] = ()
+    diagnosis: tuple[Diagnosis, ...] = ()
     notes: tuple[str, ...] = ()
     interrupted: bool = False
     ranges: tuple[RangeSpread, ...] = ()

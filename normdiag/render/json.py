@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag import __version__
-from normdiag.records import Drift, Finding, Gap, GroupMetrics, LayerMetrics, ModelInfo, Report
+from normdiag.records import Diagnosis, Drift, Finding, Gap, GroupMetrics, LayerMetrics, ModelInfo, Report
 from normdiag.report.channel_values import channel_detail, find_layer
 
 SCHEMA_VERSION = "2.0"
@@ -41,6 +41,7 @@ def to_json(report: Report, *, channels: str | None = None) -> dict[str, Any]:
         "gradient": None if report.gradient is None else asdict(report.gradient),
         "gap": None if report.gap is None else _gap(report.gap),
         "recalibration": None if report.recalibration is None else asdict(report.recalibration),
+        "diagnosis": [diagnosis_dict(each) for each in report.diagnosis],
         "findings": [finding_dict(finding) for finding in report.findings],
     }
     if channels is not None:
@@ -61,6 +62,12 @@ def dump(document: Mapping[str, Any]) -> str:
 def model_dict(model: ModelInfo) -> dict[str, Any]:
     """Where a model came from."""
     return asdict(model) | {"notes": list(model.notes)}
+
+
+def diagnosis_dict(diagnosis: Diagnosis) -> dict[str, Any]:
+    """A cause with its remedy, and the findings that follow from it by rule and layers."""
+    explains = [{"rule": rule, "layers": list(layers)} for rule, layers in diagnosis.explains]
+    return asdict(diagnosis) | {"explains": explains}
 
 
 def _layer(metrics: LayerMetrics) -> dict[str, Any]:

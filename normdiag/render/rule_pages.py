@@ -51,11 +51,12 @@ def page(rule: Rule) -> str:
 
 def body(rule: Rule) -> str:
     """The documentation of a rule in Markdown, without a title."""
-    parts = [
-        SECTION.sub(r"**\1**", paragraph, count=1) if SECTION.match(paragraph) else paragraph
-        for paragraph in paragraphs(rule)
-    ]
-    return "\n\n".join([*parts, *_configuration(rule)])
+    return "\n\n".join([*map(marked, paragraphs(rule)), *_configuration(rule)])
+
+
+def marked(paragraph: str) -> str:
+    """A paragraph of a docstring in Markdown, the word that opens a section in bold."""
+    return SECTION.sub(r"**\1**", paragraph, count=1) if SECTION.match(paragraph) else paragraph
 
 
 def _configuration(rule: Rule) -> Iterator[str]:

@@ -54,6 +54,10 @@ def _model(model: CheckedModel, detail: Detail) -> Iterator[Block]:
     yield Paragraph((mark, Phrase(short_name(model.path), "strong"), Phrase(f"  {status(model)}", role)))
     if model.error is not None:
         yield paragraph(shortened(reason(model)), role, level=2)
+    for each in model.report.diagnosis if model.report is not None and model.new else ():
+        if each.severity != "info":
+            yield paragraph(shortened(f"{each.cause}: {each.summary}"), level=2)
+            yield paragraph(shortened(f"→ {each.remedy.command or each.remedy.text}"), level=3)
     if model.new:
         yield from by_rule(model.new, detail, level=2)
 

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from normdiag.records.document import Block, Document, Facts, Paragraph, Phrase, Section, Space, paragraph
 from normdiag.report.words import number
 from normdiag.rules import Rule
 
 
-def paragraphs(rule: Rule) -> list[str]:
+class Documented(Protocol):
+    """What has a docstring: a rule, a cause."""
+
+    @property
+    def doc(self) -> str:
+        """The docstring, without indentation."""
+        ...
+
+
+def paragraphs(rule: Documented) -> list[str]:
     """The documentation as paragraphs of one line each."""
     return [" ".join(part.split()) for part in rule.doc.split("\n\n") if part.strip()]
 

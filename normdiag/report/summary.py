@@ -11,6 +11,7 @@ from normdiag.records import ActivationMetrics, Finding, Gap, LayerMetrics, Repo
 from normdiag.records.document import Block, FindingGroup, Section, Space, paragraph
 from normdiag.report.abridge import Detail
 from normdiag.report.activations import HALF_LINEAR
+from normdiag.report.diagnosis import unexplained
 from normdiag.report.header import RANDOM
 from normdiag.report.verdict import counted, verdict
 from normdiag.report.words import (
@@ -33,7 +34,7 @@ PER_RULE = 3
 def summary(report: Report, detail: Detail) -> Section:
     """The verdict, findings, severest first, and the facts in a line each."""
     title = "Summary" + (f" ({RANDOM})" if report.data and report.data.random else "")
-    found = by_rule(report.findings, detail)
+    found = by_rule(report.findings if detail.all_layers else unexplained(report), detail)
     return Section(title, (*verdict(report), *found, Space(), *map(paragraph, _facts(report))))
 
 

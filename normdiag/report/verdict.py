@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from normdiag.records import Finding, Report, Topic, Unmeasured, Verdict
 from normdiag.records.document import Block, Paragraph, Phrase, Role, paragraph
+from normdiag.report.diagnosis import causes
 from normdiag.report.words import SEVERITIES, count, shortened
 
 WORDS: dict[Topic, str] = {
@@ -22,7 +23,10 @@ ROLES: dict[Verdict, Role] = {"problem": "error", "not_measured": "warning", "ok
 def verdict(report: Report) -> Iterator[Block]:
     """The verdict, then what it rests on."""
     found, missing = report.verdict, report.coverage.missing
-    yield paragraph(shortened(f"{VERDICT_MARKS[found]} {_headline(report)}"), ROLES[found])
+    if found == "problem" and report.diagnosis:
+        yield from causes(report)
+    else:
+        yield paragraph(shortened(f"{VERDICT_MARKS[found]} {_headline(report)}"), ROLES[found])
     told = missing[0] if found == "not_measured" and missing else None
     if told is not None and told.remedy is not None:
         yield Paragraph((Phrase("→ ", ROLES[found]), Phrase(shortened(told.remedy))), level=2)

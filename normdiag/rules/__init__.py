@@ -17,6 +17,7 @@ from normdiag.rules.nd107_foreign_convention import foreign_convention
 from normdiag.rules.nd108_half_precision import half_precision
 from normdiag.rules.nd109_gamma_outliers import gamma_outliers
 from normdiag.rules.nd110_copies_disagree import copies_disagree
+from normdiag.rules.nd111_odd_affine import odd_affine
 from normdiag.rules.nd201_batch_dependent import batch_dependent
 from normdiag.rules.nd202_foldable_norm import foldable_norm
 from normdiag.rules.nd203_redundant_bias import redundant_bias
@@ -34,6 +35,7 @@ from normdiag.rules.nd304_serving_noise import serving_noise
 from normdiag.rules.nd305_observed_variance import observed_variance
 from normdiag.rules.nd306_half_overflow import half_overflow
 from normdiag.rules.nd307_outlier_channels import outlier_channels
+from normdiag.rules.nd308_other_answers import other_answers
 from normdiag.rules.nd401_saturated import saturated
 from normdiag.rules.nd402_dead_units import dead_units
 from normdiag.rules.nd403_vanishing_gradient import vanishing_gradient
@@ -50,6 +52,7 @@ RULES: tuple[Rule, ...] = (
     half_precision,
     gamma_outliers,
     copies_disagree,
+    odd_affine,
     batch_dependent,
     foldable_norm,
     redundant_bias,
@@ -67,6 +70,7 @@ RULES: tuple[Rule, ...] = (
     observed_variance,
     half_overflow,
     outlier_channels,
+    other_answers,
     saturated,
     dead_units,
     vanishing_gradient,

@@ -41,7 +41,7 @@ def test_report_on_data(samples: Path) -> None:
 def test_wrong_scaling_is_an_error_and_exit_1(samples: Path) -> None:
     result = normdiag(samples / "digits_cnn.onnx", "--data", samples / "digits.npz", "--preprocess", "raw")
     assert (result.returncode, result.stderr) == (1, "")
-    assert "✗ error  ND301" in result.stdout
+    assert "✗ Problem: the input is not prepared as in training." in result.stdout
 
 
 @pytest.mark.parametrize("option", [[], ["--all"], ["--json"], ["--channels", "norm2"]])

@@ -51,6 +51,7 @@ def test_defaults_are_those_of_the_api(cli: Cli, folds: Callable[[FoldReport], l
         "norms": ("batch",),
         "force": False,
         "dry_run": False,
+        "set_eval": False,
         "verify": True,
         "data": (),
         "data_options": DataOptions(batch_size=8),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from normdiag.diagnosis import CAUSES
+from normdiag.render import cause_pages
 from normdiag.render.rule_pages import pages
 from normdiag.rules import RULES
 from tests.cli.conftest import Result
@@ -30,7 +32,7 @@ def test_one_rule_by_id_or_name(cli: Cli, name: str) -> None:
     assert "Needs data. Limits: drift = 0.5, alone = 0.2, times = 5" in result.out and "ND302" not in result.out
 
 
-@pytest.mark.parametrize(("series", "ids"), [("ND4", ["ND401", "ND402", "ND403"]), ("nd11", ["ND110"])])
+@pytest.mark.parametrize(("series", "ids"), [("ND4", ["ND401", "ND402", "ND403"]), ("nd21", ["ND210"])])
 def test_a_series_is_listed_and_a_sole_rule_in_full(cli: Cli, series: str, ids: list[str]) -> None:
     out = cli("rule", series).out
     assert [rule.id for rule in RULES if f"{rule.id} " in out] == ids
@@ -73,6 +75,27 @@ def test_the_documentation_is_fresh() -> None:
 def test_the_index_links_every_page() -> None:
     index = (DOCS / "README.md").read_text(encoding="utf-8")
     assert all(f"[{rule.id}]({rule.id}.md)" in index for rule in RULES)
+
+
+def test_a_cause_is_explained_by_its_name(cli: Cli) -> None:
+    out = cli("rule", "stale_statistics").out
+    assert out.startswith("stale_statistics  remedy: recalibrate\n") and "How it is told:" in out and "ND" not in out
+    assert cli("rule", "stale_statistics", "--format", "markdown").out.startswith("# stale_statistics\n")
+
+
+def test_the_causes_are_listed(cli: Cli) -> None:
+    out = cli("rule", "--causes").out
+    assert all(f"  {cause.name} " in out for cause in CAUSES)
+    documents = json.loads(cli("rule", "--causes", "--format", "json").out)
+    assert [each["name"] for each in documents] == [cause.name for cause in CAUSES]
+
+
+def test_the_pages_of_the_causes_are_fresh(cli: Cli, tmp_path: Path) -> None:
+    """If this fails: normdiag rule --causes --all --format markdown -o docs/causes."""
+    assert cli("rule", "--causes", "--all", "--format", "markdown", "-o", tmp_path) == Result(0, "", "")
+    written = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+    assert written == dict(cause_pages.pages(CAUSES))
+    assert written == {path.name: path.read_text(encoding="utf-8") for path in (DOCS.parent / "causes").iterdir()}
 
 
 @pytest.mark.parametrize(

@@ -300,3 +300,55 @@ def test_what_is_no_model_is_said_so() -> None:
 def test_load_folded_takes_weights_alone(samples: Path) -> None:
     with pytest.raises(InputError, match="ONNX"):
         normdiag.load_folded(DigitsCNN(), samples / "digits_cnn.onnx")
+
+
+def test_a_training_mode_export_is_folded_when_it_may_be_set_to_evaluation(samples: Path, tmp_path: Path) -> None:
+    source, target = samples / "digits_cnn_training.onnx", tmp_path / "folded.onnx"
+    before = hashlib.sha256(source.read_bytes()).hexdigest()
+    assert not normdiag.fold(source, output=tmp_path / "kept.onnx").plan.steps
+    result = normdiag.fold(source, output=target, set_eval=True)
+    assert result.verification is not None and result.verification.passed
+    assert len(result.plan.steps) == 3
+    assert any("put into evaluation mode" in note and "norm1" in note for note in result.report.notes)
+    assert hashlib.sha256(source.read_bytes()).hexdigest() == before
+    by_hand = onnx.load(source)
+    for node in by_hand.graph.node:
+        if node.op_type == "BatchNormalization":
+            del node.output[1:]
+            next(each for each in node.attribute if each.name == "training_mode").i = 0
+    onnx.save(by_hand, tmp_path / "by_hand.onnx")
+    import onnxruntime
+
+    x, feeds = torch.randn(5, 1, 8, 8), {}
+    session = onnxruntime.InferenceSession(tmp_path / "by_hand.onnx", providers=["CPUExecutionProvider"])
+    feeds[session.get_inputs()[0].name] = x.numpy()
+    np.testing.assert_allclose(_run(target, x), session.run(None, feeds)[0], rtol=1e-4, atol=1e-4)
+
+
+def test_what_only_training_mode_puts_out_may_not_be_read(tmp_path: Path) -> None:
+    nodes = [
+        onnx.helper.make_node(
+            "BatchNormalization", ["x", "g", "b", "m", "v"], ["y", "m2", "v2"], "norm", training_mode=1
+        ),
+        onnx.helper.make_node("Dropout", ["y", "", "on"], ["z"], "drop"),
+    ]
+    values = [onnx.numpy_helper.from_array(np.ones(3, np.float32), name) for name in "gbmv"]
+    values.append(onnx.numpy_helper.from_array(np.array(True), "on"))
+    info = onnx.helper.make_tensor_value_info
+    kind = onnx.TensorProto.FLOAT
+    outputs = [info("z", kind, ["n", 3]), info("m2", kind, [3])]
+    graph = onnx.helper.make_graph(nodes, "g", [info("x", kind, ["n", 3])], outputs, values)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(InputError, match="'norm' is in training mode, and the model reads what it updates"):
+        normdiag.fold(tmp_path / "model.onnx", set_eval=True)
+    del graph.output[1]
+    model.graph.CopyFrom(graph)
+    onnx.save(model, tmp_path / "model.onnx")
+    result = normdiag.fold(tmp_path / "model.onnx", set_eval=True)
+    assert [len(node.input) for node in result.model.graph.node if node.op_type == "Dropout"] == [2]
+
+
+def test_set_eval_is_for_onnx(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--set-eval is for ONNX models"):
+        normdiag.fold(DigitsCNN(), set_eval=True)

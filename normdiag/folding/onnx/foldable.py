@@ -18,18 +18,30 @@ from normdiag.models.info import sha256_of_stream, without_statistics
 from normdiag.models.onnx.load import count_parameters, input_specs
 from normdiag.records import FoldPlan, InputSpec, ModelInfo, OpGraph
 from normdiag.records.ops import Norm
+from normdiag.wording import abridged
+from normdiag.writing.onnx.evaluation import evaluated
 from normdiag.writing.onnx.original import Original, read_original
 from normdiag.writing.onnx.patch import Patch, collect, render
 from normdiag.writing.onnx.size import parameter_bytes, patched_bytes
 from normdiag.writing.onnx.write import write_model
 
+SET_EVAL = "put into evaluation mode before all else, with the statistics that are stored (--set-eval): "
+NOTHING_TRAINS = "--set-eval: no node is in training mode"
+
 
 class OnnxFoldable:
     """An ONNX file; satisfies normdiag.folding.backend.Foldable. The file is read once and never changed."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises InputError where the file is damaged, incomplete, or points outside its folder."""
+    def __init__(self, path: Path, *, set_eval: bool = False) -> None:
+        """With `set_eval`, nodes in training mode are put into evaluation mode first.
+
+        Raises InputError where the file is damaged, incomplete, or points outside its folder.
+        """
         self._source = read_original(path)
+        self.notes: tuple[str, ...] = ()
+        if set_eval:
+            self._source, changed = evaluated(self._source)
+            self.notes = (f"{SET_EVAL}{abridged(changed)}" if changed else NOTHING_TRAINS,)
         self._size = path.stat().st_size
         pool = ThreadPoolExecutor(1)  # beside all else: a large file takes as long to hash as to fold
         self._digest = pool.submit(sha256_of_stream, path.open("rb", buffering=0))
@@ -47,11 +59,6 @@ class OnnxFoldable:
     def sha256(self) -> str:
         """Of the file as it was opened."""
         return self._digest.result()
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """None: the file is folded as it is."""
-        return ()
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:

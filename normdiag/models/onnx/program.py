@@ -76,7 +76,7 @@ class OnnxProgram:
     where external data is looked for (every location is checked to lie inside it). `sites` and `activations`, once they
     were looked for, are in graph order, those of a subgraph at the place of the node that holds it. `inputs` are the
     graph inputs that a user must feed. `parameters` counts the elements of all floating-point initializers. `folded`
-    and `skipped` as in Model.
+    and `skipped` as in Model. `view` is what the importer keeps of the graph for whoever reads it next.
     """
 
     proto: Any
@@ -87,6 +87,7 @@ class OnnxProgram:
     inputs: tuple[InputSpec, ...] = ()
     parameters: int = 0
     notes: tuple[str, ...] = ()
+    view: Any = None
     folded: tuple[FoldedNorm, ...] = ()
     skipped: tuple[str, ...] = ()
 

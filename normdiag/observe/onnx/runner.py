@@ -77,7 +77,7 @@ class OnnxRunner:
         activations = {watch.site.name: watch.sums(values, self._random) for watch in graph.activations}
         reference = {name: values[name] for name in self._outputs}
         own, batched = self._batch_pass(feed, span) if batch.size > 1 and self._plan.replaceable else ({}, {})
-        outputs = compare_outputs(reference, batched, span)
+        outputs = compare_outputs(reference, batched, batch.whole)
         layers |= {name: layers[name] + LayerEvidence(own=each) for name, each in own.items()}
         ordered = {layer.name: layers[layer.name] for layer in self._layers if layer.name in layers}
         gap_samples = batch.size if outputs else 0

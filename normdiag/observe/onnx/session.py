@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from normdiag.errors import InputError
 from normdiag.observe.onnx.ort import import_onnxruntime
+from normdiag.observe.onnx.stoppable import Caller
 from normdiag.observe.onnx.weights import tensors_read
 
 Array = NDArray[Any]
@@ -46,12 +47,12 @@ class Session:
 
     def __init__(self, proto: Any, setting: Setting, *, optimize: bool = True) -> None:
         """Raises InputError where onnxruntime refuses the model."""
-        self._where = setting.where
+        self._where, self._call = setting.where, Caller()
+        ort = import_onnxruntime()
         try:
             options = _options(setting, optimize, tensors_read(proto.graph))
-            self._session = import_onnxruntime().InferenceSession(
-                proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            model, providers = proto.SerializeToString(), ["CPUExecutionProvider"]
+            self._session = self._call(lambda: ort.InferenceSession(model, options, providers=providers), _cannot_stop)
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise InputError(f"{self._where}: onnxruntime cannot run this model: {one_line(error)}") from None
 
@@ -59,8 +60,10 @@ class Session:
         """The named outputs. Raises InputError where the run fails."""
         options = import_onnxruntime().RunOptions()
         options.log_severity_level = _FATAL
+        wanted, given = list(names), dict(feed)
         try:
-            return dict(zip(names, self._session.run(list(names), dict(feed), options), strict=True))
+            values = self._call(lambda: self._session.run(wanted, given, options), partial(_terminate, options))
+            return dict(zip(wanted, values, strict=True))
         except Exception as error:
             raise InputError(f"{self._where}: onnxruntime failed on this data: {one_line(error)}") from None
 
@@ -68,6 +71,15 @@ class Session:
         """What is known of every input and output of the graph."""
         known = (*self._session.get_inputs(), *self._session.get_outputs())
         return {each.name: TensorType(each.type, len(each.shape) or None) for each in known}
+
+
+def _terminate(options: Any) -> None:
+    """Have the run end before its next node."""
+    options.terminate = True
+
+
+def _cannot_stop() -> None:
+    """Nothing ends the making of a session, which has no loops: it is left behind where it takes too long."""
 
 
 def one_line(error: BaseException) -> str:

@@ -100,7 +100,7 @@ class TorchRunner:
             evidence,
             gap_samples=batch.size,
             layers=_with_own(deployed.layers, own.layers),
-            outputs=compare_outputs(reference, changed, batch.span),
+            outputs=compare_outputs(reference, changed, batch.whole),
         )
         return Seen(both, reference, changed)
 

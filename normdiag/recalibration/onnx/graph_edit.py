@@ -8,6 +8,7 @@ from typing import Any
 
 from normdiag.observe.protocol import Statistics
 from normdiag.records.model import Array
+from normdiag.writing.onnx.evaluation import evaluate, trains
 from normdiag.writing.onnx.names import all_names, free_name, uses
 from normdiag.writing.rounding import rounded
 
@@ -40,8 +41,8 @@ def statistics_edit(model: Any, wanted: Mapping[str, Statistics], dtypes: Mappin
         for slot, value in ((MEAN, found.mean), (VARIANCE, found.var)):
             label = f"{node.name or node.output[0]!r}"
             slots.setdefault(node.input[slot], []).append((index, slot, rounded(value, dtypes[node.output[0]], label)))
-        if _trains(node):
-            _evaluate(_own(edit, graph, index))
+        if trains(node):
+            evaluate(_own(edit, graph, index))
     for name, readers in slots.items():
         same = all((value == readers[0][2]).all() for _, _, value in readers)
         if name in stored and same and counts[name] == len(readers):
@@ -71,15 +72,3 @@ def _own(edit: StatisticsEdit, graph: Any, index: int) -> Any:
         copy.CopyFrom(graph.node[index])
         edit.nodes[index] = copy
     return edit.nodes[index]
-
-
-def _trains(node: Any) -> bool:
-    return len(node.output) > 1 or any(each.name == "training_mode" and each.i for each in node.attribute)
-
-
-def _evaluate(node: Any) -> None:
-    """Without the flag, and without the outputs that only a node in training mode has."""
-    kept = [each for each in node.attribute if each.name != "training_mode"]
-    del node.attribute[:]
-    node.attribute.extend(kept)
-    del node.output[1:]

@@ -82,6 +82,10 @@ def _results(check: CheckReport, indexes: dict[str, int], prefix: str) -> list[d
     results = []
     for model, finding in found:
         result = _result(finding, uri(model.path, prefix), seen)
+        causes = model.report.diagnosis if model.report is not None else ()
+        cause = next((each for each in causes if each.covers(finding.rule, finding.layers)), None)
+        if cause is not None:
+            result["properties"] |= {"cause": cause.cause, "remedy": cause.remedy.action}
         if finding.rule in indexes:
             result["ruleIndex"] = indexes[finding.rule]
         if check.baseline is not None:  # for all results or for none

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,7 +22,8 @@ _BLOCK = 2**22
 class Original:
     """A model as parsed (`proto`, never changed, without the values of large weights) and as bytes.
 
-    `model` and `graph` are the fields of the model and of its graph, whose ranges are read from `stream`.
+    `model` and `graph` are the fields of the model and of its graph, whose ranges are read from `stream`. `nodes` are
+    those, by index, that were changed before anything else, and so differ from the bytes.
     """
 
     path: Path
@@ -31,6 +32,7 @@ class Original:
     stream: IO[bytes]
     model: tuple[wire.Field, ...]
     graph: tuple[wire.Field, ...]
+    nodes: Mapping[int, Any] = field(default_factory=dict)
 
     def blocks(self, start: int, end: int) -> Iterator[bytes]:
         """The bytes of a range, in blocks. Raises InputError where the file was cut meanwhile."""

@@ -39,7 +39,8 @@ class Piece:
 
 def render(source: Original, patch: Patch) -> list[Piece]:
     """The patched model; what is not patched comes from the file, byte for byte."""
-    graph = _merged(source, _replaced(source.graph, patch.graph, patch.added))
+    nodes = {(wire.NODE, index): (node,) for index, node in source.nodes.items()}
+    graph = _merged(source, _replaced(source.graph, {**nodes, **patch.graph}, patch.added))
     size = sum(piece.size for piece in graph)
     pieces: list[Piece] = []
     for part in _replaced(source.model, patch.model, {}):

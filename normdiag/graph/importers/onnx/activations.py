@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from normdiag.graph.importers.onnx.constants import Constants
+from normdiag.graph.importers.onnx.features import Axes, unit_axis
 from normdiag.graph.importers.onnx.functions import OPERATORS, adds_bias, function_of, number
-from normdiag.graph.importers.onnx.layout import UNKNOWN, Layouts, unit_axis
 from normdiag.graph.importers.onnx.nodes import PASSING, Graph, Node
+from normdiag.graph.importers.onnx.view import View
 from normdiag.models.onnx.program import ActivationSite
 from normdiag.ops import FUNCTIONS, Activation, recognise
 from normdiag.ops.clip import clip
@@ -29,11 +30,20 @@ BIAS_INSIDE = "its bias is added inside the operator"
 class Finder:
     """The graph, what is known of it, the expressions of its tensors and the activations found so far, by node."""
 
-    graph: Graph
-    constants: Constants
-    layouts: Layouts
+    view: View
+    axes: Axes
     expressions: dict[str, Expression]
     found: dict[int, ActivationSite]
+
+    @property
+    def graph(self) -> Graph:
+        """The graph."""
+        return self.view.graph
+
+    @property
+    def constants(self) -> Constants:
+        """What is constant in it."""
+        return self.view.constants
 
     def expression(self, tensor: str) -> Expression:
         """What is known of a tensor, itself if nothing is."""
@@ -46,25 +56,25 @@ class Finder:
         """Record an activation that ends at `node`, unless it is one of weights."""
         if self.constants.is_constant(tensor):
             return
-        layout = self.layouts.get(tensor, UNKNOWN)
-        if layout.axis is None:
-            layout = self.layouts.get(node.outputs[0], UNKNOWN) if layout.rank is None else layout
+        rank, axis = self.view.book.listed_rank(tensor), self.axes.get(tensor)
+        if axis is None and rank is None:
+            rank, axis = self.view.book.listed_rank(node.outputs[0]), self.axes.get(node.outputs[0])
         self.found[node.index] = ActivationSite(
             name=node.name,
             function=function,
             input=tensor,
             output=node.outputs[0],
             nodes=nodes or (node.index,),
-            unit_axis=unit_axis(layout),
-            rank=layout.rank,
+            unit_axis=unit_axis(axis, rank),
+            rank=rank,
             obstacle=BIAS_INSIDE if adds_bias(node) else None,
         )
 
 
-def find_activations(graph: Graph, constants: Constants, layouts: Layouts) -> Mapping[int, ActivationSite]:
+def find_activations(view: View, axes: Axes) -> Mapping[int, ActivationSite]:
     """The activations of a graph by the index of the node that completes them. Names are the nodes' own."""
-    finder = Finder(graph, constants, layouts, {}, {})
-    for node in graph.nodes:
+    finder = Finder(view, axes, {}, {})
+    for node in view.graph.nodes:
         rule = _RULES.get((node.domain, node.op))
         if rule is None or not node.input(0) or not node.outputs or not node.outputs[0]:
             continue

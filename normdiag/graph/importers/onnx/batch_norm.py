@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from normdiag.errors import InputError
 from normdiag.graph.importers.onnx.constants import Constants
-from normdiag.graph.importers.onnx.layout import UNKNOWN, Layouts
 from normdiag.graph.importers.onnx.nodes import Node
+from normdiag.graph.importers.onnx.view import View
 from normdiag.graph.recognise.terms import Moment, Term
 from normdiag.graph.recognise.written_out import BATCH_STATISTICS
 from normdiag.models.onnx.program import NormSite
@@ -19,13 +19,12 @@ OLDEST_OPSET = 7
 ONE_SAMPLE = "its input is reshaped to a single sample, so that samples cannot be told apart"
 
 
-def batch_norm(
-    node: Node, constants: Constants, layouts: Layouts, terms: Mapping[str, Term], opset: int
-) -> NormSite | str:
+def batch_norm(node: Node, view: View, terms: Mapping[str, Term]) -> NormSite | str:
     """The site of a BatchNormalization node, or the reason why it is not analysed as one.
 
     Raises InputError where its parameters are missing or do not fit together.
     """
+    constants, opset = view.constants, view.graph.opset
     where = f"{constants.reader.path}: BatchNormalization {node.name or node.outputs[0]!r}"
     if opset < OLDEST_OPSET:
         return f"of operator set {opset} (the oldest that is understood is {OLDEST_OPSET}; convert the model first)"
@@ -36,7 +35,7 @@ def batch_norm(
     gamma, beta, mean, var = (constants.array(name) for name in node.inputs[1:5])
     known = [array for array in (gamma, beta, mean, var) if array is not None]
     _check(where, known)
-    batch = mean is None and var is None and _of_the_batch(node, constants, layouts, terms, opset)
+    batch = mean is None and var is None and _of_the_batch(node, view, terms)
     if len(known) < 4 and not (batch and len(known) == 2):
         return "whose parameters are computed by the graph (a LayerNorm written as one?)"
     layer = NormLayer(
@@ -54,7 +53,7 @@ def batch_norm(
         class_name=node.op,
         notes=(BATCH_STATISTICS,) if batch else (),
     )
-    rank = layouts.get(node.inputs[0], UNKNOWN).rank
+    rank = view.book.listed_rank(node.inputs[0])
     obstacle = BATCH_STATISTICS if batch else ONE_SAMPLE if _in_one_sample(node, constants) else None
     return NormSite(layer, node.inputs[0], node.outputs[0], (node.index,), rank=rank, obstacle=obstacle)
 
@@ -71,18 +70,19 @@ def is_training(node: Node, opset: int) -> bool:
     return sum(map(bool, node.outputs)) > 1
 
 
-def _of_the_batch(node: Node, constants: Constants, layouts: Layouts, terms: Mapping[str, Term], opset: int) -> bool:
+def _of_the_batch(node: Node, view: View, terms: Mapping[str, Term]) -> bool:
     """Whether it normalizes with its input's own statistics over all axes but 1 (track_running_stats=False).
 
     Either because it is in training mode, where the mean and variance that it reads are merely averaged with the
     batch's (torch's older exporter computes some for it), or because these are the input's own. Not behind a Reshape:
     Keras writes LayerNorm as a BatchNormalization of the input reshaped to one sample.
     """
-    x, rank = node.inputs[0], layouts.get(node.inputs[0], UNKNOWN).rank
+    constants = view.constants
+    x, rank = node.inputs[0], view.book.listed_rank(node.inputs[0])
     producer = constants.graph.producer(constants.graph.root(x))
     if producer is not None and producer.op == "Reshape":
         return False
-    return is_training(node, opset) or (rank is not None and _are_moments(node, constants, terms, rank))
+    return is_training(node, view.graph.opset) or (rank is not None and _are_moments(node, constants, terms, rank))
 
 
 def _are_moments(node: Node, constants: Constants, terms: Mapping[str, Term], rank: int) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
 
 from normdiag.graph.importers.onnx.constants import Constants
 from normdiag.graph.importers.onnx.inference import Dims
@@ -18,14 +18,16 @@ MAX_VALUES = 64
 class Book:
     """What is known so far: dimensions, element types (numpy names) and shape values of tensors by name.
 
-    A value is a tuple of sizes for a tensor of one dimension, a lone Size for a scalar; None in it is unknown, and -1
+    `declared` is what the file says of tensors, which may be wrong: only lists of layers go by it, and no edit. A value
+    is a tuple of sizes for a tensor of one dimension, a lone Size for a scalar; None in it is unknown, and -1
     stands for itself.
     """
 
     constants: Constants
-    sizes: dict[str, Sizes]
-    dtypes: dict[str, str]
-    values: dict[str, Value]
+    sizes: MutableMapping[str, Sizes]
+    dtypes: MutableMapping[str, str]
+    values: MutableMapping[str, Value]
+    declared: Mapping[str, Shape] = field(default_factory=dict)
 
     @property
     def opset(self) -> int:
@@ -46,6 +48,21 @@ class Book:
         known = [size.known for size in self.sizes.get(tensor, (Size(1, ("",)),))]
         return None if None in known else tuple(dim for dim in known if dim is not None)
 
+    def listed(self, tensor: str) -> Shape | None:
+        """Its dimensions as they follow from the graph or, where nothing does, as declared; None for a free one."""
+        sizes, declared = self.of(tensor), self.declared.get(tensor)
+        if sizes is None:
+            return declared
+        known = tuple(size.known for size in sizes)
+        if declared is None or len(declared) != len(known):
+            return known
+        return tuple(other if size is None else size for size, other in zip(known, declared, strict=True))
+
+    def listed_rank(self, tensor: str) -> int | None:
+        """The number of these dimensions."""
+        shape = self.listed(tensor)
+        return None if shape is None else len(shape)
+
     def value(self, tensor: str) -> Value | None:
         """The shape that an integer tensor holds, as far as it is known."""
         if tensor and tensor not in self.values and self.constants.is_constant(tensor):
@@ -60,6 +77,7 @@ class Book:
         return found if isinstance(found, tuple) else None
 
 
+Shape = tuple[int | None, ...]
 Value = Size | tuple[Size | None, ...]
 SizeRule = Callable[[Book, Node], tuple[Dims | None, ...]]
 ValueRule = Callable[[Book, Node], Value | None]

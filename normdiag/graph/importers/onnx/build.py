@@ -10,7 +10,6 @@ from normdiag.graph.importers.onnx.attributes import Unclear
 from normdiag.graph.importers.onnx.chains import chains
 from normdiag.graph.importers.onnx.choices import CHOICE_RULES, choices_together
 from normdiag.graph.importers.onnx.claims import Lost, norm_claims
-from normdiag.graph.importers.onnx.constants import make_constants
 from normdiag.graph.importers.onnx.depth import DEPTH_RULES
 from normdiag.graph.importers.onnx.linear import LINEAR_RULES, products_with_bias
 from normdiag.graph.importers.onnx.names import Namer, make_namer
@@ -22,7 +21,7 @@ from normdiag.graph.importers.onnx.scope import Claim, Draft, Rule, Scope, captu
 from normdiag.graph.importers.onnx.sharing import with_sharing
 from normdiag.graph.importers.onnx.simple import SIMPLE_RULES
 from normdiag.graph.importers.onnx.sites import Sites, find_sites, split_sites
-from normdiag.graph.importers.onnx.sizes import size_book
+from normdiag.graph.importers.onnx.view import View, view_of
 from normdiag.graph.importers.onnx.windows import WINDOW_RULES
 from normdiag.models.onnx.external import TensorReader
 from normdiag.models.onnx.parse import check_names
@@ -40,7 +39,9 @@ STRUCTURED = frozenset(
 )
 
 
-def op_graph(model: Any, reader: TensorReader, known: Sequence[NormSite] | None = None) -> OpGraph:
+def op_graph(
+    model: Any, reader: TensorReader, known: Sequence[NormSite] | None = None, view: View | None = None
+) -> OpGraph:
     """The computation of the main graph of an onnx.ModelProto as it was parsed, local functions not written out.
 
     `Op.nodes` are indexes into `model.graph.node`. Nothing large is read: `Parameter.read` gets values through
@@ -48,19 +49,18 @@ def op_graph(model: Any, reader: TensorReader, known: Sequence[NormSite] | None 
     it; where that is computed from constants, writing it means a new initializer of that name or another. Nodes that
     only take the dimensions of a tensor (Shape, Size) do not read it here: who removes a tensor must give them
     another one of the same shape, such as the input or the output of the norm that is gone. What is known of
-    initializers that are also graph inputs stands in parameters.py. `known` are the layers of this very model, where
-    they were found before.
+    initializers that are also graph inputs stands in parameters.py. `known` are the layers of this very model, and
+    `view` is what is known of its tensors, where they were found before.
 
     Raises InputError where nodes read what nothing in front of them writes, where two write the same tensor, and where
     parameters of normalization layers are damaged.
     """
     check_names(model.graph, reader.path)
-    graph = make_graph(model.graph, opset_of(model))
-    _check(model, graph, reader)
-    constants = make_constants(graph, reader)
-    book = size_book(model, graph, constants)
+    _check(model, make_graph(model.graph, opset_of(model)) if view is None else view.graph, reader)
+    view = view_of(model, reader) if view is None else view
+    graph, constants, book = view.graph, view.constants, view.book
     scope = make_scope(model, graph, make_store(constants, book, model.ir_version), book)
-    sites = find_sites(model, graph, constants) if known is None or model.functions else split_sites(known)
+    sites = find_sites(model, view) if known is None or model.functions else split_sites(known)
     claims, lost = _claims(scope, sites)
     unreached = (*sites.unreached, *lost)
     ops = with_sharing(_ops(scope, claims, tuple(layer.name for layer, _ in unreached)), scope)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from normdiag.graph.importers.onnx.nodes import DOMAINS
-from normdiag.models.onnx.parse import subgraphs
+from normdiag.models.onnx.parse import dimensions, subgraphs
 from normdiag.records import Size, Sizes
 
 # Larger constants carry no shape; inference needs their own shape alone.
@@ -66,6 +66,20 @@ def fresh(tensor: str, axis: int, taken: Set[str] = frozenset()) -> str:
     while name in taken:
         name += "'"
     return name
+
+
+def constants_of(graph: Any) -> Inferred:
+    """What the constants of a graph say of themselves: all that is inferred of the body of an If, Loop or Scan."""
+    found = list(_constants(graph))
+    dims = {name: tuple(Size(int(dim)) for dim in shape) for name, _, shape in found}
+    dtypes = {name: dtype for name, number, _ in found if (dtype := dtype_name(number)) is not None}
+    return Inferred(dims, dtypes)
+
+
+def declared_shapes(graph: Any) -> Mapping[str, tuple[int | None, ...]]:
+    """What a graph says of its tensors, None for a free dimension."""
+    values = (*graph.value_info, *graph.input, *graph.output)
+    return {value.name: shape for value in values if (shape := dimensions(value)) is not None}
 
 
 @lru_cache(64)
@@ -155,12 +169,8 @@ def _read(graph: Any) -> tuple[dict[str, Dims], dict[str, str]]:
         dtype = dtype_name(tensor.elem_type) if tensor.elem_type else None
         if dtype is not None:
             dtypes[value.name] = dtype
-    for name, number, shape in _constants(graph):
-        dims[name] = tuple(Size(int(dim)) for dim in shape)
-        dtype = dtype_name(number)
-        if dtype is not None:
-            dtypes[name] = dtype
-    return dims, dtypes
+    stored = constants_of(graph)
+    return {**dims, **stored.dims}, {**dtypes, **stored.dtypes}
 
 
 def _constants(graph: Any) -> Iterator[tuple[str, int, Any]]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from normdiag.graph.importers.onnx.constants import make_constants
 from normdiag.graph.importers.onnx.folded import folded_norms
 from normdiag.graph.importers.onnx.names import unique
-from normdiag.graph.importers.onnx.nodes import make_graph
 from normdiag.graph.importers.onnx.scan import scan
+from normdiag.graph.importers.onnx.view import view_of
 from normdiag.models.onnx import ActivationSite, NormSite, OnnxProgram
 
 
@@ -17,8 +16,8 @@ def with_layers(program: OnnxProgram) -> OnnxProgram:
 
     Nothing is run, and of external data only parameters of norms are read. Raises InputError where these are damaged.
     """
-    graph = make_graph(program.proto.graph, program.opset)
-    found = list(scan(graph, make_constants(graph, program.reader)))
+    view = view_of(program.proto, program.reader)
+    found = list(scan(view))
     sites = [site for site in found if isinstance(site, NormSite)]
     activations = [site for site in found if isinstance(site, ActivationSite)]
     skipped = tuple(note for note in found if isinstance(note, str))
@@ -28,6 +27,7 @@ def with_layers(program: OnnxProgram) -> OnnxProgram:
         sites=tuple(replace(s, layer=replace(s.layer, name=name)) for s, name in zip(sites, names, strict=True)),
         activations=tuple(replace(site, name=name) for site, name in zip(activations, kinds, strict=True)),
         notes=(*program.notes, *skipped),
-        folded=folded_norms(graph),
+        folded=folded_norms(view.graph),
+        view=view,
         skipped=skipped,
     )

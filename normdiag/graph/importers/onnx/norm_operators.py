@@ -10,8 +10,8 @@ import numpy as np
 from normdiag.errors import InputError
 from normdiag.graph.importers.onnx.batch_norm import batch_norm
 from normdiag.graph.importers.onnx.constants import Constants
-from normdiag.graph.importers.onnx.layout import UNKNOWN, Layouts
 from normdiag.graph.importers.onnx.nodes import Node
+from normdiag.graph.importers.onnx.view import View
 from normdiag.graph.recognise.terms import Term
 from normdiag.models.onnx.program import NormSite
 from normdiag.records import NormKind, NormLayer
@@ -22,12 +22,20 @@ COMPUTED = "its {} computed by the graph"
 
 @dataclass(frozen=True, eq=False)
 class Scope:
-    """What an operator may look at: constants, layouts and the terms of decomposed normalization."""
+    """What an operator may look at: the graph, and the terms of decomposed normalization."""
 
-    constants: Constants
-    layouts: Layouts
+    view: View
     terms: Mapping[str, Term]
-    opset: int
+
+    @property
+    def constants(self) -> Constants:
+        """What is constant in the graph."""
+        return self.view.constants
+
+    @property
+    def opset(self) -> int:
+        """The operator set of the standard domain."""
+        return self.view.graph.opset
 
 
 def operator_site(node: Node, scope: Scope) -> NormSite | str | None:
@@ -44,12 +52,12 @@ def operator_site(node: Node, scope: Scope) -> NormSite | str | None:
 
 
 def _batch(node: Node, scope: Scope) -> NormSite | str:
-    return batch_norm(node, scope.constants, scope.layouts, scope.terms, scope.opset)
+    return batch_norm(node, scope.view, scope.terms)
 
 
 def _instance(node: Node, scope: Scope) -> NormSite:
     gamma, beta, notes = _affine(node, scope, 1, 2)
-    rank = scope.layouts.get(node.inputs[0], UNKNOWN).rank
+    rank = scope.view.book.listed_rank(node.inputs[0])
     layer = _layer(node, "instance_norm", _size(gamma, beta), 1e-5, gamma, beta, notes)
     axes = () if rank is None else tuple(range(2, rank))
     return NormSite(layer, node.inputs[0], node.outputs[0], (node.index,), axes=axes, rank=rank)
@@ -57,12 +65,12 @@ def _instance(node: Node, scope: Scope) -> NormSite:
 
 def _group(node: Node, scope: Scope) -> NormSite:
     """GroupNormalization: one scale for each group in opset 18, one for each channel from 21."""
-    layout = scope.layouts.get(node.inputs[0], UNKNOWN)
+    shape = scope.view.book.listed(node.inputs[0])
+    rank = None if shape is None else len(shape)
     gamma, beta, notes = _affine(node, scope, 1, 2)
     groups = node.integer("num_groups", node.integer("groups", 0))
     axis = -1 if node.domain and node.integer("channels_last", 1) else 1
-    shape = layout.shape or ()
-    channels = shape[axis] if len(shape) > 1 else None
+    channels = shape[axis] if shape is not None and len(shape) > 1 else None
     if not node.domain and scope.opset < 21 and gamma is not None and beta is not None and groups:
         repeat = (channels or groups) // groups
         gamma, beta = np.repeat(gamma, repeat), np.repeat(beta, repeat)
@@ -70,7 +78,14 @@ def _group(node: Node, scope: Scope) -> NormSite:
     else:
         channels = _size(gamma, beta) or channels
     layer = _layer(node, "group_norm", channels, 1e-5, gamma, beta, notes, groups=groups or None)
-    return NormSite(layer, node.inputs[0], node.outputs[0], (node.index,), channel_axis=axis, rank=layout.rank)
+    return NormSite(
+        layer,
+        node.inputs[0],
+        node.outputs[0],
+        (node.index,),
+        channel_axis=axis,
+        rank=rank,
+    )
 
 
 def _layer_norm(node: Node, scope: Scope) -> NormSite:
@@ -99,15 +114,14 @@ def _trailing(
 ) -> NormSite:
     """LayerNorm and RMSNorm over the axes from `axis` on."""
     gamma, beta, notes = _affine(node, scope, scale, bias)
-    layout = scope.layouts.get(node.inputs[0], UNKNOWN)
-    axis = node.integer("axis", -1)
+    shape = scope.view.book.listed(node.inputs[0])
+    rank, axis = None if shape is None else len(shape), node.integer("axis", -1)
     if axis >= 0:
-        rank = layout.rank if layout.rank is not None else axis + (gamma.ndim if gamma is not None else 1)
-        axis -= rank
+        axis -= rank if rank is not None else axis + (gamma.ndim if gamma is not None else 1)
     axes = tuple(range(max(min(axis, -1), -64), 0))
-    channels = _size(gamma, beta) or _product(layout.shape, axes)
+    channels = _size(gamma, beta) or _product(shape, axes)
     layer = _layer(node, kind, channels, default_eps, gamma, beta, notes, normalized_rank=len(axes))
-    return NormSite(layer, node.inputs[0], node.outputs[0], (node.index,), "graph", axes, -1, layout.rank)
+    return NormSite(layer, node.inputs[0], node.outputs[0], (node.index,), "graph", axes, -1, rank)
 
 
 def _layer(

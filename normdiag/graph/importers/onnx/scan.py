@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from normdiag.graph.importers.onnx.activations import find_activations
-from normdiag.graph.importers.onnx.constants import Constants, make_constants
-from normdiag.graph.importers.onnx.layout import Layouts, find_layouts
+from normdiag.graph.importers.onnx.features import Axes, feature_axes
 from normdiag.graph.importers.onnx.names import Namer, make_namer, shared_folder
-from normdiag.graph.importers.onnx.nodes import Graph, Node, make_graph
+from normdiag.graph.importers.onnx.nodes import Graph, Node
 from normdiag.graph.importers.onnx.norm_operators import Scope, operator_site
 from normdiag.graph.importers.onnx.steps import OnnxTensors
+from normdiag.graph.importers.onnx.view import View
 from normdiag.graph.recognise.moments import find_normals
 from normdiag.graph.recognise.terms import Normal
 from normdiag.graph.recognise.written_out import WrittenOut, written_out
@@ -22,18 +22,18 @@ IN_SUBGRAPH = "it lies in the body of an If, Loop or Scan, whose tensors cannot 
 Found = NormSite | ActivationSite | str
 
 
-def scan(graph: Graph, constants: Constants, outer: Layouts | None = None) -> Iterator[Found]:
+def scan(view: View, outer: Axes | None = None) -> Iterator[Found]:
     """Normalization sites, activation sites and notes, those of a subgraph where the node that holds it stands.
 
-    Names are not unique yet.
+    Names are not unique yet. `outer` are the axes of the features in the graphs around this one.
     """
-    layouts = find_layouts(graph, constants, outer)
-    tensors = OnnxTensors(graph, constants, layouts)
+    graph, tensors = view.graph, OnnxTensors(view)
     normals, terms = find_normals(tensors.steps.values(), tensors)
+    axes = feature_axes(graph, view.book, outer)
     namer = make_namer(graph.nodes)
-    scope = Scope(constants, layouts, terms, graph.opset)
+    scope = Scope(view, terms)
     decomposed = _decomposed(tensors, namer, normals)
-    activations = find_activations(graph, constants, layouts)
+    activations = find_activations(view, axes)
     inside = {index for site in decomposed.values() for index in site.nodes}
     for node in graph.nodes:
         if node.index in decomposed:
@@ -44,7 +44,7 @@ def scan(graph: Graph, constants: Constants, outer: Layouts | None = None) -> It
             site = activations[node.index]
             yield replace(site, name=namer.name(node, (), site.function.kind))
         for body in subgraphs(node.proto):
-            yield from _scan_body(make_graph(body, graph.opset, graph), constants, layouts)
+            yield from _scan_body(view.body(body), axes)
 
 
 def _operator(node: Node, scope: Scope, namer: Namer) -> Iterator[Found]:
@@ -57,8 +57,8 @@ def _operator(node: Node, scope: Scope, namer: Namer) -> Iterator[Found]:
         yield replace(site, layer=replace(site.layer, name=name))
 
 
-def _scan_body(graph: Graph, constants: Constants, outer: Layouts) -> Iterator[Found]:
-    for found in scan(graph, make_constants(graph, constants.reader, constants), outer):
+def _scan_body(view: View, outer: Axes) -> Iterator[Found]:
+    for found in scan(view, outer):
         if isinstance(found, str) or found.where == "subgraph":
             yield found
         else:

@@ -210,6 +210,23 @@ _GROUPS = (
     (_concat, "Concat"),
     (_split, "Split"),
 )
+
+
+def _attention(book: Book, node: Node) -> Found:
+    """As many samples and tokens as the query has."""
+    x = book.of(node.inputs[0])
+    return () if x is None else ((*x[:-1], None),)
+
+
+# Operators of com.microsoft.
+CONTRIB_RULES: Mapping[str, SizeRule] = {
+    **dict.fromkeys(("LayerNormalization", "SimplifiedLayerNormalization", "GroupNorm"), _same),
+    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), _same),
+    **dict.fromkeys(("Gelu", "BiasGelu", "FastGelu", "QuickGelu"), _same),
+    **dict.fromkeys(("Attention", "MultiHeadAttention"), _attention),
+    "FusedConv": _conv,
+    "FusedGemm": _gemm,
+}
 SIZE_RULES: Mapping[str, SizeRule] = {
     **{name: _same for domain, name in OPERATORS if not domain},
     **{op: rule for rule, ops in _GROUPS for op in ops.split()},

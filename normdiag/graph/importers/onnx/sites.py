@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from normdiag.graph.importers.onnx.constants import Constants, make_constants
 from normdiag.graph.importers.onnx.names import unique
-from normdiag.graph.importers.onnx.nodes import Graph, make_graph
 from normdiag.graph.importers.onnx.scan import scan
+from normdiag.graph.importers.onnx.view import View, view_of
 from normdiag.models.onnx.parse import inline_functions
 from normdiag.models.onnx.program import NormSite
 from normdiag.records import NormLayer
@@ -29,15 +28,14 @@ class Sites:
     unreached: tuple[tuple[NormLayer, str], ...]
 
 
-def find_sites(model: Any, graph: Graph, constants: Constants) -> Sites:
+def find_sites(model: Any, view: View) -> Sites:
     """All layers that `inspect` reports; it looks into local functions by writing them out."""
-    found = tuple(_named(graph, constants))
+    found = tuple(_named(view))
     if not model.functions:
         return split_sites(found)
     main = tuple(site for site in found if site.where == "graph")
-    whole = inline_functions(_light(model), constants.reader.path)
-    expanded = make_graph(whole.graph, graph.opset)
-    inlined = tuple(_named(expanded, make_constants(expanded, constants.reader)))
+    reader = view.constants.reader
+    inlined = tuple(_named(view_of(inline_functions(_light(model), reader.path), reader)))
     outputs = {site.output for site in main}
     names = {site.output: site.layer.name for site in inlined if site.where == "graph"}
     return Sites(
@@ -52,8 +50,8 @@ def split_sites(found: Sequence[NormSite]) -> Sites:
     return Sites(main, tuple((site.layer, IN_SUBGRAPH) for site in found if site.where != "graph"))
 
 
-def _named(graph: Graph, constants: Constants) -> Iterator[NormSite]:
-    sites = [site for site in scan(graph, constants) if isinstance(site, NormSite)]
+def _named(view: View) -> Iterator[NormSite]:
+    sites = [site for site in scan(view) if isinstance(site, NormSite)]
     names = unique(site.layer.name for site in sites)
     for site, name in zip(sites, names, strict=True):
         yield replace(site, layer=replace(site.layer, name=name))

@@ -7,34 +7,34 @@ inference tells only the number of dimensions.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable
 from typing import Any
 
 from normdiag.graph.importers.onnx.attributes import Unclear
 from normdiag.graph.importers.onnx.book import MAX_VALUES, Book
 from normdiag.graph.importers.onnx.constants import Constants
-from normdiag.graph.importers.onnx.inference import Dims, fresh, infer, input_sizes
+from normdiag.graph.importers.onnx.inference import Dims, Inferred, declared_shapes, fresh, input_sizes
 from normdiag.graph.importers.onnx.nodes import Graph, Node
-from normdiag.graph.importers.onnx.shape_rules import SIZE_RULES, may_overrun
+from normdiag.graph.importers.onnx.shape_rules import CONTRIB_RULES, SIZE_RULES, may_overrun
 from normdiag.graph.importers.onnx.value_rules import VALUE_RULES
-from normdiag.records import Size
+from normdiag.records import Size, Sizes
 
+MICROSOFT = "com.microsoft"
 # Operators whose first two inputs and first output are of one type.
 UNIFORM = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div"})
 
 
-def size_book(model: Any, graph: Graph, constants: Constants) -> Book:
-    """Dimensions of all tensors of the main graph."""
-    inferred = infer(model)
+def size_book(graph: Graph, constants: Constants, inferred: Inferred, outer: Book | None = None) -> Book:
+    """Dimensions of all tensors of a graph; of the body of an If, Loop or Scan with what it sees of the `outer` one."""
     stored = {name: dims for name, dims in inferred.dims.items() if name in constants.initializers}
     sizes = {**input_sizes(graph.proto), **{name: tuple(d or Size(0) for d in dims) for name, dims in stored.items()}}
-    book = Book(constants, sizes, dict(inferred.dtypes), {})
+    book = _opened(constants, sizes, dict(inferred.dtypes), outer)
     doubtful: set[str] = set()
     for node in graph.nodes:
-        if node.domain:
-            found: tuple[Dims | None, ...] = ()
-        else:
-            found = _apply(SIZE_RULES.get(node.op), book, node) or ()
+        rules = CONTRIB_RULES if node.domain == MICROSOFT else {} if node.domain else SIZE_RULES
+        found = _apply(rules.get(node.op), book, node) or ()
+        if not node.domain:
             value = _apply(VALUE_RULES.get(node.op), book, node)
             if value is not None and node.outputs and (isinstance(value, Size) or len(value) <= MAX_VALUES):
                 book.values[node.outputs[0]] = value
@@ -47,6 +47,19 @@ def size_book(model: Any, graph: Graph, constants: Constants) -> Book:
                 _enter(book, output, found[position] if position < len(found) else None, other)
         _enter_type(book, node)
     return book
+
+
+def _opened(constants: Constants, sizes: dict[str, Sizes], dtypes: dict[str, str], outer: Book | None) -> Book:
+    declared = declared_shapes(constants.graph.proto)
+    if outer is None:
+        return Book(constants, sizes, dtypes, {}, declared)
+    return Book(
+        constants,
+        ChainMap(sizes, outer.sizes),
+        ChainMap(dtypes, outer.dtypes),
+        ChainMap({}, outer.values),
+        {**outer.declared, **declared},
+    )
 
 
 def _apply(rule: Callable[[Book, Node], Any] | None, book: Book, node: Node) -> Any:

@@ -6,22 +6,29 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from normdiag.graph.importers.onnx.book import Shape
 from normdiag.graph.importers.onnx.constants import Constants
-from normdiag.graph.importers.onnx.layout import UNKNOWN, Layouts
 from normdiag.graph.importers.onnx.nodes import PASSING, Graph, Node
+from normdiag.graph.importers.onnx.view import View
 from normdiag.graph.recognise.steps import Operand, Step
 from normdiag.records.model import Array
-
-Shape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class OnnxTensors:
     """What recognition asks of the tensors of an ONNX graph (graph.recognise.steps.Tensors)."""
 
-    graph: Graph
-    constants: Constants
-    layouts: Layouts
+    view: View
+
+    @property
+    def graph(self) -> Graph:
+        """The graph."""
+        return self.view.graph
+
+    @property
+    def constants(self) -> Constants:
+        """What is constant in it."""
+        return self.view.constants
 
     @cached_property
     def steps(self) -> Mapping[str, Step]:
@@ -41,19 +48,12 @@ class OnnxTensors:
         return self.constants.array(operand) if isinstance(operand, str) else None
 
     def shape(self, operand: Operand) -> Shape | None:
-        """As declared, and as a Reshape with a constant target says."""
-        if not isinstance(operand, str):
-            return ()
-        declared, node = self.layouts.get(operand, UNKNOWN).shape, self.graph.producer(operand)
-        target = self.constants.integers(node.input(1)) if node is not None and node.op == "Reshape" else None
-        if target is None:
-            return declared
-        known = declared if declared is not None and len(declared) == len(target) else (None,) * len(target)
-        return tuple(size if size > 0 else other for size, other in zip(target, known, strict=True))
+        """Its dimensions, None for one that is free."""
+        return self.view.book.listed(operand) if isinstance(operand, str) else ()
 
     def rank(self, operand: Operand) -> int | None:
         """The number of its dimensions."""
-        return self.layouts.get(operand, UNKNOWN).rank if isinstance(operand, str) else 0
+        return self.view.book.listed_rank(operand) if isinstance(operand, str) else 0
 
     def used_once(self, operand: Operand) -> bool:
         """Whether exactly one node, and nobody else, reads it."""

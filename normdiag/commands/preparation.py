@@ -1,0 +1,204 @@
+"""The same samples through a model in every usual preparation, ranked by how well the stored statistics fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from normdiag.commands.fitted import fitted_candidate
+from normdiag.commands.measure import Given, Source, all_statistics
+from normdiag.data import DataOptions
+from normdiag.data.candidates import Candidate, candidates
+from normdiag.data.join import reprepared
+from normdiag.data.recipe import parse_recipe
+from normdiag.data.source import open_data
+from normdiag.errors import InputError
+from normdiag.metrics import measure_layers
+from normdiag.metrics.gap import output_change
+from normdiag.metrics.preparation import (
+    Figure,
+    Fit,
+    drift_figure,
+    entropies,
+    entropy_figure,
+    in_the_running,
+    ranked,
+    surely_first,
+)
+from normdiag.observe import passes
+from normdiag.observe.gap import class_scores
+from normdiag.observe.protocol import Runner
+from normdiag.records import Batch, Evidence, InputSpec, NormLayer, RankedPreparation
+
+# Norm layers from the input on that are looked at: there the preparation shows before anything else mixes in.
+FIRST = 3
+# All are tried on a few samples, and those that may be best on more.
+TRIAL_SAMPLES, SAMPLES = 64, 256
+PROBE_SAMPLES = 32
+# A drift of the first layers beyond this fits no preparation: the statistics, or the images, are others.
+FITS = 0.6
+RAW = Candidate("raw", "as it is stored")
+
+Opener = Callable[[Candidate, int], Iterable[Batch]]
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """A candidate with what it showed; `changed` is the share of answers that its own statistics would change."""
+
+    candidate: Candidate
+    fit: Fit
+    layers: tuple[str, ...]
+    changed: float | None = None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """All candidates, best first, and whether the first is `sure` to be it."""
+
+    rows: tuple[RankedPreparation, ...]
+    sure: bool
+
+    def best(self, used: str | None) -> str | None:
+        """The option that is surely the best, or the one in use where it may be; None where nothing can be said."""
+        if used in self.alike:
+            return used
+        return self.alike[0] if self.alike and self.sure else None
+
+    @property
+    def alike(self) -> tuple[str, ...]:
+        """The options that fit the stored statistics, and of which none is surely worse than another."""
+        return tuple(each.option for each in self.rows if each.behind is None and each.drift < FITS)
+
+
+def openers(
+    source: Source, data: Sequence[str], options: DataOptions, inputs: Sequence[InputSpec]
+) -> tuple[tuple[Candidate, ...], Opener]:
+    """The candidates for this data, and what reads up to so many samples of it in one of them.
+
+    Raises InputError where there are no samples.
+    """
+    options = replace(options, max_samples=None)
+    if isinstance(source, Given):
+        batches = list(_first(iter(source), SAMPLES))
+        head = batches[0].arrays[0] if batches else None
+        opener: Opener = lambda candidate, samples: (  # noqa: E731
+            reprepared(batch, parse_recipe(candidate.option), inputs) for batch in _first(batches, samples)
+        )
+        pixels = head is not None and head.dtype.kind == "u" and head.dtype.itemsize == 1
+    else:
+        head = next((batch.arrays[0] for batch in _opened(data, options, inputs, "raw", 32)), None)
+        opener = lambda candidate, samples: _opened(data, options, inputs, candidate.option, samples)  # noqa: E731
+        pixels = source.info.pixels
+    if head is None:
+        raise InputError(f"{source.info.source}: holds no samples")
+    return candidates(head, pixels=pixels), opener
+
+
+def try_all(
+    runner: Runner, found: Sequence[Candidate], opener: Opener, progress: Callable[[int, int], None] | None = None
+) -> Ranking:
+    """All candidates, best first. Raises InputError where no layer has statistics to fit."""
+    trials = []
+    for index, candidate in enumerate(found):
+        trials.append(_tried(runner, candidate, opener(candidate, TRIAL_SAMPLES)))
+        if progress is not None:
+            progress(index + 1, len(found))
+    trials += _fitted(runner, trials, opener)
+    near = in_the_running([each.fit for each in trials])
+    finalists = [_tried(runner, trials[index].candidate, opener(trials[index].candidate, SAMPLES)) for index in near]
+    fits = [each.fit for each in finalists]
+    order = ranked(fits)
+    best = [_ranked(finalists[index], behind) for index, behind in order]
+    others = sorted((trials[index] for index in range(len(trials)) if index not in near), key=_drift)
+    sure = surely_first(fits, [index for index, behind in order if behind is None])
+    return Ranking((*best, *(_ranked(each, "drift") for each in others)), sure)
+
+
+def _fitted(runner: Runner, trials: Sequence[Tried], opener: Opener) -> list[Tried]:
+    """A scale and shift for each channel, fitted to the first norm layer, where it fits clearly better than the rest.
+
+    Having a number for each channel to choose it always fits a little better than what is right.
+    """
+    found = fitted_candidate(runner, list(opener(RAW, PROBE_SAMPLES)))
+    if found is None:
+        return []
+    tried = _tried(runner, found, opener(found, TRIAL_SAMPLES))
+    near = in_the_running([tried.fit, *(each.fit for each in trials)])
+    return [tried] if near == [0] else []
+
+
+def _tried(runner: Runner, candidate: Candidate, batches: Iterable[Batch]) -> Tried:
+    seen = passes.observe(runner, batches)
+    chosen = _chosen(runner.layers(), seen.evidence)
+    if not chosen:
+        raise InputError("the model has no running statistics, so that nothing says how its input was prepared")
+    pairs = [(layer, sums) for layer in chosen if (sums := seen.evidence.layers[layer.name].deployed) is not None]
+    entropy, classes = _entropy(seen.held)
+    fit = Fit(drift_figure(pairs), entropy, classes)
+    return Tried(candidate, fit, tuple(layer.name for layer in chosen), _changed(runner, seen))
+
+
+def _chosen(layers: Sequence[NormLayer], evidence: Evidence) -> list[NormLayer]:
+    """The first norm layers with statistics, in the order in which they ran."""
+    seen = (each for each in layers if each.has_statistics and each.name in evidence.layers)
+    return list(islice((each for each in seen if evidence.layers[each.name].deployed is not None), FIRST))
+
+
+def _entropy(held: Sequence[passes.Held]) -> tuple[Figure | None, int]:
+    """The mean entropy of the first output that holds scores of classes, and how many classes these are."""
+    import numpy as np
+
+    for name in held[0].deployed if held else ():
+        scores = [class_scores(each.deployed[name]) for each in held]
+        known = [each for each in scores if each is not None]
+        if len(known) == len(scores):
+            rows = np.concatenate(known)
+            return entropy_figure(entropies(rows)), rows.shape[1]
+    return None, 0
+
+
+def _changed(runner: Runner, seen: passes.Observation) -> float | None:
+    """The share of samples whose class changes when the data's own statistics replace the stored ones."""
+    statistics = all_statistics(measure_layers(runner.layers(), seen.evidence), seen.evidence)
+    if not statistics or not seen.held:
+        return None
+    change = passes.recalibrated(runner, seen.held, statistics).change
+    return next((each.answers_changed for each in map(output_change, change.values())), None)
+
+
+def _ranked(tried: Tried, behind: str | None) -> RankedPreparation:
+    fit = tried.fit
+    return RankedPreparation(
+        tried.candidate.option,
+        tried.candidate.meaning,
+        fit.drift.whole,
+        fit.drift.se,
+        None if fit.entropy is None else fit.entropy.whole,
+        None if fit.entropy is None else fit.entropy.se,
+        tried.changed,
+        behind,
+    )
+
+
+def _drift(tried: Tried) -> float:
+    drift = tried.fit.drift.whole
+    return math.inf if math.isnan(drift) else drift
+
+
+def _opened(
+    data: Sequence[str], options: DataOptions, inputs: Sequence[InputSpec], option: str, samples: int
+) -> Iterable[Batch]:
+    return open_data(data, replace(options, preprocess=option, max_samples=samples), inputs)
+
+
+def _first(batches: Iterable[Batch], samples: int) -> Iterator[Batch]:
+    """The first batches, until they hold that many samples."""
+    seen = 0
+    for batch in batches:
+        if seen >= samples:
+            return
+        yield batch
+        seen += batch.size

@@ -1,0 +1,84 @@
+"""`normdiag.preprocess`: which preparation of the input do the stored statistics belong to?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from normdiag.commands.measure import open_runner, open_source
+from normdiag.commands.preparation import FIRST, SAMPLES, openers, try_all
+from normdiag.data import DataOptions
+from normdiag.errors import InputError, UsageError
+from normdiag.graph import open_model
+from normdiag.models import LoadOptions
+from normdiag.ops import SATURATION_THRESHOLD
+from normdiag.records import DataInfo, Model, PreparationReport
+from normdiag.wording import abridged
+
+if TYPE_CHECKING:
+    from torch import nn
+
+UNSEEN = (
+    "what moves no statistic cannot be seen: a mirrored or turned image, and labels in another order; nor can a resize "
+    "that is not among the candidates"
+)
+
+
+def preprocess(
+    model: nn.Module | str | Path,
+    batches: Iterable[Any] | None = None,
+    *,
+    data: Sequence[str] = (),
+    data_options: DataOptions | None = None,
+    load_options: LoadOptions | None = None,
+    device: str | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> PreparationReport:
+    """Rank the usual preparations of the input by how well they fit the running statistics of a model.
+
+    `model`, `batches` and `data` are as for `inspect`; `batches` is taken as it comes and prepared further. Up to 256
+    samples are run in each preparation that may be the best, 64 in the others. `progress(done, total)` is called after
+    each. Raises InputError for a model or data that cannot be used, and where the model has no running statistics.
+    """
+    if batches is not None and data:
+        raise UsageError("give either batches or data, not both")
+    if batches is None and not data:
+        raise UsageError("preprocess needs images to try: --data")
+    loaded = open_model(model, load_options, run=True)
+    options = data_options or DataOptions()
+    source = open_source(loaded, batches, data, options)
+    if source.info.random:
+        raise UsageError("--data random has no preparation to find: give images as they are stored")
+    if loaded.program is None:
+        raise InputError(f"{loaded.info.path}: the model cannot be run: {loaded.why_not_run}")
+    runner = open_runner(loaded, device, SATURATION_THRESHOLD)
+    ranking = try_all(runner, *openers(source, data, options, loaded.inputs), progress)
+    layers = tuple(each.name for each in runner.layers() if each.has_statistics)[:FIRST]
+    info = DataInfo(source.info.source, SAMPLES, options.batch_size, 1, preprocess=options.preprocess)
+    return PreparationReport(
+        loaded.info, info, layers, ranking.rows, ranking.alike, ranking.best(options.preprocess), (UNSEEN,)
+    )
+
+
+def chosen_preparation(
+    model: Model, data: Sequence[str], options: DataOptions, device: str | None
+) -> tuple[DataOptions, str]:
+    """The options with the preparation that fits best in place of AUTO, and a note that says so.
+
+    Where several fit alike it is the first of them; where none fits, what is done without the option. Raises
+    UsageError for batches from code, which come as they come, and InputError as `preprocess` does.
+    """
+    if not data:
+        raise UsageError("--preprocess auto is for files of images: batches from Python come prepared")
+    without = replace(options, preprocess=None)
+    source = open_source(model, None, data, without)
+    runner = open_runner(model, device, SATURATION_THRESHOLD)
+    ranking = try_all(runner, *openers(source, data, without, model.inputs))
+    found = ranking.best(None) or (ranking.alike[0] if ranking.alike else None)
+    if found is None:
+        return without, "--preprocess auto: no preparation fits the stored statistics; the default is used"
+    others = [option for option in ranking.alike if option != found]
+    also = f"; {abridged(others)} would fit as well" if others else ""
+    return replace(options, preprocess=found), f"--preprocess auto: {found}{also}"

@@ -1,0 +1,37 @@
+"""dropout_before_norm: statistics of values that dropout spread."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from normdiag.diagnosis.cause import ON_DATA, Case, cause
+from normdiag.diagnosis.evidence.seen import Seen
+
+
+@cause("dropout_before_norm", action="recalibrate", rivals="drift")
+def dropout_before_norm(seen: Seen) -> Case | None:
+    """A dropout before a norm makes its input vary more in training than later: the stored variance is too large.
+
+    What it means: a dropout that keeps a share k of the values adds (1 - k)/k of their mean square to the variance. In
+    eval mode it is off, and the norm divides by too much.
+
+    How it is told: by a dropout on the way to the layer (ND204) and deviations that are smaller than the stored ones
+    there, by no more than the dropout can make them.
+
+    What to do: recalibrate with the dropout off; for the next training put the dropout behind the last norm.
+
+    Source: Li et al. 2019, Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift.
+    """
+    findings = [each for each in seen.report.findings if each.rule == "ND204"]
+    behind = {layer for each in findings for layer in each.layers}
+    rows = [row for row in seen.loud if row.name in behind]
+    if not rows or len(rows) < 0.6 * len(seen.loud) or any(row.log_ratio[0] >= 0 for row in rows):
+        return None
+    ratio = float(np.exp(np.mean([row.log_ratio[0] for row in rows])))
+    return Case(
+        tuple(row.name for row in rows),
+        0.86,
+        "Statistics were taken with a dropout switched on that is off when the model is used.",
+        f"behind the dropout, values vary {ratio:.2f} times as much as stored, in {len(rows)} layers",
+        ("ND204", *ON_DATA),
+    )

@@ -1,0 +1,131 @@
+"""How stored statistics follow from observed ones, over the channels of a layer: mixed, in another form, or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Of one layer's C channels, float64 (C,): stored mean and variance and those of the data, each variance with eps.
+
+    `noise` is the mean square over the channels of what sampling alone makes of the difference, in observed standard
+    deviations.
+    """
+
+    mean: Floats
+    var: Floats
+    observed_mean: Floats
+    observed_var: Floats
+    eps: float
+    noise: float
+
+    @property
+    def shift(self) -> Floats:
+        """Stored less observed mean, in observed standard deviations."""
+        return np.asarray((self.mean - self.observed_mean) / np.sqrt(self.observed_var))
+
+    @property
+    def ratio(self) -> Floats:
+        """Logarithm of stored over observed standard deviation."""
+        return np.asarray(0.5 * np.log(self.var / self.observed_var))
+
+    @property
+    def off(self) -> float:
+        """Mean square of both over the channels, less the noise: what a fit has to explain."""
+        return max(float(np.mean(self.shift**2 + self.ratio**2)) - self.noise, 0.0)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Stored = share * initial + (1 - share) * observed, by least squares; `left` is the part of `off` it leaves."""
+
+    share: float
+    left: float
+
+
+def mixture(seen: Statistics) -> Mixture:
+    """The share of the initial mean 0 and variance 1 that fits best."""
+    shares = np.concatenate([np.linspace(0.0, 0.98, 50), np.geomspace(0.985, 1.0, 10)])
+    left = [_left_of_mixture(seen, share) for share in shares]
+    best = int(np.argmin(left))
+    fine = np.linspace(shares[max(best - 1, 0)], shares[min(best + 1, len(shares) - 1)], 21)
+    values = [_left_of_mixture(seen, share) for share in fine]
+    return Mixture(float(fine[int(np.argmin(values))]), _relative(seen, min(values)))
+
+
+def _left_of_mixture(seen: Statistics, share: float) -> float:
+    mean = (1.0 - share) * seen.observed_mean
+    var = (1.0 - share) * seen.observed_var + share * (1.0 + seen.eps)
+    shift = (seen.mean - mean) / np.sqrt(seen.observed_var)
+    ratio = 0.5 * np.log(seen.var / var)
+    return float(np.mean(shift**2 + ratio**2))
+
+
+@dataclass(frozen=True)
+class Power:
+    """Stored variance = factor * observed variance ^ power, with means alike or of the other sign (`sign` -1).
+
+    `left` is the part that this leaves of `off`.
+    """
+
+    power: float
+    factor: float
+    sign: int
+    left: float
+
+
+def power(seen: Statistics) -> Power:
+    """The best of the usual slips: another power of the deviation (1, 2 or -1, 4) or one factor in all channels."""
+    logs, stored = np.log(seen.observed_var), np.log(seen.var)
+    found: list[Power] = []
+    for sign in (1, -1):
+        shift = float(np.mean(((seen.mean - sign * seen.observed_mean) ** 2) / seen.observed_var))
+        for exponent in (1.0, 0.5, 2.0, -0.5, -1.0):
+            offset = stored - exponent * logs
+            constant = float(np.median(offset)) if exponent == 1.0 else 0.0
+            left = shift + float(np.mean((0.5 * (offset - constant)) ** 2))
+            found.append(Power(exponent, float(np.exp(constant)), sign, _relative(seen, left)))
+    return min(found, key=lambda each: each.left)
+
+
+def _relative(seen: Statistics, left: float) -> float:
+    return max(left - seen.noise, 0.0) / seen.off if seen.off > 0 else 0.0
+
+
+def correlations(seen: Statistics) -> tuple[float, float]:
+    """Over the channels: of the stored with the observed means, and of the logarithms of the variances.
+
+    Means count in units of the geometric mean of both deviations, so that no channel outweighs the others.
+    """
+    unit = (seen.var * seen.observed_var) ** 0.25
+    return (
+        _correlation(seen.mean / unit, seen.observed_mean / unit),
+        _correlation(np.log(seen.var), np.log(seen.observed_var)),
+    )
+
+
+def _correlation(a: Floats, b: Floats) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    size = float(np.sqrt(np.sum(a * a) * np.sum(b * b)))
+    return float(np.sum(a * b)) / size if size > 0 else 1.0
+
+
+def chance(off: Floats, error: Floats) -> float:
+    """How much better deviations (C,) are explained with variances proportional to `error` squared than with one.
+
+    Both are Gaussian with one free scale; the difference of their log-likelihoods, per channel.
+    """
+    usable = np.isfinite(off) & np.isfinite(error) & (error > 0)
+    if usable.sum() < 2:
+        return 0.0
+    square, variance = off[usable] ** 2, error[usable] ** 2
+    if not square.mean() > 0:
+        return 0.0
+    scaled = np.mean(np.log(variance)) + np.log(np.mean(square / variance))
+    return 0.5 * float(np.log(square.mean()) - scaled)

@@ -1,0 +1,166 @@
+"""The evidence over the depth of the network, and what replacing the statistics would change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite
+
+import numpy as np
+
+from normdiag.diagnosis.evidence.layers import Row
+from normdiag.metrics.affine import oddities
+from normdiag.records import Finding, NormLayer, Report
+from normdiag.rules.batch import uses_batch
+from normdiag.rules.nd308_other_answers import gained, surely_changed
+
+# Below this nothing is made of a drift, however surely it is there: networks without a fault have as much.
+LEAST = 0.03
+# Beside a layer that drifts more, a layer of less than this part is quiet.
+QUIET = 0.15
+# From this part of the means in the drift of the later layers on, it is the weights that changed.
+WEIGHTS = 0.2
+# Healthy networks change up to 2 % of their answers by chance and by drift; and how surely they become less decided.
+SOME_ANSWERS, WORSE = 0.01, 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A report with its findings."""
+
+    report: Report
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """The BatchNorm layers whose stored statistics were compared with real data, in the order of the network."""
+        if self.report.data is None or self.report.data.random:
+            return ()
+        used = [each for each in self.report.layers if not uses_batch(each.layer, self.report.model)]
+        measured = [(each, each.own or each.drift) for each in used if each.layer.kind == "batch_norm"]
+        finite = [(each, drift) for each, drift in measured if drift is not None and isfinite(drift.rms)]
+        return tuple(Row(index, each, drift) for index, (each, drift) in enumerate(finite))
+
+    @property
+    def norms(self) -> tuple[NormLayer, ...]:
+        """All BatchNorm layers."""
+        return tuple(each.layer for each in self.report.layers if each.layer.kind == "batch_norm")
+
+    @cached_property
+    def loud(self) -> tuple[Row, ...]:
+        """The layers that surely drift by themselves, and not just a little beside the one that does most."""
+        most = max((row.off for row in self.rows), default=0.0)
+        return tuple(row for row in self.rows if row.lower > LEAST and row.off > QUIET * most)
+
+    @cached_property
+    def drifting(self) -> tuple[Row, ...]:
+        """The layers that surely drift by themselves, however little."""
+        return tuple(row for row in self.rows if row.lower > LEAST)
+
+    @property
+    def local(self) -> bool:
+        """Whether drift was measured layer by layer, each with those before it corrected."""
+        return any(row.metrics.own is not None for row in self.rows)
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether most layers drift."""
+        return len(self.rows) > 1 and len(self.drifting) >= max(2, 0.6 * len(self.rows))
+
+    @property
+    def isolated(self) -> tuple[Row, ...]:
+        """One or two layers that drift while the others do not: their statistics, for all else would go on."""
+        quiet = [row for row in self.rows if row not in self.loud]
+        few = 0 < len(self.loud) <= max(1, min(2, len(self.rows) // 2))
+        most = max((row.off for row in self.loud), default=0.0)
+        return self.loud if few and all(row.off < max(QUIET * most, LEAST) for row in quiet) else ()
+
+    @property
+    def later(self) -> tuple[Row, ...]:
+        """All but the first layer."""
+        return self.rows[1:]
+
+    @property
+    def first_alone(self) -> bool:
+        """Whether the first layer drifts, and those after it far less."""
+        if not self.rows or self.rows[0].lower <= LEAST:
+            return False
+        return all(row.off < max(0.3 * self.rows[0].off, LEAST) for row in self.later)
+
+    @cached_property
+    def mean_part(self) -> float:
+        """The part of the means in the drift of the later layers, 0 to 1.
+
+        With batch statistics in front, a layer's input has the mean that the weights, gammas and betas before it give,
+        whatever the data: other data changes deviations, other weights or statistics change means.
+        """
+        means = sum(row.mean_square for row in self.later)
+        total = means + sum(row.spread_square for row in self.later)
+        return means / total if total > 0 else 0.0
+
+    @property
+    def systematic(self) -> float:
+        """How far the deviations of a layer are off together beside how they scatter, mean over the drifting layers."""
+        ratios = [abs(middle) / (spread + 1e-2) for middle, spread in (row.log_ratio for row in self.drifting)]
+        return float(np.mean(ratios)) if ratios else 0.0
+
+    @property
+    def from_input(self) -> bool:
+        """Whether the drift looks like that of other data, rather than of other weights.
+
+        Then the first layer drifts most, or the means after it hardly move; or the data's own statistics would make
+        the answers less decided, which they do where the features are not made for the data.
+        """
+        if not self.rows:
+            return False
+        first, later = self.rows[0], max((row.off for row in self.later), default=0.0)
+        return first.off > 1.1 * later or self.mean_part < WEIGHTS or self.decided < -2.0
+
+    @property
+    def excited(self) -> bool:
+        """Whether the data surely excites the later layers more than that of the statistics did."""
+        return self.excitement > 0.015 and any(row in self.drifting for row in self.later)
+
+    @cached_property
+    def excitement(self) -> float:
+        """Mean over the later layers of log(observed / stored deviation), weighted by their drift.
+
+        Features respond most to data like that of training: below 0 the data excites them less than that of the
+        statistics did, above 0 more.
+        """
+        weights = np.array([row.spread_square for row in self.later])
+        ratios = np.array([row.log_ratio[0] for row in self.later])
+        return float(np.sum(weights * ratios) / weights.sum()) if weights.sum() > 0 else 0.0
+
+    @cached_property
+    def odd_affine(self) -> dict[str, str]:
+        """What is odd about gamma and beta, by the name of the layer."""
+        return oddities(self.norms)
+
+    @property
+    def changed(self) -> float:
+        """The share of answers that the data's own statistics surely change."""
+        found = self.report.recalibration
+        return 0.0 if found is None else surely_changed(found)
+
+    @property
+    def decided(self) -> float:
+        """How much surer the answers are with the data's own statistics, in standard errors; 0 where not measured."""
+        found = self.report.recalibration
+        return 0.0 if found is None else gained(found.change)
+
+    @property
+    def harmless(self) -> bool:
+        """Whether the stored statistics serve this data as well as its own do: no answer changes, or for the worse."""
+        if self.report.recalibration is None:
+            return False
+        return self.changed < SOME_ANSWERS or self.decided < -WORSE
+
+    def found(self, *rules: str) -> tuple[Finding, ...]:
+        """The findings of these rules, warnings and errors only."""
+        return tuple(each for each in self.report.findings if each.rule in rules and each.severity != "info")
+
+
+def named(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Names of layers, the one that drifts most first."""
+    return tuple(row.name for row in sorted(rows, key=lambda row: -row.lower))

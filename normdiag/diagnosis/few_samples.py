@@ -1,0 +1,55 @@
+"""few_samples: statistics of a handful of samples."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from normdiag.diagnosis.cause import ON_DATA, Case, cause
+from normdiag.diagnosis.evidence.seen import Seen, named
+
+# What counts as few, and by what factor the number may differ between the layers.
+FEW, ALIKE = 64.0, 3.5
+# A single layer tells nothing.
+LEAST_LAYERS = 3
+# Chance moves channels by their own scatter, deviations up and down alike, and means no more than deviations.
+UNLIKE, SYSTEMATIC, MEANS, LEAST_EXCITED = -0.1, 1.5, 0.6, -0.07
+
+
+@cause("few_samples", action="recalibrate", rivals="drift")
+def few_samples(seen: Seen) -> Case | None:
+    """Stored statistics are those of a handful of samples: of the last batch, of tiny batches, of one image.
+
+    What it means: a momentum meant the other way round (0.99 of TensorFlow keeps 99 %, of PyTorch 1 %) leaves the last
+    batch alone in the running statistics; a last batch of one sample, or training in batches of two to four, leaves
+    noise. The statistics are of the right data and of too little of it.
+
+    How it is told: statistics of b samples miss those of all by a noise that is known from how batches differ. So the
+    drift of each layer says as how few samples it would come about by chance. Where that number is small and nearly
+    the same in all layers, and channels that scatter more are further off, chance is the explanation.
+
+    What to do: recalibrate on training data. For the next training: larger batches, `drop_last=True`, a smaller
+    momentum.
+
+    Source: Ioffe 2017, Batch Renormalization, section 3; Wu and Johnson 2021, Rethinking "Batch" in BatchNorm.
+    """
+    rows = [row for row in seen.drifting if row.samples is not None and np.isfinite(row.samples)]
+    if not rows or len(rows) < min(LEAST_LAYERS, len(seen.rows)) or len(rows) < 0.6 * len(seen.rows):
+        return None
+    sizes = np.array([row.samples for row in rows], np.float64)
+    size = float(np.exp(np.mean(np.log(sizes))))
+    spread = float(np.exp(np.std(np.log(sizes))))
+    chance = float(np.mean([row.by_chance for row in rows]))
+    if seen.excitement < LEAST_EXCITED or seen.decided < -1.5:
+        return None  # the features are not made for this data
+    if size > FEW or spread > ALIKE or chance < UNLIKE or seen.systematic > SYSTEMATIC or seen.mean_part > MEANS:
+        return None
+    surely = spread < 2.0 and seen.excitement < 0.1
+    return Case(
+        named(rows),
+        0.9 if surely else 0.86,
+        f"The running statistics come from very few samples, about {max(size, 1):.0f}.",
+        f"in all {len(rows)} layers the drift is what chance makes of {sizes.min():.2g} to {sizes.max():.2g} samples",
+        ("ND209", *ON_DATA),
+        confidence="high" if surely else "medium",
+        alternatives=() if surely else ("stale_statistics",),
+    )

@@ -1,0 +1,86 @@
+"""foreign_statistics: statistics, or the weights before them, of another network or layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from normdiag.diagnosis.cause import ON_DATA, Case, cause
+from normdiag.diagnosis.evidence.layers import Row
+from normdiag.diagnosis.evidence.seen import Seen, named
+
+# Stored and observed statistics of a layer that belong together correlate by 0.9 and more over the channels.
+ALIKE, UNRELATED = 0.85, 0.6
+
+
+@cause("foreign_statistics", action="reload_weights", rivals="drift")
+def foreign_statistics(seen: Seen) -> Case | None:
+    """A layer's statistics have nothing to do with the weights before it: they come from another checkpoint or layer.
+
+    What it means: buffers of another training, two layers exchanged, channels in another order, or a linear layer
+    before the norm that was not loaded. Each channel is then normalized with numbers of some other channel.
+
+    How it is told: over the channels, stored and observed statistics hardly correlate, where they normally do by 0.9
+    and more. In one layer or two while all others agree; or in all of them, for a mix-up of whole checkpoints. Where
+    the layers after it drift as well, the weights before it are the foreign ones, for wrong statistics alone do not
+    reach further once each layer is measured with those before it corrected.
+
+    What to do: load the layer again from the file that was saved in training, weights and buffers together.
+    Recalibrating repairs the statistics; it does not help where the weights are the foreign ones.
+
+    Source: Ioffe and Szegedy 2015, section 3.1.
+    """
+    if seen.isolated:
+        return _isolated(seen, seen.isolated)
+    unrelated = [row for row in seen.loud if _unrelated(row)]
+    if seen.everywhere and len(unrelated) >= 0.6 * len(seen.loud):
+        return _case(unrelated, 0.85, "all layers")
+    first = seen.loud[0] if seen.loud else None
+    if first is not None and _unrelated(first) and (first.index or _lost(first)):
+        return _case([first], 0.82, f"'{first.name}', and the layers after it see other values than in training")
+    return None
+
+
+def _isolated(seen: Seen, rows: Sequence[Row]) -> Case | None:
+    if any(row.correlations is None for row in rows):
+        return None
+    if rows[0].index == 0 and not _lost(rows[0]):
+        return None  # then it is the input
+    related = all(_related(row) for row in rows)
+    last = rows[-1].index == len(seen.rows) - 1 and rows[-1].index > 0
+    where = f"'{rows[0].name}'" if len(rows) == 1 else " and ".join(f"'{row.name}'" for row in rows)
+    found = _case(rows, 0.7 if related else 0.85, where)
+    if not last or max(rows[-1].correlations or (1.0, 1.0)) < UNRELATED:
+        return replace(found, confidence="medium" if related else "high")
+    # The gamma and beta before it would show here alone: both layers are to be loaded again.
+    before = seen.rows[rows[0].index - 1].name
+    return replace(found, layers=(*found.layers, before), confidence="medium", alternatives=("wrong_affine",))
+
+
+def _case(rows: Sequence[Row], weight: float, where: str) -> Case:
+    means, variances = zip(*(row.correlations or (1.0, 1.0) for row in rows), strict=True)
+    off = max(row.off for row in rows)
+    everything = len(rows) > 2
+    return Case(
+        named(rows) if everything else tuple(row.name for row in rows),
+        weight,
+        f"The statistics of {where} do not belong to the weights before {'them' if everything else 'it'}.",
+        f"off by {off:.2g} standard deviations; stored and observed means correlate by {min(means):.2f}, variances by "
+        f"{min(variances):.2f} over the channels",
+        ("ND209", *ON_DATA),
+    )
+
+
+def _related(row: Row) -> bool:
+    return row.correlations is not None and min(row.correlations) > ALIKE
+
+
+def _unrelated(row: Row) -> bool:
+    """Neither the means nor the variances of the channels are where they should be."""
+    return row.correlations is not None and max(row.correlations) < UNRELATED
+
+
+def _lost(row: Row) -> bool:
+    """For the first layer: variances mixed up among the channels, not all larger or smaller as by another input."""
+    middle, spread = row.log_ratio
+    return row.correlations is not None and row.correlations[1] < UNRELATED and abs(middle) < 2.0 * spread

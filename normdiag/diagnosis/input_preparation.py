@@ -1,0 +1,99 @@
+"""input_preparation: the input is scaled, shifted or ordered otherwise than in training."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from normdiag.data.recipe import PRESETS, parse_recipe
+from normdiag.diagnosis.cause import ON_DATA, Case, cause
+from normdiag.diagnosis.evidence.seen import Seen
+
+# Of log(observed / stored deviation) at the first layer: its spread over the channels beside its size.
+UNIFORM = 0.35
+BY_HAND = (
+    "Compare how the input is prepared with how it was in training: scale, mean, deviation, order of channels and "
+    "columns, units, size."
+)
+# Factors that mixed-up scales have.
+USUAL = (255.0, 1 / 255, 127.5, 1 / 127.5, 2.0, 0.5, 32768.0, 1 / 32768)
+
+
+@cause("input_preparation", action="fix_input", rivals="drift")
+def input_preparation(seen: Seen) -> Case | None:
+    """The input is not prepared as in training: another scale, mean, deviation or order of channels.
+
+    What it means: 0..255 in place of 0..1, another mean and standard deviation, BGR for RGB, columns in other units.
+    The model is right and gets values that it has never seen.
+
+    How it is told: the first layer drifts and the later ones hardly do, since the first, with the data's own
+    statistics, cancels a change of scale and shift. A factor stands in the deviation of all its channels alike.
+
+    What to do: prepare the input as in training (`--preprocess`). `normdiag preprocess` ranks the usual ways.
+
+    What looks the same: statistics that were taken on inputs prepared in that other way. `--train-data` tells.
+
+    Source: linearity of the convolution; Ioffe and Szegedy 2015, section 3.2.
+    """
+    if not seen.rows or not seen.loud or seen.rows[0] not in seen.loud:
+        return None
+    first = seen.rows[0]
+    if seen.excited and not seen.first_alone:
+        return None
+    middle, spread = first.log_ratio
+    uniform = spread < UNIFORM * abs(middle) or (spread < 0.12 and first.mean_square > 0.3 * first.off**2)
+    if not seen.first_alone and not (uniform and first.off > 2.0 * max((row.off for row in seen.later), default=0.0)):
+        return None
+    factor = math.exp(middle)
+    scale = _pure_scale(seen) if uniform and seen.first_alone else None
+    return Case(
+        (first.name,),
+        0.8 if uniform else 0.55,
+        "The input is not prepared as in training.",
+        f"values reach '{first.name}' {_times(factor)} as widely spread as its stored statistics and shifted by "
+        f"{first.mean_square**0.5:.2g} standard deviations; the later layers drift by "
+        f"{max((row.off for row in seen.later), default=0.0):.2g} at most",
+        ON_DATA,
+        confidence="high" if uniform and seen.first_alone else "medium",
+        alternatives=() if uniform and seen.first_alone else ("domain_shift",),
+        test="--train-data: drift on training data means the statistics, none the input",
+        action="fix_input" if scale is not None else "check_training_data",
+        remedy=BY_HAND if scale is None else "",
+        option=None if scale is None else _rescaled(seen, scale),
+    )
+
+
+def _pure_scale(seen: Seen) -> float | None:
+    """The factor of the input, where a factor alone explains the first layer: its means then follow its deviations."""
+    first, known = seen.rows[0], seen.rows[0].statistics
+    middle, spread = first.log_ratio
+    if known is None or spread > 0.05:
+        return None
+    factor = math.exp(middle)
+    moved = (known.observed_mean - factor * known.mean) ** 2 / known.observed_var
+    if float(np.mean(moved)) > max(0.002, 4.0 * known.noise):
+        return None
+    return min((each for each in USUAL if abs(math.log(each / factor)) < 0.04), default=factor, key=lambda each: each)
+
+
+def _rescaled(seen: Seen, factor: float) -> str | None:
+    """This run's preparation with its outcome divided by a factor, as an option of `--preprocess`."""
+    given = seen.report.data.preprocess if seen.report.data is not None else None
+    plain = (given or "raw").partition(" (")[0]
+    recipe = parse_recipe(plain)
+    scale = recipe.scale
+    if scale is None:
+        scale = 1 / 255 if given is not None and not plain.startswith("raw") else 1.0
+    for preset in ("unit", "raw"):
+        known = PRESETS[preset]
+        same = math.isclose(scale / factor, 1 / 255 if preset == "unit" else 1.0, rel_tol=1e-6)
+        if same and recipe.mean == known.mean and recipe.std == known.std and recipe.order == "rgb":
+            return preset
+    mean = ":".join(f"{each / factor:.6g}" for each in recipe.mean)
+    std = ":".join(f"{each:.6g}" for each in recipe.std)
+    return f"scale={scale / factor:.6g},mean={mean},std={std},order={recipe.order}"
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.3g} times"

@@ -1,0 +1,88 @@
+"""wrong_affine: gamma and beta exchanged, lost or foreign."""
+
+from __future__ import annotations
+
+from normdiag.diagnosis.cause import ON_DATA, Case, cause
+from normdiag.diagnosis.evidence.layers import Row
+from normdiag.diagnosis.evidence.seen import LEAST, Seen
+from normdiag.diagnosis.foreign_statistics import UNRELATED
+from normdiag.wording import abridged
+
+# The part of the means in the drift of a layer whose input has another mean than in training.
+MEANS = 0.3
+
+
+@cause("wrong_affine", action="reload_weights", rivals="drift")
+def wrong_affine(seen: Seen) -> Case | None:
+    """A layer's gamma and beta are not those of training: exchanged, lost, in another order or of another model.
+
+    What it means: the layer normalizes rightly and then scales and shifts wrongly, so that all that follows gets
+    values it was not trained on. Converters that exchange weight and bias, or store gamma less one, do that.
+
+    How it is told: without data, by gamma and beta themselves, which have habits: gamma stays positive in nearly all
+    channels, beta takes both signs. With data, by the place where drift begins: with batch statistics in all layers,
+    an input's mean depends on the gammas, betas and weights before it alone, not on the data. So where the layers up
+    to some norm are right and the means behind it are not, that norm's gamma and beta are the suspects (or the weights
+    between).
+
+    What to do: load the layer again from the file that was saved in training. Recalibrating hides part of the damage.
+
+    Source: Ioffe and Szegedy 2015, algorithm 1.
+    """
+    odd = seen.odd_affine
+    suspects = [name for name in odd if name in _before_the_drift(seen)]
+    if odd and (suspects or not seen.rows or _certain(odd)):
+        layers = tuple(suspects or odd)
+        where = f"'{layers[0]}'" if len(layers) == 1 else f"{len(layers)} layers"
+        return Case(
+            layers,
+            0.94 if suspects else 0.9,
+            f"Gamma and beta of {where} are not those of training.",
+            f"{abridged(layers)}: {odd[layers[0]]}",
+            ("ND106", "ND109", "ND209", *ON_DATA),
+            severity="error",
+        )
+    return _by_place(seen)
+
+
+def _certain(odd: dict[str, str]) -> bool:
+    return any("exchanged" in what for what in odd.values())
+
+
+def _before_the_drift(seen: Seen) -> tuple[str, ...]:
+    """The norms up to the first whose input is off, as far as they may feed it."""
+    begins = _begins(seen)
+    if begins is None:
+        return ()
+    return tuple(row.name for row in seen.rows[: begins.index])
+
+
+def _begins(seen: Seen) -> Row | None:
+    """The first layer that drifts, where it is not the first of all and its means are what is off."""
+    if not seen.loud or not seen.local:
+        return None
+    first = seen.loud[0]
+    if first.index == 0 or first.mean_square < MEANS * (first.mean_square + first.spread_square):
+        return None
+    before = seen.rows[: first.index]
+    return None if any(row.lower > max(LEAST, 0.05 * first.off) for row in before) else first
+
+
+def _by_place(seen: Seen) -> Case | None:
+    begins = _begins(seen)
+    if begins is None or begins.correlations is None or max(begins.correlations) < UNRELATED:
+        return None
+    if len(seen.loud) == 1 and begins.index < len(seen.rows) - 1:
+        return None  # its own statistics, for anything else would go on
+    before = seen.rows[begins.index - 1]
+    return Case(
+        (before.name,),
+        0.72,
+        f"Gamma and beta of '{before.name}', or the weights behind it, are not those of training.",
+        f"up to '{before.name}' the statistics fit; the means that reach '{begins.name}' are off by "
+        f"{begins.mean_square**0.5:.2g} standard deviations, and no other data could move them",
+        ("ND209", *ON_DATA),
+        confidence="medium",
+        alternatives=("stale_statistics",) if len(seen.loud) == 1 else ("foreign_statistics",),
+        test="recalibrate: if the accuracy does not come back, the weights are wrong, not the statistics",
+    )

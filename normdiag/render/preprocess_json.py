@@ -1,0 +1,30 @@
+"""Ranked preparations as one JSON document; docs/preprocess.schema.json checks it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from normdiag import __version__
+from normdiag.records import PreparationReport
+from normdiag.render.json import SCHEMA_VERSION, dump, finite, model_dict
+
+
+def preprocess_to_json(report: PreparationReport) -> dict[str, Any]:
+    """The ranking as plain dicts, lists, strings and finite numbers."""
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "normdiag_version": __version__,
+        "model": model_dict(report.model),
+        "data": {"source": report.data.source},
+        "best": report.best,
+        "fitting": list(report.fitting),
+        "layers": list(report.layers),
+        "ranking": [asdict(each) for each in report.ranking],
+    }
+    return finite(document, report.notes)
+
+
+def dump_preprocess(report: PreparationReport) -> str:
+    """`preprocess_to_json` as text: valid by RFC 8259, ASCII only, ending in a newline."""
+    return dump(preprocess_to_json(report))

@@ -1,0 +1,51 @@
+"""What happened and what to do about it, a block for each cause, the most important first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from normdiag.records import Diagnosis, Finding, Report
+from normdiag.records.document import Block, Paragraph, Phrase, Space, paragraph
+from normdiag.report.words import MARKS, count, shortened
+
+
+def causes(report: Report) -> Iterator[Block]:
+    """Each cause with its evidence, its remedy and how much follows from it."""
+    for index, each in enumerate(report.diagnosis):
+        if index:
+            yield Space()
+        yield from _cause(each, report.findings, first=not index)
+
+
+def unexplained(report: Report) -> tuple[Finding, ...]:
+    """The findings that no cause explains."""
+    return tuple(
+        each for each in report.findings if not any(d.covers(each.rule, each.layers) for d in report.diagnosis)
+    )
+
+
+def _cause(each: Diagnosis, findings: Sequence[Finding], *, first: bool) -> Iterator[Block]:
+    opening = "Problem: " if first and each.severity != "info" else ""
+    summary = each.summary if not opening else each.summary[0].lower() + each.summary[1:]
+    mark = MARKS[each.severity]
+    title = Phrase(shortened(f"{mark} {opening}{summary}"), each.severity)
+    yield Paragraph((title, Phrase(f"  {each.cause}, {each.confidence} confidence", "muted")))
+    yield paragraph(shortened(each.evidence[0].upper() + each.evidence[1:] + "."), level=2)
+    for line in _doubt(each):
+        yield paragraph(shortened(line), level=2)
+    arrow = Phrase("→ ", each.severity)
+    if each.remedy.command is None:
+        yield Paragraph((arrow, Phrase(shortened(each.remedy.text))), level=2)
+    else:
+        yield paragraph(shortened(each.remedy.text), level=2)
+        yield Paragraph((arrow, Phrase(shortened(each.remedy.command), "strong")), level=2)
+    followed = sum(each.covers(found.rule, found.layers) for found in findings)
+    if followed:
+        yield paragraph(f"explains {count(followed, 'finding')} (--all)", "muted", level=2)
+
+
+def _doubt(each: Diagnosis) -> Iterator[str]:
+    """What looks the same on this data, and what would tell."""
+    if each.alternatives:
+        others = " or ".join(each.alternatives)
+        yield f"Looks the same: {others}." + (f" To tell: {each.test}." if each.test else "")

@@ -1,0 +1,83 @@
+"""Ranked preparations of the input, as a document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from normdiag.records import PreparationReport, RankedPreparation
+from normdiag.records.document import Block, Column, Document, Section, Table, facts, paragraph
+from normdiag.report.abridge import Detail
+from normdiag.report.header import model_rows
+from normdiag.report.notes import bullets
+from normdiag.report.words import MISSING, aligned_errors, count, listed, percent, short_name, shortened
+
+# Rows of the table that are shown without --all.
+ROWS = 12
+
+
+def preprocess_document(report: PreparationReport, detail: Detail | None = None) -> Document:
+    """The verdict, the ranking and what it cannot say."""
+    detail = detail or Detail()
+    data = shortened(report.data.source)
+    sections = (
+        Section("", (facts(*model_rows(report.model), ("data", data)),)),
+        Section("Summary", tuple(_summary(report))),
+        _ranking(report, detail),
+        *bullets("Notes", [*report.notes, *report.model.notes]),
+    )
+    return Document("normdiag preprocess", sections)
+
+
+def _summary(report: PreparationReport) -> Iterator[Block]:
+    if report.best is not None:
+        meaning = next(each.meaning for each in report.ranking if each.option == report.best)
+        yield paragraph(f"The stored statistics belong to --preprocess {report.best} ({meaning}).", "good")
+        model, data = report.model.path or "MODEL", report.data.source
+        yield paragraph(f"→ normdiag inspect {shortened(model)} --data {shortened(data)} --preprocess {report.best}")
+    elif report.fitting:
+        yield paragraph(f"These cannot be told apart here: {listed(report.fitting, 5)}.", "caution")
+        yield paragraph("More images tell more; any of them fits the stored statistics.")
+    else:
+        yield paragraph("None of these preparations fits the stored statistics.", "caution")
+        yield paragraph(
+            "Either the statistics belong to other images or weights (normdiag inspect says which layers drift), or "
+            "the input was prepared in a way that is not listed."
+        )
+
+
+def _ranking(report: PreparationReport, detail: Detail) -> Section:
+    shown = report.ranking if detail.all_layers else report.ranking[:ROWS]
+    table = Table(
+        count(len(report.ranking), "preparation"),
+        [each.option for each in shown],
+        [None] * len(shown),
+        [
+            Column("what it does", [each.meaning for each in shown], keep=0, right=False),
+            Column("drift", aligned_errors([(each.drift, each.drift_se) for each in shown])),
+            Column("entropy", [_entropy(each) for each in shown], keep=2),
+            Column("answers changed", [_changed(each) for each in shown], "changed", keep=1),
+            Column("", [_verdict(report, each) for each in shown], keep=3, right=False),
+        ],
+    )
+    legend = (
+        f"drift: of {listed(map(short_name, report.layers))}, in stored standard deviations; entropy: of the predicted "
+        "classes in nats, small where the model is sure; answers changed: when the data's own statistics replace the "
+        "stored ones"
+    )
+    hidden = len(report.ranking) - len(shown)
+    more = (paragraph(f"… {count(hidden, 'more preparation')}, --all shows them", "muted"),) if hidden else ()
+    return Section("Preparations, best first", (table, *more), legend)
+
+
+def _entropy(each: RankedPreparation) -> str:
+    return MISSING if each.entropy is None else f"{each.entropy:.3f}"
+
+
+def _changed(each: RankedPreparation) -> str:
+    return MISSING if each.answers_changed is None else percent(each.answers_changed)
+
+
+def _verdict(report: PreparationReport, each: RankedPreparation) -> str:
+    if each.option == report.best:
+        return "best"
+    return "fits as well" if each.option in report.fitting else f"worse ({each.behind})" if each.behind else ""

@@ -1,0 +1,70 @@
+"""ND308: with the data's own statistics the model answers otherwise, and more surely."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from normdiag.records import OutputChange, Recalibration
+from normdiag.rules.context import Context
+from normdiag.rules.rule import Draft, is_measured, rule
+
+
+@rule("ND308", "other-answers", "warning", answers=0.025, decided=4.0, unsure=0.06, severe=0.1)
+def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+    """With the data's own statistics in place of the stored ones, the model gives other answers, and not less surely.
+
+    What it means: the model ran once more in eval mode, with the population statistics of this data in every BatchNorm.
+    That the answers change says that the stored statistics matter here; that they become more decided (the best class
+    stands out further from the others) says which of both are the right ones, without a label.
+
+    When it fires: beyond two standard errors and what the chance of so many samples changes, more than `answers` of the
+    answers change while they become surely more decided (by `decided` standard errors); or more than `unsure` do while
+    they do not become surely less decided.
+
+    Why these limits: on right data healthy networks change up to 2 % of their answers, nearly all within the error.
+    On images of one class, or in a network that was fine-tuned with frozen statistics, far more change, and the answers
+    become less decided: the stored statistics are the better ones, and the rule stays silent. Where more than
+    `severe` of the answers change and become surely more decided, it is an error.
+
+    Why it matters: small drifts in all layers cost answers although none of them is large by itself.
+
+    How to fix it: the diagnosis names the cause. Recalibrate on training data where statistics are to blame, prepare
+    the input as in training where they are not.
+
+    Silent on random data, without classes, and where nothing drifts. Source: Nado et al. 2020, Evaluating
+    Prediction-Time Batch Normalization for Robustness under Covariate Shift, section 4.
+    """
+    found = seen.report.recalibration
+    if found is None or not is_measured(seen.report):
+        return
+    changed, decided = surely_changed(found), gained(found.change)
+    if decided < -limits["decided"] or changed <= limits["answers" if decided > limits["decided"] else "unsure"]:
+        return
+    share = found.change.answers_changed or 0.0
+    of = f"of the answers to {found.samples} samples change"
+    surer = "and more surely" if decided > limits["decided"] else "no less surely"
+    yield Draft(
+        layers=(),
+        text=f"with the data's own statistics {100 * share:.1f}% {of}, {surer}",
+        remedy="Recalibrate on training data, or prepare the input as in training.",
+        evidence={"answers_changed": share, "decided": found.change.decided, "samples": found.samples},
+        severity="error" if decided > limits["decided"] and changed > limits["severe"] else "warning",
+        confidence="high" if decided > limits["decided"] else "medium",
+    )
+
+
+def surely_changed(found: Recalibration) -> float:
+    """The share of answers that change beyond two standard errors and the chance of so many samples; 0 if unknown."""
+    change, noise = found.change, found.noise
+    if change.answers_changed is None or not math.isfinite(change.answers_changed_se or math.inf):
+        return 0.0
+    by_chance = (noise.answers_changed or 0.0) * math.sqrt(min(found.batch_size / max(found.samples, 1), 1.0))
+    return max(change.answers_changed - 2.0 * (change.answers_changed_se or 0.0) - by_chance, 0.0)
+
+
+def gained(change: OutputChange) -> float:
+    """By how many standard errors the answers become more decided; 0 if unknown."""
+    if change.decided is None or not change.decided_se or not math.isfinite(change.decided_se):
+        return 0.0
+    return change.decided / change.decided_se

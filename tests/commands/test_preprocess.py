@@ -1,0 +1,121 @@
+"""`normdiag preprocess` on models whose preparation is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+
+import normdiag
+from normdiag import DataOptions
+from normdiag.cli.app import run
+from normdiag.errors import InputError, UsageError
+from normdiag.records import PreparationReport
+from normdiag.render.preprocess_json import dump_preprocess
+from normdiag.render.text import render_text
+from normdiag.report.preprocess import preprocess_document
+from sample_models.net import DigitsCNN
+from tests.nets.resnet20 import MEAN, STD, load_resnet20
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+REAL = REPOSITORY.parent / "shared" / "real"
+SCHEMA = json.loads((REPOSITORY / "docs" / "preprocess.schema.json").read_text())
+
+
+def text(report: PreparationReport, width: int = 100) -> str:
+    return render_text(preprocess_document(report), width=width, color=False)
+
+
+def options(report: PreparationReport) -> list[str]:
+    return [each.option for each in report.ranking]
+
+
+def test_digits_are_divided_by_their_range(samples: Path) -> None:
+    report = normdiag.preprocess(samples / "digits_cnn.onnx", data=[str(samples / "digits.npz")])
+    assert report.best == "unit" == report.ranking[0].option
+    assert report.layers == ("norm1", "norm2", "norm3")
+    assert "The stored statistics belong to --preprocess unit" in text(report)
+    jsonschema.validate(json.loads(dump_preprocess(report)), SCHEMA)
+    assert max(map(len, text(report, 60).splitlines())) <= 60
+
+
+def test_the_one_in_use_is_kept_where_it_fits_as_well(samples: Path) -> None:
+    raw = DataOptions(preprocess="raw")
+    report = normdiag.preprocess(samples / "digits_cnn.onnx", data=[str(samples / "digits.npz")], data_options=raw)
+    assert report.best == "unit"
+
+
+def test_a_preparation_that_nobody_lists_is_fitted(samples: Path) -> None:
+    pixels = np.load(samples / "digits.npz")["x"].astype(np.float32)
+    images = pixels.reshape(len(pixels), 1, 8, 8) / pixels.max()
+    odd = images * 3.7 - 1.9
+    report = normdiag.preprocess(samples / "digits_cnn.onnx", odd)
+    assert report.best is not None and report.ranking[0].meaning.endswith("fitted to norm1")
+    parts = dict(part.split("=") for part in report.best.split(","))
+    top = pixels.max() / 255 if pixels.dtype == np.uint8 else 1.0
+    assert float(parts["std"]) == pytest.approx(3.7 / top, rel=0.25)
+
+
+def test_statistics_of_something_else_fit_nothing(samples: Path) -> None:
+    net = DigitsCNN().eval()
+    generator = torch.Generator().manual_seed(0)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(generator=generator).mul_(3)
+            module.running_var.uniform_(0.01, 9.0, generator=generator)
+    report = normdiag.preprocess(net, data=[str(samples / "digits.npz")])
+    assert report.best is None and "None of these preparations fits" in text(report)
+
+
+def test_models_without_statistics_are_refused(samples: Path) -> None:
+    with pytest.raises(InputError, match="no running statistics"):
+        normdiag.preprocess(samples / "digits_cnn_group.onnx", data=[str(samples / "digits.npz")])
+    with pytest.raises(UsageError, match="random"):
+        normdiag.preprocess(samples / "digits_cnn.onnx", data=["random"])
+    with pytest.raises(UsageError, match="--data"):
+        normdiag.preprocess(samples / "digits_cnn.onnx")
+
+
+def test_inspect_takes_what_is_found(samples: Path) -> None:
+    auto = DataOptions(preprocess="auto")
+    report = normdiag.inspect(samples / "digits_cnn.onnx", data=[str(samples / "digits.npz")], data_options=auto)
+    assert report.data is not None and report.data.preprocess == "unit"
+    assert any(note.startswith("--preprocess auto: unit") for note in report.notes)
+    with pytest.raises(UsageError, match="from Python"):
+        normdiag.inspect(samples / "digits_cnn.onnx", np.zeros((4, 1, 8, 8), np.float32), data_options=auto)
+
+
+def test_the_command(samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["preprocess", str(samples / "digits_cnn.onnx"), "--data", str(samples / "digits.npz")]
+    assert run(command) == 0
+    assert "belong to --preprocess unit" in capsys.readouterr().out
+    assert run([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["best"] == "unit"
+    assert run(["preprocess", str(samples / "digits_cnn.onnx")]) == 2
+    assert "--data" in capsys.readouterr().err
+
+
+Stored = Callable[[np.ndarray], np.ndarray]
+STORED: dict[str, tuple[Stored, str]] = {
+    "8-bit": (lambda x: (x * 255).round().astype(np.uint8), "imagenet"),
+    "BGR, prepared": (lambda x: ((x - MEAN) / STD)[:, ::-1].copy(), "raw,order=bgr"),
+}
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the third-party models of ../shared/real are not there")
+@pytest.mark.parametrize("stored", STORED)
+def test_resnet20_was_trained_on_images_prepared_as_for_imagenet(stored: str) -> None:
+    images = np.load(REAL / "cifar10" / "train_1000.npz")["x"][:256].transpose(0, 3, 1, 2).astype(np.float32) / 255
+    make, expected = STORED[stored]
+    report = normdiag.preprocess(load_resnet20(REAL / "akamaster" / "resnet20-12fca82f.th"), make(images))
+    assert report.best == expected
+    if stored == "8-bit":
+        order = options(report)
+        others = ("cifar", "cifar,std=0.2023:0.1994:0.2010", "imagenet,order=bgr", "signed", "unit", "raw")
+        assert order[0] == "imagenet" and set(others) <= set(order)
+        assert all(each.behind for each in report.ranking if each.option in ("imagenet,order=bgr", "signed", "unit"))

@@ -1,0 +1,79 @@
+"""Preparations that a model may have been trained with, against the same arithmetic written out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from normdiag.data.candidates import candidates
+from normdiag.data.preprocess import prepare
+from normdiag.data.recipe import parse_recipe
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)
+UNIT = PIXELS.transpose(0, 3, 1, 2).astype(np.float32) / 255
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)[:, None, None]
+STD = np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
+CAFFE = np.array([103.939, 116.779, 123.68], np.float32)[:, None, None]
+STORED = {
+    "8-bit": PIXELS,
+    "0..255": UNIT * 255,
+    "0..1": UNIT,
+    "-1..1": 2 * UNIT - 1,
+    "imagenet": (UNIT - MEAN) / STD,
+}
+# What each meaning ends in, and what it must make of the images whatever they are stored as.
+WANTED = {
+    "mean and deviation of imagenet": (UNIT - MEAN) / STD,
+    "mean and deviation of imagenet, colours as BGR": ((UNIT - MEAN) / STD)[:, ::-1],
+    "inverted, mean and deviation of imagenet": (1 - UNIT - MEAN) / STD,
+    "-1..1": 2 * UNIT - 1,
+    "BGR of 0..255 less its mean (caffe)": UNIT[:, ::-1] * 255 - CAFFE,
+}
+
+
+def made(stored: str) -> list[np.ndarray]:
+    array = STORED[stored]
+    head = array.transpose(0, 3, 1, 2) if stored == "8-bit" else array
+    found = candidates(head.astype(np.float32), pixels=stored == "8-bit")
+    return [prepare(array, parse_recipe(each.option), None) for each in found]
+
+
+@pytest.mark.parametrize("wanted", WANTED)
+@pytest.mark.parametrize("stored", STORED)
+def test_every_preparation_is_reached_from_every_form_of_storage(stored: str, wanted: str) -> None:
+    errors = [float(np.abs(each - WANTED[wanted]).max()) for each in made(stored)]
+    assert min(errors) < 2e-3  # of values up to 255, by way of float32 and six digits in the option
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_no_two_candidates_do_the_same(stored: str) -> None:
+    results = made(stored)
+    for index, one in enumerate(results):
+        assert all(float(np.abs(one - other).max()) > 1e-4 for other in results[:index])
+
+
+def test_one_channel_gets_what_is_for_one_channel() -> None:
+    options = [each.option for each in candidates(UNIT[:, :1] * 255, pixels=True)]
+    assert "mnist" in options and "unit" in options
+    assert not any(option.startswith(("imagenet", "cifar", "clip", "caffe")) or "bgr" in option for option in options)
+
+
+def test_anything_but_images_is_left_alone_or_normalized_by_itself() -> None:
+    options = {each.option for each in candidates(np.zeros((4, 20), np.float32), pixels=False)}
+    assert options == {"raw", "per-image"}
+
+
+def test_each_image_by_itself() -> None:
+    made = prepare(PIXELS, parse_recipe("per-image"), None)
+    np.testing.assert_allclose(made.mean((1, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(made.std((1, 2, 3)), 1, atol=1e-5)
+    flat = prepare(np.full((2, 4, 4, 3), 7, np.uint8), parse_recipe("per-image"), None)
+    assert np.all(flat == 0)
+    turned = prepare(PIXELS, parse_recipe("per-image,order=bgr"), None)
+    np.testing.assert_array_equal(turned, made[:, ::-1])
+
+
+def test_caffe_as_keras_writes_it() -> None:
+    np.testing.assert_allclose(
+        prepare(PIXELS, parse_recipe("caffe"), None), WANTED["BGR of 0..255 less its mean (caffe)"], atol=1e-4
+    )

@@ -1,0 +1,170 @@
+"""Each cause: made-up networks that it explains, what it names and what it recommends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from normdiag.diagnosis import CAUSES
+from normdiag.records import Report
+from normdiag.rules import RULES
+from tests.diagnosis.networks import CHANNELS, Change, Truth, changed, first, network, report
+
+RNG = np.random.default_rng(5)
+ORDER = np.roll(np.arange(CHANNELS), 7)
+
+
+def reset(each: Truth) -> Truth:
+    return replace(each, stored_mean=np.zeros(CHANNELS), stored_var=np.ones(CHANNELS))
+
+
+def mixed(each: Truth) -> Truth:
+    return replace(each, stored_mean=0.6 * each.mean, stored_var=0.6 * each.var + 0.4)
+
+
+def rooted(each: Truth) -> Truth:
+    return replace(each, stored_var=np.sqrt(each.var))
+
+
+def scaled(each: Truth) -> Truth:
+    return replace(each, stored_var=4.0 * each.var)
+
+
+def negated(each: Truth) -> Truth:
+    return replace(each, stored_mean=-each.mean)
+
+
+def permuted(each: Truth) -> Truth:
+    return replace(each, stored_mean=each.mean[ORDER], stored_var=each.var[ORDER])
+
+
+def moved(each: Truth) -> Truth:
+    """Weights that changed: means and deviations off by something of their own in each channel."""
+    means = each.mean + 0.5 * np.sqrt(each.var) * RNG.normal(size=CHANNELS)
+    return replace(each, stored_mean=means, stored_var=each.var * np.exp(0.2 * RNG.normal(size=CHANNELS)))
+
+
+def of_few_samples(each: Truth) -> Truth:
+    """Deviations off by chance; means less, since the norms before have taken the samples' shift away."""
+    means = each.mean + 0.08 * np.sqrt(each.var) * RNG.normal(size=CHANNELS)
+    return replace(each, stored_mean=means, stored_var=each.var * np.exp(0.2 * RNG.normal(size=CHANNELS)))
+
+
+def louder(each: Truth) -> Truth:
+    return replace(each, mean=255 * each.mean, var=255**2 * each.var)
+
+
+def quieter(each: Truth) -> Truth:
+    return replace(each, var=each.var * np.exp(-1.2 + 0.4 * RNG.normal(size=CHANNELS)))
+
+
+@pytest.mark.parametrize(
+    ("cause", "action", "change", "where", "layers"),
+    [
+        ("never_updated", "recalibrate", reset, (3,), ("bn3",)),
+        ("never_updated", "recalibrate", reset, (), None),
+        ("not_warmed_up", "recalibrate", mixed, (), None),
+        ("not_warmed_up", "recalibrate", mixed, (2,), ("bn2",)),
+        ("wrong_convention", "recalibrate", rooted, (), None),
+        ("wrong_convention", "recalibrate", rooted, (4,), ("bn4",)),
+        ("wrong_convention", "recalibrate", scaled, (), None),
+        ("wrong_convention", "recalibrate", negated, (2, 3, 4), None),
+        ("foreign_statistics", "reload_weights", permuted, (3,), ("bn3",)),
+        ("foreign_statistics", "reload_weights", permuted, (2, 3), ("bn2", "bn3")),
+        ("foreign_statistics", "reload_weights", permuted, (), None),
+        ("stale_statistics", "recalibrate", moved, (), None),
+        ("few_samples", "recalibrate", of_few_samples, (), None),
+        ("input_preparation", "fix_input", louder, (0,), ("bn0",)),
+    ],
+)
+def test_a_fault_is_put_down_to_its_cause(
+    cause: str, action: str, change: Change, where: tuple[int, ...], layers: tuple[str, ...] | None
+) -> None:
+    found = first(report(changed(network(), change, *where)))
+    assert (found.cause, found.remedy.action) == (cause, action), found
+    assert layers is None or found.layers == layers
+    assert found.severity == "error" and len(found.alternatives) <= 2
+
+
+def test_an_input_of_another_scale_names_the_option_that_undoes_it() -> None:
+    found = first(report(changed(network(), louder, 0)))
+    assert found.remedy.option == "unit"
+    assert found.remedy.command == f"normdiag inspect m.pt --data val.npz --preprocess {found.remedy.option}"
+
+
+def test_the_command_of_recalibration_is_complete() -> None:
+    found = first(report(changed(network(), moved)))
+    assert found.remedy.command == "normdiag recalibrate m.pt --data train/ --preprocess raw -o fixed.pt"
+
+
+def test_data_of_another_kind_dampens_all_layers_and_moves_no_means() -> None:
+    found = first(report(changed(network(), quieter), decided=-0.1))
+    assert (found.cause, found.remedy.action, found.layers) == ("domain_shift", "check_training_data", ("bn0",))
+
+
+def test_a_network_without_a_fault_has_no_cause() -> None:
+    found = report(network(), answers=0.01, decided=0.0)
+    assert found.diagnosis == () and all(each.severity == "info" for each in found.findings)
+
+
+def test_what_changes_no_answer_is_no_error() -> None:
+    drifting = changed(network(), moved)
+    assert {each.severity for each in report(drifting).findings if each.rule == "ND301"} == {"error"}
+    frozen = report(drifting, answers=0.0, decided=-0.3)
+    assert "error" not in {each.severity for each in (*frozen.findings, *frozen.diagnosis)}
+
+
+def test_never_updated_is_an_error_whatever_it_changes() -> None:
+    assert first(report(changed(network(), reset, 3), answers=0.0)).severity == "error"
+
+
+def one_sided(of: Report) -> Report:
+    from normdiag.diagnosis import diagnosed
+    from normdiag.records import Gap
+
+    gap = Gap("y", 0.5, 0.3, 0.1, 32, 256, 0.9, 0.1, classes=10, answered=1.1)
+    return diagnosed(replace(of, gap=gap, diagnosis=()), CAUSES)
+
+
+def test_images_of_one_class_are_told_from_wrong_statistics() -> None:
+    found = one_sided(report(changed(network(), moved, 4, 5), decided=-0.6))
+    assert [each.cause for each in found.diagnosis] == ["skewed_data"] and found.diagnosis[0].severity == "info"
+    assert all(each.severity == "info" for each in found.findings)
+    assert one_sided(report(changed(network(), moved), decided=0.6)).diagnosis[0].cause == "stale_statistics"
+
+
+def test_copies_of_a_few_samples_judge_nothing() -> None:
+    of = report(changed(network(), moved))
+    assert of.data is not None
+    from normdiag.diagnosis import diagnosed
+
+    found = diagnosed(replace(of, data=replace(of.data, distinct=8), diagnosis=()), CAUSES)
+    assert [each.cause for each in found.diagnosis] == ["skewed_data"]
+
+
+def exchanged(each: Truth) -> Truth:
+    return replace(each, gamma=each.beta, beta=each.gamma)
+
+
+def test_gamma_and_beta_exchanged_show_without_drift() -> None:
+    found = first(report(changed(network(), exchanged, 5), answers=0.0))
+    assert (found.cause, found.layers, found.remedy.action) == ("wrong_affine", ("bn5",), "reload_weights")
+
+
+def shifted(each: Truth) -> Truth:
+    return replace(each, mean=each.mean + 0.9 * np.sqrt(each.var) * RNG.normal(size=CHANNELS))
+
+
+def test_drift_that_begins_behind_a_norm_and_goes_on_points_to_it() -> None:
+    layers = changed(changed(network(), shifted, 3), quieter, 4, 5)
+    found = first(report(layers))
+    assert (found.cause, found.layers[0]) == ("wrong_affine", "bn2")
+
+
+def test_causes_are_documented_and_their_names_are_no_rules() -> None:
+    for cause in CAUSES:
+        assert cause.doc.splitlines()[0].endswith((".", ":")) or cause.headline.endswith(".")
+        assert all(word in cause.doc for word in ("What it means:", "How it is told:", "What to do:", "Source:"))
+    assert not {cause.name for cause in CAUSES} & {rule.name for rule in RULES}

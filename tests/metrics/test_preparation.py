@@ -1,0 +1,92 @@
+"""The ranking of preparations: paired errors, what counts as alike, and what does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from normdiag.metrics.preparation import (
+    Figure,
+    Fit,
+    drift_figure,
+    entropies,
+    entropy_figure,
+    in_the_running,
+    ranked,
+    surely_first,
+)
+from normdiag.records import ChannelSums, Span
+from normdiag.records.evidence import PARTS
+from tests.report.reports import batch_norm
+
+RNG = np.random.default_rng(0)
+NOISE = RNG.normal(size=PARTS)
+
+
+def figure(mean: float, noise: float = 0.0) -> Figure:
+    """A figure of 16 equal parts, whose values scatter alike in all figures made here."""
+    parts = mean + noise * (NOISE - NOISE.mean())
+    return Figure(float(parts.mean()), (parts.sum() - parts) / (PARTS - 1), np.full(PARTS, 10))
+
+
+def test_the_error_of_a_difference_leaves_out_what_both_share() -> None:
+    one, other = figure(0.3, noise=0.2), figure(0.25, noise=0.2)
+    assert one.se == pytest.approx(0.2 * NOISE.std(ddof=1) / 4)
+    difference, se = one.minus(other)
+    assert difference == pytest.approx(0.05) and se < 1e-9
+
+
+def test_entropy_of_known_distributions() -> None:
+    np.testing.assert_allclose(entropies(np.array([[0.5, 0.5], [1.0, 0.0]])), [np.log(2), 0.0])
+    values = RNG.exponential(size=37)
+    seen = entropy_figure(values, first=5)
+    assert seen.whole == pytest.approx(values.mean())
+    kept = values[(np.arange(37) + 5) % PARTS != 3]
+    assert seen.without[3] == pytest.approx(kept.mean())
+
+
+def test_drift_is_that_of_all_channels_of_the_layers() -> None:
+    layer = batch_norm("bn", 4)
+    assert layer.running_var is not None and layer.eps is not None
+    m, q = RNG.normal(size=(64, 4)), RNG.exponential(size=(64, 4)) + 1
+    sums = ChannelSums.of(m, q, Span(0, 64))
+    s = np.sqrt(layer.running_var + layer.eps)
+
+    def drift(rows: np.ndarray) -> float:
+        shift = m[rows].mean(0)
+        r = np.sqrt(q[rows].mean(0) - shift**2 + layer.eps) / s
+        return float(np.sqrt(np.mean((shift / s) ** 2 + (r - 1) ** 2)))
+
+    found = drift_figure([(layer, sums), (layer, sums)])
+    assert found.whole == pytest.approx(drift(np.arange(64)))
+    assert found.without[2] == pytest.approx(drift(np.arange(64)[np.arange(64) % PARTS != 2]))
+
+
+def test_far_drift_decides_before_anything_else() -> None:
+    fits = [Fit(figure(0.2), figure(0.5), 10), Fit(figure(40.0), figure(0.0), 10)]
+    assert in_the_running(fits) == [0]
+    assert ranked(fits) == [(0, None), (1, "drift")]
+
+
+def test_sharper_predictions_decide_between_near_drifts() -> None:
+    fits = [Fit(figure(0.18), figure(0.3), 10), Fit(figure(0.25), figure(0.02), 10)]
+    assert ranked(fits) == [(1, None), (0, "entropy")]
+
+
+def test_what_is_as_sharp_is_ranked_by_drift_and_first_only_if_surely() -> None:
+    near = [Fit(figure(0.25, 0.1), figure(0.02), 10), Fit(figure(0.2, 0.1), figure(0.02), 10)]
+    assert ranked(near) == [(1, None), (0, None)] and surely_first(near, [1, 0])
+    noisy = [Fit(figure(0.25, 0.1), figure(0.02), 10), Fit(figure(0.2, -0.4), figure(0.02), 10)]
+    assert ranked(noisy) == [(1, None), (0, None)] and not surely_first(noisy, [1, 0])
+
+
+def test_vague_predictions_and_other_outputs_say_nothing() -> None:
+    vague = [Fit(figure(0.18), figure(2.2), 10), Fit(figure(0.25), figure(2.0), 10)]
+    assert ranked(vague) == [(0, None), (1, None)]
+    other = [Fit(figure(0.25), None), Fit(figure(0.18), None)]
+    assert ranked(other) == [(1, None), (0, None)]
+
+
+def test_a_drift_that_is_not_a_number_comes_last() -> None:
+    fits = [Fit(figure(float("nan")), None), Fit(figure(0.3), None)]
+    assert ranked(fits) == [(1, None), (0, "drift")]
