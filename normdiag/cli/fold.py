@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,27 +76,26 @@ def fold(
     from normdiag.folding.options import ExportOptions
 
     waiting = progress_bar(quiet=quiet, unit="runs")
-    with interruptible(), deadline(timeout, model), stdout_to_stderr(), waiting as progress:
-        report = fold_model(
-            Path(model),
-            output=output,
-            norms=tuple(part.strip() for part in norms.split(",") if part.strip()),
-            force=force,
-            dry_run=dry_run,
-            verify=not no_verify,
-            data=tuple(data or ()),
-            data_options=feeding,
-            load_options=reading,
-            export=ExportOptions(
-                () if static_batch else (0,), opset, tuple(input_name or ()), tuple(output_name or ())
-            ),
-            set_eval=set_eval,
-            progress=progress,
-        ).report
-    if json:
-        print_out(_as_json(report))
-    else:
-        print_text(_as_text(report, color, all_layers))
+    with interruptible(output):
+        with deadline(timeout, model), stdout_to_stderr(), waiting as progress:
+            report = fold_model(
+                Path(model),
+                output=output,
+                norms=tuple(part.strip() for part in norms.split(",") if part.strip()),
+                force=force,
+                dry_run=dry_run,
+                verify=not no_verify,
+                data=tuple(data or ()),
+                data_options=feeding,
+                load_options=reading,
+                export=ExportOptions(
+                    () if static_batch else (0,), opset, tuple(input_name or ()), tuple(output_name or ())
+                ),
+                set_eval=set_eval,
+                progress=progress,
+            ).report
+        text = _as_json(report) if json else _as_text(report, color, all_layers)
+        (print_out if json else print_text)(text)
     if report.verification is not None and not report.verification.passed:
         from normdiag.folding.verify import failure_message
 
@@ -105,13 +104,25 @@ def fold(
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Ctrl-C inside ends the program with a line on what it leaves behind."""
+def interruptible(output: Path | None) -> Iterator[None]:
+    """Ctrl-C inside ends the program with a line on what it leaves behind: 130 for nothing, 0 for the whole file."""
+    before = _identity(output)
     try:
         yield
     except KeyboardInterrupt:
-        say("interrupted; nothing written")
-        raise typer.Exit(INTERRUPTED) from None
+        if _identity(output) == before:
+            say("interrupted; nothing written")
+            raise typer.Exit(INTERRUPTED) from None
+        say(f"{output} is written and complete; interrupted before the report was printed")
+        raise typer.Exit from None
+
+
+def _identity(path: Path | None) -> tuple[int, int, int] | None:
+    """What changes where a file is replaced; None where there is none."""
+    with suppress(OSError):
+        status = None if path is None else path.stat()
+        return None if status is None else (status.st_dev, status.st_ino, status.st_mtime_ns)
+    return None
 
 
 def _as_json(report: FoldReport) -> str:

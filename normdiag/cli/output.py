@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
+from typing import TextIO
 
 from normdiag.writing.atomic import replacing
 
@@ -64,7 +65,10 @@ def say(text: str) -> None:
 
     encoding = sys.stderr.encoding or "utf-8"
     line = _inert(safe(f"normdiag: {text}", limit=4000))
-    print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+    try:
+        print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+    except (OSError, ValueError):  # a full disk, a closed pipe: the exit code must still be the right one
+        silence(sys.stderr)
 
 
 def _inert(text: str) -> str:
@@ -105,8 +109,13 @@ def open_streams() -> None:
 
 def silence_stdout() -> None:
     """Point stdout to nowhere, so that the interpreter does not fail when it flushes a closed pipe at its end."""
+    silence(sys.stdout)
+
+
+def silence(stream: TextIO) -> None:
+    """Point a stream to nowhere."""
     with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def write_file(target: Path, text: str) -> None:

@@ -100,24 +100,23 @@ def recalibrate(
         dry_run=dry_run,
     )
     waiting = progress_bar(quiet=quiet or not is_first())
-    with interruptible(), deadline(timeout, model), stdout_to_stderr(), waiting as bar:
-        report = run(
-            Path(model),
-            data=tuple(data or ()),
-            eval_data=tuple(eval_data or ()),
-            data_options=feeding,
-            load_options=reading,
-            options=options,
-            device=device,
-            distributed=True,
-            progress=None if bar is None else lambda n, total, error: bar(n, total, f"known to ±{number(error)}"),
-        ).report
-    if not is_first():
-        raise typer.Exit(recalibration_exit_code(report))
-    if json:
-        print_out(_as_json(report))
-    else:
-        print_text(_as_text(report, color, all_layers))
+    with interruptible(output):
+        with deadline(timeout, model), stdout_to_stderr(), waiting as bar:
+            report = run(
+                Path(model),
+                data=tuple(data or ()),
+                eval_data=tuple(eval_data or ()),
+                data_options=feeding,
+                load_options=reading,
+                options=options,
+                device=device,
+                distributed=True,
+                progress=None if bar is None else lambda n, total, error: bar(n, total, f"known to ±{number(error)}"),
+            ).report
+        if not is_first():
+            raise typer.Exit(recalibration_exit_code(report))
+        text = _as_json(report) if json else _as_text(report, color, all_layers)
+        (print_out if json else print_text)(text)
     if report.outcome == "worse" and report.written is None:
         say("worse on the samples held out; nothing written (--accept-worse writes it all the same)")
     raise typer.Exit(recalibration_exit_code(report))

@@ -55,7 +55,7 @@ def find_models(paths: Sequence[str | Path]) -> Found:
 
 def _is_folder(path: str) -> bool:
     """Whether it is one in the end: after some forty links the system no longer says so."""
-    return Path(os.path.realpath(path)).is_dir()
+    return _leads_on(Path(os.path.realpath(path)))
 
 
 def _matches(pattern: str) -> list[str]:
@@ -91,7 +91,7 @@ def _below(top: str, seen: set[str], skipped: Counter[str]) -> Iterator[str]:
         except OSError:
             yield folder
             continue
-        folders = {path for path in paths if path.is_dir()}
+        folders = {path for path in paths if _leads_on(path)}
         indexes = {path.name for path in paths if path.name in INDEXES}
         for path in paths:
             if path not in folders and (index := SHARD.sub("", path.name) + INDEX) in indexes and index != path.name:
@@ -101,6 +101,14 @@ def _below(top: str, seen: set[str], skipped: Counter[str]) -> Iterator[str]:
             elif path not in folders:
                 skipped[path.suffix.lower() or "no ending"] += 1
         left += [str(path) for path in reversed(paths) if path in folders]
+
+
+def _leads_on(path: Path) -> bool:
+    """Whether it is a folder; what may not be looked at, as in a folder without search permission, is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _is_model(path: Path) -> bool:

@@ -156,10 +156,14 @@ def read_npy_header(file: IO[bytes], label: str) -> Header:
             raise InputError(f"{label}: the .npy header is damaged")
         shape, fortran, dtype = parse(io.BytesIO(prefix + file.read(length)))
     except (ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError, TokenError) as error:
-        raise InputError(f"{label}: the .npy header is damaged ({str(error).splitlines()[0][:100]})") from error
+        raise InputError(f"{label}: the .npy header is damaged ({_reason(error)})") from error
     if any(type(n) is not int or n < 0 for n in shape):
         raise InputError(f"{label}: the .npy header claims the shape {shape}")
     return Header(shape, dtype, 8 + width + length, fortran)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:100]
 
 
 _NPY_2 = (4, npy_format.read_array_header_2_0)

@@ -44,6 +44,8 @@ def _expand(spec: Spec) -> list[Path]:
         if not exists(spec.target):
             hint = "; data from code is file.py:callable" if path.suffix == ".py" else ""
             raise InputError(f"there is no file or folder {spec.target[:300]!r}{hint}")
+        if not path.is_dir() and not path.is_file():  # a pipe would wait for a writer, a device never end
+            raise InputError(f"{path} is no regular file but a pipe, socket or device: save the data to a file first")
         return list_images(path) if path.is_dir() else [path]
     names = glob.glob(spec.target, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
     paths = natural(path for name in names if (path := Path(name)).is_file())

@@ -107,6 +107,12 @@ def is_image(path: Path) -> bool:
 
 def decode(path: Path, decoding: Decoding) -> Pixels:
     """One image as (H, W, 1 or 3) uint8: turned upright by its EXIF tag, resized, cropped. Raises InputError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of broken EXIF data and the like Pillow tells in two raw lines an image
+        return _decoded(path, decoding)
+
+
+def _decoded(path: Path, decoding: Decoding) -> Pixels:
     from PIL import Image, ImageOps
 
     with _opened(path) as image:

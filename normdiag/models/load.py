@@ -119,6 +119,7 @@ def _load_static(path: Path, fmt: Format, options: LoadOptions, run: bool) -> Mo
     if not static.tensors:
         raise InputError(f"{path}: holds no tensors, so there is no layer to look at")
     info = _file_info(path, fmt, "weights", count_parameters(static.tensors), static.notes)
+    info = replace(info, suspicious=static.suspicious)
     if options.user_arch:
         from normdiag.models.pytorch import build_arch, load_weights
 

@@ -60,7 +60,10 @@ class NormLayer:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Where a model came from. `notes` say what was taken from the file, stripped, or could not be read."""
+    """Where a model came from. `notes` say what was taken from the file, stripped, or could not be read.
+
+    `suspicious` are functions that the file would call when it is unpickled, and that no model has a use for.
+    """
 
     path: str | None
     format: str
@@ -69,6 +72,7 @@ class ModelInfo:
     size_bytes: int | None
     parameters: int | None
     notes: tuple[str, ...] = ()
+    suspicious: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def dump(document: Mapping[str, Any]) -> str:
 
 def model_dict(model: ModelInfo) -> dict[str, Any]:
     """Where a model came from."""
-    return asdict(model) | {"notes": list(model.notes)}
+    return asdict(model) | {"notes": list(model.notes), "suspicious": list(model.suspicious)}
 
 
 def diagnosis_dict(diagnosis: Diagnosis) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from normdiag.rules.nd108_half_precision import half_precision
 from normdiag.rules.nd109_gamma_outliers import gamma_outliers
 from normdiag.rules.nd110_copies_disagree import copies_disagree
 from normdiag.rules.nd111_odd_affine import odd_affine
+from normdiag.rules.nd112_code_in_file import code_in_file
 from normdiag.rules.nd201_batch_dependent import batch_dependent
 from normdiag.rules.nd202_foldable_norm import foldable_norm
 from normdiag.rules.nd203_redundant_bias import redundant_bias
@@ -53,6 +54,7 @@ RULES: tuple[Rule, ...] = (
     gamma_outliers,
     copies_disagree,
     odd_affine,
+    code_in_file,
     batch_dependent,
     foldable_norm,
     redundant_bias,

@@ -39,11 +39,19 @@ def parse_bytes(data: bytes | memoryview, path: Path) -> Any:
     except Exception:  # protobuf's DecodeError, whose home differs between its implementations
         message = "cannot be parsed as ONNX: the file is truncated or damaged; export it again"
         raise InputError(f"{path}: {message}") from None
+    _drop_broken_texts(model)
     if not model.HasField("graph") or not (model.graph.output or model.graph.node):
         raise InputError(f"{path}: holds no ONNX graph: the file is truncated or is not an ONNX model")
     if not model.opset_import:
         raise InputError(f"{path}: names no operator set: the file is truncated or is not an ONNX model")
     return model
+
+
+def _drop_broken_texts(model: Any) -> None:
+    """Leave out what describes a model where it is not UTF-8: protobuf hands it out as bytes, and takes none back."""
+    for name in ("producer_name", "producer_version", "domain", "doc_string"):
+        if isinstance(getattr(model, name), bytes):
+            model.ClearField(name)
 
 
 def check_size(path: Path) -> None:

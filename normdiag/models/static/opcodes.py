@@ -30,13 +30,16 @@ class Readable(Protocol):
     def tell(self) -> int: ...  # noqa: D102
 
 
-def run(file: Readable, persistent_load: PersistentLoad, call: Call = construct) -> Any:
+def run(
+    file: Readable, persistent_load: PersistentLoad, call: Call = construct, imported: set[str] | None = None
+) -> Any:
     """The object that the pickle at the file's position describes; the file is left behind its last byte.
 
-    `persistent_load` answers persistent ids (torch's storages), `call` stands in for calling a global.
+    `persistent_load` answers persistent ids (torch's storages), `call` stands in for calling a global. The dotted names
+    of globals are added to `imported`.
     Raises MalformedError for every pickle that is damaged, truncated or too long.
     """
-    machine = _Machine(persistent_load, call)
+    machine = _Machine(persistent_load, call, set() if imported is None else imported)
     try:
         for count, (opcode, arg, _) in enumerate(pickletools.genops(cast(IO[bytes], file))):
             if opcode.name == "STOP":
@@ -65,12 +68,18 @@ def _reason(error: Exception) -> str:
 class _Machine:
     """The state of the machine: a stack, the stacks below each mark, and the memo."""
 
-    def __init__(self, persistent_load: PersistentLoad, call: Call) -> None:
+    def __init__(self, persistent_load: PersistentLoad, call: Call, imported: set[str]) -> None:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.persistent_load = persistent_load
         self.call = call
+        self.imported = imported
+
+    def named(self, module: str, name: str) -> Global:
+        found = Global(module, name)
+        self.imported.add(found.path)
+        return found
 
     def pop(self) -> Any:
         return self.stack.pop()
@@ -95,14 +104,14 @@ def _memoize(machine: _Machine) -> None:
 
 def _global(machine: _Machine, arg: str) -> None:
     module, _, name = arg.partition(" ")
-    machine.stack.append(Global(module, name))
+    machine.stack.append(machine.named(module, name))
 
 
 def _stack_global(machine: _Machine) -> None:
     name, module = machine.pop(), machine.pop()
     if not (isinstance(name, str) and isinstance(module, str)):
         raise MalformedError("damaged pickle (a global without a name)")
-    machine.stack.append(Global(module, name))
+    machine.stack.append(machine.named(module, name))
 
 
 def _extension(machine: _Machine, code: int) -> None:
@@ -210,7 +219,7 @@ def _call_with_keywords(machine: _Machine) -> None:
 def _instance(machine: _Machine, arg: str) -> None:
     args = machine.pop_mark()
     module, _, name = arg.partition(" ")
-    machine.stack.append(machine.call(Global(module, name), tuple(args)))
+    machine.stack.append(machine.call(machine.named(module, name), tuple(args)))
 
 
 def _object(machine: _Machine) -> None:

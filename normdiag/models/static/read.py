@@ -25,6 +25,7 @@ from normdiag.models.static.script import script_tree
 from normdiag.models.static.source import Source, open_source
 from normdiag.models.static.staticfile import Exported, ModuleFacts, StaticFile
 from normdiag.models.static.steps import steps_told
+from normdiag.models.static.suspicious import suspicious
 from normdiag.models.static.tensors import read_tensor
 from normdiag.models.static.torchfile import legacy_object, pickle_object, zip_object
 from normdiag.models.static.zipped import open_archive
@@ -139,6 +140,7 @@ def _static_file(source: Source, tree: ModuleTree, notes: tuple[str, ...], whole
         modules={printable(wrappers.strip(path)): _renamed(facts, wrappers) for path, facts in tree.modules.items()},
         notes=(*notes, *wrappers.notes, *_unread_notes(tree.unread)),
         whole_module=whole,
+        suspicious=suspicious(source.imported),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,15 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A file, or a file inside another, as read-only bytes. `name` is for messages, `path` None for inner ones."""
+    """A file, or a file inside another, as read-only bytes. `name` is for messages, `path` None for inner ones.
+
+    `imported` are the dotted names that its pickles, as far as they were read, would have imported.
+    """
 
     name: str
     data: memoryview
     path: Path | None = None
+    imported: set[str] = field(default_factory=set)
 
     def array(self, start: int, length: int) -> Bytes:
         """Bytes of the range as an array that shares the mapping; the caller has checked the bounds."""

@@ -74,7 +74,8 @@ class StaticFile:
     `modules` the facts by module path, empty where the file holds weights alone; `notes` say what was taken, left out
     and renamed. `whole_module` marks a pickled object, TorchScript or torch.export program that only --trust can run.
     `copies` are other copies of the model in the file. What a module can be built from without running anything: the
-    `pickled` module, the JSON of an `exported` program, or the `config` of a Hugging Face checkpoint.
+    `pickled` module, the JSON of an `exported` program, or the `config` of a Hugging Face checkpoint. `suspicious` are
+    names in its pickles that no model has a use for.
     """
 
     tensors: Mapping[str, Array]
@@ -85,3 +86,4 @@ class StaticFile:
     pickled: Record | None = None
     exported: Exported | None = None
     config: Mapping[str, Any] | None = None
+    suspicious: tuple[str, ...] = ()

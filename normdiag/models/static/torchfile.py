@@ -31,7 +31,7 @@ def zip_object(archive: Archive, pickle: str = "data.pkl", folder: str = "data")
             key, dtype, nbytes, partial(_exactly, partial(archive.array, f"{folder}/{key}"), nbytes), swapped
         )
 
-    return run(BytesIO(archive.copy(pickle)), partial(_persistent, storage))
+    return run(BytesIO(archive.copy(pickle)), partial(_persistent, storage), imported=archive.source.imported)
 
 
 def _byteorder(archive: Archive) -> str:
@@ -96,11 +96,11 @@ def legacy_object(source: Source) -> Any:
     """
     table = _LegacyStorages()
     reader = SourceReader(source)
-    _magic, _protocol, system = (run(reader, _no_storage) for _ in range(3))
+    _magic, _protocol, system = (run(reader, _no_storage, imported=source.imported) for _ in range(3))
     little = system.get("little_endian", True) if isinstance(system, dict) else True
     table.swapped = bool(little) != (sys.byteorder == "little")
-    found = run(reader, partial(_persistent, table.storage))
-    keys = run(reader, _no_storage)
+    found = run(reader, partial(_persistent, table.storage), imported=source.imported)
+    keys = run(reader, _no_storage, imported=source.imported)
     table.locate(source, reader.tell(), keys)
     return found
 
@@ -150,7 +150,7 @@ def _no_storage(_identity: Any) -> Any:
 
 def pickle_object(source: Source) -> Any:
     """The object in a bare pickle. Torch tensors in it carry whole legacy files, which are read in turn."""
-    return run(SourceReader(source), _no_storage, _construct_with_storages)
+    return run(SourceReader(source), _no_storage, _construct_with_storages, source.imported)
 
 
 def _construct_with_storages(function: Any, args: tuple[Any, ...]) -> Any:
