@@ -51,6 +51,8 @@ def _summary(report: RecalibrationReport) -> Iterator[Block]:
     yield paragraph(text, role)
     if (accuracy := _accuracy(report.effect)) is not None:
         yield paragraph(accuracy)
+    if report.outcome == "already_right" and _is_low(report.effect):
+        yield paragraph("What is wrong with this model is something else; normdiag inspect looks further.", "caution")
     worst = max(report.replaced, key=lambda each: each.error, default=None)
     if worst is not None and math.isfinite(worst.error):
         yield paragraph(_exactness(report, worst))
@@ -61,7 +63,7 @@ def _outcome(report: RecalibrationReport) -> tuple[str, Role]:
     of = f"{changed:,} of {count(layers, 'layer')}"
     if report.outcome == "already_right":
         copied = ", and the output is a copy of the input" if report.written else ""
-        return f"Nothing needs doing: the data agrees with the statistics that are stored{copied}.", "good"
+        return f"Nothing to recalibrate: the data agrees with the statistics that are stored{copied}.", "good"
     if report.outcome == "undecided":
         copied = ", and the output is a copy of the input" if report.written else ""
         return (
@@ -92,6 +94,11 @@ def _accuracy(effect: Effect | None) -> str | None:
         before, after = effect.gap
         return f"Batch-vs-eval gap on {samples} held out: {percent(before)} before, {percent(after)} after."
     return None
+
+
+def _is_low(effect: Effect | None) -> bool:
+    """Whether more answers are wrong than right."""
+    return effect is not None and effect.accuracy is not None and effect.accuracy[0] < 0.5
 
 
 def _exactness(report: RecalibrationReport, worst: LayerChange) -> str:

@@ -69,9 +69,15 @@ def poisoned() -> RecalibrationReport:
     return replace(repaired(), layers=layers, effect=replace(EFFECT, relative_rms=math.nan))
 
 
+def elsewhere() -> RecalibrationReport:
+    """Right statistics, and a model that is wrong all the same."""
+    return replace(right(), effect=replace(EFFECT, accuracy=(0.02, 0.02), newly=(0, 0)))
+
+
 REPORTS: Mapping[str, Callable[[], RecalibrationReport]] = {
     "repaired": repaired,
     "right": right,
+    "elsewhere": elsewhere,
     "worse": worse,
     "few": few,
     "partial": partial,
