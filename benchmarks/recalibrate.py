@@ -1,7 +1,7 @@
-"""What `normdiag recalibrate` is worth: `python -m benchmarks.recalibrate [tools] [cases]`, both by default.
+"""What `normdiag recalibrate` is worth: `python -m benchmarks.recalibrate [tools] [cases]`; both if none.
 
-tools: error, time and memory beside fvcore's update_bn_stats and torch.optim.swa_utils.update_bn, and what each refuses.
-cases: faults that people report, repaired, and those that it must not touch. Each prints markdown for docs/recalibrate.md.
+tools: error, time and memory beside fvcore's update_bn_stats and torch's update_bn, and what each refuses.
+cases: faults that people report, repaired, and those that it must not touch. Markdown for docs/recalibrate.md.
 """
 
 from __future__ import annotations

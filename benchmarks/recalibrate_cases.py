@@ -1,4 +1,4 @@
-"""Reported faults, repaired by `normdiag.recalibrate`, and those that it must leave alone: accuracy before and after."""
+"""Reported faults that `normdiag.recalibrate` repairs, and those that it must leave alone: accuracy on both sides."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from benchmarks.nets import ResNet, calibrated
 from tests.recalibration.references import largest_error, population
 
 Batches = Sequence[Any]
-ROUNDS = 7
+ROUNDS = 5
 SIDE, BATCH, COUNT = 64, 16, 8
 
 
