@@ -83,6 +83,7 @@ def inspect(
         open_runner,
         open_source,
     )
+    from normdiag.commands.preparation import with_preparations
 
     if tuple(data) == RANDOM and not options.input_shapes:
         if loaded.program is None:
@@ -94,6 +95,7 @@ def inspect(
         return judged(_static_report(loaded, source.info.source), loaded, rules, deployed)
     runner = open_runner(loaded, device, threshold)
     report = measured_report(loaded, runner, source, attribute, progress, ranks)
+    report = with_preparations(report, loaded, runner, source.source, data, options)
     report = replace(report, notes=(*notes, *report.notes))
     return judged(report, loaded, rules, deployed, None if report.interrupted else source.first)
 

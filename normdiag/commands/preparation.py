@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from normdiag.commands.fitted import fitted_candidate
-from normdiag.commands.measure import Given, Source, all_statistics
+from normdiag.commands.measure import Given, all_statistics
 from normdiag.data import DataOptions
 from normdiag.data.candidates import Candidate, candidates
 from normdiag.data.join import reprepared
 from normdiag.data.recipe import parse_recipe
-from normdiag.data.source import open_data
+from normdiag.data.source import DataSource, open_data
 from normdiag.errors import InputError
 from normdiag.metrics import measure_layers
 from normdiag.metrics.gap import output_change
@@ -30,7 +31,7 @@ from normdiag.metrics.preparation import (
 from normdiag.observe import passes
 from normdiag.observe.gap import class_scores
 from normdiag.observe.protocol import Runner
-from normdiag.records import Batch, Evidence, InputSpec, NormLayer, RankedPreparation
+from normdiag.records import Batch, Evidence, InputSpec, Model, NormLayer, Preparations, RankedPreparation, Report
 
 # Norm layers from the input on that are looked at: there the preparation shows before anything else mixes in.
 FIRST = 3
@@ -40,6 +41,8 @@ PROBE_SAMPLES = 32
 # A drift of the first layers beyond this fits no preparation: the statistics, or the images, are others.
 FITS = 0.6
 RAW = Candidate("raw", "as it is stored")
+# Drift of the first layer at which an inspection tries other preparations: by itself, or where answers would change.
+LOUD, QUIET, SOME_ANSWERS = 0.3, 0.1, 0.05
 
 Opener = Callable[[Candidate, int], Iterable[Batch]]
 
@@ -54,58 +57,48 @@ class Tried:
     changed: float | None = None
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """All candidates, best first, and whether the first is `sure` to be it."""
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What there is to try: the candidates, the option in use, and what reads so many samples in one of them."""
 
-    rows: tuple[RankedPreparation, ...]
-    sure: bool
-
-    def best(self, used: str | None) -> str | None:
-        """The option that is surely the best, or the one in use where it may be; None where nothing can be said."""
-        if used in self.alike:
-            return used
-        return self.alike[0] if self.alike and self.sure else None
-
-    @property
-    def alike(self) -> tuple[str, ...]:
-        """The options that fit the stored statistics, and of which none is surely worse than another."""
-        return tuple(each.option for each in self.rows if each.behind is None and each.drift < FITS)
+    candidates: tuple[Candidate, ...]
+    used: str
+    open: Opener
 
 
-def openers(
-    source: Source, data: Sequence[str], options: DataOptions, inputs: Sequence[InputSpec]
-) -> tuple[tuple[Candidate, ...], Opener]:
-    """The candidates for this data, and what reads up to so many samples of it in one of them.
-
-    Raises InputError where there are no samples.
-    """
+def prepare_trial(
+    source: DataSource | Given, data: Sequence[str], options: DataOptions, inputs: Sequence[InputSpec]
+) -> Trial:
+    """What to try on this data. Raises InputError where there are no samples."""
     options = replace(options, max_samples=None)
     if isinstance(source, Given):
         batches = list(_first(iter(source), SAMPLES))
         head = batches[0].arrays[0] if batches else None
-        opener: Opener = lambda candidate, samples: (  # noqa: E731
-            reprepared(batch, parse_recipe(candidate.option), inputs) for batch in _first(batches, samples)
-        )
-        pixels = head is not None and head.dtype.kind == "u" and head.dtype.itemsize == 1
+
+        def opener(candidate: Candidate, samples: int) -> Iterator[Batch]:
+            recipe = parse_recipe(candidate.option)
+            return (reprepared(batch, recipe, inputs) for batch in _first(batches, samples))
+
     else:
-        head = next((batch.arrays[0] for batch in _opened(data, options, inputs, "raw", 32)), None)
-        opener = lambda candidate, samples: _opened(data, options, inputs, candidate.option, samples)  # noqa: E731
-        pixels = source.info.pixels
+        head = next((batch.arrays[0] for batch in _opened(data, options, inputs, "raw", TRIAL_SAMPLES)), None)
+
+        def opener(candidate: Candidate, samples: int) -> Iterator[Batch]:
+            return iter(_opened(data, options, inputs, candidate.option, samples))
+
     if head is None:
         raise InputError(f"{source.info.source}: holds no samples")
-    return candidates(head, pixels=pixels), opener
+    used = options.preprocess or ("unit" if source.info.pixels else "raw")
+    return Trial(candidates(head, pixels=source.info.pixels, used=used), used, opener)
 
 
-def try_all(
-    runner: Runner, found: Sequence[Candidate], opener: Opener, progress: Callable[[int, int], None] | None = None
-) -> Ranking:
+def try_all(runner: Runner, trial: Trial, progress: Callable[[int, int], None] | None = None) -> Preparations:
     """All candidates, best first. Raises InputError where no layer has statistics to fit."""
     trials = []
-    for index, candidate in enumerate(found):
-        trials.append(_tried(runner, candidate, opener(candidate, TRIAL_SAMPLES)))
+    for index, candidate in enumerate(trial.candidates):
+        trials.append(_tried(runner, candidate, trial.open(candidate, TRIAL_SAMPLES)))
         if progress is not None:
-            progress(index + 1, len(found))
+            progress(index + 1, len(trial.candidates))
+    opener = trial.open
     trials += _fitted(runner, trials, opener)
     near = in_the_running([each.fit for each in trials])
     finalists = [_tried(runner, trials[index].candidate, opener(trials[index].candidate, SAMPLES)) for index in near]
@@ -113,8 +106,11 @@ def try_all(
     order = ranked(fits)
     best = [_ranked(finalists[index], behind) for index, behind in order]
     others = sorted((trials[index] for index in range(len(trials)) if index not in near), key=_drift)
+    rows = (*best, *(_ranked(each, "drift") for each in others))
     sure = surely_first(fits, [index for index, behind in order if behind is None])
-    return Ranking((*best, *(_ranked(each, "drift") for each in others)), sure)
+    fitting = tuple(each.option for each in rows if each.behind is None and each.drift < FITS)
+    winner = trial.used if trial.used in fitting else fitting[0] if fitting and sure else None
+    return Preparations(trial.used, trials[0].layers, rows, fitting, winner)
 
 
 def _fitted(runner: Runner, trials: Sequence[Tried], opener: Opener) -> list[Tried]:
@@ -202,3 +198,24 @@ def _first(batches: Iterable[Batch], samples: int) -> Iterator[Batch]:
             return
         yield batch
         seen += batch.size
+
+
+def worth_trying(report: Report) -> bool:
+    """Whether another preparation may be what is missing: the first layer drifts, and answers would change."""
+    rows = [each.own or each.drift for each in report.layers if each.layer.kind == "batch_norm"]
+    drift = next((each.lower for each in rows if each is not None), 0.0)
+    changed = report.recalibration.change.answers_changed if report.recalibration is not None else None
+    usable = report.data is not None and not report.data.random and not report.interrupted
+    return usable and (drift > LOUD or (drift > QUIET and changed is not None and changed > SOME_ANSWERS))
+
+
+def with_preparations(
+    report: Report, model: Model, runner: Runner, source: DataSource | Given, data: Sequence[str], options: DataOptions
+) -> Report:
+    """The report with what other preparations of the input would do, where they are worth trying and can be tried."""
+    once = isinstance(source, Given) and iter(source.batches) is source.batches
+    if once or len(model.inputs) > 1 or not worth_trying(report):
+        return report
+    with suppress(InputError):
+        return replace(report, preparations=try_all(runner, prepare_trial(source, data, options, model.inputs)))
+    return report

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normdiag.commands.measure import open_runner, open_source
-from normdiag.commands.preparation import FIRST, SAMPLES, openers, try_all
+from normdiag.commands.preparation import SAMPLES, prepare_trial, try_all
 from normdiag.data import DataOptions
 from normdiag.errors import InputError, UsageError
 from normdiag.graph import open_model
@@ -54,12 +54,9 @@ def preprocess(
     if loaded.program is None:
         raise InputError(f"{loaded.info.path}: the model cannot be run: {loaded.why_not_run}")
     runner = open_runner(loaded, device, SATURATION_THRESHOLD)
-    ranking = try_all(runner, *openers(source, data, options, loaded.inputs), progress)
-    layers = tuple(each.name for each in runner.layers() if each.has_statistics)[:FIRST]
+    found = try_all(runner, prepare_trial(source, data, options, loaded.inputs), progress)
     info = DataInfo(source.info.source, SAMPLES, options.batch_size, 1, preprocess=options.preprocess)
-    return PreparationReport(
-        loaded.info, info, layers, ranking.rows, ranking.alike, ranking.best(options.preprocess), (UNSEEN,)
-    )
+    return PreparationReport(loaded.info, info, found, (UNSEEN,))
 
 
 def chosen_preparation(
@@ -75,10 +72,10 @@ def chosen_preparation(
     without = replace(options, preprocess=None)
     source = open_source(model, None, data, without)
     runner = open_runner(model, device, SATURATION_THRESHOLD)
-    ranking = try_all(runner, *openers(source, data, without, model.inputs))
-    found = ranking.best(None) or (ranking.alike[0] if ranking.alike else None)
-    if found is None:
+    found = try_all(runner, prepare_trial(source, data, without, model.inputs))
+    if not found.fitting:
         return without, "--preprocess auto: no preparation fits the stored statistics; the default is used"
-    others = [option for option in ranking.alike if option != found]
+    option = found.best or found.fitting[0]
+    others = [each for each in found.fitting if each != option]
     also = f"; {abridged(others)} would fit as well" if others else ""
-    return replace(options, preprocess=found), f"--preprocess auto: {found}{also}"
+    return replace(options, preprocess=option), f"--preprocess auto: {option}{also}"

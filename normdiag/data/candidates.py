@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,15 +30,19 @@ class Candidate:
     meaning: str
 
 
-def candidates(head: NDArray[Any], *, pixels: bool) -> tuple[Candidate, ...]:
+def candidates(head: NDArray[Any], *, pixels: bool, used: str | None = None) -> tuple[Candidate, ...]:
     """The preparations that fit data whose first samples are `head` (N, ...), as it is stored but with channels second.
 
-    `pixels` says that it is stored as 8-bit integers. Images (N, C, H, W) of one or three channels get all of them;
-    anything else is left as it is, divided by its range, or normalized sample by sample.
+    `pixels` says that it is stored as 8-bit integers, `used` is the option in use, which comes first. Images
+    (N, C, H, W) of one or three channels get all of them; anything else is left as it is, divided by its range, or
+    normalized sample by sample.
     """
     found: dict[object, Candidate] = {}
     for each in _candidates(head, pixels):
         found.setdefault(_effect(each.option, pixels), each)
+    if used is not None:
+        known = found.pop(_effect(used, pixels), Candidate(used, "as it is prepared now"))
+        return replace(known, option=used), *found.values()
     return tuple(found.values())
 
 

@@ -63,7 +63,7 @@ from normdiag.records.ops import (
     Transpose,
     Window,
 )
-from normdiag.records.preparation import PreparationReport, RankedPreparation
+from normdiag.records.preparation import PreparationReport, Preparations, RankedPreparation
 from normdiag.records.recalibration import Effect, LayerChange, PopulationSums, RecalibrationReport
 from normdiag.records.report import DataInfo, Finding, RangeSpread, Report, Severity, Target
 
@@ -127,6 +127,7 @@ __all__ = [
     "Pointwise",
     "PopulationSums",
     "PreparationReport",
+    "Preparations",
     "RangeSpread",
     "RankedPreparation",
     "Recalibration",

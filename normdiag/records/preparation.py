@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from normdiag.records.model import ModelInfo
-from normdiag.records.report import DataInfo
+
+if TYPE_CHECKING:
+    from normdiag.records.report import DataInfo
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,31 @@ class RankedPreparation:
 
 
 @dataclass(frozen=True)
-class PreparationReport:
-    """All that were tried, best first. `layers` are the norm layers that were looked at.
+class Preparations:
+    """All that were tried, best first. `used` is the option in use, `layers` are the norm layers that were looked at.
 
     `fitting` are the options that fit the stored statistics and of which none is surely worse than another. `best` is
     the one of them that surely drifts least, or the one in use where it is among them; None where there is none such.
     """
 
-    model: ModelInfo
-    data: DataInfo
+    used: str
     layers: tuple[str, ...]
     ranking: tuple[RankedPreparation, ...]
     fitting: tuple[str, ...]
     best: str | None
+
+    @property
+    def better(self) -> RankedPreparation | None:
+        """The first of those that fit, where the one in use is surely worse; else None."""
+        found = None if not self.fitting or self.used in self.fitting else self.best or self.fitting[0]
+        return next((each for each in self.ranking if each.option == found), None)
+
+
+@dataclass(frozen=True)
+class PreparationReport:
+    """What `preprocess` found."""
+
+    model: ModelInfo
+    data: DataInfo
+    found: Preparations
     notes: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from normdiag.records.coverage import Coverage, Verdict
 from normdiag.records.diagnosis import Diagnosis
 from normdiag.records.metrics import ActivationMetrics, Gap, GradientProduct, LayerMetrics, Recalibration
 from normdiag.records.model import CopyComparison, FoldedNorm, ModelInfo
+from normdiag.records.preparation import Preparations
 from normdiag.wording import abridged
 
 Severity = Literal["error", "warning", "info"]
@@ -96,7 +97,8 @@ class Report:
     the model is declared to run in, `serve_batch` the number of samples that it is served in together, where the user
     says so. `why_not_run` says why the model could not be run, whether or not there was data, `unused_data` what data
     was given then. `copies` are other copies of the model in its file, `folded` and `skipped` as in Model. `coverage`
-    is what was measured and what was not. `recalibration` is there where something drifts or the gap asks for it.
+    is what was measured and what was not. `recalibration` is there where something drifts or the gap asks for it,
+    `preparations` where the first layers drift and answers would change: what other preparations of the input would do.
     """
 
     model: ModelInfo
@@ -119,6 +121,7 @@ class Report:
     skipped: tuple[str, ...] = ()
     coverage: Coverage = field(default_factory=Coverage)
     recalibration: Recalibration | None = None
+    preparations: Preparations | None = None
 
     @property
     def verdict(self) -> Verdict:

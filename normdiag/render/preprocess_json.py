@@ -17,10 +17,7 @@ def preprocess_to_json(report: PreparationReport) -> dict[str, Any]:
         "normdiag_version": __version__,
         "model": model_dict(report.model),
         "data": {"source": report.data.source},
-        "best": report.best,
-        "fitting": list(report.fitting),
-        "layers": list(report.layers),
-        "ranking": [asdict(each) for each in report.ranking],
+        **asdict(report.found),
     }
     return finite(document, report.notes)
 

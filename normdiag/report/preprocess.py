@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from normdiag.records import PreparationReport, RankedPreparation
+from normdiag.records import PreparationReport, Preparations, RankedPreparation
 from normdiag.records.document import Block, Column, Document, Section, Table, facts, paragraph
 from normdiag.report.abridge import Detail
 from normdiag.report.header import model_rows
@@ -22,20 +22,21 @@ def preprocess_document(report: PreparationReport, detail: Detail | None = None)
     sections = (
         Section("", (facts(*model_rows(report.model), ("data", data)),)),
         Section("Summary", tuple(_summary(report))),
-        _ranking(report, detail),
+        _ranking(report.found, detail),
         *bullets("Notes", [*report.notes, *report.model.notes]),
     )
     return Document("normdiag preprocess", sections)
 
 
 def _summary(report: PreparationReport) -> Iterator[Block]:
-    if report.best is not None:
-        meaning = next(each.meaning for each in report.ranking if each.option == report.best)
-        yield paragraph(f"The stored statistics belong to --preprocess {report.best} ({meaning}).", "good")
+    found = report.found
+    if found.best is not None:
+        meaning = next(each.meaning for each in found.ranking if each.option == found.best)
+        yield paragraph(f"The stored statistics belong to --preprocess {found.best} ({meaning}).", "good")
         model, data = report.model.path or "MODEL", report.data.source
-        yield paragraph(f"→ normdiag inspect {shortened(model)} --data {shortened(data)} --preprocess {report.best}")
-    elif report.fitting:
-        yield paragraph(f"These cannot be told apart here: {listed(report.fitting, 5)}.", "caution")
+        yield paragraph(f"→ normdiag inspect {shortened(model)} --data {shortened(data)} --preprocess {found.best}")
+    elif found.fitting:
+        yield paragraph(f"These cannot be told apart here: {listed(found.fitting, 5)}.", "caution")
         yield paragraph("More images tell more; any of them fits the stored statistics.")
     else:
         yield paragraph("None of these preparations fits the stored statistics.", "caution")
@@ -45,10 +46,10 @@ def _summary(report: PreparationReport) -> Iterator[Block]:
         )
 
 
-def _ranking(report: PreparationReport, detail: Detail) -> Section:
-    shown = report.ranking if detail.all_layers else report.ranking[:ROWS]
+def _ranking(found: Preparations, detail: Detail) -> Section:
+    shown = found.ranking if detail.all_layers else found.ranking[:ROWS]
     table = Table(
-        count(len(report.ranking), "preparation"),
+        count(len(found.ranking), "preparation"),
         [each.option for each in shown],
         [None] * len(shown),
         [
@@ -56,15 +57,15 @@ def _ranking(report: PreparationReport, detail: Detail) -> Section:
             Column("drift", aligned_errors([(each.drift, each.drift_se) for each in shown])),
             Column("entropy", [_entropy(each) for each in shown], keep=2),
             Column("answers changed", [_changed(each) for each in shown], "changed", keep=1),
-            Column("", [_verdict(report, each) for each in shown], keep=3, right=False),
+            Column("", [_verdict(found, each) for each in shown], keep=3, right=False),
         ],
     )
     legend = (
-        f"drift: of {listed(map(short_name, report.layers))}, in stored standard deviations; entropy: of the predicted "
+        f"drift: of {listed(map(short_name, found.layers))}, in stored standard deviations; entropy: of the predicted "
         "classes in nats, small where the model is sure; answers changed: when the data's own statistics replace the "
         "stored ones"
     )
-    hidden = len(report.ranking) - len(shown)
+    hidden = len(found.ranking) - len(shown)
     more = (paragraph(f"… {count(hidden, 'more preparation')}, --all shows them", "muted"),) if hidden else ()
     return Section("Preparations, best first", (table, *more), legend)
 
@@ -77,7 +78,7 @@ def _changed(each: RankedPreparation) -> str:
     return MISSING if each.answers_changed is None else percent(each.answers_changed)
 
 
-def _verdict(report: PreparationReport, each: RankedPreparation) -> str:
-    if each.option == report.best:
+def _verdict(found: Preparations, each: RankedPreparation) -> str:
+    if each.option == found.best:
         return "best"
-    return "fits as well" if each.option in report.fitting else f"worse ({each.behind})" if each.behind else ""
+    return "fits as well" if each.option in found.fitting else f"worse ({each.behind})" if each.behind else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
@@ -32,13 +31,13 @@ def text(report: PreparationReport, width: int = 100) -> str:
 
 
 def options(report: PreparationReport) -> list[str]:
-    return [each.option for each in report.ranking]
+    return [each.option for each in report.found.ranking]
 
 
 def test_digits_are_divided_by_their_range(samples: Path) -> None:
     report = normdiag.preprocess(samples / "digits_cnn.onnx", data=[str(samples / "digits.npz")])
-    assert report.best == "unit" == report.ranking[0].option
-    assert report.layers == ("norm1", "norm2", "norm3")
+    assert report.found.best == "unit" == report.found.ranking[0].option
+    assert report.found.layers == ("norm1", "norm2", "norm3")
     assert "The stored statistics belong to --preprocess unit" in text(report)
     jsonschema.validate(json.loads(dump_preprocess(report)), SCHEMA)
     assert max(map(len, text(report, 60).splitlines())) <= 60
@@ -47,7 +46,7 @@ def test_digits_are_divided_by_their_range(samples: Path) -> None:
 def test_the_one_in_use_is_kept_where_it_fits_as_well(samples: Path) -> None:
     raw = DataOptions(preprocess="raw")
     report = normdiag.preprocess(samples / "digits_cnn.onnx", data=[str(samples / "digits.npz")], data_options=raw)
-    assert report.best == "unit"
+    assert report.found.best == "unit"
 
 
 def test_a_preparation_that_nobody_lists_is_fitted(samples: Path) -> None:
@@ -55,8 +54,8 @@ def test_a_preparation_that_nobody_lists_is_fitted(samples: Path) -> None:
     images = pixels.reshape(len(pixels), 1, 8, 8) / pixels.max()
     odd = images * 3.7 - 1.9
     report = normdiag.preprocess(samples / "digits_cnn.onnx", odd)
-    assert report.best is not None and report.ranking[0].meaning.endswith("fitted to norm1")
-    parts = dict(part.split("=") for part in report.best.split(","))
+    assert report.found.best is not None and report.found.ranking[0].meaning.endswith("fitted to norm1")
+    parts = dict(part.split("=") for part in report.found.best.split(","))
     top = pixels.max() / 255 if pixels.dtype == np.uint8 else 1.0
     assert float(parts["std"]) == pytest.approx(3.7 / top, rel=0.25)
 
@@ -69,7 +68,7 @@ def test_statistics_of_something_else_fit_nothing(samples: Path) -> None:
             module.running_mean.normal_(generator=generator).mul_(3)
             module.running_var.uniform_(0.01, 9.0, generator=generator)
     report = normdiag.preprocess(net, data=[str(samples / "digits.npz")])
-    assert report.best is None and "None of these preparations fits" in text(report)
+    assert report.found.best is None and "None of these preparations fits" in text(report)
 
 
 def test_models_without_statistics_are_refused(samples: Path) -> None:
@@ -100,22 +99,21 @@ def test_the_command(samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--data" in capsys.readouterr().err
 
 
-Stored = Callable[[np.ndarray], np.ndarray]
-STORED: dict[str, tuple[Stored, str]] = {
-    "8-bit": (lambda x: (x * 255).round().astype(np.uint8), "imagenet"),
-    "BGR, prepared": (lambda x: ((x - MEAN) / STD)[:, ::-1].copy(), "raw,order=bgr"),
-}
-
-
 @pytest.mark.skipif(not REAL.is_dir(), reason="the third-party models of ../shared/real are not there")
-@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize("stored", ["8-bit", "BGR, prepared"])
 def test_resnet20_was_trained_on_images_prepared_as_for_imagenet(stored: str) -> None:
-    images = np.load(REAL / "cifar10" / "train_1000.npz")["x"][:256].transpose(0, 3, 1, 2).astype(np.float32) / 255
-    make, expected = STORED[stored]
-    report = normdiag.preprocess(load_resnet20(REAL / "akamaster" / "resnet20-12fca82f.th"), make(images))
-    assert report.best == expected
+    net = load_resnet20(REAL / "akamaster" / "resnet20-12fca82f.th")
+    images = REAL / "cifar10" / "train_1000.npz"
+    if stored == "8-bit":
+        report, expected = normdiag.preprocess(net, data=[str(images)]), "imagenet"
+    else:
+        unit = np.load(images)["x"][:256].transpose(0, 3, 1, 2).astype(np.float32) / 255
+        report, expected = normdiag.preprocess(net, ((unit - MEAN) / STD)[:, ::-1].copy()), "raw,order=bgr"
+    assert report.found.best == expected
     if stored == "8-bit":
         order = options(report)
         others = ("cifar", "cifar,std=0.2023:0.1994:0.2010", "imagenet,order=bgr", "signed", "unit", "raw")
         assert order[0] == "imagenet" and set(others) <= set(order)
-        assert all(each.behind for each in report.ranking if each.option in ("imagenet,order=bgr", "signed", "unit"))
+        assert all(
+            each.behind for each in report.found.ranking if each.option in ("imagenet,order=bgr", "signed", "unit")
+        )
