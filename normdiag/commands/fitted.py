@@ -48,7 +48,7 @@ def fitted_candidate(runner: Runner, batches: Sequence[Batch]) -> Candidate | No
     if np.any(np.abs(setting[:channels]) < 1e-6):
         return None
     option = f"scale=1,mean={_joined(-shifts / scales)},std={_joined(1 / scales)}"
-    return Candidate(option, MEANING.format(layer=layer.name))
+    return Candidate(option, MEANING.format(layer=layer.name), listed=False)
 
 
 def _unit(batches: Sequence[Batch]) -> float:

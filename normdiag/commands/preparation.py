@@ -176,6 +176,7 @@ def _ranked(tried: Tried, behind: str | None) -> RankedPreparation:
         None if fit.entropy is None else fit.entropy.se,
         tried.changed,
         behind,
+        tried.candidate.listed,
     )
 
 

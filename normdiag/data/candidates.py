@@ -24,10 +24,11 @@ TOLERANCE, NEAR = 0.02, 0.1
 
 @dataclass(frozen=True)
 class Candidate:
-    """A preparation: the text for `--preprocess`, and in words what it does to the data as it is stored."""
+    """A preparation: the text for `--preprocess`, what it does to the stored data, and whether people use it."""
 
     option: str
     meaning: str
+    listed: bool = True
 
 
 def candidates(head: NDArray[Any], *, pixels: bool, used: str | None = None) -> tuple[Candidate, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from normdiag.data.recipe import PRESETS, parse_recipe
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
 from normdiag.diagnosis.evidence.seen import Seen
+from normdiag.records import Preparations, RankedPreparation
 
 # Of log(observed / stored deviation) at the first layer: its spread over the channels beside its size.
 UNIFORM = 0.35
@@ -36,7 +37,12 @@ def input_preparation(seen: Seen) -> Case | None:
 
     Source: linearity of the convolution; Ioffe and Szegedy 2015, section 3.2.
     """
-    if not seen.rows or not seen.loud or seen.rows[0] not in seen.loud:
+    if not seen.rows:
+        return None
+    tried = seen.report.preparations
+    if tried is not None and tried.better is not None and tried.better.listed:
+        return _undone(seen, tried, tried.better)
+    if not seen.loud or seen.rows[0] not in seen.loud:
         return None
     first = seen.rows[0]
     if seen.excited and not seen.first_alone:
@@ -61,6 +67,22 @@ def input_preparation(seen: Seen) -> Case | None:
         action="fix_input" if scale is not None else "check_training_data",
         remedy=BY_HAND if scale is None else "",
         option=None if scale is None else _rescaled(seen, scale),
+    )
+
+
+def _undone(seen: Seen, tried: Preparations, better: RankedPreparation) -> Case:
+    """Another preparation of the same samples fits, and surely better than the one in use."""
+    now = next((each.drift for each in tried.ranking if each.option == tried.used), math.nan)
+    return Case(
+        (seen.rows[0].name,),
+        0.95,
+        "The input is not prepared as in training.",
+        f"prepared otherwise ({better.meaning}), the first norm layers drift by {better.drift:.2g} in place of "
+        f"{now:.2g}" + ("" if better.entropy is None else ", and the answers are surer"),
+        ON_DATA,
+        confidence="high" if tried.best is not None else "medium",
+        action="fix_input",
+        option=better.option,
     )
 
 

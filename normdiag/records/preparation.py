@@ -20,6 +20,7 @@ class RankedPreparation:
     distribution in nats, None for outputs that are not scores of classes.
     `answers_changed` is the share of samples whose predicted class changes when the statistics of the data so prepared
     replace the stored ones. `behind` says by what it is surely worse than the first; None where it may be as good.
+    `listed` tells a preparation that people use from one that was fitted to the statistics.
     """
 
     option: str
@@ -30,6 +31,7 @@ class RankedPreparation:
     entropy_se: float | None = None
     answers_changed: float | None = None
     behind: str | None = None
+    listed: bool = True
 
 
 @dataclass(frozen=True)
