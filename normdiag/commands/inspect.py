@@ -95,7 +95,8 @@ def inspect(
         return judged(_static_report(loaded, source.info.source), loaded, rules, deployed)
     runner = open_runner(loaded, device, threshold)
     report = measured_report(loaded, runner, source, attribute, progress, ranks)
-    report = with_preparations(report, loaded, runner, source.source, data, options)
+    if ranks is ALONE:
+        report = with_preparations(report, loaded, runner, source.source, data, options)
     report = replace(report, notes=(*notes, *report.notes))
     return judged(report, loaded, rules, deployed, None if report.interrupted else source.first)
 
