@@ -1,12 +1,8 @@
-"""Operations that choose elements along an axis, Slice and Gather: alone, and several that read one tensor as one.
-
-Slices that cut a tensor into parts without gap are a Split, as exporters write chunk and channel shuffle.
-"""
+"""Operations that choose elements along an axis, Slice and Gather: alone, and several that read one tensor as one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -14,19 +10,11 @@ from normdiag.graph.importers.onnx.attributes import Unclear, counted, integer
 from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.reshape_rules import cuts
 from normdiag.graph.importers.onnx.scope import Claim, Draft, Rule, Scope
+from normdiag.graph.recognise.choices import together
 from normdiag.records import Pass, Size, Split, Take
 
 # A choice of channels has no more elements than a layer has channels.
 MAX_PICKS = 2**16
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What one node takes along one axis; `removed`: a single element, whose axis goes."""
-
-    axis: int
-    picks: Sequence[int] | None
-    removed: bool = False
 
 
 def _slice(scope: Scope, node: Node) -> Draft:
@@ -35,30 +23,29 @@ def _slice(scope: Scope, node: Node) -> Draft:
     if not found:
         return Draft("identity", (node.inputs[0],), Pass())
     sizes, drafts = list(scope.book.sizes[node.inputs[0]]), []
-    for choice in found:
-        unknown = Size(1, (f"{node.outputs[0]}[{choice.axis}]",))
-        sizes[choice.axis] = unknown if choice.picks is None else Size(len(choice.picks))
-        drafts.append(Draft("other", (node.inputs[0],), Take(choice.axis, (choice.picks,)), sizes=tuple(sizes)))
+    for take in found:
+        (picks,) = take.picks
+        sizes[take.axis] = Size(1, (f"{node.outputs[0]}[{take.axis}]",)) if picks is None else Size(len(picks))
+        drafts.append(Draft("other", (node.inputs[0],), take, sizes=tuple(sizes)))
     return drafts[0].followed_by(*drafts[1:])
 
 
-def _slices(scope: Scope, node: Node) -> list[Choice]:
+def _slices(scope: Scope, node: Node) -> list[Take]:
     """Without the axes that are kept whole."""
     before, after = scope.book.sizes[node.inputs[0]], scope.book.of(node.outputs[0])
     same = {axis for axis, size in enumerate(before) if after is not None and after[axis] == size}
     found = cuts(scope.book, node)
     if len({cut.axis for cut in found}) < len(found):
         raise Unclear("which names an axis twice")
-    return [Choice(c.axis, c.elements(before[c.axis])) for c in found if c.step != 1 or c.axis not in same]
+    return [Take(c.axis, (c.elements(before[c.axis]),)) for c in found if c.step != 1 or c.axis not in same]
 
 
 def _gather(scope: Scope, node: Node) -> Draft:
     """The choice of positions, as the token that stands for all in a transformer."""
-    choice = _gathered(scope, node)
-    return Draft("other", (node.inputs[0],), Take(choice.axis, (choice.picks,), choice.removed))
+    return Draft("other", (node.inputs[0],), _gathered(scope, node))
 
 
-def _gathered(scope: Scope, node: Node) -> Choice:
+def _gathered(scope: Scope, node: Node) -> Take:
     if scope.store.is_constant(node.inputs[0]) or not scope.store.is_constant(node.input(1)):
         raise Unclear("a lookup")
     index, sizes = scope.book.shape(node.input(1)), scope.book.of(node.inputs[0])
@@ -67,7 +54,7 @@ def _gathered(scope: Scope, node: Node) -> Choice:
     if index is None or len(index) > 1:
         raise Unclear("a lookup by more than one row of numbers")
     axis = counted(integer(node, "axis", 0), len(sizes))
-    return Choice(axis, _indices(scope, node, sizes[axis].known), removed=not index)
+    return Take(axis, (_indices(scope, node, sizes[axis].known),), removed=not index)
 
 
 def _indices(scope: Scope, node: Node, size: int | None) -> tuple[int, ...] | None:
@@ -84,26 +71,25 @@ CHOICE_RULES: Mapping[str, Rule] = {"Slice": _slice, "Gather": _gather}
 
 def choices_together(scope: Scope, free: set[int]) -> Iterator[Claim]:
     """All choices along one axis of a tensor, among the nodes that are still free, where there are several."""
-    found: dict[tuple[str, int, bool], list[tuple[Node, Choice]]] = {}
+    found: dict[tuple[str, int, bool], list[tuple[Node, Take]]] = {}
     ahead: dict[int, list[int]] = {}
     for node in scope.graph.nodes:
         taken = _taken(scope, node, free)
         if taken is not None and len(taken) == 1:
             tensor, ahead[node.index] = _source(scope, node, free)
             found.setdefault((tensor, taken[0].axis, taken[0].removed), []).append((node, taken[0]))
-    for (tensor, axis, removed), members in found.items():
+    for (tensor, axis, _), members in found.items():
         if len(members) > 1:
-            nodes, choices = zip(*_in_order(members), strict=True)
-            picks = tuple(choice.picks for choice in choices)
-            parts = None if removed else _parts(picks, scope.book.sizes[tensor][axis].known)
-            detail = Take(axis, picks, removed) if parts is None else Split(axis, parts)
-            draft = Draft("other" if parts is None else "split", (tensor,), detail)
-            indexes = tuple(sorted(index for node in nodes for index in (node.index, *ahead[node.index])))
-            operator = "+".join(dict.fromkeys(node.op for node in nodes))
-            yield Claim(draft, operator, tuple(node.outputs[0] for node in nodes), indexes, indexes[0])
+            choices = [(node.outputs[0], take) for node, take in members]
+            outputs, detail = together(choices, scope.book.sizes[tensor][axis].known)
+            draft = Draft("split" if isinstance(detail, Split) else "other", (tensor,), detail)
+            makers = [scope.graph.producers[name] for name in outputs]
+            indexes = tuple(sorted(index for node in makers for index in (node.index, *ahead[node.index])))
+            operator = "+".join(dict.fromkeys(node.op for node in makers))
+            yield Claim(draft, operator, outputs, indexes, indexes[0])
 
 
-def _taken(scope: Scope, node: Node, free: set[int]) -> list[Choice] | None:
+def _taken(scope: Scope, node: Node, free: set[int]) -> list[Take] | None:
     """What a node takes along each axis; none where it hands everything on, None for what is no choice."""
     if node.op not in ("Identity", *CHOICE_RULES) or node.domain or node.index not in free:
         return None
@@ -128,20 +114,3 @@ def _source(scope: Scope, node: Node, free: set[int]) -> tuple[str, list[int]]:
             return node.inputs[0], between
         node = maker
         between.append(node.index)
-
-
-def _in_order(members: list[tuple[Node, Choice]]) -> list[tuple[Node, Choice]]:
-    """By what they take first, as the outputs of a Split follow each other; as they stand where that is not known."""
-    if any(not choice.picks for _, choice in members):
-        return members
-    return sorted(members, key=lambda member: (member[1].picks or (0,))[0])
-
-
-def _parts(picks: tuple[Sequence[int] | None, ...], size: int | None) -> tuple[int, ...] | None:
-    """The lengths of slices that follow each other without gap and cover all."""
-    edge = 0
-    for each in picks:
-        if not isinstance(each, range) or each.step != 1 or each.start != edge:
-            return None
-        edge = each.stop
-    return tuple(len(each) for each in picks if each is not None) if edge == size else None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from normdiag.graph.importers.torch_export.program import Draft, Program
-from normdiag.records.ops import Pass, Take
+from normdiag.graph.recognise.choices import together
+from normdiag.records.ops import Pass, Split, Take
 
 
 def choices_joined(drafts: Sequence[Draft], program: Program) -> list[Draft]:
@@ -31,7 +32,7 @@ def choices_joined(drafts: Sequence[Draft], program: Program) -> list[Draft]:
             result.append(draft)
         elif id(members) not in done:
             done.add(id(members))
-            result.append(_joined(members))
+            result.append(_joined(members, program))
     return result
 
 
@@ -47,13 +48,24 @@ def _ahead(draft: Draft, makers: Mapping[str, Draft], program: Program) -> tuple
         found.append(maker)
 
 
-def _joined(members: Sequence[tuple[Draft, ...]]) -> Draft:
+def _joined(members: Sequence[tuple[Draft, ...]], program: Program) -> Draft:
     takes = [part[0] for part in members]
-    details = [take.detail for take in takes if isinstance(take.detail, Take)]
+    choices = [choice for take in takes for choice in _choices(take)]
+    inputs = members[0][-1].inputs
+    sizes = program.sizes(inputs[0])
+    outputs, detail = together(choices, None if sizes is None else sizes[choices[0][1].axis].known)
     return replace(
         takes[0],
-        detail=replace(details[0], picks=tuple(picks for each in details for picks in each.picks)),
-        inputs=members[0][-1].inputs,
-        outputs=tuple(name for take in takes for name in take.outputs),
+        kind="split" if isinstance(detail, Split) else "other",
+        detail=detail,
+        inputs=inputs,
+        outputs=outputs,
         nodes=tuple(node for part in members for draft in part for node in draft.nodes),
     )
+
+
+def _choices(draft: Draft) -> Iterator[tuple[str, Take]]:
+    take = draft.detail
+    assert isinstance(take, Take)
+    for name, picks in zip(draft.outputs, take.picks, strict=True):
+        yield name, replace(take, picks=(picks,))

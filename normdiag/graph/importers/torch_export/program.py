@@ -22,6 +22,7 @@ from normdiag.graph.importers.torch_export.calls import (
     is_tensor,
     reads_shape_only,
     shape_of,
+    sizes_of,
 )
 from normdiag.graph.importers.torch_export.constants import Constants
 from normdiag.models.pytorch.arrays import Array, to_numpy
@@ -68,6 +69,7 @@ class Program:
         """Sort its nodes into constants and data."""
         self.exported = exported
         self.nodes: tuple[Node, ...] = tuple(exported.graph.nodes)
+        self._by_name = {node.name: node for node in self.nodes}
         self.index = {node: index for index, node in enumerate(self.nodes)}
         self.changed = changed_tensors(self.nodes)
         self.constants = Constants(exported, self.changed)
@@ -84,6 +86,11 @@ class Program:
     def is_stored(self, value: Any) -> bool:
         """Whether an argument has a value in the file: constants, and buffers that the model changes."""
         return self.is_constant(value) or (isinstance(value, Node) and self.constants.stored_name(value) is not None)
+
+    def sizes(self, name: str) -> Sizes | None:
+        """The dimensions of a tensor; None for one that is in no program."""
+        node = self._by_name.get(name)
+        return None if node is None or not is_tensor(node) else sizes_of(node)
 
     def data_read(self, node: Node) -> tuple[Node, ...]:
         """The data whose values a node reads, each once."""
