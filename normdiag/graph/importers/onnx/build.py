@@ -7,7 +7,7 @@ from typing import Any
 
 from normdiag.errors import InputError
 from normdiag.graph.importers.onnx.attributes import Unclear
-from normdiag.graph.importers.onnx.chains import chains
+from normdiag.graph.importers.onnx.chains import chain_claims
 from normdiag.graph.importers.onnx.choices import CHOICE_RULES, choices_together
 from normdiag.graph.importers.onnx.claims import Lost, norm_claims
 from normdiag.graph.importers.onnx.depth import DEPTH_RULES
@@ -80,7 +80,7 @@ def _claims(scope: Scope, sites: Sites) -> tuple[Mapping[int, Claim], tuple[Lost
     free = {node.index for node in scope.graph.nodes if not _is_constant(scope, node)}
     claims: dict[int, Claim] = {}
     norms, lost = norm_claims(scope, sites)
-    finders = (products_with_bias, choices_together, chains) if scope.opset >= OLDEST_OPSET else ()
+    finders = (products_with_bias, choices_together, chain_claims) if scope.opset >= OLDEST_OPSET else ()
     for found in (norms, *(finder(scope, free) for finder in finders)):
         for claim in tuple(found):
             if free.issuperset(claim.nodes):

@@ -123,7 +123,7 @@ def _left_alone(draft: Draft, program: Program) -> Draft:
         return draft
     if isinstance(draft.detail, Norm):
         return replace(draft, detail=replace(draft.detail, obstacle=f"'{writer.name}' changes its data in place"))
-    return replace(draft, kind="other", detail=Opaque(f"its data is changed in place by '{writer.name}'"), chain=None)
+    return replace(draft, kind="other", detail=Opaque(f"its data is changed in place by '{writer.name}'"))
 
 
 def _op(name: str, draft: Draft, program: Program) -> Op:

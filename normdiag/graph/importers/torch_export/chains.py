@@ -1,70 +1,57 @@
-"""Runs of elementwise maps with constants become one: a BatchNorm that was written out, for one."""
+"""Runs of elementwise maps with constants become one (see graph.recognise.chains)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from torch.fx import Node
 
-from normdiag.graph.eval_norm import NOT_TOLD
 from normdiag.graph.importers.torch_export.calls import module_of, operator_of
-from normdiag.graph.importers.torch_export.program import Chain, Draft, Program
+from normdiag.graph.importers.torch_export.program import Draft, Program
+from normdiag.graph.recognise.chains import Chain, Link, chains
 from normdiag.records import NormLayer
 from normdiag.records.ops import Opaque, ScaleShift
 
 _STATISTICS = {"gamma": "weight", "beta": "bias", "running_mean": "running_mean", "running_var": "running_var"}
 
 
-def merged_chains(drafts: Iterable[Draft], program: Program) -> list[Draft]:
-    """The drafts with every run of ScaleShifts in one module as one."""
-    made: dict[str, Draft] = {}
+def merged_chains(drafts: Sequence[Draft], program: Program) -> list[Draft]:
+    """The drafts with every run of ScaleShifts in one module as one, where the last of them stood."""
+    made = {name: draft for draft in drafts for name in draft.outputs}
+    links = {draft.outputs[0]: _link(draft, draft.detail) for draft in drafts if isinstance(draft.detail, ScaleShift)}
+
+    def reader(tensor: str) -> str | None:
+        readers = program.readers(made[tensor].nodes[-1])
+        return readers[0].name if len(readers) == 1 else None
+
+    found = {chain.links[-1].output: chain for chain in chains(links, reader)}
+    result: list[Draft] = []
     for draft in drafts:
-        before = made.get(draft.inputs[0]) if draft.chain is not None else None
-        if before is not None and before.chain is not None and _joins(before, draft, program):
-            del made[before.outputs[0]]
-            made[_key(draft)] = _joined(before, draft)
-        else:
-            made[_key(draft)] = draft
-    return [_finished(draft, made, program) for draft in made.values()]
+        if not isinstance(draft.detail, ScaleShift):
+            result.append(draft)
+        elif draft.outputs[0] in found:
+            result.append(_joined(found[draft.outputs[0]], made, program))
+    return result
 
 
-def _key(draft: Draft) -> str:
-    return next((name for name in draft.outputs if name), f"<{draft.nodes[0].name}>")
+def _link(draft: Draft, detail: ScaleShift) -> Link:
+    names, frame = tuple(node.name for node in draft.parameters), module_of(draft.anchor)
+    ends = draft.inputs[0], draft.outputs[0]
+    return Link(*ends, draft.operator, detail.scale, detail.shift, names, detail.obstacle, frame)
 
 
-def _joins(before: Draft, after: Draft, program: Program) -> bool:
-    """Whether nobody but the second reads what the first writes, in one forward of one module, along one axis."""
-    axes = {draft.chain.axis for draft in (before, after) if draft.chain is not None} - {None}
-    same_module = module_of(before.anchor) == module_of(after.anchor)
-    return len(axes) < 2 and same_module and program.readers(before.nodes[-1]) == [after.anchor]
-
-
-def _joined(before: Draft, after: Draft) -> Draft:
-    first, second, chain, last = before.detail, after.detail, before.chain, after.chain
-    assert isinstance(first, ScaleShift) and isinstance(second, ScaleShift) and chain and last
-    with np.errstate(all="ignore"):
-        scale, shift = second.scale * first.scale, second.scale * first.shift + second.shift
-    both = Chain(last.axis if chain.axis is None else chain.axis, (*chain.constants, *last.constants))
-    detail = ScaleShift(scale, shift, obstacle=first.obstacle or second.obstacle)
-    nodes, parameters = (*before.nodes, *after.nodes), (*before.parameters, *after.parameters)
-    operator = f"{before.operator}+{after.operator}"
-    return replace(
-        after, operator=operator, detail=detail, inputs=before.inputs, nodes=nodes, parameters=parameters, chain=both
-    )
-
-
-def _finished(draft: Draft, made: dict[str, Draft], program: Program) -> Draft:
-    chain, detail = draft.chain, draft.detail
-    if chain is None or not isinstance(detail, ScaleShift):
-        return draft
-    if not (np.isfinite(detail.scale).all() and np.isfinite(detail.shift).all()):
-        return replace(draft, kind="other", detail=Opaque("its numbers overflow"), chain=None)
-    if detail.scale.size == 1 or detail.shift.size == 1 or _ends_a_norm(draft, made.get(draft.inputs[0])):
-        return draft
-    return replace(draft, detail=replace(detail, norm=_layer(draft, chain, detail, program)))
+def _joined(chain: Chain, made: dict[str, Draft], program: Program) -> Draft:
+    parts, composed = [made[link.output] for link in chain.links], chain.composed()
+    nodes = tuple(node for part in parts for node in part.nodes)
+    parameters = tuple(node for part in parts for node in part.parameters)
+    whole = replace(parts[-1], operator=chain.operator, inputs=parts[0].inputs, nodes=nodes, parameters=parameters)
+    if composed is None:
+        return replace(whole, kind="other", detail=Opaque("its numbers overflow"))
+    ends = _ends_a_norm(whole, made.get(whole.inputs[0]))
+    layer = _layer(whole, chain.layer(*composed), program) if chain.is_norm and not ends else None
+    return replace(whole, detail=ScaleShift(*composed, layer, chain.obstacle))
 
 
 def _ends_a_norm(draft: Draft, before: Draft | None) -> bool:
@@ -75,30 +62,18 @@ def _ends_a_norm(draft: Draft, before: Draft | None) -> bool:
     return own_moments and not isinstance(before.detail, ScaleShift)
 
 
-def _layer(draft: Draft, chain: Chain, detail: ScaleShift, program: Program) -> NormLayer:
-    """A BatchNorm with those of its tensors that go by their usual names, or else as the scale and shift that it is."""
+def _layer(draft: Draft, plain: NormLayer, program: Program) -> NormLayer:
+    """With those of its tensors that go by their usual names, or else as the scale and shift that it is."""
     _, path, class_name = module_of(draft.anchor)
     arrays: dict[str, Any] = {}
-    roots = {root for constant in chain.constants for root in program.constants.roots(constant)}
+    roots = {root for constant in draft.parameters for root in program.constants.roots(constant)}
     for root in sorted(roots, key=program.index.__getitem__):
         name = (program.constants.stored_name(root) or "").rpartition(".")[2]
         for ours, theirs in _STATISTICS.items():
             if name == theirs:
                 arrays.setdefault(ours, program.array(root))
-    notes = () if arrays else (NOT_TOLD,)
-    if not arrays:
-        arrays = {"gamma": detail.scale.reshape(-1), "beta": detail.shift.reshape(-1)}
-    return NormLayer(
-        name=path,
-        kind="batch_norm",
-        origin="decomposed",
-        channels=detail.scale.size,
-        eps=_eps(chain.constants, program),
-        training=False,
-        class_name=class_name or None,
-        **arrays,
-        notes=notes,
-    )
+    named = replace(plain, name=path, eps=_eps(draft.parameters, program), class_name=class_name or None)
+    return replace(named, **{"gamma": None, "beta": None, "notes": (), **arrays}) if arrays else named
 
 
 def _eps(constants: Sequence[Node], program: Program) -> float | None:

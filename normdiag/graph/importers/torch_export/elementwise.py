@@ -11,7 +11,7 @@ import torch
 from torch.fx import Node
 
 from normdiag.graph.importers.torch_export.calls import Call, dtype_of, rank_of, shape_of, sizes_of, words
-from normdiag.graph.importers.torch_export.program import Chain, Draft, Program, float64
+from normdiag.graph.importers.torch_export.program import Draft, Program, float64
 from normdiag.models.pytorch.arrays import Array
 from normdiag.models.pytorch.functions import READERS, function_of
 from normdiag.records.ops import Add, Opaque, Pointwise, ScaleShift
@@ -64,9 +64,7 @@ def _scale_shift(call: Call, program: Program, data: Node, constant: Any, scale:
     obstacle = program.obstacle(constant) if tensor else None
     constants = (constant,) if tensor else ()
     detail = ScaleShift(scale, shift, obstacle=obstacle)
-    varying = {axis for each in (scale, shift) for axis, size in enumerate(each.shape) if size != 1}
-    chain = Chain(next(iter(varying), None), constants)
-    draft = program.draft(call, "scale_shift", detail, (data,), chain=chain, parameters=constants)
+    draft = program.draft(call, "scale_shift", detail, (data,), parameters=constants)
     return replace(draft, nodes=(call.node,))
 
 

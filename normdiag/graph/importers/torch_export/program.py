@@ -35,14 +35,6 @@ IS_QUANTIZED = "is quantized"
 _WHOLE_OUTPUT = (0, None)
 
 
-@dataclass(frozen=True)
-class Chain:
-    """An elementwise map with constants: the axis along which these vary, None for plain numbers alone."""
-
-    axis: int | None
-    constants: tuple[Node, ...] = ()
-
-
 @dataclass(frozen=True, eq=False)
 class Draft:
     """An Op before it has its name. `anchor` is the node whose module names it, `parameters` the constants it reads.
@@ -58,7 +50,6 @@ class Draft:
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     parameters: tuple[Node, ...] = ()
-    chain: Chain | None = None
     sizes: Mapping[str, Sizes] = field(default_factory=dict)
 
 
