@@ -69,7 +69,11 @@ def _with_graph(report: Report, model: Model, example: Batch | None) -> tuple[Re
     from normdiag.folding.pytorch import TorchFoldable
 
     foldable = TorchFoldable(model.program, model.info, example, share=True)
-    return with_written_layers(report, foldable, example), foldable.graph
+    try:
+        return with_written_layers(report, foldable, example), foldable.graph
+    except (LookupError, ValueError, TypeError, AttributeError, AssertionError, RuntimeError) as error:
+        # A program of a kind that nobody has seen yet: the report without its graph is worth more than none.
+        raise InputError(f"its exported graph is not understood ({type(error).__name__}: {error})"[:300]) from error
 
 
 def _ranges(graph: OpGraph, folds: FoldPlan) -> tuple[RangeSpread, ...]:

@@ -98,6 +98,17 @@ def test_a_module_that_cannot_be_exported_leaves_one_note() -> None:
     assert report.layers[0].calls
 
 
+def test_a_graph_that_is_not_understood_leaves_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("kernel_size")
+
+    monkeypatch.setattr("normdiag.folding.pytorch.foldable.torch_graph", fail)
+    report = normdiag.inspect(net(), IMAGES)
+    (note,) = [note for note in report.notes if "graph" in note]
+    assert note == COULD_NOT + "its exported graph is not understood (KeyError: 'kernel_size')"
+    assert report.layers[0].calls
+
+
 def test_an_old_torch_leaves_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "__version__", "2.5.1")
     report = normdiag.inspect(net(), IMAGES)

@@ -183,6 +183,6 @@ def _close(found: Array, expected: Array, limit: float) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of torch's message; advice for its developers and stacks follow."""
-    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return line.strip()[:300].rstrip(".")
+    """The first line of torch's message, and of a long one the first sentence: advice for its developers follows."""
+    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
+    return (line if len(line) <= 160 else line.partition(". ")[0])[:300].rstrip(".")
