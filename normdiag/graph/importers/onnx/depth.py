@@ -7,38 +7,32 @@ from collections.abc import Mapping
 from normdiag.graph.importers.onnx.attributes import Unclear, integer, text
 from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.scope import Draft, Rule, Scope
-from normdiag.graph.sizes import quotient
-from normdiag.records import Reshape, Size, Sizes, Transpose
+from normdiag.graph.shuffles import depth_to_space, space_to_depth
+from normdiag.records import Reshape, Sizes, Transpose
 
 NOT_KNOWN = "which moves channels between positions, of a number that is not known"
 
 
 def _depth_to_space(scope: Scope, node: Node) -> Draft:
-    """(N, b b C, H, W) read as (N, b, b, C, H, W), or for the mode CRD as (N, C, b, b, H, W); to (N, C, H, b, W, b)."""
-    (samples, depth, height, width), block = _sizes(scope, node)
-    channels = quotient(depth, Size(block.factor * block.factor))
-    if channels is None:
+    sizes, block = _sizes(scope, node)
+    moved = depth_to_space(sizes, block, block_first=text(node, "mode", "DCR") != "CRD")
+    if moved is None:
         raise Unclear(NOT_KNOWN)
-    if text(node, "mode", "DCR") == "CRD":
-        return _moved(node, (samples, channels, block, block, height, width), (0, 1, 4, 2, 5, 3))
-    return _moved(node, (samples, block, block, channels, height, width), (0, 3, 4, 1, 5, 2))
+    return _moved(node, *moved)
 
 
 def _space_to_depth(scope: Scope, node: Node) -> Draft:
-    """(N, C, H b, W b) read as (N, C, H, b, W, b), to (N, b, b, C, H, W)."""
-    (samples, channels, *space), block = _sizes(scope, node)
-    if channels.known is None or any(size.known is not None and size.known % block.factor for size in space):
+    sizes, block = _sizes(scope, node)
+    if sizes[1].known is None or any(size.known is not None and size.known % block for size in sizes[2:]):
         raise Unclear(NOT_KNOWN)
-    symbols = (Size(1, (f"{node.outputs[0]}/{axis}",)) for axis in "hw")
-    height, width = (quotient(size, block) or symbol for size, symbol in zip(space, symbols, strict=True))
-    return _moved(node, (samples, channels, height, block, width, block), (0, 3, 5, 1, 2, 4))
+    return _moved(node, *space_to_depth(sizes, block, node.outputs[0], block_first=True))
 
 
-def _sizes(scope: Scope, node: Node) -> tuple[Sizes, Size]:
+def _sizes(scope: Scope, node: Node) -> tuple[Sizes, int]:
     sizes, block = scope.book.of(node.inputs[0]), integer(node, "blocksize", 0)
     if sizes is None or len(sizes) != 4 or block < 1:
         raise Unclear(NOT_KNOWN)
-    return sizes, Size(block)
+    return sizes, block
 
 
 def _moved(node: Node, inner: Sizes, perm: tuple[int, ...]) -> Draft:

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from normdiag.graph.dtypes import FLOATS
 from normdiag.graph.importers.onnx.book import Book
 from normdiag.graph.importers.onnx.nodes import Graph, Node
 from normdiag.graph.importers.onnx.parameters import Store
 from normdiag.models.onnx.parse import subgraphs, walk_nodes
 from normdiag.records import Detail, OpKind, Sizes
-
-FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 
 
 @dataclass(frozen=True, eq=False)

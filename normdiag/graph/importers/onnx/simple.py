@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from normdiag.graph.dtypes import keeps
 from normdiag.graph.importers.onnx.attributes import Unclear, axis_of, counted, integer, number
 from normdiag.graph.importers.onnx.inference import dtype_name
 from normdiag.graph.importers.onnx.nodes import Node
@@ -12,14 +13,6 @@ from normdiag.graph.importers.onnx.reshape_rules import permutation
 from normdiag.graph.importers.onnx.scope import Draft, Rule, Scope
 from normdiag.graph.importers.onnx.shape_rules import split_parts
 from normdiag.records import Add, Concat, Pass, Reshape, Split, Transpose
-
-# What each floating-point type can hold without rounding.
-HOLDS: Mapping[str, frozenset[str]] = {
-    "float16": frozenset({"float16"}),
-    "bfloat16": frozenset({"bfloat16"}),
-    "float32": frozenset({"float16", "bfloat16", "float32"}),
-    "float64": frozenset({"float16", "bfloat16", "float32", "float64"}),
-}
 
 
 def _identity(_: Scope, node: Node) -> Draft:
@@ -58,7 +51,7 @@ def _cast(scope: Scope, node: Node) -> Draft:
     after = scope.book.dtypes.get(node.input(1)) if like else dtype_name(integer(node, "to", 0))
     if before is None or after is None:
         raise Unclear("a cast between types that are not known")
-    if before != after and before not in HOLDS.get(after, frozenset()):
+    if not keeps(before, after):
         raise Unclear(f"a cast to {after}, which rounds")
     return Draft("identity", (node.inputs[0],), Pass())
 

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch.fx import Node
 
-from normdiag.graph.importers.torch_export.calls import Call, axes_of, dtype_of, parts_of, rank_of, sizes_of
+from normdiag.graph.dtypes import keeps
+from normdiag.graph.importers.torch_export.calls import Call, axes_of, dtype_name, dtype_of, parts_of, rank_of, sizes_of
 from normdiag.graph.importers.torch_export.program import Draft, Program
-from normdiag.graph.sizes import quotient
-from normdiag.records import Size
-from normdiag.records.ops import Concat, Opaque, Pass, Reshape, Sizes, Split, Take, Transpose
+from normdiag.graph.shuffles import Moved, channel_shuffle, depth_to_space, space_to_depth
+from normdiag.records.ops import Concat, Opaque, Pass, Reshape, Split, Take, Transpose
 
 Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
-# Each of these holds every value of those after it.
-_WIDER: Mapping[torch.dtype, tuple[torch.dtype, ...]] = {
-    torch.float64: (torch.float32, torch.float16, torch.bfloat16),
-    torch.float32: (torch.float16, torch.bfloat16),
-}
 
 
 def _reshape(call: Call, program: Program) -> tuple[Draft, ...] | None:
@@ -83,8 +77,7 @@ def _same_sizes(call: Call) -> bool:
 def _cast(call: Call, program: Program) -> tuple[Draft, ...] | None:
     if not program.is_data(call.first):
         return None
-    before, after = dtype_of(call.first), dtype_of(call.node)
-    kept = after == before or before in _WIDER.get(after, ())
+    kept = keeps(dtype_name(dtype_of(call.first)), dtype_name(dtype_of(call.node)))
     detail = Pass() if kept else Opaque("a cast that rounds")
     return (program.draft(call, "identity" if kept else "other", detail, (call.first,)),)
 
@@ -148,47 +141,29 @@ def _items(node: Node) -> dict[int, Node] | None:
 
 
 def _channel_shuffle(call: Call, program: Program) -> tuple[Draft, ...] | None:
-    """(N, g c, ...) read as (N, g, c, ...), g and c swapped, and read as (N, g c, ...) again."""
-    sizes = sizes_of(call.first)
-    groups = Size(int(call.args["groups"]))
-    per_group = quotient(sizes[1], groups)
-    if per_group is None:
-        return None
-    inner = (sizes[0], groups, per_group, *sizes[2:])
-    return _shuffled(call, program, inner, (0, 2, 1, *range(3, len(inner))))
+    return _shuffled(call, program, channel_shuffle(sizes_of(call.first), int(call.args["groups"])))
 
 
 def _pixel_shuffle(call: Call, program: Program) -> tuple[Draft, ...] | None:
-    """(..., C r r, H, W) read as (..., C, r, r, H, W), to (..., C, H, r, W, r), read as (..., C, H r, W r)."""
-    sizes, factor = sizes_of(call.first), int(call.args["upscale_factor"])
-    channels = quotient(sizes[-3], Size(factor * factor))
-    if channels is None:
-        return None
-    outer = len(sizes) - 3
-    inner = (*sizes[:-3], channels, Size(factor), Size(factor), *sizes[-2:])
-    return _shuffled(call, program, inner, (*range(outer), *(outer + axis for axis in (0, 3, 1, 4, 2))))
+    moved = depth_to_space(sizes_of(call.first), int(call.args["upscale_factor"]), block_first=False)
+    return _shuffled(call, program, moved)
 
 
 def _pixel_unshuffle(call: Call, program: Program) -> tuple[Draft, ...] | None:
-    """(..., C, H r, W r) read as (..., C, H, r, W, r), to (..., C, r, r, H, W), read as (..., C r r, H, W)."""
-    sizes, factor = sizes_of(call.first), Size(int(call.args["downscale_factor"]))
-    symbols = (Size(1, (f"{call.node.name}/{axis}",)) for axis in "hw")
-    height, width = (quotient(size, factor) or symbol for size, symbol in zip(sizes[-2:], symbols, strict=True))
-    outer = len(sizes) - 3
-    inner = (*sizes[:-2], height, factor, width, factor)
-    return _shuffled(call, program, inner, (*range(outer), *(outer + axis for axis in (0, 2, 4, 1, 3))))
+    factor = int(call.args["downscale_factor"])
+    return _shuffled(call, program, space_to_depth(sizes_of(call.first), factor, call.node.name, block_first=False))
 
 
-def _shuffled(call: Call, program: Program, inner: Sizes, perm: Sequence[int]) -> tuple[Draft, ...] | None:
-    if not program.is_data(call.first):
+def _shuffled(call: Call, program: Program, moved: Moved | None) -> tuple[Draft, ...] | None:
+    if moved is None or not program.is_data(call.first):
         return None
-    name = call.node.name
+    (inner, perm), name = moved, call.node.name
     apart, turned = f"{name}.apart", f"{name}.turned"
     sizes = {apart: inner, turned: tuple(inner[axis] for axis in perm)}
     whole = program.draft(call, "reshape", Reshape(), (call.first,), sizes=sizes)
     return (
         replace(whole, outputs=(apart,)),
-        replace(whole, kind="transpose", detail=Transpose(tuple(perm)), inputs=(apart,), outputs=(turned,)),
+        replace(whole, kind="transpose", detail=Transpose(perm), inputs=(apart,), outputs=(turned,)),
         replace(whole, inputs=(turned,)),
     )
 
