@@ -72,9 +72,7 @@ class Chain:
         with np.errstate(all="ignore"):
             for link in self.links:
                 scale, shift = link.scale * scale, link.scale * shift + link.shift
-        if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
-            return None
-        return scale, shift if shift.any() else np.zeros((1,) * shift.ndim)
+        return (scale, shift) if np.isfinite(scale).all() and np.isfinite(shift).all() else None
 
     def layer(self, scale: Array, shift: Array) -> NormLayer:
         """The BatchNorm that was taken apart, as the scale and shift that it is; its name comes later."""

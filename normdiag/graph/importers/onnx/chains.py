@@ -37,9 +37,11 @@ def _claim(scope: Scope, chain: Chain) -> Iterator[Claim]:
     composed = chain.composed()
     if composed is None:
         return
+    scale, shift = composed
+    shift = shift if shift.any() else np.zeros((1,) * shift.ndim)
     nodes = tuple(sorted(scope.graph.producers[link.output].index for link in chain.links))
-    layer = chain.layer(*composed) if chain.is_norm else None
-    draft = Draft("scale_shift", (chain.links[0].data,), ScaleShift(*composed, layer, chain.obstacle))
+    layer = chain.layer(scale, shift) if chain.is_norm else None
+    draft = Draft("scale_shift", (chain.links[0].data,), ScaleShift(scale, shift, layer, chain.obstacle))
     yield Claim(draft, chain.operator, (chain.links[-1].output,), nodes, nodes[-1])
 
 
