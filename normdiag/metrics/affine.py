@@ -7,6 +7,7 @@ signs. Values that were exchanged, lost or stored in another form break that in 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +18,44 @@ Floats = NDArray[np.float64]
 FEWEST_CHANNELS = 4
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What is compared of a layer's gamma and beta: the size of beta over that of gamma, the share of gamma below 0,
+    the median size of gamma; whether beta is positive with little spread, and whether they are 0 and 1 throughout.
+    """
+
+    ratio: float
+    negative: float
+    size: float
+    positive_beta: bool
+    beta_is_zero: bool
+    gamma_is_one: bool
+
+    @classmethod
+    def of(cls, gamma: Floats, beta: Floats) -> Traits:
+        """Of values of shape (C,) each."""
+        size = float(np.mean(np.abs(gamma)))
+        return cls(
+            ratio=float(np.mean(np.abs(beta))) / size if size > 0 else 0.0,
+            negative=float(np.mean(gamma < 0)),
+            size=float(np.median(np.abs(gamma))),
+            positive_beta=bool(np.mean(beta > 0) >= 0.95 and beta.mean() > 1.5 * beta.std()),
+            beta_is_zero=bool(np.all(beta == 0)),
+            gamma_is_one=bool(np.all(gamma == 1)),
+        )
+
+
 def oddities(layers: Sequence[NormLayer]) -> dict[str, str]:
     """By the name of a layer, what is odd about its gamma and beta beside the usual and the other layers'."""
-    known = {layer.name: pair for layer in layers if (pair := _pair(layer)) is not None}
-    found = {name: odd for name, (gamma, beta) in known.items() if (odd := _alone(gamma, beta)) is not None}
-    others = {name: pair for name, pair in known.items() if name not in found}
-    negative = [name for name, (gamma, _) in others.items() if np.mean(gamma < 0) > 0.5]
+    known = {layer.name: Traits.of(*pair) for layer in layers if (pair := _pair(layer)) is not None}
+    found = {name: odd for name, traits in known.items() if (odd := _alone(traits)) is not None}
+    others = {name: traits for name, traits in known.items() if name not in found}
+    negative = [name for name, traits in others.items() if traits.negative > 0.5]
     if len(negative) > 1 and len(negative) >= 0.6 * len(others):
         return found | {name: f"most of gamma is negative, as in {len(negative) - 1} other layers" for name in negative}
-    for name, pair in others.items():
+    for name, traits in others.items():
         rest = [each for other, each in others.items() if other != name]
-        odd = _beside(*pair, rest) if len(rest) > 1 else None
+        odd = _beside(traits, rest) if len(rest) > 1 else None
         if odd is not None:
             found[name] = odd
     return found
@@ -41,36 +69,25 @@ def _pair(layer: NormLayer) -> tuple[Floats, Floats] | None:
     return (gamma, beta) if usable and np.isfinite(gamma).all() and np.isfinite(beta).all() else None
 
 
-def _alone(gamma: Floats, beta: Floats) -> str | None:
+def _alone(own: Traits) -> str | None:
     """Beta looks like a gamma and gamma like a beta."""
-    beta_like_gamma = np.mean(beta > 0) >= 0.95 and beta.mean() > 1.5 * beta.std()
-    gamma_like_beta = np.mean(gamma < 0) >= 0.15
-    if beta_like_gamma and gamma_like_beta:
-        return f"{np.mean(gamma < 0):.0%} of gamma are negative and beta is positive: they are exchanged"
+    if own.positive_beta and own.negative >= 0.15:
+        return f"{own.negative:.0%} of gamma are negative and beta is positive: they are exchanged"
     return None
 
 
-def _beside(gamma: Floats, beta: Floats, others: Sequence[tuple[Floats, Floats]]) -> str | None:
-    positive = np.mean(beta > 0) >= 0.95 and beta.mean() > 1.5 * beta.std()
-    ratio, ratios = _ratio(gamma, beta), [_ratio(*each) for each in others]
-    if positive and ratio > max(1.5, 4.0 * max(ratios)):
-        return f"beta is positive and {ratio:.1f} times gamma, elsewhere at most {max(ratios):.2g} times: exchanged"
-    negative = float(np.mean(gamma < 0))
-    usual = max(float(np.mean(each < 0)) for each, _ in others)
-    if negative >= 0.3 and negative > 3.0 * usual + 0.1:
-        return f"{negative:.0%} of gamma are negative, at most {usual:.0%} in the other layers"
-    if np.all(beta == 0) and not any(np.all(each == 0) for _, each in others):
+def _beside(own: Traits, others: Sequence[Traits]) -> str | None:
+    ratio = max(each.ratio for each in others)
+    if own.positive_beta and own.ratio > max(1.5, 4.0 * ratio):
+        return f"beta is positive and {own.ratio:.1f} times gamma, elsewhere at most {ratio:.2g} times: exchanged"
+    usual = max(each.negative for each in others)
+    if own.negative >= 0.3 and own.negative > 3.0 * usual + 0.1:
+        return f"{own.negative:.0%} of gamma are negative, at most {usual:.0%} in the other layers"
+    if own.beta_is_zero and not any(each.beta_is_zero for each in others):
         return "beta is 0 throughout, and in no other layer"
-    if np.all(gamma == 1) and not any(np.all(each == 1) for each, _ in others):
+    if own.gamma_is_one and not any(each.gamma_is_one for each in others):
         return "gamma is 1 throughout, and in no other layer"
-    size = float(np.median(np.abs(gamma)))
-    sizes = [float(np.median(np.abs(each))) for each, _ in others]
-    if size > 3.5 * max(sizes):
-        return f"gamma is {size / max(sizes):.1f} times as large as in any other layer"
+    size = max(each.size for each in others)
+    if own.size > 3.5 * size:
+        return f"gamma is {own.size / size:.1f} times as large as in any other layer"
     return None
-
-
-def _ratio(gamma: Floats, beta: Floats) -> float:
-    """Size of beta over size of gamma."""
-    size = float(np.mean(np.abs(gamma)))
-    return float(np.mean(np.abs(beta))) / size if size > 0 else 0.0
