@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from normdiag.metrics.ordered import median
 from normdiag.records import NormLayer
 
 Floats = NDArray[np.float64]
@@ -38,7 +39,7 @@ class Traits:
         return cls(
             ratio=float(np.mean(np.abs(beta))) / size if size > 0 else 0.0,
             negative=float(np.mean(gamma < 0)),
-            size=float(np.median(np.abs(gamma))),
+            size=median(np.abs(gamma)),
             positive_beta=bool(np.mean(beta > 0) >= 0.95 and beta.mean() > 1.5 * beta.std()),
             beta_is_zero=bool(np.all(beta == 0)),
             gamma_is_one=bool(np.all(gamma == 1)),
