@@ -80,7 +80,10 @@ def _mutmut(*arguments: str) -> str:
         [sys.executable, "-m", "mutmut", *arguments], stdout=subprocess.PIPE, text=True, check=False, encoding="utf-8"
     )
     if ran.returncode:
-        raise SystemExit(f"mutmut {arguments[0]} failed:\n{ran.stdout[-4000:]}")
+        said = [
+            line for line in ran.stdout.splitlines() if not re.match(r"\s*[⠀-⣿]", line)
+        ]  # a spinner, thousands of times
+        raise SystemExit("\n".join([f"mutmut {arguments[0]} failed:", *said[-40:]]))
     return ran.stdout
 
 

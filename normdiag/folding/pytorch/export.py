@@ -147,7 +147,7 @@ def _exported(module: nn.Module, example: Batch, options: ExportOptions) -> Expo
             shapes: Any = ShapesCollection()  # type: ignore[no-untyped-call]
             for value in (*args, *kwargs.values()):
                 shapes[value] = {axis: Dim.AUTO for axis in options.dynamic_axes if axis < value.dim()}
-            program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
+            program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
     except Exception as error:
         if 0 in options.dynamic_axes:
             raise _FixedError from error
