@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from normdiag.extras import OLDEST_EXPORT
 
 # Before torch or onnxruntime is imported: one thread per test worker, and nothing written outside the repository.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,6 +27,30 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_MODELS = REPOSITORY.parent / "shared" / "real"
+
+
+# Whole files of which every test exports; others have the marker on a test.
+EXPORTING = (
+    "tests/folding/pytorch/",
+    "tests/folding/test_exported_folds.py",
+    "tests/folding/test_random_torch.py",
+    "tests/folding/test_real_folds.py",
+    "tests/folding/test_zoo_torch.py",
+    "tests/folding/test_zoo_torch_by_hand.py",
+    "tests/graph/importers/torch_export/",
+    "tests/graph/importers/onnx/test_onnx_exports.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what exports where torch is too old for it, as the job with the lowest versions has it."""
+    found = tuple(map(int, version("torch").split(".")[:2]))
+    if found >= OLDEST_EXPORT:
+        return
+    for item in items:
+        path = item.path.relative_to(REPOSITORY).as_posix()
+        if path.startswith(EXPORTING) or item.get_closest_marker("exports"):
+            item.add_marker(pytest.mark.skip(f"exports, which needs torch {OLDEST_EXPORT[0]}.{OLDEST_EXPORT[1]}"))
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,7 @@ def test_an_output_behind_the_last_fold_is_compared_with_float64(samples: Path) 
     assert 0 < proof.float64_error < 5 * proof.original_float64_error
 
 
+@pytest.mark.exports
 def test_batches_may_come_only_once() -> None:
     """A generator: the batch that the export takes as its example counts in the proof all the same."""
     torch.manual_seed(0)
@@ -110,6 +111,7 @@ def test_a_wrong_fold_is_caught_and_not_written(samples: Path, tmp_path: Path, m
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2", ".safetensors", ".pt"])
 def test_a_module_is_folded_to_every_format_and_left_alone(suffix: str, samples: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -145,6 +147,7 @@ def test_weights_without_code_are_refused(samples: Path, tmp_path: Path) -> None
         normdiag.fold(samples / "digits_cnn.pt", output=tmp_path / "f.onnx")
 
 
+@pytest.mark.exports
 def test_the_shape_of_the_input_is_found_and_said(tmp_path: Path) -> None:
     result = normdiag.fold(DigitsCNN(), output=tmp_path / "f.onnx")
     assert result.verification is not None and result.verification.passed
@@ -163,6 +166,7 @@ class Odd(nn.Module):
         return self.head(self.conv(x).flatten(1))
 
 
+@pytest.mark.exports
 def test_a_shape_that_nobody_guesses_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"runs on none of the usual inputs.*--input-shape"):
         normdiag.fold(Odd(), output=tmp_path / "f.onnx")
@@ -170,6 +174,7 @@ def test_a_shape_that_nobody_guesses_is_asked_for(tmp_path: Path) -> None:
     assert normdiag.fold(Odd(), output=tmp_path / "f.onnx", data_options=options).report.written
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
 def test_a_program_says_what_it_takes(suffix: str, samples: Path, tmp_path: Path) -> None:
     target = tmp_path / f"folded{suffix}"
@@ -195,6 +200,7 @@ class _Looked(torch.nn.Module):
         return self.norm(self.conv(x)).mean((2, 3)) + self.table(ids).mean(1)
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("free", [False, True])
 def test_a_program_with_two_inputs_and_one_with_a_free_size(free: bool, tmp_path: Path) -> None:
     batch, height = torch.export.Dim("batch"), torch.export.Dim("height", min=4)
@@ -230,6 +236,7 @@ def test_arguments_that_contradict_each_other(samples: Path, tmp_path: Path) -> 
         normdiag.fold(model, output=tmp_path / "f.onnx", load_options=normdiag.LoadOptions(trust=True))
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize(
     ("options", "name"),
     [

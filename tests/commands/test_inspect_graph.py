@@ -39,6 +39,7 @@ def rules_of(report: normdiag.Report) -> set[str]:
     return {finding.rule for finding in report.findings}
 
 
+@pytest.mark.exports
 def test_with_data_the_graph_of_a_module_is_looked_at() -> None:
     report = normdiag.inspect(net(), IMAGES)
     found = {finding.rule: finding for finding in report.findings}
@@ -48,6 +49,7 @@ def test_with_data_the_graph_of_a_module_is_looked_at() -> None:
     assert not [note for note in report.notes if "graph" in note]
 
 
+@pytest.mark.exports
 def test_batches_that_come_once_are_looked_at_once() -> None:
     drawn: list[int] = []
 
@@ -60,6 +62,7 @@ def test_batches_that_come_once_are_looked_at_once() -> None:
     assert drawn == [0, 4, 8]
 
 
+@pytest.mark.exports
 def test_a_shape_is_enough_and_nothing_is_measured() -> None:
     report = normdiag.inspect(net(), data_options=DataOptions(input_shapes=("3,8,8",)))
     assert report.data is None
@@ -67,6 +70,7 @@ def test_a_shape_is_enough_and_nothing_is_measured() -> None:
     assert not {"ND202", "ND203", "ND204"} & rules_of(normdiag.inspect(net()))
 
 
+@pytest.mark.exports
 def test_a_program_brings_its_own_example(samples: Path) -> None:
     report = normdiag.inspect(samples / "digits_cnn.pt2", load_options=LoadOptions(trust=True))
     assert "ND202" in rules_of(report)
@@ -91,6 +95,7 @@ def test_the_module_is_as_before() -> None:
     assert torch.equal(torch.get_rng_state(), random)
 
 
+@pytest.mark.exports
 def test_a_module_that_cannot_be_exported_leaves_one_note() -> None:
     report = normdiag.inspect(Branching(), IMAGES)
     (note,) = [note for note in report.notes if "graph" in note]

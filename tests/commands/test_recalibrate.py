@@ -59,6 +59,7 @@ def test_averaged_weights_get_their_accuracy_back(tmp_path: Path) -> None:
     assert changed == {f"norm{i}.running_{role}" for i in (1, 2, 3) for role in ("mean", "var")}
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize(
     ("name", "load"),
     [

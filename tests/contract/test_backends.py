@@ -86,6 +86,7 @@ def test_the_sample_cnn_equals_float64_from_whole_activations(backend: str, samp
     check_against(report_of(backend, "digits_cnn", samples), measure(net, digits(samples), BATCH), 1e-5)
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_resnet20_equals_float64_from_whole_activations(backend: str, real: object, resnet20_onnx: Path) -> None:
     net = load_resnet20(real("akamaster/resnet20-12fca82f.th"))  # type: ignore[operator]
@@ -175,6 +176,7 @@ def test_any_split_into_batches_gives_the_same_drift_as_deployed(backend: str, s
         assert a.drift.se == pytest.approx(b.drift.se, rel=1e-4)
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_attribution_finds_the_layer_whose_statistics_are_wrong(backend: str, samples: Path, tmp_path: Path) -> None:
     weights = torch.load(samples / "digits_cnn.pt", weights_only=True)

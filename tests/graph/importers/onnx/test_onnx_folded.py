@@ -50,6 +50,7 @@ def export(module: nn.Module, path: Path, *, dynamo: bool, **options: bool) -> P
     return path
 
 
+@pytest.mark.exports
 def test_the_newer_exporter_names_what_it_folds(tmp_path: Path) -> None:
     program = load_program(export(Net(), tmp_path / "net.onnx", dynamo=True))
     assert program.sites == ()
@@ -65,12 +66,14 @@ def test_the_older_exporter_folds_in_part_and_renames_weights(tmp_path: Path) ->
     assert program.folded == (FoldedNorm(None, "conv", OLD, certain=False),)
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize(("dynamo", "option"), [(True, "optimize"), (False, "do_constant_folding")])
 def test_the_options_that_the_report_names_keep_the_norms(dynamo: bool, option: str, tmp_path: Path) -> None:
     program = load_program(export(Net(), tmp_path / "net.onnx", dynamo=dynamo, **{option: False}))
     assert [site.layer.name for site in program.sites] == ["bn1", "bn2"] and program.folded == ()
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("dynamo", [True, False])
 def test_a_model_without_norms_has_none_folded(dynamo: bool, tmp_path: Path) -> None:
     program = load_program(export(Plain(), tmp_path / "net.onnx", dynamo=dynamo))
