@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from normdiag.data import DataOptions
-from normdiag.data.source import open_data
 from normdiag.errors import UsageError
 from normdiag.records import Batch, InputSpec, Model
 
@@ -24,6 +23,8 @@ def made_up_example(model: Model, options: DataOptions) -> Batch | None:
             return None
         model = replace(model, inputs=specs)
     few = DataOptions(batch_size=2, max_samples=2, seed=options.seed, input_shapes=options.input_shapes)
+    from normdiag.data.source import open_data  # which opens images and more
+
     return next(iter(open_data(("random",), few, model.inputs)), None)
 
 

@@ -50,11 +50,15 @@ class Cause:
     action: Action
     rivals: str
     test: Test
-    doc: str
 
     def __repr__(self) -> str:
         """Without the documentation."""
         return f"<cause {self.name}>"
+
+    @property
+    def doc(self) -> str:
+        """The documentation in plain text."""
+        return inspect.getdoc(self.test) or ""
 
     @property
     def headline(self) -> str:
@@ -66,7 +70,7 @@ def cause(name: str, *, action: Action, rivals: str = "") -> Callable[[Test], Ca
     """Turn a function from the evidence to a case into a Cause, with its docstring as the documentation."""
 
     def decorate(test: Test) -> Cause:
-        return Cause(name, action, rivals or name, test, inspect.getdoc(test) or "")
+        return Cause(name, action, rivals or name, test)
 
     return decorate
 

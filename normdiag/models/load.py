@@ -12,7 +12,6 @@ from normdiag.errors import InputError, UsageError
 from normdiag.extras import require_torch
 from normdiag.models.info import sha256_of
 from normdiag.models.sniff import CHECKPOINTS, Format, sniff
-from normdiag.models.static.inert import MalformedError
 from normdiag.records import Model, ModelInfo
 
 if TYPE_CHECKING:
@@ -150,6 +149,7 @@ def _built(static: StaticFile, info: ModelInfo, options: LoadOptions) -> Model:
     except UsageError as error:
         return _only_read(static, info, str(error))
     from normdiag.models.pytorch.plain import RefusedError, build_plain
+    from normdiag.models.static.inert import MalformedError
 
     try:
         built = build_plain(static, options)

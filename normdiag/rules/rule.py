@@ -36,18 +36,22 @@ Check = Callable[[Context, Mapping[str, float]], Iterable[Draft]]
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule. `limits` are its thresholds with their defaults, `doc` its documentation in plain text."""
+    """A rule. `limits` are its thresholds with their defaults."""
 
     id: str
     name: str
     severity: Severity
     limits: Mapping[str, float]
     check: Check
-    doc: str
 
     def __repr__(self) -> str:
         """Without the documentation: `help` shows the default of every parameter."""
         return f"<{self.id} {self.name}>"
+
+    @property
+    def doc(self) -> str:
+        """The documentation in plain text."""
+        return inspect.getdoc(self.check) or ""
 
     @property
     def needs_data(self) -> bool:
@@ -95,6 +99,6 @@ def rule(id: str, name: str, severity: Severity, **limits: float) -> Callable[[C
     """Turn a function from a context and limits to drafts into a Rule, with its docstring as the documentation."""
 
     def decorate(check: Check) -> Rule:
-        return Rule(id, name, severity, limits, check, inspect.getdoc(check) or "")
+        return Rule(id, name, severity, limits, check)
 
     return decorate

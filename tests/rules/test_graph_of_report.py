@@ -31,7 +31,7 @@ def spy(id: str, seen: list[Context]) -> Rule:
         seen.append(context)
         return []
 
-    return Rule(id, "spy", "info", {}, check, "")
+    return Rule(id, "spy", "info", {}, check)
 
 
 def test_rules_of_the_series_see_graph_and_plan_and_the_report_keeps_neither(model: Path) -> None:
