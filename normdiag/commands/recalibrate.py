@@ -207,7 +207,7 @@ def _recalibrated(
     statistics = new_statistics(target, measured, chosen, keep)
     held = hold.kept if judged is None else _all(judged)
     shown = HeldOut()
-    if statistics:
+    if statistics and (options.holdout or judged is not None):
         shown = together(ranks, lambda: run_held_out(target.runner, target.changed(statistics), held), add)
     effect = effect_of(shown, measured.model_layers, statistics)
     converts = any(target.converts(layer) for layer in measured.model_layers if layer.name in statistics)

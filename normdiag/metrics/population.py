@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.metrics.drift import measure_drift, moments
+from normdiag.metrics.drift import Moments, moments
 from normdiag.records import NormKind, PopulationSums
 
 Floats = NDArray[np.float64]
@@ -41,12 +41,25 @@ def population(seen: PopulationSums, shift: NDArray[Any], kind: NormKind, eps: f
     if kind == "instance_norm":
         between = observed.cov_mm * (count - 1) / count if count > 1 else np.zeros_like(var)
         var, size = np.maximum(var - between, 0.0), size / count
-    floor = measure_drift(seen.sums, observed.var, eps).floor
     return Population(
         mean=np.asarray(shift, np.float64) + observed.shift,
         var=var * (size / (size - 1.0)) if size > 1.0 else var,
-        error=math.sqrt(float(np.mean(floor**2))),
+        error=_error(observed, count, eps),
     )
+
+
+def _error(observed: Moments, count: int, eps: float) -> float:
+    """RMS over the channels of the error of z and r, by the delta method, where the statistics are those observed.
+
+    The variances of M and V are those of one sample over the number of samples; dz = dM/s, dr = dV / (2 s^2).
+    """
+    if count < 2:
+        return math.inf
+    shift, square = observed.shift, observed.var + eps
+    with np.errstate(all="ignore"):
+        of_var = observed.cov_qq - 4.0 * shift * observed.cov_mq + 4.0 * shift**2 * observed.cov_mm
+        variance = (observed.cov_mm / square + np.maximum(of_var, 0.0) / (4.0 * square**2)) / count
+        return math.sqrt(float(np.mean(variance)))
 
 
 def blended(stored: NDArray[Any], measured: Floats, keep: float) -> Floats:

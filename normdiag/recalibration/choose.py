@@ -46,7 +46,7 @@ def changes(target: Recalibratable, measured: Measured, options: RecalibrateOpti
 
 
 def _change(target: Recalibratable, layer: NormLayer, measured: Measured, options: RecalibrateOptions) -> LayerChange:
-    found, obstacle = measured.populations().get(layer.name), target.obstacle(layer)
+    found, obstacle = measured.populations.get(layer.name), target.obstacle(layer)
     if found is None:
         unknown = math.nan, math.inf, math.inf
         return LayerChange(layer.name, layer.kind, layer.channels or 0, 0, 0, *unknown, obstacle or NOT_RUN)
@@ -81,7 +81,7 @@ def new_statistics(
     target: Recalibratable, measured: Measured, chosen: Sequence[LayerChange], keep: float
 ) -> dict[str, Statistics]:
     """What each chosen layer gets: the measured statistics, or what is stored and right where only the mode changes."""
-    layers, found = {layer.name: layer for layer in measured.model_layers}, measured.populations()
+    layers, found = {layer.name: layer for layer in measured.model_layers}, measured.populations
     shares = {each.layer: 1.0 if target.converts(layers[each.layer]) and not drifts(each) else keep for each in chosen}
     return {name: _blended(layers[name], found[name], share) for name, share in shares.items()}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,7 @@ class Measured:
         sums, size = merged(self.sums, other.sums), max(self.batch_size, other.batch_size)
         return Measured(sums, one.layers, one.samples + two.samples, size)
 
+    @cached_property
     def populations(self) -> dict[str, Population]:
         """What was measured of each layer, by name."""
         return populations(self.layers, self.sums)

@@ -51,7 +51,7 @@ def settle(
         found = together(ranks, partial(again, HoldOut(share)), add)
         before, passes = measured, passes + 1
         measured = pooled(target, replace(found, stored=first.layers))
-        if _settled(before.populations(), measured.populations(), statistics.keys()):
+        if _settled(before.populations, measured.populations, statistics.keys()):
             break
     return measured, passes
 

@@ -44,7 +44,7 @@ class TorchTarget:
 
     def obstacle(self, layer: NormLayer) -> str | None:
         """Why its statistics cannot be replaced: they are not a module's, or the file does not hold them plainly."""
-        module = _modules(self._model.program).get(layer.name)
+        module = self._modules.get(layer.name)
         if module is None or any(tensor(module, name) is None for name in (MEAN, VARIANCE)):
             return "its statistics are no buffers of a module"
         if self._weights is None:
@@ -90,14 +90,25 @@ class TorchTarget:
         self._weights.write(values, target)
         return ()
 
+    @cached_property
+    def _modules(self) -> dict[str, nn.Module]:
+        return _modules(self._model.program)
+
+    @cached_property
+    def _state(self) -> tuple[dict[str, Any], dict[Any, list[str]]]:
+        """The tensors of the module by name, and their names by where they lie."""
+        state = dict(self._model.program.state_dict(keep_vars=True))
+        names: dict[Any, list[str]] = {}
+        for name, value in state.items():
+            names.setdefault(_place(value), []).append(name)
+        return state, names
+
     def _names(self, layer: str, role: str) -> list[str]:
         """The tensors of the file that hold this buffer: under every path that leads to its module."""
-        path = "" if _modules(self._model.program)[layer] is self._model.program else layer
+        path = "" if self._modules[layer] is self._model.program else layer
         name = f"{path}.{role}" if path else role
-        state = self._model.program.state_dict(keep_vars=True)
-        wanted = state.get(name)
-        same = [key for key, value in state.items() if isinstance(wanted, Tensor) and _is_one(value, wanted)]
-        return same or [name]
+        state, names = self._state
+        return names[_place(state[name])] if name in state else [name]
 
 
 def put(module: nn.Module, statistics: Mapping[str, Statistics]) -> None:
@@ -121,5 +132,5 @@ def _modules(module: nn.Module) -> dict[str, nn.Module]:
     return {path or class_name(child): child for path, child in named_modules(module)}
 
 
-def _is_one(value: Any, other: Tensor) -> bool:
-    return isinstance(value, Tensor) and value.data_ptr() == other.data_ptr() and value.shape == other.shape
+def _place(value: Any) -> Any:
+    return (value.data_ptr(), value.shape) if isinstance(value, Tensor) else id(value)
