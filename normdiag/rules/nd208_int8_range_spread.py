@@ -18,8 +18,9 @@ def int8_range_spread(context: Context, limits: Mapping[str, float]) -> Iterator
     folding adds such channels to a layer, at least 5 % of them (limit `coarse_share`): below that, per-tensor
     quantization usually costs no more than it costs anyway.
 
-    Where it is looked for: by `normdiag fold`, and by `check` on ONNX models where the configuration or the flag says
-    that the target is int8. Elsewhere it is silent: weights are read for it, and only a quantizer minds.
+    Where it is looked for: by `normdiag fold`, and by `inspect` and `check` on models whose graph is known (ND202),
+    where the configuration or the flag says that the target is int8. Elsewhere it is silent: weights are read for it,
+    and only a quantizer minds.
 
     How to fix it: quantize per channel, or equalize the ranges across layers first. In floating point the fold is
     exact, and nothing needs to be done.

@@ -21,7 +21,7 @@ COMPUTED = "its {} computed by the graph"
 
 
 @dataclass(frozen=True, eq=False)
-class Scope:
+class Surroundings:
     """What an operator may look at: the graph, and the terms of decomposed normalization."""
 
     view: View
@@ -38,7 +38,7 @@ class Scope:
         return self.view.graph.opset
 
 
-def operator_site(node: Node, scope: Scope) -> NormSite | str | None:
+def operator_site(node: Node, scope: Surroundings) -> NormSite | str | None:
     """The site of a normalization operator; a reason where it cannot be analysed; None for other operators.
 
     Raises InputError where required inputs are missing or do not fit together.
@@ -51,11 +51,11 @@ def operator_site(node: Node, scope: Scope) -> NormSite | str | None:
     return make(node, scope)
 
 
-def _batch(node: Node, scope: Scope) -> NormSite | str:
+def _batch(node: Node, scope: Surroundings) -> NormSite | str:
     return batch_norm(node, scope.view, scope.terms)
 
 
-def _instance(node: Node, scope: Scope) -> NormSite:
+def _instance(node: Node, scope: Surroundings) -> NormSite:
     gamma, beta, notes = _affine(node, scope, 1, 2)
     rank = scope.view.book.listed_rank(node.inputs[0])
     layer = _layer(node, "instance_norm", _size(gamma, beta), 1e-5, gamma, beta, notes)
@@ -63,7 +63,7 @@ def _instance(node: Node, scope: Scope) -> NormSite:
     return NormSite(layer, node.inputs[0], node.outputs[0], (node.index,), axes=axes, rank=rank)
 
 
-def _group(node: Node, scope: Scope) -> NormSite:
+def _group(node: Node, scope: Surroundings) -> NormSite:
     """GroupNormalization: one scale for each group in opset 18, one for each channel from 21."""
     shape = scope.view.book.listed(node.inputs[0])
     rank = None if shape is None else len(shape)
@@ -88,19 +88,19 @@ def _group(node: Node, scope: Scope) -> NormSite:
     )
 
 
-def _layer_norm(node: Node, scope: Scope) -> NormSite:
+def _layer_norm(node: Node, scope: Surroundings) -> NormSite:
     return _trailing(node, scope, "layer_norm", 1, 2)
 
 
-def _rms_norm(node: Node, scope: Scope) -> NormSite:
+def _rms_norm(node: Node, scope: Surroundings) -> NormSite:
     return _trailing(node, scope, "rms_norm", 1, None)
 
 
-def _skip_layer_norm(node: Node, scope: Scope) -> NormSite:
+def _skip_layer_norm(node: Node, scope: Surroundings) -> NormSite:
     return _skip(node, _trailing(node, scope, "layer_norm", 2, 3, 1e-12), 4)
 
 
-def _skip_rms_norm(node: Node, scope: Scope) -> NormSite:
+def _skip_rms_norm(node: Node, scope: Surroundings) -> NormSite:
     return _skip(node, _trailing(node, scope, "rms_norm", 2, None, 1e-12), 3)
 
 
@@ -110,7 +110,7 @@ def _skip(node: Node, site: NormSite, bias: int) -> NormSite:
 
 
 def _trailing(
-    node: Node, scope: Scope, kind: NormKind, scale: int, bias: int | None, default_eps: float = 1e-5
+    node: Node, scope: Surroundings, kind: NormKind, scale: int, bias: int | None, default_eps: float = 1e-5
 ) -> NormSite:
     """LayerNorm and RMSNorm over the axes from `axis` on."""
     gamma, beta, notes = _affine(node, scope, scale, bias)
@@ -151,7 +151,7 @@ def _layer(
 
 
 def _affine(
-    node: Node, scope: Scope, scale: int, bias: int | None
+    node: Node, scope: Surroundings, scale: int, bias: int | None
 ) -> tuple[Array | None, Array | None, tuple[str, ...]]:
     """Scale and bias, None where they are left out or computed; the latter is noted."""
     names = node.input(scale), "" if bias is None else node.input(bias)
@@ -180,7 +180,7 @@ def _product(shape: tuple[int | None, ...] | None, axes: tuple[int, ...]) -> int
     return count or None
 
 
-_OPERATORS: Mapping[tuple[str, str], Callable[[Node, Scope], NormSite | str]] = {
+_OPERATORS: Mapping[tuple[str, str], Callable[[Node, Surroundings], NormSite | str]] = {
     ("", "BatchNormalization"): _batch,
     ("", "InstanceNormalization"): _instance,
     ("", "GroupNormalization"): _group,

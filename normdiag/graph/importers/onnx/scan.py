@@ -9,7 +9,7 @@ from normdiag.graph.importers.onnx.activations import find_activations
 from normdiag.graph.importers.onnx.features import Axes, feature_axes
 from normdiag.graph.importers.onnx.names import Namer, make_namer, shared_folder
 from normdiag.graph.importers.onnx.nodes import Graph, Node
-from normdiag.graph.importers.onnx.norm_operators import Scope, operator_site
+from normdiag.graph.importers.onnx.norm_operators import Surroundings, operator_site
 from normdiag.graph.importers.onnx.steps import OnnxTensors
 from normdiag.graph.importers.onnx.view import View
 from normdiag.graph.recognise.moments import find_normals
@@ -31,7 +31,7 @@ def scan(view: View, outer: Axes | None = None) -> Iterator[Found]:
     normals, terms = find_normals(tensors.steps.values(), tensors)
     axes = feature_axes(graph, view.book, outer)
     namer = make_namer(graph.nodes)
-    scope = Scope(view, terms)
+    scope = Surroundings(view, terms)
     decomposed = _decomposed(tensors, namer, normals)
     activations = find_activations(view, axes)
     inside = {index for site in decomposed.values() for index in site.nodes}
@@ -47,7 +47,7 @@ def scan(view: View, outer: Axes | None = None) -> Iterator[Found]:
             yield from _scan_body(view.body(body), axes)
 
 
-def _operator(node: Node, scope: Scope, namer: Namer) -> Iterator[Found]:
+def _operator(node: Node, scope: Surroundings, namer: Namer) -> Iterator[Found]:
     site = operator_site(node, scope)
     if isinstance(site, str):
         yield f"norm node {node.name or node.outputs[0]!r}: {node.op} {site}; not analysed"

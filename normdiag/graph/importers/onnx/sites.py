@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from normdiag.graph.importers.onnx.names import unique
-from normdiag.graph.importers.onnx.scan import scan
+from normdiag.graph.importers.onnx.layers import find_layers
 from normdiag.graph.importers.onnx.view import View, view_of
 from normdiag.models.onnx.parse import inline_functions
 from normdiag.models.onnx.program import NormSite
@@ -30,12 +29,12 @@ class Sites:
 
 def find_sites(model: Any, view: View) -> Sites:
     """All layers that `inspect` reports; it looks into local functions by writing them out."""
-    found = tuple(_named(view))
+    found, *_ = find_layers(view)
     if not model.functions:
         return split_sites(found)
     main = tuple(site for site in found if site.where == "graph")
     reader = view.constants.reader
-    inlined = tuple(_named(view_of(inline_functions(_light(model), reader.path), reader)))
+    inlined, *_ = find_layers(view_of(inline_functions(_light(model), reader.path), reader))
     outputs = {site.output for site in main}
     names = {site.output: site.layer.name for site in inlined if site.where == "graph"}
     return Sites(
@@ -48,13 +47,6 @@ def split_sites(found: Sequence[NormSite]) -> Sites:
     """The layers of a graph that has no local functions."""
     main = tuple(site for site in found if site.where == "graph")
     return Sites(main, tuple((site.layer, IN_SUBGRAPH) for site in found if site.where != "graph"))
-
-
-def _named(view: View) -> Iterator[NormSite]:
-    sites = [site for site in scan(view) if isinstance(site, NormSite)]
-    names = unique(site.layer.name for site in sites)
-    for site, name in zip(sites, names, strict=True):
-        yield replace(site, layer=replace(site.layer, name=name))
 
 
 def _renamed(site: NormSite, names: Mapping[str, str]) -> NormSite:
