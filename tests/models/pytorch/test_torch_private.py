@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,3 +73,11 @@ def test_a_script_as_a_program() -> None:
     script: Any = torch.jit.script(nn.Sequential(nn.Linear(3, 2), nn.ReLU()))
     x = torch.randn(4, 3)
     assert torch.equal(private.program_of_script(script, (x,)).module()(x), script(x))
+
+
+def test_private_names_are_imported_here_alone() -> None:
+    """And onnxscript's in onnxscript_private.py; names that are only text, as in a pickle, are something else."""
+    imports = re.compile(r"^\s*(?:from|import) (?:torch|onnxscript)\b(?:\S*\._|\S* import _|\S* import .*, _)", re.M)
+    package = Path(private.__file__).parents[2]
+    guilty = [path.name for path in package.rglob("*.py") if imports.search(path.read_text(encoding="utf-8"))]
+    assert sorted(guilty) == ["onnxscript_private.py", "torch_private.py"]
