@@ -1,8 +1,8 @@
 """What a whole process costs, against the plainest way to do the least: `python -m benchmarks.inspect_process`.
 
-Three pairs, each run in turn in fresh processes, median time ratios and peak resident memory:
-`normdiag --help` against `import torch`; static inspection of a ResNet50-size .onnx against `onnx.load`; static
-inspection of a ResNet18-size state dict against `torch.load`.
+Four pairs, each run in turn in fresh processes, median time ratios and peak resident memory:
+`normdiag --help` against `import torch`; static inspection of a ResNet50-size .onnx and of one of 1 MB against
+`onnx.load`; static inspection of a ResNet18-size state dict against `torch.load`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,40 @@ def write_models(onnx_file: Path, torch_file: Path) -> None:
     torch.save(kept | {"fill.weight": torch.randn(1000, 2975)}, torch_file)
 
 
+def write_small(path: Path) -> None:
+    """Eleven convolutions, each with BatchNormalization and Relu: 1.2 MB."""
+    import numpy as np
+    import onnx
+    from onnx import helper, numpy_helper
+
+    random, nodes, weights, x, inputs = np.random.default_rng(0), [], [], "x", 3
+    for index, outputs in enumerate((32, 32, 48, 48, *(64,) * 7)):
+        kernel = random.normal(size=(outputs, inputs, 3, 3)).astype(np.float32)
+        norm = {name: np.abs(random.normal(1, 0.1, outputs)).astype(np.float32) for name in "gbmv"}
+        tensors = {"w": kernel, **norm}
+        weights += [numpy_helper.from_array(value, f"{name}{index}") for name, value in tensors.items()]
+        nodes += [
+            helper.make_node("Conv", [x, f"w{index}"], [f"c{index}"], name=f"conv{index}", pads=[1, 1, 1, 1]),
+            helper.make_node("BatchNormalization", [f"c{index}", *(f"{n}{index}" for n in "gbmv")], [f"n{index}"]),
+            helper.make_node("Relu", [f"n{index}"], [f"r{index}"]),
+        ]
+        x, inputs = f"r{index}", outputs
+    ends = [helper.make_tensor_value_info(*end) for end in (("x", 1, ["n", 3, 32, 32]), (x, 1, ["n", inputs, 32, 32]))]
+    graph = helper.make_graph(nodes, "small", ends[:1], ends[1:], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
 def prepare(folder: Path) -> Iterator[Pair]:
     """Write the two models, and pair up."""
     onnx_file, torch_file = folder / "resnet50.onnx", folder / "resnet18_size.pt"
+    small = folder / "small.onnx"
     apart(write_models, onnx_file, torch_file)
+    apart(write_small, small)
     load_onnx = "import onnx, sys; onnx.load(sys.argv[1])"
     load_torch = "import torch, sys; torch.load(sys.argv[1], map_location='cpu')"
     yield Pair("--help", (*NORMDIAG, "--help"), python("import torch"), 0.25)
     yield Pair("static .onnx", (*NORMDIAG, "inspect", str(onnx_file)), python(load_onnx, onnx_file), 2)
+    yield Pair("static .onnx of 1 MB", (*NORMDIAG, "inspect", str(small)), python(load_onnx, small), 2)
     yield Pair("static state dict", (*NORMDIAG, "inspect", str(torch_file)), python(load_torch, torch_file), 0.3)
 
 

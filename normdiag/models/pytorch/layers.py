@@ -75,8 +75,11 @@ def class_name(module: nn.Module) -> str:
 
 def tensor(module: nn.Module, name: str) -> Tensor | None:
     """An attribute that is an initialised tensor, read as the forward in eval mode reads it, parametrized or not."""
-    with _in_eval_mode(module, name), torch.no_grad():
+    if getattr(module, "parametrizations", None) is None:
         value = getattr(module, name, None)
+    else:
+        with _in_eval_mode(module, name), torch.no_grad():
+            value = getattr(module, name, None)
     return value.detach() if isinstance(value, Tensor) and not is_lazy(value) else None
 
 
