@@ -7,7 +7,7 @@ signs. Values that were exchanged, lost or stored in another form break that in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,12 +54,22 @@ def oddities(layers: Sequence[NormLayer]) -> dict[str, str]:
     negative = [name for name, traits in others.items() if traits.negative > 0.5]
     if len(negative) > 1 and len(negative) >= 0.6 * len(others):
         return found | {name: f"most of gamma is negative, as in {len(negative) - 1} other layers" for name in negative}
-    for name, traits in others.items():
-        rest = [each for other, each in others.items() if other != name]
-        odd = _beside(traits, rest) if len(rest) > 1 else None
-        if odd is not None:
-            found[name] = odd
+    if len(others) > 2:
+        beside = _Others(list(others.values()))
+        found |= {name: odd for name, traits in others.items() if (odd := _beside(traits, beside)) is not None}
     return found
+
+
+class _Others:
+    """What is largest among the other layers, for each of many without looking at all of them again."""
+
+    def __init__(self, layers: Sequence[Traits]) -> None:
+        self._largest = {each.name: sorted(getattr(one, each.name) for one in layers)[-2:] for each in fields(Traits)}
+
+    def largest(self, name: str, own: Traits) -> float:
+        """Of all layers but one with these traits."""
+        second, first = self._largest[name]
+        return float(second if getattr(own, name) == first else first)
 
 
 def _pair(layer: NormLayer) -> tuple[Floats, Floats] | None:
@@ -77,18 +87,16 @@ def _alone(own: Traits) -> str | None:
     return None
 
 
-def _beside(own: Traits, others: Sequence[Traits]) -> str | None:
-    ratio = max(each.ratio for each in others)
+def _beside(own: Traits, others: _Others) -> str | None:
+    ratio, usual, size = (others.largest(name, own) for name in ("ratio", "negative", "size"))
     if own.positive_beta and own.ratio > max(1.5, 4.0 * ratio):
         return f"beta is positive and {own.ratio:.1f} times gamma, elsewhere at most {ratio:.2g} times: exchanged"
-    usual = max(each.negative for each in others)
     if own.negative >= 0.3 and own.negative > 3.0 * usual + 0.1:
         return f"{own.negative:.0%} of gamma are negative, at most {usual:.0%} in the other layers"
-    if own.beta_is_zero and not any(each.beta_is_zero for each in others):
+    if own.beta_is_zero and not others.largest("beta_is_zero", own):
         return "beta is 0 throughout, and in no other layer"
-    if own.gamma_is_one and not any(each.gamma_is_one for each in others):
+    if own.gamma_is_one and not others.largest("gamma_is_one", own):
         return "gamma is 1 throughout, and in no other layer"
-    size = max(each.size for each in others)
-    if own.size > 3.5 * size:
+    if 0 < size < own.size / 3.5:
         return f"gamma is {own.size / size:.1f} times as large as in any other layer"
     return None

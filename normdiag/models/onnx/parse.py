@@ -11,7 +11,7 @@ from normdiag.errors import InputError
 # Protobuf's own limit on one message; larger models keep their weights in external files.
 MAX_BYTES = 2**31 - 1
 # Calls of functions that call functions grow exponentially; real models stay far below this.
-MAX_INLINED_NODES = 1_000_000
+MAX_INLINED_NODES = 100_000
 MAX_CALL_DEPTH = 100
 # onnx.AttributeProto.GRAPH and GRAPHS; 0 where an old exporter has left the type out.
 GRAPH_TYPES = frozenset({0, 5, 10})

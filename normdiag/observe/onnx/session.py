@@ -12,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from normdiag.errors import InputError
+from normdiag.observe.onnx.giants import refuse_giants
 from normdiag.observe.onnx.ort import import_onnxruntime
 from normdiag.observe.onnx.stoppable import Caller
 from normdiag.observe.onnx.weights import tensors_read
@@ -49,6 +50,7 @@ class Session:
         """Raises InputError where onnxruntime refuses the model."""
         self._where, self._call = setting.where, Caller()
         ort = import_onnxruntime()
+        refuse_giants(proto.graph, setting.where)
         try:
             options = _options(setting, optimize, tensors_read(proto.graph))
             model, providers = proto.SerializeToString(), ["CPUExecutionProvider"]
