@@ -20,8 +20,8 @@ from normdiag.records.model import Array
 class Link:
     """One step as scale * x + shift: float64, of the rank of x, with size 1 where they do not vary.
 
-    `data` and `output` name x and y, `constants` what it reads beside x; `obstacle` says why one of these must not be
-    rewritten. `frame` is the call of a module that it belongs to, and a chain does not leave it.
+    `data` and `output` name x and y; `obstacle` says why a constant of it must not be rewritten. `frame` is the call of
+    a module that it belongs to, and a chain does not leave it.
     """
 
     data: str
@@ -29,7 +29,6 @@ class Link:
     operator: str
     scale: Array
     shift: Array
-    constants: tuple[str, ...] = ()
     obstacle: str | None = None
     frame: object = None
 

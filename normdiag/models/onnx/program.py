@@ -91,11 +91,6 @@ class OnnxProgram:
     folded: tuple[FoldedNorm, ...] = ()
     skipped: tuple[str, ...] = ()
 
-    @property
-    def opset(self) -> int:
-        """The version of the standard operator set, 0 where none is named."""
-        return opset_of(self.proto)
-
 
 def opset_of(model: Any) -> int:
     """The version of the standard operator set of an onnx.ModelProto, 0 where none is named."""

@@ -89,7 +89,7 @@ def _binary(scope: Scope, node: Node) -> Link | None:
     pair = _affine(node.op, values, first=fixed[0])
     if pair is None:
         return None
-    return Link(data, node.outputs[0], node.op, *pair, (constant,), scope.store.obstacle(constant))
+    return Link(data, node.outputs[0], node.op, *pair, scope.store.obstacle(constant))
 
 
 def _values(scope: Scope, constant: str, sizes: Sizes) -> Array | None:

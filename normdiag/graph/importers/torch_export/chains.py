@@ -37,9 +37,8 @@ def merged_chains(drafts: Sequence[Draft], program: Program) -> list[Draft]:
 
 
 def _link(draft: Draft, detail: ScaleShift) -> Link:
-    names, frame = tuple(node.name for node in draft.parameters), module_of(draft.anchor)
-    ends = draft.inputs[0], draft.outputs[0]
-    return Link(*ends, draft.operator, detail.scale, detail.shift, names, detail.obstacle, frame)
+    ends, frame = (draft.inputs[0], draft.outputs[0]), module_of(draft.anchor)
+    return Link(*ends, draft.operator, detail.scale, detail.shift, detail.obstacle, frame)
 
 
 def _joined(chain: Chain, made: dict[str, Draft], program: Program) -> Draft:
