@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -145,6 +146,7 @@ def _exported(module: nn.Module, example: Batch, options: ExportOptions) -> Expo
             if isinstance(module, torch.jit.ScriptModule):
                 return _from_script(module, args, kwargs)
             shapes: Any = ShapesCollection()  # type: ignore[no-untyped-call]
+            kwargs = _in_order(module, kwargs)
             for value in (*args, *kwargs.values()):
                 shapes[value] = {axis: Dim.AUTO for axis in options.dynamic_axes if axis < value.dim()}
             program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
@@ -155,6 +157,12 @@ def _exported(module: nn.Module, example: Batch, options: ExportOptions) -> Expo
     # What would be kept in a .pt2 file is not the user's data.
     program.example_inputs = pytree.tree_map_only(torch.Tensor, torch.zeros_like, program.example_inputs)
     return program
+
+
+def _in_order(module: nn.Module, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments as the forward has them: before 2.7, torch.export mixes them up in another order."""
+    order = list(inspect.signature(module.forward).parameters)
+    return dict(sorted(kwargs.items(), key=lambda each: order.index(each[0]) if each[0] in order else len(order)))
 
 
 def _from_script(module: torch.jit.ScriptModule, args: Any, kwargs: Any) -> ExportedProgram:

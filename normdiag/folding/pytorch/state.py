@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -14,7 +13,7 @@ from torch.fx import Node
 
 from normdiag.errors import InputError
 from normdiag.folding.pytorch.apply import Applied, Change
-from normdiag.folding.pytorch.export import Exported, different_output, eager_outputs
+from normdiag.folding.pytorch.export import Exported, deployed_copy, different_output, eager_outputs
 from normdiag.folding.pytorch.load import load_folded, parametrization_keys
 from normdiag.folding.pytorch.running import TorchEvaluator
 from normdiag.graph.importers.torch_export import stored_names
@@ -50,7 +49,7 @@ def _try_out(exported: Exported, program: ExportedProgram, tensors: Mapping[str,
     """Load them as the user will, and compare with the folded program."""
     assert exported.module is not None
     try:
-        rebuilt = load_folded(copy.deepcopy(exported.module), tensors)
+        rebuilt = load_folded(deployed_copy(exported.module), tensors)
         found = TorchEvaluator(program).run(exported.example)
         wrong = different_output(eager_outputs(rebuilt, exported.example), found, model_dtype(rebuilt))
     except InputError as error:
