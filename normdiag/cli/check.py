@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 def check(
     models: chk.Models = None,
     data: opt.Data = None,
+    train_data: opt.TrainData = None,
     preprocess: opt.Preprocess = None,
     batch_size: chk.BatchSize = None,
     max_samples: opt.MaxSamples = None,
@@ -46,6 +47,7 @@ def check(
     grayscale: opt.Grayscale = None,
     input_shape: opt.InputShape = None,
     serve_batch: opt.ServeBatch = None,
+    in_order: opt.InOrder = None,
     seed: chk.Seed = None,
     arch: opt.Arch = None,
     arch_arg: opt.ArchArg = None,
@@ -86,6 +88,8 @@ def check(
         grayscale=grayscale,
         input_shape=input_shape,
         serve_batch=serve_batch,
+        in_order=in_order,
+        train_data=train_data,
     )
     flags = replace(_flags(select, extend_select, ignore, fail_on, target, settings), require_data=require_data)
     config = configuration(flags, config_file, none=no_config, allow_code=allow_config_code)

@@ -34,7 +34,7 @@ def data_options(
     crop: str | None,
     grayscale: bool | None,
     input_shape: Sequence[str] | None,
-    shuffled: bool = False,
+    shuffled: bool | None = None,
 ) -> DataOptions:
     """How to read the data. Raises UsageError for sizes that are none."""
     from normdiag.data import DataOptions
@@ -64,6 +64,8 @@ def data_settings(
     grayscale: bool | None,
     input_shape: Sequence[str] | None,
     serve_batch: int | None,
+    in_order: bool | None,
+    train_data: Sequence[str] | None = None,
 ) -> DataSettings:
     """The data and how to read it, None where no flag says so. Raises UsageError for sizes that are none."""
     from normdiag.config import DataSettings
@@ -79,6 +81,8 @@ def data_settings(
         grayscale=grayscale,
         input_shapes=tuple(input_shape) if input_shape else None,
         serve_batch=serve_batch,
+        in_order=in_order,
+        train_data=tuple(train_data) if train_data else None,
     )
 
 
@@ -94,6 +98,8 @@ def data_flags(settings: DataSettings) -> dict[str, object]:
         "--rgb" if gray is False else "--grayscale": gray,
         "--input-shape": settings.input_shapes,
         "--serve-batch": settings.serve_batch,
+        "--in-order": settings.in_order,
+        "--train-data": settings.train_data,
         "--seed": settings.seed,
     }
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 def inspect(
     model: opt.Model,
     data: opt.Data = None,
+    train_data: opt.TrainData = None,
     preprocess: opt.PreprocessOrAuto = None,
     batch_size: chk.BatchSize = None,
     max_samples: opt.MaxSamples = None,
@@ -44,6 +45,7 @@ def inspect(
     grayscale: opt.Grayscale = None,
     input_shape: opt.InputShape = None,
     serve_batch: opt.ServeBatch = None,
+    in_order: opt.InOrder = None,
     seed: chk.Seed = None,
     arch: opt.Arch = None,
     arch_arg: opt.ArchArg = None,
@@ -82,6 +84,8 @@ def inspect(
         grayscale=grayscale,
         input_shape=input_shape,
         serve_batch=serve_batch,
+        in_order=in_order,
+        train_data=train_data,
     )
     reading = load_options(key, arch, arch_arg, trust)
     from normdiag.commands.check import Checking, inspect_as_configured  # here, so that --help does not wait for it

@@ -42,6 +42,25 @@ Data = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+TrainData = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--train-data",
+        metavar="[NAME=]DATA",
+        help="Some of what the model was trained on, run as well: drift there too is the fault of the statistics, "
+        "none there that of the data. Once for each input of the model.",
+        rich_help_panel=DATA,
+    ),
+]
+InOrder = Annotated[
+    bool | None,
+    typer.Option(
+        "--in-order",
+        help="Read the samples as they lie, not in a random order of --seed; for inputs that follow on each other.",
+        show_default=False,
+        rich_help_panel=DATA,
+    ),
+]
 RECIPES = (
     "imagenet, cifar, mnist, clip, caffe, unit (0 to 1), signed (-1 to 1), raw, per-image, or some of scale=1/255, "
     "mean=0.5:0.5:0.5, std=0.2, order=bgr, layout=nhwc, joined by commas"
@@ -105,7 +124,9 @@ ServeBatch = Annotated[
         rich_help_panel=DATA,
     ),
 ]
-Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of random data.", rich_help_panel=DATA)]
+Seed = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Of random data and of the order of samples.", rich_help_panel=DATA)
+]
 
 Arch = Annotated[
     str | None,

@@ -145,6 +145,7 @@ def inspect_as_configured(
     report = inspect(
         path,
         data=settings.data or (),
+        train_data=settings.train_data or (),
         data_options=settings.options(),
         load_options=checking.load_options,
         device=checking.device,

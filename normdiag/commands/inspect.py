@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normdiag.commands.example import RANDOM, made_up_example, with_made_up_inputs
 from normdiag.commands.judge import Deployment, judged
 from normdiag.commands.ready import with_ready_commands
-from normdiag.data import AUTO, DataOptions
+from normdiag.data import AUTO, DataOptions, in_random_order
 from normdiag.errors import UsageError
 from normdiag.graph import open_model
 from normdiag.models import LoadOptions
@@ -23,6 +23,8 @@ from normdiag.wording import abridged
 if TYPE_CHECKING:
     from torch import nn
 
+    from normdiag.commands.measure import Remembering
+
 Progress = Callable[[int, "int | None"], None]
 
 
@@ -31,6 +33,8 @@ def inspect(
     batches: Iterable[Any] | None = None,
     *,
     data: Sequence[str] = (),
+    train_batches: Iterable[Any] | None = None,
+    train_data: Sequence[str] = (),
     data_options: DataOptions | None = None,
     load_options: LoadOptions | None = None,
     device: str | None = None,
@@ -45,16 +49,18 @@ def inspect(
     """Diagnose every normalization layer of a model on the data given.
 
     `model` is a live torch.nn.Module, which is left bit-identical, or the path of a model file. `batches` is an array
-    or tensor of samples, or an iterable of batches (arrays, tensors, tuples whose first element is the input, dicts
-    by input name); `data` are the command line's data specifications instead. Without either, only what the file
-    itself says is reported. The rules on the graph (ND2xx) look at an ONNX model always, and at a PyTorch
-    model where the data, `data_options.input_shapes` or the program itself give an example of its input: a copy of it
-    is then exported once. `attribute` ranks the layers by what each adds to the gap. `threshold` in (0, 1) on
-    |f'|/max|f'| is where an activation counts as saturated. `progress(samples, total)` is called after each batch;
-    total is None where unknown. `rules` are those that look for findings, None for all, `target` the number format that
-    the model is to run in, where some rules look more closely, `serve_batch` the number of samples that it is served in
-    together. `distributed` works with the other processes that torchrun has started, which must all call it: each runs
-    its share of `data`, or the `batches` that it is given, and all get the same report.
+    or tensor of samples, a map-style data set, or an iterable of batches (arrays, tensors, tuples whose first element
+    is the input, dicts by input name); `data` are the command line's data specifications instead. Without either, only
+    what the file itself says is reported. `train_batches` or `train_data` are some of what the model was trained on,
+    run as well. What can be indexed is read in a random order of `data_options.seed`, unless `shuffled` there is False.
+    The rules on the graph (ND2xx) look at an ONNX model always, and at a PyTorch model where the data,
+    `data_options.input_shapes` or the program itself give an example of its input: a copy of it is then exported once.
+    `attribute` ranks the layers by what each adds to the gap. `threshold` in (0, 1) on |f'|/max|f'| is where an
+    activation counts as saturated. `progress(samples, total)` is called after each batch; total is None where unknown.
+    `rules` are those that look for findings, None for all, `target` the number format that the model is to run in,
+    where some rules look more closely, `serve_batch` the number of samples that it is served in together.
+    `distributed` works with the other processes that torchrun has started, which must all call it: each runs its share
+    of `data`, or the `batches` that it is given, and all get the same report.
 
     While a module is inspected or folded nothing else may run or change it, in no other thread either: its modules are
     in eval mode meanwhile, and the seed of torch's random numbers is set, and put back after.
@@ -62,30 +68,25 @@ def inspect(
     Ctrl-C ends the run and reports on what was seen so far. Raises InputError for a model or data that cannot be
     used, UsageError for arguments that contradict each other.
     """
-    _check_arguments(batches, data, threshold, serve_batch)
+    options = replace(in_random_order(data_options), no_small_last=False)
+    given = _Given(batches, tuple(data), train_batches, tuple(train_data), options)
+    _check_limits(threshold, serve_batch)
     rules = RULES if rules is None else rules
-    deployed, options = Deployment(target, serve_batch), data_options or DataOptions()
-    has_data = batches is not None or bool(data)
-    loaded = open_model(model, load_options, run=has_data)
-    if has_data:
+    deployed = Deployment(target, serve_batch)
+    loaded = open_model(model, load_options, run=given.any)
+    if given.any:
         loaded = with_ready_commands(loaded, "inspect", [word for each in data for word in ("--data", each)])
-    ranks = _processes(alone=not distributed or not has_data, attribute=attribute)
+    ranks = _processes(alone=not distributed or not given.any, attribute=attribute)
     options = replace(options, shard=(ranks.rank, ranks.size))
     runs = loaded.info.backend == "pytorch" and loaded.program is not None
-    if not has_data:
+    if not given.any:
         if options.input_shapes and not runs:
             raise UsageError("--input-shape does nothing here without --data random")
         example = made_up_example(loaded, options) if runs else None
         return judged(_static_report(loaded), loaded, rules, deployed, example)
-    from normdiag.commands.measure import (  # what a static report does without
-        Remembering,
-        measured_report,
-        open_runner,
-        open_source,
-    )
-    from normdiag.commands.preparation import with_preparations
+    from normdiag.commands.measure import Remembering, open_source  # what a static report does without
 
-    if tuple(data) == RANDOM and not options.input_shapes:
+    if given.data == RANDOM and not options.input_shapes:
         if loaded.program is None:
             return judged(_static_report(loaded, RANDOM[0]), loaded, rules, deployed)
         loaded = with_made_up_inputs(loaded)
@@ -93,12 +94,69 @@ def inspect(
     source = Remembering(open_source(loaded, batches, data, options))
     if loaded.program is None:
         return judged(_static_report(loaded, source.info.source), loaded, rules, deployed)
-    runner = open_runner(loaded, device, threshold)
-    report = measured_report(loaded, runner, source, attribute, progress, ranks)
-    if ranks is ALONE:
-        report = with_preparations(report, loaded, runner, source.source, data, options)
+    how = _Measuring(device, attribute, threshold, progress, ranks)
+    report = _measured(loaded, source, replace(given, options=options), how)
     report = replace(report, notes=(*notes, *report.notes))
     return judged(report, loaded, rules, deployed, None if report.interrupted else source.first)
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """The data, in either form, what the model was trained on, and how both are read."""
+
+    batches: Iterable[Any] | None
+    data: tuple[str, ...]
+    train_batches: Iterable[Any] | None
+    train_data: tuple[str, ...]
+    options: DataOptions
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for what contradicts itself."""
+        if (self.batches is not None and self.data) or (self.train_batches is not None and self.train_data):
+            raise UsageError("give either batches or data, not both")
+        if self.training and not self.any:
+            raise UsageError("data that the model was trained on goes beside other data, and there is none")
+
+    @property
+    def any(self) -> bool:
+        """Whether there is data."""
+        return self.batches is not None or bool(self.data)
+
+    @property
+    def training(self) -> bool:
+        """Whether there is some of what the model was trained on."""
+        return self.train_batches is not None or bool(self.train_data)
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    device: str | None
+    attribute: bool
+    threshold: float
+    progress: Progress | None
+    ranks: Ranks
+
+
+def _measured(model: Model, source: Remembering, given: _Given, how: _Measuring) -> Report:
+    """The report on the data and, where there is some, on that of the training."""
+    from normdiag.commands.measure import measured_report, open_runner, open_source, with_training_data
+    from normdiag.commands.preparation import with_preparations
+
+    runner = open_runner(model, how.device, how.threshold)
+    training = open_source(model, given.train_batches, given.train_data, given.options) if given.training else None
+    report = measured_report(model, runner, source, how.attribute, how.progress, how.ranks)
+    if how.ranks is ALONE:
+        report = with_preparations(report, model, runner, source.source, given.data, given.options)
+    if training is None or report.interrupted:
+        return report
+    return with_training_data(report, measured_report(model, runner, training, False, how.progress, how.ranks))
+
+
+def _check_limits(threshold: float, serve_batch: int | None) -> None:
+    if not 0.0 < threshold < 1.0:
+        raise UsageError(f"the saturation threshold must lie between 0 and 1, not at {threshold:g}")
+    if serve_batch is not None and serve_batch < 1:
+        raise UsageError(f"the serving batch size must be at least 1, not {serve_batch}")
 
 
 def _prepared(
@@ -109,17 +167,8 @@ def _prepared(
         return options, ()
     from normdiag.commands.preprocess import chosen_preparation
 
-    chosen, note = chosen_preparation(model, data, options, device)
-    return chosen, (note,)
-
-
-def _check_arguments(batches: object, data: Sequence[str], threshold: float, serve_batch: int | None) -> None:
-    if batches is not None and data:
-        raise UsageError("give either batches or data, not both")
-    if not 0.0 < threshold < 1.0:
-        raise UsageError(f"the saturation threshold must lie between 0 and 1, not at {threshold:g}")
-    if serve_batch is not None and serve_batch < 1:
-        raise UsageError(f"the serving batch size must be at least 1, not {serve_batch}")
+    chosen, note = chosen_preparation(model, data, replace(options, shuffled=None), device)
+    return replace(chosen, shuffled=options.shuffled), (note,)
 
 
 def _processes(*, alone: bool, attribute: bool) -> Ranks:

@@ -34,6 +34,7 @@ from normdiag.records import (
     LayerMetrics,
     Model,
     NormLayer,
+    OnTrainingData,
     Recalibration,
     Report,
 )
@@ -58,7 +59,9 @@ class Given:
         return SourceInfo("python")
 
     def __iter__(self) -> Iterator[Batch]:
-        return as_batches(self.batches, max_samples=self.options.max_samples, batch_size=self.options.batch_size)
+        options = self.options
+        seed = options.seed if options.shuffled else None
+        return as_batches(self.batches, max_samples=options.max_samples, batch_size=options.batch_size, seed=seed)
 
 
 @dataclass(eq=False)
@@ -157,6 +160,14 @@ def measured_report(
     if not attribute or report.gap is None or seen.interrupted:
         return report
     return _with_attribution(report, runner, source, seen.evidence)
+
+
+def with_training_data(report: Report, training: Report) -> Report:
+    """The report with what the model shows on data that it was trained on; a run that was broken off counts as none."""
+    if training.interrupted or training.data is None:
+        return replace(report, interrupted=training.interrupted)
+    seen = OnTrainingData(training.data, training.layers, training.gap, training.recalibration)
+    return replace(report, on_training_data=seen)
 
 
 def _nothing_ran(runner: Runner, source: Source) -> str:

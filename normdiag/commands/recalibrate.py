@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normdiag.commands.measure import Given, Source, open_source
-from normdiag.data import DataOptions
+from normdiag.data import DataOptions, in_random_order
 from normdiag.diagnosis.folded import BEFORE, CHECKPOINT, folded_away
 from normdiag.errors import InputError, UsageError
 from normdiag.graph import open_model
@@ -96,7 +96,7 @@ def recalibrate(
     loaded = open_model(model, load_options, run=True)
     target = open_target(loaded, load_options, device)
     ranks = started() if distributed else ALONE
-    feeding = data_options or DataOptions(batch_size=64, shuffled=True)
+    feeding = in_random_order(data_options or DataOptions(batch_size=64))
     feeding = replace(feeding, shard=(ranks.rank, ranks.size))
     source = open_source(loaded, batches, data, feeding)
     judged = None

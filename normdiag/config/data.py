@@ -19,6 +19,8 @@ from normdiag.errors import InputError, UsageError
 class DataSettings:
     """Data specifications, the members of DataOptions, and the batch size served; None for what is not said.
 
+    `train_data` is what the model was trained on, `in_order` the opposite of DataOptions.shuffled.
+
     `allow_code` belongs to `data`: False where a file names it.
     """
 
@@ -32,6 +34,8 @@ class DataSettings:
     grayscale: bool | None = None
     input_shapes: tuple[str, ...] | None = None
     serve_batch: int | None = None
+    in_order: bool | None = None
+    train_data: tuple[str, ...] | None = None
     allow_code: bool | None = None
 
     def over(self, other: DataSettings) -> DataSettings:
@@ -50,8 +54,9 @@ class DataSettings:
             raise UsageError(f"--serve-batch must be at least 1, not {self.serve_batch}")
         if self.preprocess is not None:
             parse_recipe(self.preprocess)
-        said = {name: value for name, value in self.said().items() if name not in ("data", "serve_batch")}
-        return DataOptions(**said)
+        others = ("data", "serve_batch", "in_order", "train_data")
+        said = {name: value for name, value in self.said().items() if name not in others}
+        return DataOptions(**said, shuffled=None if self.in_order is None else not self.in_order)
 
 
 def from_folder(spec: str, folder: Path, to: Path = Path()) -> str:

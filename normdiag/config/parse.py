@@ -77,6 +77,7 @@ def _limits(table: Mapping[str, Any], rules: Sequence[Rule]) -> dict[str, Mappin
 def _data(table: Mapping[str, Any], where: str, folder: Path, allow_code: bool) -> DataSettings:
     readers: dict[str, Callable[[Any, str], Any]] = {
         "data": lambda value, key: tuple(from_folder(spec, folder) for spec in _one_or_more(value, key)),
+        "train-data": lambda value, key: tuple(from_folder(spec, folder) for spec in _one_or_more(value, key)),
         "preprocess": _string,
         "batch-size": _integer,
         "max-samples": _integer,
@@ -86,12 +87,13 @@ def _data(table: Mapping[str, Any], where: str, folder: Path, allow_code: bool) 
         "grayscale": _flag,
         "input-shape": _one_or_more,
         "serve-batch": _integer,
+        "in-order": _flag,
     }
     _only(table, tuple(readers), where)
     said = {key: readers[key](value, f"{where}.{key}") for key, value in table.items()}
     settings = DataSettings(
         **{"input_shapes" if key == "input-shape" else key.replace("-", "_"): value for key, value in said.items()},
-        allow_code=allow_code if "data" in said else None,
+        allow_code=allow_code if "data" in said or "train-data" in said else None,
     )
     settings.options()
     return settings

@@ -4,6 +4,6 @@
 here imports a framework, unpickles, or holds more than a batch at a time.
 """
 
-from normdiag.data.options import AUTO, DataOptions, SourceInfo
+from normdiag.data.options import AUTO, DataOptions, SourceInfo, in_random_order
 
-__all__ = ["AUTO", "DataOptions", "SourceInfo"]
+__all__ = ["AUTO", "DataOptions", "SourceInfo", "in_random_order"]

@@ -53,11 +53,11 @@ def check_batch(batch: Batch, source: str, start: int = 0) -> None:
     if len(sizes) > 1:
         raise InputError(f"{source}: the inputs of a batch differ in their number of samples: {sorted(sizes)}")
     for array in batch.arrays:
-        check_finite(array, source, start)
+        check_finite(array, source, np.arange(start, start + len(array)) if batch.places is None else batch.places)
 
 
-def check_finite(array: Array, source: str, start: int = 0) -> None:
-    """Raise InputError naming the first sample with NaN or infinity. No copy of the array is made if there is none."""
+def check_finite(array: Array, source: str, places: Array) -> None:
+    """Raise InputError naming the place (N,) of the first sample that is not finite; without one, nothing is copied."""
     if array.dtype.kind != "f" or (np.isfinite(array.min()) and np.isfinite(array.max())):
         return
     bad = ~np.isfinite(array).reshape(len(array), -1).all(1)
@@ -65,7 +65,7 @@ def check_finite(array: Array, source: str, start: int = 0) -> None:
     kind = "NaN" if np.isnan(array[index]).any() else "infinity"
     count = int(bad.sum())
     more = f" ({count} samples of its batch are not finite)" if count > 1 else ""
-    raise InputError(f"{source}: sample {start + index} holds {kind}{more}")
+    raise InputError(f"{source}: sample {places[index]} holds {kind}{more}")
 
 
 def check_shape(array: Array, spec: InputSpec, source: str) -> None:

@@ -13,11 +13,12 @@ from normdiag.records import Batch
 from normdiag.usercode import load_object, user_code
 
 
-def code_feed(target: str, inputs: Sequence[str] = (), bound: str | None = None) -> Feed:
+def code_feed(target: str, inputs: Sequence[str] = (), bound: str | None = None, seed: int | None = None) -> Feed:
     """A feed of what a function returns, a generator function yields, or an iterable object gives.
 
     The function takes no arguments and is called each time the data is read; an iterable is iterated again.
-    The batches keep their own sizes; only a whole data set (an array, a dict of arrays) is cut.
+    The batches keep their own sizes; only a whole data set (arrays, or single samples by index) is cut into some, in a
+    random order if there is a `seed`.
     Raises InputError where the code cannot be imported or is no such thing; what the code raises later becomes one too.
     """
     found = load_object(target, "--data")
@@ -29,7 +30,8 @@ def code_feed(target: str, inputs: Sequence[str] = (), bound: str | None = None)
     def read(batch_size: int) -> Iterator[Batch]:
         with user_code(target, "failed"):
             batches = found if _is_data(found) else found()
-            for batch in iterate(batches, batch_size=batch_size, inputs=(bound,) if bound else inputs, source=target):
+            names = (bound,) if bound else inputs
+            for batch in iterate(batches, batch_size=batch_size, inputs=names, source=target, seed=seed):
                 yield replace(batch, names=(bound,)) if bound and len(batch.arrays) == 1 else batch
 
     return Feed(target, "code", read)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from normdiag.data.check import checked
 from normdiag.data.feed import LABELS, check_facts
 from normdiag.data.labels import class_numbers
+from normdiag.data.order import random_order
 from normdiag.data.select import choose_inputs
 from normdiag.errors import InputError
 from normdiag.records import Batch
@@ -26,19 +27,31 @@ def as_batches(
     batch_size: int = 32,
     inputs: Sequence[str] = (),
     source: str = "the data",
+    seed: int | None = None,
 ) -> Iterator[Batch]:
     """Yield checked batches from what a user of the Python API passes.
 
     `batches` is an iterable of batches (a DataLoader, a list, a generator) in any form that `to_batch` knows, or a
-    whole data set as one array or tensor, or a dict of them by input name, which is cut into batches of `batch_size`.
-    Arrays keep their dtype. Raises InputError for anything else, for an empty iterable, and as `check_batch` does.
+    whole data set, which is cut into batches of `batch_size`, in a random order if there is a `seed`: one array or
+    tensor, a dict of them by input name, or a map-style data set of single samples. Arrays keep their dtype. Raises
+    InputError for anything else, for an empty iterable, and as `check_batch` does.
     """
-    return checked(iterate(batches, batch_size=batch_size, inputs=inputs, source=source), source, max_samples)
+    found = iterate(batches, batch_size=batch_size, inputs=inputs, source=source, seed=seed)
+    return checked(found, source, max_samples)
 
 
-def iterate(batches: Any, *, batch_size: int, inputs: Sequence[str] = (), source: str = "the data") -> Iterator[Batch]:
+def iterate(
+    batches: Any,
+    *,
+    batch_size: int,
+    inputs: Sequence[str] = (),
+    source: str = "the data",
+    seed: int | None = None,
+) -> Iterator[Batch]:
     """The same batches, neither checked nor cut short."""
-    return (to_batch(item, inputs, source) for item in _cut(batches, batch_size, source))
+    for item, places in _cut(batches, batch_size, source, seed):
+        batch = to_batch(item, inputs, source)
+        yield batch if places is None else replace(batch, places=places)
 
 
 def to_batch(item: Any, inputs: Sequence[str] = (), source: str = "the data") -> Batch:
@@ -102,22 +115,55 @@ def _is_plain(value: Any) -> bool:
     return len(getattr(value, "shape", ())) in (1, 2) and "int" in str(getattr(value, "dtype", ""))
 
 
-def _cut(batches: Any, batch_size: int, source: str) -> Iterator[Any]:
-    """The user's own batches, or pieces of a whole data set."""
+def _cut(batches: Any, batch_size: int, source: str, seed: int | None) -> Iterator[tuple[Any, Array | None]]:
+    """The user's own batches, or pieces of a whole data set and, in a random order, where they come from."""
     if isinstance(batches, Mapping):
-        whole = {str(name): value for name, value in batches.items() if is_array(value)}
-        length = max((_length(value) for value in whole.values()), default=0)
-        for start in range(0, length, batch_size):
-            yield {name: value[start : start + batch_size] for name, value in whole.items()}
+        whole = {str(name): to_array(value, source) for name, value in batches.items() if is_array(value)}
+        lengths = {_length(value) for value in whole.values()}
+        for rows in _pieces(max(lengths, default=0), batch_size, seed if len(lengths) == 1 else None):
+            yield {name: value[rows] for name, value in whole.items()}, _places(rows)
     elif is_array(batches):
-        for start in range(0, _length(batches), batch_size):
-            yield batches[start : start + batch_size]
+        array = to_array(batches, source)
+        for rows in _pieces(_length(array), batch_size, seed):
+            yield array[rows], _places(rows)
     elif isinstance(batches, Iterable) and not isinstance(batches, str | bytes):
-        yield from batches
-    elif hasattr(batches, "__getitem__") and not isinstance(batches, str | bytes):
-        raise InputError(f"{source} is a data set of single samples: wrap it in a DataLoader")
+        yield from ((item, None) for item in batches)
+    elif hasattr(batches, "__getitem__") and hasattr(batches, "__len__") and not isinstance(batches, str | bytes):
+        for rows in _pieces(len(batches), batch_size, seed):
+            samples = [batches[int(row)] for row in np.arange(len(batches))[rows]]
+            yield _stacked(samples, source), _places(rows)
     else:
         raise InputError(f"{source} is a {type(batches).__name__}, not an iterable of batches")
+
+
+def _pieces(total: int, size: int, seed: int | None) -> Iterator[slice | Array]:
+    """The rows of each batch: slices, which copy nothing, or indexes in a random order."""
+    order = None if seed is None else random_order(total, seed)
+    for start in range(0, total, size):
+        piece = slice(start, start + size)
+        yield piece if order is None else order[piece]
+
+
+def _places(rows: slice | Array) -> Array | None:
+    return None if isinstance(rows, slice) else rows
+
+
+def _stacked(samples: Sequence[Any], source: str) -> Any:
+    """Samples of a map-style data set as one batch of their form. Raises InputError where they do not go together."""
+    first = samples[0]
+    if isinstance(first, Mapping):
+        return {name: _stacked([sample[name] for sample in samples], source) for name in first}
+    if isinstance(first, tuple | list):
+        return tuple(_stacked([sample[index] for sample in samples], source) for index in range(len(first)))
+    if not is_array(first) and not isinstance(first, int | float):
+        raise InputError(
+            f"{source} holds samples of type {type(first).__name__}: arrays or tensors are needed (of images, give the "
+            "data set a transform that makes tensors)"
+        )
+    try:
+        return np.stack([np.asarray(each) if isinstance(each, int | float) else to_array(each) for each in samples])
+    except ValueError as error:
+        raise InputError(f"{source} holds samples of different shapes: {error}") from error
 
 
 def _length(value: Any) -> int:

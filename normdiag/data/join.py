@@ -41,7 +41,8 @@ def joined(
                 names.append(name)
         labels = next((part.labels for part in parts if part is not None and part.labels is not None), None)
         known = resolve_names(names, inputs, feeds[0].source)
-        yield Batch(tuple(arrays), known, labels, next(part.first for part in parts if part is not None))
+        lead = next(part for part in parts if part is not None)
+        yield Batch(tuple(arrays), known, labels, lead.first, places=lead.places)
 
 
 def reprepared(batch: Batch, recipe: Recipe, inputs: Sequence[InputSpec]) -> Batch:

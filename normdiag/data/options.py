@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from normdiag.errors import UsageError
@@ -22,7 +22,10 @@ class DataOptions:
     (centre; a side, or height and width) and `grayscale` are for image files. `input_shapes` are for random data:
     `3,224,224`, `name=3,224,224` or `name=128:int64`, one for each input, without the batch axis. Without `allow_code`
     data that is code of the user's is refused: a configuration that lies beside the models may be anybody's.
-    `shuffled` reads what can be indexed in a random order of that `seed`; `shard` (index, count) one of so many shares.
+    `shuffled` reads what can be indexed in a random order of that `seed`, since the first samples of a sorted folder
+    say little of the rest; not where inputs carry state. None leaves it to the command: `inspect`, `check` and
+    `recalibrate` do. `shard` (index, count) reads one of so many shares. With `no_small_last` what is read in another
+    order ends with a larger batch where the last would hardly be one.
     """
 
     preprocess: str | None = None
@@ -34,8 +37,9 @@ class DataOptions:
     grayscale: bool | None = None
     layout: Layout | None = None
     input_shapes: tuple[str, ...] = ()
-    shuffled: bool = False
+    shuffled: bool | None = None
     shard: tuple[int, int] = (0, 1)
+    no_small_last: bool = True
     allow_code: bool = True
 
     def __post_init__(self) -> None:
@@ -49,6 +53,12 @@ class DataOptions:
         for option, size in (("--resize", self.resize), ("--crop", self.crop)):
             if size is not None and min(size if isinstance(size, tuple) else (size,)) < 1:
                 raise UsageError(f"{option} must be at least 1 pixel, not {size}")
+
+
+def in_random_order(options: DataOptions | None) -> DataOptions:
+    """The options, or those by default, with a random order unless they say otherwise."""
+    options = options or DataOptions()
+    return replace(options, shuffled=True) if options.shuffled is None else options
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
@@ -16,6 +17,18 @@ from normdiag.records import Batch
 
 # A last batch smaller than this goes with the one before: its statistics would be hardly any.
 LEAST = 16
+# Names of inputs that hold what a model has kept of the samples before: h, c0, state, past_key_values.2.key.
+_STATE = re.compile(r"(?:^|[._/-])[hc]_?[0-9]*$|state|hidden|cache|past|memory", re.IGNORECASE)
+
+
+def carries_state(names: Sequence[str]) -> str | None:
+    """The first of several inputs whose name says that it carries state from sample to sample; None without one."""
+    return next((name for name in names if len(names) > 1 and _STATE.search(name)), None)
+
+
+def random_order(total: int, seed: int | None) -> NDArray[np.int64]:
+    """The indexes of so many samples in a random order, or as they lie without a seed."""
+    return np.arange(total) if seed is None else np.random.default_rng(seed).permutation(total)
 
 
 def in_order(feeds: Sequence[Feed], options: DataOptions) -> tuple[Sequence[Feed], bool]:
@@ -29,27 +42,30 @@ def in_order(feeds: Sequence[Feed], options: DataOptions) -> tuple[Sequence[Feed
         return feeds, False
     if all(feed.rows is not None for feed in feeds):
         total = feeds[0].total or 0
-        order = np.random.default_rng(options.seed).permutation(total) if options.shuffled else np.arange(total)
-        return [_indexed(feed, order[: options.max_samples], *options.shard) for feed in feeds], True
+        order = random_order(total, options.seed if options.shuffled else None)[: options.max_samples]
+        return [_indexed(feed, order, options) for feed in feeds], True
     if options.shard[1] == 1:
         return feeds, False
     return [feed if feed.kind == "code" else _every(feed, *options.shard) for feed in feeds], False
 
 
-def starts(samples: int, batch_size: int) -> list[int]:
+def starts(samples: int, batch_size: int, *, no_small_last: bool = True) -> list[int]:
     """Where each batch begins, and the end."""
     found = list(range(0, samples, batch_size))
-    if len(found) > 1 and samples - found[-1] < min(LEAST, batch_size):
+    if no_small_last and len(found) > 1 and samples - found[-1] < min(LEAST, batch_size):
         del found[-1]
     return [*found, samples]
 
 
-def _indexed(feed: Feed, order: NDArray[np.int64], index: int, count: int) -> Feed:
+def _indexed(feed: Feed, order: NDArray[np.int64], options: DataOptions) -> Feed:
+    index, count = options.shard
+
     def read(batch_size: int) -> Iterator[Batch]:
         assert feed.rows is not None
-        places = starts(len(order), batch_size)
-        for start, end in list(pairwise(places))[index::count]:
-            yield replace(feed.rows(order[start:end]), first=start)
+        bounds = starts(len(order), batch_size, no_small_last=options.no_small_last)
+        for start, end in list(pairwise(bounds))[index::count]:
+            places = order[start:end]
+            yield replace(feed.rows(places), first=start, places=places)
 
     return replace(feed, read=read)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from normdiag.data.check import checked
@@ -14,7 +14,7 @@ from normdiag.data.images import Decoding
 from normdiag.data.join import joined, spec_of
 from normdiag.data.noise import random_feed
 from normdiag.data.options import DataOptions, SourceInfo
-from normdiag.data.order import in_order
+from normdiag.data.order import carries_state, in_order
 from normdiag.data.preprocess import declared_layout, describe, is_pixels, recipe_for
 from normdiag.data.recipe import Recipe, parse_recipe
 from normdiag.data.specs import Spec, parse_spec
@@ -54,11 +54,17 @@ def open_data(
     if not specs:
         raise UsageError("no data was given: use --data")
     parsed = [parse_spec(text, [spec.name for spec in inputs]) for text in specs]
+    state = carries_state([spec.name for spec in inputs] or [spec.name for spec in parsed if spec.name])
+    if state is not None:
+        options = replace(options, shuffled=False)
     feeds = [_open(spec, index, len(parsed), options, inputs) for index, spec in enumerate(parsed)]
     _check_options(options, feeds)
     recipe = parse_recipe(options.preprocess) if options.preprocess else None
     source = ", ".join(specs)
     info = _info(source, feeds, options, inputs, recipe)
+    if state is not None:
+        note = f"read in order: the input {state!r} carries state from sample to sample"
+        info = replace(info, notes=(*info.notes, note))
     return DataSource(info, partial(_batches, info, feeds, options, inputs, recipe))
 
 
@@ -84,7 +90,8 @@ def _open(spec: Spec, index: int, count: int, options: DataOptions, inputs: Sequ
     if spec.kind == "code":
         if not options.allow_code:
             raise InputError(f"the configuration gives code as data ({spec.text}), {NOT_RUN}")
-        return code_feed(spec.target, names, spec.name)
+        alone = options.shuffled and count == 1  # beside others it must keep their order
+        return code_feed(spec.target, names, spec.name, options.seed if alone else None)
     return file_feed(spec, names, Decoding(options.resize, options.crop, _gray(options, inputs)))
 
 

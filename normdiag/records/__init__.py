@@ -65,7 +65,7 @@ from normdiag.records.ops import (
 )
 from normdiag.records.preparation import PreparationReport, Preparations, RankedPreparation
 from normdiag.records.recalibration import Effect, LayerChange, PopulationSums, RecalibrationReport
-from normdiag.records.report import DataInfo, Finding, RangeSpread, Report, Severity, Target
+from normdiag.records.report import DataInfo, Finding, OnTrainingData, RangeSpread, Report, Severity, Target
 
 __all__ = [
     "Action",
@@ -114,6 +114,7 @@ __all__ = [
     "Norm",
     "NormKind",
     "NormLayer",
+    "OnTrainingData",
     "Op",
     "OpGraph",
     "OpKind",

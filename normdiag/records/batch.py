@@ -18,7 +18,7 @@ class Batch:
 
     `names` holds one input name for each array; None feeds them by position. `labels` (N,) are the classes of the
     samples as integers, where the data has them. `first` is the index that its first sample has in the data, `index`
-    that of the batch.
+    that of the batch. `places` (N,) are the indexes of the samples in their source, where the order is another.
     """
 
     arrays: tuple[Array, ...]
@@ -26,6 +26,7 @@ class Batch:
     labels: Array | None = None
     first: int = 0
     index: int = 0
+    places: Array | None = None
 
     @property
     def size(self) -> int:
@@ -44,8 +45,8 @@ class Batch:
 
     def rows(self, chosen: slice | Array) -> Batch:
         """Some of its samples: a slice, or an array of indexes or of booleans (N,)."""
-        labels = None if self.labels is None else self.labels[chosen]
-        return replace(self, arrays=tuple(array[chosen] for array in self.arrays), labels=labels)
+        labels, places = (None if each is None else each[chosen] for each in (self.labels, self.places))
+        return replace(self, arrays=tuple(array[chosen] for array in self.arrays), labels=labels, places=places)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,19 @@ class DataInfo:
     distinct: int | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class OnTrainingData:
+    """What the same model shows on data that it was trained on; the members are those of the report.
+
+    Drift there as well is the fault of the statistics, none there that of the data or of how they are prepared.
+    """
+
+    data: DataInfo
+    layers: tuple[LayerMetrics, ...]
+    gap: Gap | None = None
+    recalibration: Recalibration | None = None
+
+
 @dataclass(frozen=True)
 class Finding:
     """What is wrong, where, how sure, and the remedy.
@@ -122,6 +135,7 @@ class Report:
     coverage: Coverage = field(default_factory=Coverage)
     recalibration: Recalibration | None = None
     preparations: Preparations | None = None
+    on_training_data: OnTrainingData | None = None
 
     @property
     def verdict(self) -> Verdict:

@@ -12,7 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag import __version__
-from normdiag.records import Diagnosis, Drift, Finding, Gap, GroupMetrics, LayerMetrics, ModelInfo, Report
+from normdiag.records import (
+    Diagnosis,
+    Drift,
+    Finding,
+    Gap,
+    GroupMetrics,
+    LayerMetrics,
+    ModelInfo,
+    OnTrainingData,
+    Report,
+)
 from normdiag.report.channel_values import channel_detail, find_layer
 
 SCHEMA_VERSION = "2.0"
@@ -42,6 +52,7 @@ def to_json(report: Report, *, channels: str | None = None) -> dict[str, Any]:
         "gap": None if report.gap is None else _gap(report.gap),
         "recalibration": None if report.recalibration is None else asdict(report.recalibration),
         "diagnosis": [diagnosis_dict(each) for each in report.diagnosis],
+        "on_training_data": None if report.on_training_data is None else _on_training_data(report.on_training_data),
         "findings": [finding_dict(finding) for finding in report.findings],
     }
     if channels is not None:
@@ -114,6 +125,15 @@ def _drift(drift: Drift, own: Drift | None, noise: float | None) -> dict[str, An
         "max_channel": drift.max_channel,
         "samples": drift.samples,
         "noise": noise,
+    }
+
+
+def _on_training_data(seen: OnTrainingData) -> dict[str, Any]:
+    return {
+        "data": asdict(seen.data),
+        "layers": [_layer(metrics) for metrics in seen.layers],
+        "gap": None if seen.gap is None else _gap(seen.gap),
+        "recalibration": None if seen.recalibration is None else asdict(seen.recalibration),
     }
 
 

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
-from normdiag.records import ActivationMetrics, Finding, Gap, LayerMetrics, Report
+from normdiag.records import ActivationMetrics, Finding, Gap, LayerMetrics, OnTrainingData, Report
 from normdiag.records.document import Block, FindingGroup, Section, Space, paragraph
 from normdiag.report.abridge import Detail
 from normdiag.report.activations import HALF_LINEAR
@@ -71,6 +71,7 @@ def _doubt(finding: Finding) -> str:
 def _facts(report: Report) -> Iterator[str]:
     yield _layers(report.layers)
     yield from _drift(report.layers)
+    yield from _training(report.on_training_data)
     yield from _groups(report.layers)
     yield from _saturation(report.activations)
     yield from _gap(report.gap)
@@ -94,6 +95,15 @@ def _drift(layers: Sequence[LayerMetrics]) -> Iterator[str]:
         worst = with_error(largest.corrected, largest.se)
         middle = fixed(float(np.median([drift.corrected for _, drift in known])))
         yield f"Drift: median {middle}, largest {worst} at {short_name(name)}, in stored standard deviations."
+
+
+def _training(seen: OnTrainingData | None) -> Iterator[str]:
+    """What the drift is where none should be."""
+    if seen is None:
+        return
+    where = f"On training data ({shortened(seen.data.source)}, {count(seen.data.samples, 'sample')})"
+    for line in _drift(seen.layers):
+        yield f"{where}: {line[0].lower()}{line[1:]}"
 
 
 def _groups(layers: Sequence[LayerMetrics]) -> Iterator[str]:

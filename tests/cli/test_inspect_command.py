@@ -28,6 +28,7 @@ def test_defaults_are_those_of_the_api(cli: Cli, calls: list[Called]) -> None:
     assert call.model == "net.onnx"
     assert call.options == {
         "data": (),
+        "train_data": (),
         "data_options": DataOptions(),
         "load_options": LoadOptions(),
         "device": "cpu",

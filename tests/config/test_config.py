@@ -131,7 +131,9 @@ def test_a_name_that_looks_like_a_glob_is_itself(glob: str, layer: str, fits: bo
 def test_data_of_the_first_pattern_that_fits(full: Config) -> None:
     settings = full.data_for("models/cls_3.onnx")
     assert settings.data == ("a=val.npz", "b=random")
-    assert settings.options() == DataOptions("imagenet", 8, 100, 3, 256, (224, 192), False, None, ("b=3,4",), False)
+    assert settings.options() == DataOptions(
+        "imagenet", 8, 100, 3, 256, (224, 192), False, None, ("b=3,4",), allow_code=False
+    )
     assert full.data_for("det.onnx") == DataSettings(data=("other.npz",), allow_code=False)
 
 

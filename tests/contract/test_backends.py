@@ -30,7 +30,7 @@ BACKENDS = ("pytorch", "onnx")
 
 def report_of(backend: str, name: str, samples: Path, **options: object) -> Report:
     data = [str(samples / "digits.npz")]
-    data_options = DataOptions(batch_size=BATCH, **options)  # type: ignore[arg-type]
+    data_options = DataOptions(batch_size=BATCH, shuffled=False, **options)  # type: ignore[arg-type]
     if backend == "onnx":
         return normdiag.inspect(samples / f"{name}.onnx", data=data, data_options=data_options)
     factory, arguments = PAIRS[name]
@@ -92,7 +92,7 @@ def test_resnet20_equals_float64_from_whole_activations(backend: str, real: obje
     net = load_resnet20(real("akamaster/resnet20-12fca82f.th"))  # type: ignore[operator]
     x = prepare(real("cifar10/train_1000.npz"))[:300]  # type: ignore[operator]
     model: nn.Module | Path = net if backend == "pytorch" else resnet20_onnx
-    report = normdiag.inspect(model, x, data_options=DataOptions(batch_size=BATCH))
+    report = normdiag.inspect(model, x, data_options=DataOptions(batch_size=BATCH, shuffled=False))
     check_against(report, measure(copy.deepcopy(net), x, BATCH), 1e-5)
 
 
@@ -164,7 +164,7 @@ def test_pytorch_and_onnx_agree(name: str, samples: Path) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_any_split_into_batches_gives_the_same_drift_as_deployed(backend: str, samples: Path) -> None:
     whole = report_of(backend, "digits_cnn", samples)
-    other_options = DataOptions(batch_size=7)
+    other_options = DataOptions(batch_size=7, shuffled=False)
     data = [str(samples / "digits.npz")]
     load = LoadOptions(arch=f"{samples / 'net.py'}:DigitsCNN") if backend == "pytorch" else None
     suffix = "pt" if backend == "pytorch" else "onnx"

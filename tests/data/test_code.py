@@ -128,7 +128,6 @@ def test_inputs_are_taken_by_name_and_labels_left(loaders: Path) -> None:
         ("missing", "has no 'missing'"),
         ("number", "neither a function nor an iterable"),
         ("once", "can be read once only"),
-        ("samples", "wrap it in a DataLoader"),
     ],
 )
 def test_code_that_gives_no_data_is_refused_in_a_line(loaders: Path, name: str, message: str) -> None:
@@ -223,8 +222,10 @@ def test_tensors_are_taken_without_importing_torch() -> None:
     assert [batch.size for batch in as_batches(loader)] == [4, 2]
     with pytest.raises(InputError, match="numpy cannot hold"):
         list(as_batches([x.detach().to_sparse()]))
-    with pytest.raises(InputError, match="wrap it in a DataLoader"):
-        list(as_batches(torch.utils.data.TensorDataset(x.detach())))
+    dataset = torch.utils.data.TensorDataset(x.detach(), torch.arange(6))
+    first, second = as_batches(dataset, batch_size=4)
+    assert np.array_equal(np.concatenate([first.arrays[0], second.arrays[0]]), x.detach().numpy())
+    assert first.labels is not None and first.labels.tolist() == [0, 1, 2, 3]
 
 
 def test_anything_with_an_array_interface_is_taken() -> None:

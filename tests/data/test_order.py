@@ -13,7 +13,11 @@ import pytest
 from PIL import Image
 
 from normdiag.data import DataOptions
+from normdiag.data.items import as_batches
+from normdiag.data.order import carries_state
 from normdiag.data.source import open_data
+from normdiag.errors import InputError
+from normdiag.records import InputSpec
 
 TOTAL = 23
 X = np.arange(TOTAL * 4, dtype=np.float32).reshape(TOTAL, 4)
@@ -108,3 +112,69 @@ def test_user_code_shares_out_its_own(tmp_path: Path) -> None:
     (tmp_path / "loader.py").write_text("import numpy as np\ndef load():\n    yield np.ones((3, 2), np.float32)\n")
     given = DataOptions(shard=(1, 2), shuffled=True)
     assert [batch.size for batch in open_data([f"{tmp_path / 'loader.py'}:load"], given, ())] == [3]
+
+
+def test_inputs_that_carry_state_are_read_as_they_lie(tmp_path: Path) -> None:
+    np.savez(tmp_path / "s.npz", x=X, h0=X + 1)
+    inputs = [InputSpec("x", "float32", (None, 4)), InputSpec("h0", "float32", (None, 4))]
+    source = open_data([str(tmp_path / "s.npz")], DataOptions(shuffled=True), inputs)
+    assert np.array_equal(np.concatenate([batch.arrays[0] for batch in source]), X)
+    assert source.info.notes == ("read in order: the input 'h0' carries state from sample to sample",)
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("x", "h"), "h"),
+        (("audio", "state"), "state"),
+        (("ids", "past_key_values.0.key"), "past_key_values.0.key"),
+        (("x", "encoder.c0"), "encoder.c0"),
+        (("hidden",), None),
+        (("image", "mask"), None),
+        (("input_ids", "attention_mask", "token_type_ids"), None),
+        (("patch", "depth"), None),
+    ],
+)
+def test_names_of_state(names: tuple[str, ...], found: str | None) -> None:
+    assert carries_state(names) == found
+
+
+@pytest.mark.parametrize("shuffled", [True, False])
+def test_what_is_not_finite_is_named_by_its_place_in_the_file(shuffled: bool, tmp_path: Path) -> None:
+    broken = X.copy()
+    broken[17, 2] = np.nan
+    np.save(tmp_path / "x.npy", broken)
+    with pytest.raises(InputError, match="sample 17 holds NaN"):
+        list(open_data([str(tmp_path / "x.npy")], DataOptions(shuffled=shuffled, batch_size=5)))
+    with pytest.raises(InputError, match="sample 17 holds NaN"):
+        list(as_batches(broken, batch_size=5, seed=0 if shuffled else None))
+
+
+class Samples:
+    """A map-style data set, as torch.utils.data.Dataset."""
+
+    def __len__(self) -> int:
+        return TOTAL
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return X[index], index % 5
+
+
+def test_a_data_set_of_single_samples_is_read_in_a_random_order_with_its_labels() -> None:
+    batches = list(as_batches(Samples(), batch_size=8, seed=0))
+    places = np.random.default_rng(0).permutation(TOTAL)
+    assert [batch.size for batch in batches] == [8, 8, 7]
+    assert np.array_equal(np.concatenate([batch.arrays[0] for batch in batches]), X[places])
+    assert np.array_equal(np.concatenate([batch.labels for batch in batches if batch.labels is not None]), places % 5)
+    (whole,) = as_batches({"a": X, "b": X + 1}, batch_size=TOTAL, seed=0)
+    assert np.array_equal(whole.arrays[0], X[places]) and np.array_equal(whole.arrays[1], X[places] + 1)
+
+
+def test_samples_that_are_no_arrays_are_refused_in_a_line() -> None:
+    with pytest.raises(InputError, match="samples of type str"):
+        list(as_batches(_Words(), batch_size=2))
+
+
+class _Words(Samples):
+    def __getitem__(self, index: int) -> str:  # type: ignore[override]
+        return "word"
