@@ -136,6 +136,7 @@ class ByHand(nn.Module):
         return self.last(x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6))
 
 
+@pytest.mark.exports
 def test_normalization_written_out_by_hand_is_listed_where_it_runs_and_measured() -> None:
     torch.manual_seed(0)
     rows = np.random.default_rng(1).normal(size=(40, 3, 8)).astype(np.float32)
@@ -152,12 +153,14 @@ def test_normalization_written_out_by_hand_is_listed_where_it_runs_and_measured(
     assert note.endswith("layer_norm, rms_norm; measured on the first 16 samples")
 
 
+@pytest.mark.exports
 def test_without_data_it_is_listed_all_the_same() -> None:
     report = normdiag.inspect(ByHand(), data_options=DataOptions(input_shapes=("3,8",)))
     assert [each.layer.name for each in report.layers] == ["first", "layer_norm", "rms_norm", "last"]
     assert report.layers[1].groups is None
 
 
+@pytest.mark.exports
 def test_a_model_that_has_no_other() -> None:
     net = nn.Sequential(nn.Linear(8, 8), _Rms())
     report = normdiag.inspect(net, np.ones((4, 8), np.float32))

@@ -213,6 +213,7 @@ def test_weights_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
     assert predict(model) == ()
 
 
+@pytest.mark.exports
 def test_resnet20_predicts_its_own_statistics(real: Callable[[str], Path], tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from tests.nets.resnet20 import load_resnet20

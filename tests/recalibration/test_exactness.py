@@ -126,6 +126,7 @@ def test_float16_sums_are_those_of_the_float16_activations() -> None:
     assert largest_error((found.mean, found.var), (seen.mean(1).numpy(), seen.var(1).numpy())) < 1e-6
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("sizes", [[(32, 12), (32, 12)], [(32, 12), (17, 12)]])
 def test_onnx_agrees_with_pytorch(tmp_path: Path, sizes: list[tuple[int, int]]) -> None:
     batches = images(*sizes)

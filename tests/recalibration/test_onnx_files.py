@@ -192,6 +192,7 @@ def test_a_fixed_batch_of_one_needs_the_sequential_method(tmp_path: Path) -> Non
     np.testing.assert_allclose(found.statistics["b"].var, [1, 4, 9], rtol=1e-3)
 
 
+@pytest.mark.exports
 def test_a_norm_without_statistics_is_given_some(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)).eval()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
 
 from sample_models import digits, fit, net, train
@@ -17,6 +18,7 @@ def assert_same_weights(path: Path, module: torch.nn.Module) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first), path.name
 
 
+@pytest.mark.exports
 def test_every_file_is_written_and_a_second_run_gives_the_same_weights(tmp_path: Path) -> None:
     train.write_all(tmp_path, train.QUICK)
 

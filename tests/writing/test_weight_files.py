@@ -79,6 +79,7 @@ def loaded(make: Callable[[Path], Path], path: Path) -> torch.Tensor:
     return found.get("model", found)[NAME]
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("make", [*ZIPPED, legacy, safetensors])
 def test_torch_reads_the_new_values(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     path = make(tmp_path / "m.pt")
@@ -88,6 +89,7 @@ def test_torch_reads_the_new_values(tmp_path: Path, make: Callable[[Path], Path]
     assert path.read_bytes() == before
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("make", ZIPPED)
 def test_every_other_member_of_a_zip_archive_stays(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     path = make(tmp_path / "m.pt")

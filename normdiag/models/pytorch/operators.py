@@ -103,9 +103,9 @@ _SIZE_ARITHMETIC: dict[str, Callable[..., Any]] = {
     **{f"math.{name}": getattr(math, name) for name in ("ceil", "floor", "trunc", "sqrt")},
     **{
         f"torch.{name}": getattr(torch, name)
-        for name in ("sym_max", "sym_min", "sym_int", "sym_float", "sym_not", "sym_ite")
+        for name in ("sym_max", "sym_min", "sym_int", "sym_float", "sym_not", "sym_ite", "sym_sum")
+        if hasattr(torch, name)  # sym_sum from torch 2.6 on
     },
-    "torch.sym_sum": torch.sym_sum,
 }
 
 

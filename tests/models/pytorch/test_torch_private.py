@@ -69,6 +69,7 @@ def test_erased_nodes() -> None:
     assert private.is_erased(node)
 
 
+@pytest.mark.exports
 def test_a_script_as_a_program() -> None:
     script: Any = torch.jit.script(nn.Sequential(nn.Linear(3, 2), nn.ReLU()))
     x = torch.randn(4, 3)

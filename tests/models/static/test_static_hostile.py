@@ -67,6 +67,7 @@ def refused(path, content, words):
     assert time.process_time() - started < SECONDS
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("name", FORMATS)
 def test_truncated_at_every_twentieth(valid, tmp_path, name):
     content = valid[name].read_bytes()
@@ -371,6 +372,7 @@ def test_export_archives_with_other_json(valid, tmp_path, member, content):
     survive(tmp_path / "bad")
 
 
+@pytest.mark.exports
 def test_a_program_that_contradicts_itself_is_an_error(valid, tmp_path):
     export, script = valid["export.pt2"], valid["torchscript"]
     config = b'{"config": {"a": {"path_name": "weight_0", "tensor_meta": {"dtype": 99}}}}'

@@ -69,6 +69,7 @@ def files(net, tmp_path_factory):
     return folder
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("name", ["pickle", "legacy", "script", "trace", "export.pt2", "decomposed.pt2"])
 def test_every_layer_with_its_facts_and_tensors(files, net, name):
     static = read(files / name)
@@ -84,6 +85,7 @@ def test_every_layer_with_its_facts_and_tensors(files, net, name):
     assert static.whole_module
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("name", ["pickle", "legacy", "script", "trace", "export.pt2", "decomposed.pt2"])
 def test_the_tensors_are_those_of_the_state_dict(files, net, name):
     found, expected = read(files / name).tensors, net.state_dict()
@@ -92,6 +94,7 @@ def test_the_tensors_are_those_of_the_state_dict(files, net, name):
         np.testing.assert_array_equal(found[key], tensor.numpy())
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("how", ["pickle", "script", "trace", "export"])
 def test_the_training_flag_of_batch_norm(tmp_path, training, how):
@@ -227,6 +230,7 @@ def test_several_calls_in_one_module_are_several_layers(tmp_path, how):
     np.testing.assert_array_equal(two.beta, net.first.detach())
 
 
+@pytest.mark.exports
 def test_key_means_nothing_for_a_program(files):
     with pytest.raises(InputError, match="holds one"):
         read(files / "export.pt2", "model")
@@ -262,6 +266,7 @@ def test_bfloat16_and_shared_weights_in_torch_export(tmp_path):
         np.testing.assert_array_equal(array.astype(np.float32), net.get_parameter(name).detach().float().numpy())
 
 
+@pytest.mark.exports
 def test_the_archives_of_older_torch_export(files, net, tmp_path):
     """Before torch 2.8: no top folder, the program in one JSON file and the weights in a torch.save file."""
     with zipfile.ZipFile(files / "export.pt2") as archive:

@@ -147,6 +147,7 @@ class Spectral(nn.Module):
         return self.old(self.norm(self.bn(self.conv(x))))
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("use", ["static", "data", "fold"])
 def test_reading_a_computed_weight_changes_nothing(training: bool, use: str) -> None:

@@ -111,6 +111,7 @@ def export(module: nn.Module, x: torch.Tensor, path: Path, dynamo: bool) -> onnx
     return onnx.load(path)
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("dynamo", [True, False], ids=["dynamo", "torchscript"])
 def test_exported_images(dynamo: bool, tmp_path: Path) -> None:
     model = export(Net(), torch.randn(2, 3, 8, 8), tmp_path / "net.onnx", dynamo)
@@ -125,6 +126,7 @@ def test_exported_images(dynamo: bool, tmp_path: Path) -> None:
     assert graph.sizes[foldable(graph.ops)[1].inputs[0]] == (batch, Size(6))
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("dynamo", [True, False], ids=["dynamo", "torchscript"])
 def test_exported_tokens(dynamo: bool, tmp_path: Path) -> None:
     model = export(Tokens(), torch.randn(2, 7, 5), tmp_path / "tokens.onnx", dynamo)
