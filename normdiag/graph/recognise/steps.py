@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from normdiag.ops import Activation
 from normdiag.records.model import Array
 
 # A tensor by its name, or a number that stands in the call itself.
@@ -16,9 +17,11 @@ class Step:
     """One node.
 
     `place` is its place among the nodes of its graph. `kind`: add, sub, mul, div, pow, square, sqrt, rsqrt, reciprocal,
-    max; mean, sum, sum_square and variance over `axes` (`kept`: with size 1 in the output); pass (the same values:
-    identity, cast, dropout); reshape and broadcast (the same values under other sizes; `like` names the tensor whose
-    sizes a reshape takes, where it takes those of one); instance_norm, with a scale, a shift and `eps`.
+    max, min, erf; mean, sum, sum_square and variance over `axes` (`kept`: with size 1 in the output); pass (the same
+    values: identity, cast, dropout); reshape and broadcast (the same values under other sizes; `like` names the tensor
+    whose sizes a reshape takes, where it takes those of one); instance_norm, with a scale, a shift and `eps`; and
+    function, one of the registry of activations, or clip, which is another by its bounds (`function`, None where its
+    numbers are not known).
     """
 
     place: int
@@ -29,6 +32,7 @@ class Step:
     kept: bool = True
     eps: float = 0.0
     like: str = ""
+    function: Activation | None = None
 
 
 class Tensors(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from normdiag.graph.importers.onnx.activations import find_activations
+from normdiag.graph.importers.onnx.activations import activation_sites
 from normdiag.graph.importers.onnx.features import Axes, feature_axes
 from normdiag.graph.importers.onnx.names import Namer, make_namer, shared_folder
 from normdiag.graph.importers.onnx.nodes import Graph, Node
@@ -33,7 +33,7 @@ def scan(view: View, outer: Axes | None = None) -> Iterator[Found]:
     namer = make_namer(graph.nodes)
     scope = Surroundings(view, terms)
     decomposed = _decomposed(tensors, namer, normals)
-    activations = find_activations(view, axes)
+    activations = activation_sites(tensors, axes)
     inside = {index for site in decomposed.values() for index in site.nodes}
     for node in graph.nodes:
         if node.index in decomposed:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from normdiag.graph.importers.onnx.book import Shape
 from normdiag.graph.importers.onnx.constants import Constants
+from normdiag.graph.importers.onnx.functions import OPERATORS, function_of
 from normdiag.graph.importers.onnx.nodes import PASSING, Graph, Node
 from normdiag.graph.importers.onnx.view import View
 from normdiag.graph.recognise.steps import Operand, Step
@@ -70,10 +71,18 @@ class OnnxTensors:
 
 def _steps(graph: Graph, constants: Constants) -> Iterator[Step]:
     for node in graph.nodes:
-        if not node.domain and node.input(0) and node.outputs and node.outputs[0]:
-            step = _step(node, constants)
-            if step is not None:
-                yield step
+        if not node.input(0) or not node.outputs or not node.outputs[0]:
+            continue
+        called = (node.domain, node.op) in OPERATORS
+        step = _called(node, constants) if called else None if node.domain else _step(node, constants)
+        if step is not None:
+            yield step
+
+
+def _called(node: Node, constants: Constants) -> Step:
+    """A function of the registry, None in it where its numbers are not known."""
+    kind, function = "clip" if node.op == "Clip" else "function", function_of(node, constants)
+    return Step(node.index, kind, node.inputs[:1], node.outputs[0], function=function)
 
 
 def _step(node: Node, constants: Constants) -> Step | None:
@@ -98,8 +107,8 @@ def _like(node: Node, graph: Graph) -> str:
 REDUCTIONS = {"ReduceMean": "mean", "ReduceSum": "sum", "ReduceSumSquare": "sum_square"}
 # Kind, and how many inputs there must be.
 PLAIN = {
-    **{op: (op.lower(), 2) for op in ("Add", "Sub", "Mul", "Div", "Pow", "Max")},
-    **{op: (op.lower(), 1) for op in ("Sqrt", "Reciprocal")},
+    **{op: (op.lower(), 2) for op in ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min")},
+    **{op: (op.lower(), 1) for op in ("Sqrt", "Reciprocal", "Erf")},
     **dict.fromkeys(("Unsqueeze", "Expand"), ("broadcast", 1)),
     **dict.fromkeys(PASSING, ("pass", 1)),
     "InstanceNormalization": ("instance_norm", 3),
