@@ -1,0 +1,69 @@
+"""An architecture by name, out of the package that defines it; never with weights that would be fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from normdiag.models.pytorch.installed import require_package
+
+# torchvision's detectors take lists of images and give lists of boxes, RAFT takes two images.
+_TORCHVISION_SKIPPED = ("rcnn", "retinanet", "fcos", "ssd", "raft", "quantized")
+_WITH_BACKBONE = ("deeplab", "fcn_", "lraspp")
+# Weights of torchvision that came from TensorFlow are meant for inputs that the model itself prepares.
+_PREPARING = ("googlenet", "inception_v3")
+PREPARED = {"transform_input": True}
+
+
+def listed_architectures() -> list[str]:
+    """The names of all that are looked for, as `package:name`, or `package:name:variant`."""
+    require_package("timm")
+    require_package("torchvision")
+    import timm
+    import torchvision
+
+    vision = [
+        name for name in torchvision.models.list_models() if not any(each in name for each in _TORCHVISION_SKIPPED)
+    ]
+    prepared = [f"torchvision:{name}:transform_input" for name in _PREPARING]
+    return [*(f"torchvision:{name}" for name in vision), *prepared, *(f"timm:{name}" for name in timm.list_models())]
+
+
+def arguments_of(architecture: str, classes: int | None, channels: int | None) -> dict[str, Any]:
+    """What the factory is called with; nothing for what is None, and so at its default."""
+    package, _, name = architecture.partition(":")
+    given: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    if channels is not None and package == "timm":
+        given["in_chans"] = channels
+    return given | (PREPARED if name.endswith(":transform_input") else {})
+
+
+def build_architecture(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """The module, with random weights, in eval mode. Raises RefusedError where its package is not installed."""
+    package, name = architecture.split(":")[:2]
+    require_package(package)
+    if package == "timm":
+        import timm
+
+        made: nn.Module = timm.create_model(name, pretrained=False, **arguments)
+    else:
+        import torchvision
+
+        fixed: dict[str, Any] = {"weights": None}
+        if any(name.startswith(each) for each in _WITH_BACKBONE):
+            fixed["weights_backbone"] = None
+        if name in _PREPARING:
+            fixed["init_weights"] = False
+        made = torchvision.models.get_model(name, **fixed, **arguments)
+    return made.eval()
+
+
+def factory_options(architecture: str, arguments: Mapping[str, Any]) -> str:
+    """The options of the command line that build the same."""
+    package, name = architecture.split(":")[:2]
+    given = "".join(f" --arch-arg {key}={value}" for key, value in arguments.items())
+    place = "timm.models" if package == "timm" else "torchvision.models"
+    segmentation = ".segmentation" if any(name.startswith(each) for each in _WITH_BACKBONE) else ""
+    return f"--arch {place}{segmentation}:{name}{given}"
