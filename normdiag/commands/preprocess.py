@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normdiag.commands.measure import open_runner, open_source
-from normdiag.commands.preparation import SAMPLES, prepare_trial, try_all
+from normdiag.commands.preparation import prepare_trial, try_all
 from normdiag.data import DataOptions
 from normdiag.errors import InputError, UsageError
 from normdiag.graph import open_model
 from normdiag.models import LoadOptions
 from normdiag.ops import SATURATION_THRESHOLD
-from normdiag.records import DataInfo, Model, PreparationReport
+from normdiag.records import Model, PreparationReport
 from normdiag.wording import abridged
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ def preprocess(
         raise InputError(f"{loaded.info.path}: the model cannot be run: {loaded.why_not_run}")
     runner = open_runner(loaded, device, SATURATION_THRESHOLD)
     found = try_all(runner, prepare_trial(source, data, options, loaded.inputs), progress)
-    info = DataInfo(source.info.source, SAMPLES, options.batch_size, 1, preprocess=options.preprocess)
-    return PreparationReport(loaded.info, info, found, (UNSEEN,))
+    return PreparationReport(loaded.info, source.info.source, found, (UNSEEN,))
 
 
 def chosen_preparation(

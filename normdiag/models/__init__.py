@@ -1,5 +1,6 @@
 """Model files and live modules, read into one record. Nothing is run from a file that is not trusted explicitly."""
 
-from normdiag.models.load import LoadOptions, from_module, load, refuse_for_onnx
+from normdiag.models.load import from_module, load, refuse_for_onnx
+from normdiag.models.options import LoadOptions
 
 __all__ = ["LoadOptions", "from_module", "load", "refuse_for_onnx"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from normdiag.errors import InputError, UsageError
 from normdiag.extras import require_torch
 from normdiag.models.info import sha256_of
+from normdiag.models.options import LoadOptions
 from normdiag.models.sniff import CHECKPOINTS, Format, sniff
 from normdiag.records import Model, ModelInfo
 
@@ -21,33 +22,10 @@ if TYPE_CHECKING:
     from normdiag.models.static import StaticFile
 
 STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
-NO_ARCH = "none"
 YOUR_ARCH = "--arch net.py:Net"
 ARCH_HINT = "give the code that builds the model with --arch net.py:Net"
 SCRIPT = "the file is a TorchScript program, and loading that can run any code that its maker put in"
 TRUST_HINT = "if you trust whoever made the file, let torch load it with --trust"
-
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """How to read a PyTorch file.
-
-    `key` chooses the tensor dict in a checkpoint; `arch` ("net.py:Net") builds the module that the weights go into,
-    with `arch_args` ("name=value"), and "none" keeps weights from being matched with known architectures; `trust` lets
-    torch unpickle the file, which runs code from it. `allow_modules` are modules beside torch.nn, torchvision and timm
-    whose classes a pickled module may be rebuilt from.
-    """
-
-    key: str | None = None
-    arch: str | None = None
-    arch_args: tuple[str, ...] = ()
-    trust: bool = False
-    allow_modules: tuple[str, ...] = ()
-
-    @property
-    def user_arch(self) -> str | None:
-        """The user's own code that builds the module."""
-        return None if self.arch == NO_ARCH else self.arch
 
 
 def load(path: Path, options: LoadOptions | None = None, *, run: bool = False) -> Model:

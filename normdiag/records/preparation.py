@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from normdiag.records.model import ModelInfo
-
-if TYPE_CHECKING:
-    from normdiag.records.report import DataInfo
 
 
 @dataclass(frozen=True)
@@ -57,9 +53,9 @@ class Preparations:
 
 @dataclass(frozen=True)
 class PreparationReport:
-    """What `preprocess` found."""
+    """What `preprocess` found; `source` is the data as the user named it."""
 
     model: ModelInfo
-    data: DataInfo
+    source: str
     found: Preparations
     notes: tuple[str, ...] = ()

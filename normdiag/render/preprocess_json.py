@@ -16,7 +16,7 @@ def preprocess_to_json(report: PreparationReport) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "normdiag_version": __version__,
         "model": model_dict(report.model),
-        "data": {"source": report.data.source},
+        "data": {"source": report.source},
         **asdict(report.found),
     }
     return finite(document, report.notes)

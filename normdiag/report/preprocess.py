@@ -18,7 +18,7 @@ ROWS = 12
 def preprocess_document(report: PreparationReport, detail: Detail | None = None) -> Document:
     """The verdict, the ranking and what it cannot say."""
     detail = detail or Detail()
-    data = shortened(report.data.source)
+    data = shortened(report.source)
     sections = (
         Section("", (facts(*model_rows(report.model), ("data", data)),)),
         Section("Summary", tuple(_summary(report))),
@@ -33,7 +33,7 @@ def _summary(report: PreparationReport) -> Iterator[Block]:
     if found.best is not None:
         meaning = next(each.meaning for each in found.ranking if each.option == found.best)
         yield paragraph(f"The stored statistics belong to --preprocess {found.best} ({meaning}).", "good")
-        model, data = report.model.path or "MODEL", report.data.source
+        model, data = report.model.path or "MODEL", report.source
         yield paragraph(f"→ normdiag inspect {shortened(model)} --data {shortened(data)} --preprocess {found.best}")
     elif found.fitting:
         yield paragraph(f"These cannot be told apart here: {listed(found.fitting, 5)}.", "caution")

@@ -12,7 +12,7 @@ from normdiag.models.static.staticfile import StaticFile
 from normdiag.records import InputSpec
 
 if TYPE_CHECKING:
-    from normdiag.models.load import LoadOptions
+    from normdiag.models.options import LoadOptions
 
 # The value of --arch for no architecture at all.
 NO_ARCH = "none"

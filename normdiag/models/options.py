@@ -1,0 +1,29 @@
+"""How to read a PyTorch file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+NO_ARCH = "none"
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to read a PyTorch file.
+
+    `key` chooses the tensor dict in a checkpoint; `arch` ("net.py:Net") builds the module that the weights go into,
+    with `arch_args` ("name=value"), and "none" keeps weights from being matched with known architectures; `trust` lets
+    torch unpickle the file, which runs code from it. `allow_modules` are modules beside torch.nn, torchvision and timm
+    whose classes a pickled module may be rebuilt from.
+    """
+
+    key: str | None = None
+    arch: str | None = None
+    arch_args: tuple[str, ...] = ()
+    trust: bool = False
+    allow_modules: tuple[str, ...] = ()
+
+    @property
+    def user_arch(self) -> str | None:
+        """The user's own code that builds the module."""
+        return None if self.arch == NO_ARCH else self.arch
