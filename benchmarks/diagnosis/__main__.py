@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 
 import torch
 
@@ -41,7 +42,7 @@ def scores(name: str, given: argparse.Namespace) -> Iterator[Score]:
     """Of the faults of one network that cost accuracy."""
     started = time.perf_counter()
     model = subject(name)
-    for case in cases(model):
+    for case in islice(cases(model), 0, None, given.every):
         if given.fault and given.fault not in case.id:
             continue
         found = seen(case, fresh=given.fresh, quick=given.quick)
@@ -57,6 +58,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="this network alone")
     parser.add_argument("--fault", help="only cases whose name contains this")
     parser.add_argument("--fresh", action="store_true", help="measure again what is cached")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth case")
     parser.add_argument("--quick", action="store_true", help="without the rules on the graph, several times as fast")
     parser.add_argument("--alarms", action="store_true", help="false alarms of healthy models instead")
     given = parser.parse_args()

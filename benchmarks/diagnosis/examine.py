@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -52,8 +53,7 @@ def examine(case: Case, *, quick: bool = False) -> Seen:
     """Run the model, the diagnosis and the remedies; `quick`: without the rules that need the module exported."""
     subject, module = case.subject, case.make()
     x = prepared(case.fed.stored, case.recipe)
-    reference = case.reference() if case.reference else subject.module
-    before = accuracy(reference, subject.x(), subject.test.labels)
+    before = accuracy(case.reference(), subject.x(), subject.test.labels) if case.reference else right(subject)
     after = served(case, module, x)
     training = subject.x(subject.training.stored)
     remedies = dict.fromkeys(case.repairs, before)
@@ -78,6 +78,12 @@ def examine(case: Case, *, quick: bool = False) -> Seen:
         remedies=remedies,
         report=look(module, case, rules=WITHOUT_GRAPH if quick and not case.serve else None),
     )
+
+
+@cache
+def right(subject: Subject) -> float:
+    """The accuracy of the healthy model."""
+    return accuracy(subject.module, subject.x(), subject.test.labels)
 
 
 def served(case: Case, module: nn.Module, x: torch.Tensor) -> float:

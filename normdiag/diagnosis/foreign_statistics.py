@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
 from normdiag.diagnosis.evidence.layers import Row
 from normdiag.diagnosis.evidence.seen import Seen, named
 
 # Stored and observed statistics of a layer that belong together correlate by 0.9 and more over the channels.
 ALIKE, UNRELATED = 0.85, 0.6
+# More than this part of the channels vary more than stored where a column of the input is too large.
+MOST_GROWN = 0.9
 
 
 @cause("foreign_statistics", action="reload_weights", rivals="drift")
@@ -30,14 +34,14 @@ def foreign_statistics(seen: Seen) -> Case | None:
 
     Source: Ioffe and Szegedy 2015, section 3.1.
     """
-    if seen.isolated:
-        return _isolated(seen, seen.isolated)
     unrelated = [row for row in seen.loud if _unrelated(row)]
+    if seen.isolated and (len(unrelated) == len(seen.isolated) or len(seen.isolated) == 1):
+        return _isolated(seen, seen.isolated)
     if seen.everywhere and len(unrelated) >= 0.6 * len(seen.loud):
         return _case(unrelated, 0.85, "all layers")
     first = seen.loud[0] if seen.loud else None
     if first is not None and _unrelated(first) and (first.index or _lost(first)):
-        return _case([first], 0.82, f"'{first.name}', and the layers after it see other values than in training")
+        return _case([first], 0.86, f"'{first.name}', and the layers after it see other values than in training")
     return None
 
 
@@ -48,13 +52,10 @@ def _isolated(seen: Seen, rows: Sequence[Row]) -> Case | None:
         return None  # then it is the input
     related = all(_related(row) for row in rows)
     last = rows[-1].index == len(seen.rows) - 1 and rows[-1].index > 0
+    if last and max(rows[-1].correlations or (1.0, 1.0)) > UNRELATED:
+        return None  # the gamma and beta before it would show here alone
     where = f"'{rows[0].name}'" if len(rows) == 1 else " and ".join(f"'{row.name}'" for row in rows)
-    found = _case(rows, 0.7 if related else 0.85, where)
-    if not last or max(rows[-1].correlations or (1.0, 1.0)) < UNRELATED:
-        return replace(found, confidence="medium" if related else "high")
-    # The gamma and beta before it would show here alone: both layers are to be loaded again.
-    before = seen.rows[rows[0].index - 1].name
-    return replace(found, layers=(*found.layers, before), confidence="medium", alternatives=("wrong_affine",))
+    return replace(_case(rows, 0.7 if related else 0.85, where), confidence="medium" if related else "high")
 
 
 def _case(rows: Sequence[Row], weight: float, where: str) -> Case:
@@ -83,4 +84,6 @@ def _unrelated(row: Row) -> bool:
 def _lost(row: Row) -> bool:
     """For the first layer: variances mixed up among the channels, not all larger or smaller as by another input."""
     middle, spread = row.log_ratio
-    return row.correlations is not None and row.correlations[1] < UNRELATED and abs(middle) < 2.0 * spread
+    grown = float(np.mean(np.log(np.maximum(row.drift.r, 1e-12)) > -0.05))
+    mixed = abs(middle) < 2.0 * spread and grown < MOST_GROWN
+    return row.correlations is not None and row.correlations[1] < UNRELATED and mixed

@@ -45,7 +45,7 @@ def input_preparation(seen: Seen) -> Case | None:
     if not seen.loud or seen.rows[0] not in seen.loud:
         return None
     first = seen.rows[0]
-    if seen.excited and not seen.first_alone:
+    if (seen.excited and not seen.first_alone) or _of_means_alone(seen):
         return None
     middle, spread = first.log_ratio
     uniform = spread < UNIFORM * abs(middle) or (spread < 0.12 and first.mean_square > 0.3 * first.off**2)
@@ -62,7 +62,7 @@ def input_preparation(seen: Seen) -> Case | None:
         f"{max((row.off for row in seen.later), default=0.0):.2g} at most",
         ON_DATA,
         confidence="high" if uniform and seen.first_alone else "medium",
-        alternatives=() if uniform and seen.first_alone else ("domain_shift",),
+        alternatives=_alike(seen, scale) if uniform and seen.first_alone else ("domain_shift",),
         test="--train-data: drift on training data means the statistics, none the input",
         action="fix_input" if scale is not None else "check_training_data",
         remedy=BY_HAND if scale is None else "",
@@ -84,6 +84,20 @@ def _undone(seen: Seen, tried: Preparations, better: RankedPreparation) -> Case:
         action="fix_input",
         option=better.option,
     )
+
+
+def _alike(seen: Seen, scale: float | None) -> tuple[str, ...]:
+    """Variances in another unit look the same where there are no means that a factor in the input would move."""
+    power = seen.rows[0].power
+    same = scale is not None and power is not None and (power.power, power.sign) == (1.0, 1) and power.left < 0.06
+    return ("wrong_convention",) if same else ()
+
+
+def _of_means_alone(seen: Seen) -> bool:
+    """Whether means are off in the later layers too and no deviation is: a bias that was lost, which no data does."""
+    middle, spread = seen.rows[0].log_ratio
+    later = any(row in seen.drifting for row in seen.later)
+    return later and seen.mean_part > 0.8 and abs(middle) < 0.05 and spread < 0.05
 
 
 def _pure_scale(seen: Seen) -> float | None:

@@ -38,7 +38,9 @@ def not_warmed_up(seen: Seen) -> Case | None:
     if share < 0.02 or float(np.max(np.abs(shares - share))) > max(SPREAD * share, 0.03):
         return None
     left = max(row.mixture.left for row in rows if row.mixture is not None)
-    if [row.index for row in rows] == [0] and seen.later and (left > LEFT / 4 or not _counted(rows[0], share)):
+    if len(rows) == 1 and seen.later and not _counted(rows[0], share):
+        return None
+    if rows[0].index == 0 and len(rows) == 1 and seen.later and left > LEFT / 4:
         return None  # a shift of the input looks nearly the same
     return Case(
         named(rows),

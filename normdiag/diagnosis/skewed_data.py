@@ -8,7 +8,11 @@ from normdiag.records import DataInfo, Gap
 
 # Of the classes that the model can answer with, the part that it does: 1 / sum of squared shares over their number.
 # Data of all classes in equal parts, rightly answered, has 1.
-FEW_ANSWERS, FEWEST_CLASSES = 0.35, 4
+FEW_ANSWERS, FEWEST_CLASSES = 0.5, 4
+# What wrong statistics and weights do as well is answer with few classes; but then means are off, and by more.
+MEANS, MOST_DRIFT, RELATED = 0.6, 1.2, 0.6
+# Classes show in the later layers, or in the means of the first.
+DEEPER, OF_MEANS = 1.3, 0.3
 # Of the samples, the part that differs from all before.
 FEW_DISTINCT, FEWEST_SAMPLES = 0.5, 16
 
@@ -29,12 +33,12 @@ def skewed_data(seen: Seen) -> Case | None:
     """
     if not seen.drifting or seen.report.data is None:
         return None
-    reason = _copies(seen.report.data) or (_one_sided(seen.report.gap) if seen.decided < -2.0 else None)
+    reason = _copies(seen.report.data) or (_one_sided(seen.report.gap, seen.decided) if _of_data(seen) else None)
     if reason is None:
         return None
     return Case(
         (),
-        0.97,
+        0.98 if _copies(seen.report.data) else 0.84,
         "The data is too one-sided to judge the statistics by.",
         reason,
         ON_DATA,
@@ -43,16 +47,31 @@ def skewed_data(seen: Seen) -> Case | None:
     )
 
 
+def _of_data(seen: Seen) -> bool:
+    """Whether the drift can come from data: of the right weights, and no larger than classes make it."""
+    first = seen.rows[0].correlations
+    middle, spread = seen.rows[0].log_ratio
+    if abs(middle) > 2.0 * spread and seen.rows[0].off > 0.2:
+        return False  # all channels alike: a change of the input
+    of_classes = seen.rows[0].mean_square > OF_MEANS * seen.rows[0].off ** 2
+    if not of_classes and max((row.off for row in seen.later), default=0.0) < DEEPER * seen.rows[0].off:
+        return False  # noise, blur and compression change the first layer most, and no means
+    if seen.mean_part > MEANS or seen.odd_affine or (first is not None and first[1] < RELATED):
+        return False
+    return max(row.off for row in seen.rows) < MOST_DRIFT
+
+
 def _copies(data: DataInfo) -> str | None:
     if data.distinct is None or data.samples < FEWEST_SAMPLES or data.distinct > FEW_DISTINCT * data.samples:
         return None
     return f"only {data.distinct} of {data.samples} samples are distinct"
 
 
-def _one_sided(gap: Gap | None) -> str | None:
+def _one_sided(gap: Gap | None, decided: float) -> str | None:
     if gap is None or gap.classes is None or gap.answered is None or gap.classes < FEWEST_CLASSES:
         return None
-    if gap.answered > FEW_ANSWERS * min(gap.classes, gap.samples):
+    share = gap.answered / min(gap.classes, gap.samples)
+    if share > FEW_ANSWERS or decided > (-1.0 if share < FEW_ANSWERS / 1.5 else -4.0):
         return None
     return (
         f"the model answers with {gap.answered:.1f} of its {gap.classes} classes, in effect, and would be less decided "

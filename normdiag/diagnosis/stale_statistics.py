@@ -48,6 +48,7 @@ def stale_statistics(seen: Seen) -> Case | None:
         f"{max(row.off for row in seen.drifting):.2g} standard deviations; {how}",
         ("ND110", "ND209", *ON_DATA),
         confidence="medium",
+        severity=None if seen.gains else "warning",
         alternatives=("domain_shift",) if doubtful else (),
         test="--train-data: drift on training data means the statistics, none the input" if doubtful else "",
     )

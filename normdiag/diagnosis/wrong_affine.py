@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
 from normdiag.diagnosis.evidence.layers import Row
 from normdiag.diagnosis.evidence.seen import LEAST, Seen
@@ -10,6 +12,8 @@ from normdiag.wording import abridged
 
 # The part of the means in the drift of a layer whose input has another mean than in training.
 MEANS = 0.3
+# Layers that may add up before the next norm: a residual branch, its shortcut and what went before.
+BRANCHES = 3
 
 
 @cause("wrong_affine", action="reload_weights", rivals="drift")
@@ -36,7 +40,7 @@ def wrong_affine(seen: Seen) -> Case | None:
         where = f"'{layers[0]}'" if len(layers) == 1 else f"{len(layers)} layers"
         return Case(
             layers,
-            0.94 if suspects else 0.9,
+            0.97 if suspects or _certain(odd) else 0.9,
             f"Gamma and beta of {where} are not those of training.",
             f"{abridged(layers)}: {odd[layers[0]]}",
             ("ND106", "ND109", "ND209", *ON_DATA),
@@ -65,7 +69,21 @@ def _begins(seen: Seen) -> Row | None:
     if first.index == 0 or first.mean_square < MEANS * (first.mean_square + first.spread_square):
         return None
     before = seen.rows[: first.index]
-    return None if any(row.lower > max(LEAST, 0.05 * first.off) for row in before) else first
+    return None if any(row.lower > max(2.0 * LEAST, 0.05 * first.off) for row in before) else first
+
+
+def _likeliest(seen: Seen, begins: Row) -> Row:
+    """Of the few norms that may feed a layer, the one with the most unusual gammas; else the one just before it."""
+    sizes = {row.name: _size(row) for row in seen.rows}
+    usual = float(np.median([size for size in sizes.values() if size > 0] or [1.0]))
+    near = seen.rows[max(begins.index - BRANCHES, 0) : begins.index]
+    unusual = {row: abs(np.log(max(sizes[row.name], 1e-9) / usual)) for row in near}
+    odd = max(near, key=lambda row: unusual[row])
+    return odd if unusual[odd] > np.log(2.0) else near[-1]
+
+
+def _size(row: Row) -> float:
+    return 0.0 if row.layer.gamma is None else float(np.median(np.abs(np.asarray(row.layer.gamma, np.float64))))
 
 
 def _by_place(seen: Seen) -> Case | None:
@@ -74,15 +92,15 @@ def _by_place(seen: Seen) -> Case | None:
         return None
     if len(seen.loud) == 1 and begins.index < len(seen.rows) - 1:
         return None  # its own statistics, for anything else would go on
-    before = seen.rows[begins.index - 1]
+    before, last = _likeliest(seen, begins), begins.index == len(seen.rows) - 1
     return Case(
-        (before.name,),
+        (before.name, begins.name),
         0.72,
         f"Gamma and beta of '{before.name}', or the weights behind it, are not those of training.",
         f"up to '{before.name}' the statistics fit; the means that reach '{begins.name}' are off by "
         f"{begins.mean_square**0.5:.2g} standard deviations, and no other data could move them",
         ("ND209", *ON_DATA),
         confidence="medium",
-        alternatives=("stale_statistics",) if len(seen.loud) == 1 else ("foreign_statistics",),
+        alternatives=("foreign_statistics", "stale_statistics") if last else ("foreign_statistics",),
         test="recalibrate: if the accuracy does not come back, the weights are wrong, not the statistics",
     )

@@ -17,6 +17,8 @@ from normdiag.records import NormLayer
 
 Floats = NDArray[np.float64]
 FEWEST_CHANNELS = 4
+# No network has negative gammas in so many of its channels, layer after layer.
+MOSTLY = 0.35
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,10 @@ def oddities(layers: Sequence[NormLayer]) -> dict[str, str]:
     known = {layer.name: Traits.of(*pair) for layer in layers if (pair := _pair(layer)) is not None}
     found = {name: odd for name, traits in known.items() if (odd := _alone(traits)) is not None}
     others = {name: traits for name, traits in known.items() if name not in found}
-    negative = [name for name, traits in others.items() if traits.negative > 0.5]
+    negative = {name: traits.negative for name, traits in others.items() if traits.negative > MOSTLY}
     if len(negative) > 1 and len(negative) >= 0.6 * len(others):
-        return found | {name: f"most of gamma is negative, as in {len(negative) - 1} other layers" for name in negative}
+        also = f"and as many in {len(negative) - 1} other layers"
+        return found | {name: f"{share:.0%} of gamma are negative, {also}" for name, share in negative.items()}
     if len(others) > 2:
         beside = _Others(list(others.values()))
         found |= {name: odd for name, traits in others.items() if (odd := _beside(traits, beside)) is not None}

@@ -58,7 +58,8 @@ def output_change(sums: OutputSums) -> OutputChange:
     known = [None if math.isinf(each) else float(each) for each in errors]
     if not sums.rows:
         return OutputChange(relative_rms(sums), known[0])
-    return OutputChange(relative_rms(sums), known[0], float(whole[1]), known[1], float(whole[2]), known[2])
+    scores = [each for value, error in zip(whole[1:], known[1:], strict=True) for each in (float(value), error)]
+    return OutputChange(relative_rms(sums), known[0], *scores)
 
 
 def needs_explaining(gap: Gap, layers: Sequence[LayerMetrics]) -> bool:

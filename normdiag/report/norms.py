@@ -14,6 +14,8 @@ from normdiag.report.header import RANDOM
 from normdiag.report.words import KIND_WORDS, MISSING, aligned_errors, count, fixed, number, short_name
 
 Layers = Sequence[LayerMetrics]
+# Healthy networks show up to 0.4 without their training augmentation; ND301 reports from 0.5 on.
+RAISED, HIGH = 0.25, 0.5
 Weight = Callable[[LayerMetrics], float | None]
 
 
@@ -33,6 +35,7 @@ def _drifts(report: Report, layers: Layers, on: str, detail: Detail) -> Iterator
         columns = [
             *_identity(shown),
             Column("drift", aligned_errors([_estimate(m.drift) for m in shown])),
+            Column("level", [_word(m.drift) for m in shown], keep=5, right=False),
         ]
         if any(m.own for m in shown):
             short = [fixed(m.own.corrected) if m.own else MISSING for m in shown]
@@ -51,6 +54,13 @@ def _drifts(report: Report, layers: Layers, on: str, detail: Detail) -> Iterator
     )
     title = f"Stored statistics against {on}"
     yield from _table(report, layers, columns, _corrected, title, legend, detail)
+
+
+def _word(drift: Drift | None) -> str:
+    """How a drift is to be taken."""
+    if drift is None or drift.corrected != drift.corrected:
+        return MISSING
+    return "high" if drift.lower > HIGH else "raised" if drift.lower > RAISED else "ok"
 
 
 def _groups(report: Report, layers: Layers, on: str, detail: Detail) -> Iterator[Section]:

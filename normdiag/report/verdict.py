@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from normdiag.records import Finding, Report, Topic, Unmeasured, Verdict
 from normdiag.records.document import Block, Paragraph, Phrase, Role, paragraph
 from normdiag.report.diagnosis import causes
-from normdiag.report.words import SEVERITIES, count, shortened
+from normdiag.report.words import SEVERITIES, count, fixed, percent, shortened
 
 WORDS: dict[Topic, str] = {
     "parameters": "stored parameters",
@@ -46,10 +46,23 @@ def counted(found: Sequence[Finding]) -> str:
 
 def _headline(report: Report) -> str:
     if report.verdict == "ok":
-        return "OK: no problem in what was measured."
+        return f"OK: {'; '.join(_reassuring(report)) or 'no problem in what was measured'}."
     if report.verdict == "problem":
         return f"Problem: {counted(report.findings)}."
     return f"Not measured: {report.coverage.missing[0].why}." if report.coverage.missing else "Not measured."
+
+
+def _reassuring(report: Report) -> Iterator[str]:
+    """The few figures that show it."""
+    drifts = [each.drift for each in report.layers if each.drift is not None]
+    if drifts:
+        largest = max(drifts, key=lambda drift: drift.corrected)
+        yield f"the stored statistics fit this data (drift {fixed(largest.corrected)} at most)"
+    if report.gap is not None and report.gap.top1_disagreement is not None:
+        yield f"batch statistics would change {percent(report.gap.top1_disagreement)} of the answers"
+    dead = sum(each.dead_units for each in report.activations)
+    if report.activations:
+        yield f"{dead:,} of {sum(each.units for each in report.activations):,} units dead"
 
 
 def _measured(report: Report) -> str:

@@ -11,10 +11,10 @@ from normdiag.rules.alike import alike
 from normdiag.rules.batch import uses_batch
 from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, rule
-from normdiag.rules.stored import contradicted
+from normdiag.rules.stored import agreed
 
 
-@rule("ND105", "not-warmed-up", "warning", share=0.99, drift=0.5)
+@rule("ND105", "not-warmed-up", "warning", share=0.99, agrees=0.1)
 def not_warmed_up(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """Too few batches went into the running statistics: part of the initial mean 0 and variance 1 is still in them.
 
@@ -27,8 +27,9 @@ def not_warmed_up(context: Context, limits: Mapping[str, float]) -> Iterator[Dra
 
     What keeps it silent: a momentum or a number of batches that the file does not hold (weights alone do not say the
     momentum), a cumulative average (momentum=None), no batches tracked at all (converted weights), a variance below
-    what the initial 1 would have left (the statistics came from elsewhere and the counter began anew), data whose
-    drift ends below the limit `drift`, and a layer that does not use its statistics (ND201).
+    what the initial 1 would have left (the statistics came from elsewhere and the counter began anew), a layer that
+    does not use its statistics (ND201), and data: where it agrees with every such layer, with a drift whose interval
+    reaches below the limit `agrees`, or finds less than a third of that share of 0 and 1 in what is stored.
 
     How to fix it: run more training batches through the model in train mode, or recalibrate with a cumulative average
     (momentum=None), which keeps nothing of the initial values.
@@ -36,6 +37,8 @@ def not_warmed_up(context: Context, limits: Mapping[str, float]) -> Iterator[Dra
     Source: torch.nn.BatchNorm2d, update of the running estimates.
     """
     cold = [each for each in context.report.layers if _is_cold(each, context.report, limits)]
+    if cold and all(agreed(each, limits["agrees"]) or _refuted(each) for each in cold):
+        return
     for (momentum, tracked), group in alike(cold, _pace).items():
         left = (1.0 - momentum) ** tracked
         yield Draft(
@@ -59,7 +62,14 @@ def _is_cold(metrics: LayerMetrics, report: Report, limits: Mapping[str, float])
     left = (1.0 - momentum) ** tracked
     if 1.0 - left >= limits["share"] or uses_batch(metrics.layer, report.model):
         return False
-    return _began_at_one(metrics.layer, left) and contradicted(metrics, limits["drift"]) is not False
+    return _began_at_one(metrics.layer, left)
+
+
+def _refuted(metrics: LayerMetrics) -> bool:
+    """Whether the data finds far less of 0 and 1 in the stored statistics than the counter says."""
+    momentum, tracked = _pace(metrics)
+    fit = metrics.stored_fit
+    return fit is not None and fit.initial_share + 2.0 * fit.initial_share_se < (1.0 - momentum) ** tracked / 3.0
 
 
 def _began_at_one(layer: NormLayer, left: float) -> bool:

@@ -10,7 +10,7 @@ from normdiag.rules.context import Context
 from normdiag.rules.rule import Draft, is_measured, rule
 
 
-@rule("ND308", "other-answers", "warning", answers=0.025, decided=4.0, unsure=0.06, severe=0.1)
+@rule("ND308", "other-answers", "warning", answers=0.01, decided=5.0, unsure=0.06, severe=0.1, many=0.2)
 def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """With the data's own statistics in place of the stored ones, the model gives other answers, and not less surely.
 
@@ -18,14 +18,15 @@ def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[Draft]
     That the answers change says that the stored statistics matter here; that they become more decided (the best class
     stands out further from the others) says which of both are the right ones, without a label.
 
-    When it fires: beyond two standard errors and what the chance of so many samples changes, more than `answers` of the
-    answers change while they become surely more decided (by `decided` standard errors); or more than `unsure` do while
-    they do not become surely less decided.
+    When it fires: more than `answers` of the answers change and they become surely more decided, by `decided` standard
+    errors; or, beyond two standard errors and what the chance of so many samples changes, more than `unsure` of them do
+    without becoming surely less decided, or more than `many` in any case.
 
-    Why these limits: on right data healthy networks change up to 2 % of their answers, nearly all within the error.
-    On images of one class, or in a network that was fine-tuned with frozen statistics, far more change, and the answers
-    become less decided: the stored statistics are the better ones, and the rule stays silent. Where more than
-    `severe` of the answers change and become surely more decided, it is an error.
+    Why these limits: on right data healthy networks become more or less decided by up to 2.1 standard errors, and
+    change up to 2 % of their answers. With statistics that cost 2 points of accuracy it is 6 and more. On images of
+    one class, or in a network that was fine-tuned with frozen statistics, far more change, and the answers become less
+    decided: the stored statistics are the better ones, and the rule stays silent up to `many`. Where more than `severe`
+    of the answers change and become surely more decided, it is an error.
 
     Why it matters: small drifts in all layers cost answers although none of them is large by itself.
 
@@ -38,12 +39,14 @@ def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[Draft]
     found = seen.report.recalibration
     if found is None or not is_measured(seen.report):
         return
-    changed, decided = surely_changed(found), gained(found.change)
-    if decided < -limits["decided"] or changed <= limits["answers" if decided > limits["decided"] else "unsure"]:
+    changed, decided, share = surely_changed(found), gained(found.change), found.change.answers_changed or 0.0
+    if not (share > limits["answers"] if decided > limits["decided"] else changed > limits["unsure"]):
         return
-    share = found.change.answers_changed or 0.0
+    if decided < -limits["decided"] and changed <= limits["many"]:
+        return
     of = f"of the answers to {found.samples} samples change"
-    surer = "and more surely" if decided > limits["decided"] else "no less surely"
+    surely = "less surely" if decided < -limits["decided"] else "no less surely"
+    surer = "and more surely" if decided > limits["decided"] else surely
     yield Draft(
         layers=(),
         text=f"with the data's own statistics {100 * share:.1f}% {of}, {surer}",

@@ -20,6 +20,14 @@ def contradicted(metrics: LayerMetrics, limit: float) -> bool | None:
     return False if drift.upper < limit else None
 
 
+def agreed(metrics: LayerMetrics, limit: float) -> bool:
+    """Whether data agrees with what is stored: the drift's 2-sigma interval reaches below `limit`, and not far up."""
+    drift = metrics.own or metrics.drift
+    if drift is None or not np.isfinite(drift.rms):
+        return False
+    return drift.lower <= limit and drift.upper < 5.0 * limit
+
+
 def is_initial(layer: NormLayer) -> bool:
     """Whether a layer has running statistics as they begin: means of 0, variances of 1."""
     if layer.running_mean is None or layer.running_var is None:

@@ -88,7 +88,7 @@ def _metrics(name: str, truth: Truth, seed: int) -> LayerMetrics:
         CHANNELS,
         EPS,
         momentum=0.1,
-        num_batches_tracked=1000,
+        num_batches_tracked=None,
         gamma=truth.gamma,
         beta=truth.beta,
         running_mean=truth.stored_mean,

@@ -101,7 +101,7 @@ def test_nd105_trap_a_counter_that_began_anew_on_good_statistics() -> None:
 
 
 def test_nd105_believes_the_data() -> None:
-    for size, fires in ((0.1, False), (0.4, False), (0.7, True), (2.0, True)):
+    for size, fires in ((0.05, False), (0.1, False), (0.2, True), (0.7, True), (2.0, True)):
         assert bool(found("ND105", report(LayerMetrics(cold(), 1, drift(size), drift(size))))) is fires
     assert found("ND105", report(LayerMetrics(cold(), 1, drift(0.4, n=4, spread=1.0), None)))
 

@@ -18,7 +18,7 @@ from normdiag.rules.nd308_other_answers import gained, surely_changed
 # Below this nothing is made of a drift, however surely it is there: networks without a fault have as much.
 LEAST = 0.03
 # Beside a layer that drifts more, a layer of less than this part is quiet.
-QUIET = 0.15
+QUIET = 0.3
 # From this part of the means in the drift of the later layers on, it is the weights that changed.
 WEIGHTS = 0.2
 # Healthy networks change up to 2 % of their answers by chance and by drift; and how surely they become less decided.
@@ -148,6 +148,12 @@ class Seen:
         """How much surer the answers are with the data's own statistics, in standard errors; 0 where not measured."""
         found = self.report.recalibration
         return 0.0 if found is None else gained(found.change)
+
+    @property
+    def gains(self) -> bool:
+        """Whether the data's own statistics make the answers surer, as far as that is known."""
+        found = self.report.recalibration
+        return found is None or found.change.decided is None or self.decided > 2.0
 
     @property
     def harmless(self) -> bool:
