@@ -135,7 +135,7 @@ def _built(static: StaticFile, info: ModelInfo, options: LoadOptions) -> Model:
         return _refused(static, info, error)
     except MalformedError as error:
         raise InputError(f"{info.path}: {error}") from None
-    info = replace(info, backend="pytorch", notes=(*info.notes, built.note))
+    info = replace(info, backend="pytorch", built=built.how)
     return replace(_model_of(built.module, info), copies=static.copies, suggested=built.inputs)
 
 

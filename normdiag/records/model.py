@@ -62,6 +62,7 @@ class NormLayer:
 class ModelInfo:
     """Where a model came from. `notes` say what was taken from the file, stripped, or could not be read.
 
+    `built` says what a PyTorch file that ran without any code of its own was built as.
     `suspicious` are functions that the file would call when it is unpickled, and that no model has a use for.
     """
 
@@ -73,6 +74,7 @@ class ModelInfo:
     parameters: int | None
     notes: tuple[str, ...] = ()
     suspicious: tuple[str, ...] = ()
+    built: str | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ FORMATS = {
     "torch-export": "torch.export",
     "aotinductor": "AOTInductor package",
     "onnx": "ONNX",
+    "hugging-face": "Hugging Face checkpoint",
 }
 RANDOM = "random data"
 
@@ -37,7 +38,9 @@ def model_rows(model: ModelInfo) -> list[tuple[str, str | Phrase]]:
 
 def _format(model: ModelInfo) -> str:
     name = FORMATS.get(model.format, model.format)
-    return f"{name}, read for its weights alone (nothing of it was run)" if model.backend == "weights" else name
+    if model.backend == "weights":
+        return f"{name}, read for its weights alone (nothing of it was run)"
+    return name if model.built is None else f"{name}, {model.built}"
 
 
 def _size(model: ModelInfo) -> str:

@@ -21,10 +21,10 @@ __all__ = ["Built", "RefusedError", "build_plain"]
 
 @dataclass(frozen=True, eq=False)
 class Built:
-    """A module that was built, what it says of its inputs beside its code, and how it was built, for the reader."""
+    """A module that was built, how, for the reader, and what is known of its inputs beside its code."""
 
     module: nn.Module
-    note: str
+    how: str
     inputs: tuple[InputSpec, ...] = ()
 
 
@@ -36,13 +36,13 @@ def build_plain(static: StaticFile, options: LoadOptions) -> Built:
     if static.pickled is not None:
         from normdiag.models.pytorch.rebuild_module import rebuild_module
 
-        note = "the pickled module was rebuilt from installed classes; no code of the file ran"
-        return Built(rebuild_module(static.pickled, options.allow_modules), note)
+        how = "rebuilt from installed classes (no code of the file ran)"
+        return Built(rebuild_module(static.pickled, options.allow_modules), how)
     if static.exported is not None:
         from normdiag.models.pytorch.exported_program import rebuild_program
 
         program, inputs = rebuild_program(static.exported, static.tensors)
-        return Built(program, "the torch.export program was rebuilt from its graph; no code of the file ran", inputs)
+        return Built(program, "rebuilt from its graph (no code of the file ran)", inputs)
     if options.arch == NO_ARCH:
         raise RefusedError("the file holds weights without code, and --arch none keeps them from being matched")
     if static.config is not None:
@@ -54,4 +54,5 @@ def build_plain(static: StaticFile, options: LoadOptions) -> Built:
         )
     from normdiag.models.pytorch.architectures import matched_module
 
-    return Built(*matched_module(static.tensors))
+    module, how = matched_module(static.tensors)
+    return Built(module, f"built as {how}")
