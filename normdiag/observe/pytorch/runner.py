@@ -18,7 +18,7 @@ from normdiag.models.pytorch.layers import module_layers, named_modules, require
 from normdiag.observe.gap import compare_outputs
 from normdiag.observe.protocol import Outputs, Seen, Statistics
 from normdiag.observe.pytorch.guard import untouched
-from normdiag.observe.pytorch.memory import memory_kept
+from normdiag.observe.pytorch.memory import keep_memory
 from normdiag.observe.pytorch.passes import BatchPass, DeployedPass, Listener, PopulationPass, TrialPass
 from normdiag.observe.pytorch.values import as_inputs, model_dtype, named_outputs, tensors
 from normdiag.observe.pytorch.watcher import LayoutError, Watcher
@@ -62,6 +62,7 @@ class TorchRunner:
         self._dtype = model_dtype(self._module)
         # On a CPU convolutions and sums are faster with channels last; a model that minds is run as it was written.
         self._contiguous = self._device.type != "cpu"
+        keep_memory(self)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -139,7 +140,7 @@ class TorchRunner:
     ) -> tuple[Listener, dict[str, Array]]:
         args, kwargs = as_inputs(batch, self._dtype, self._device, memory_format)
         by_stride = memory_format == torch.contiguous_format
-        with memory_kept(), untouched(self._module, self._device):
+        with untouched(self._module, self._device):
             try:
                 with self._watcher.watching(listener, batch.size, by_stride=by_stride):
                     output = self._module(*args, **kwargs)
