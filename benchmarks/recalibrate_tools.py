@@ -18,8 +18,10 @@ from benchmarks.nets import ResNet, calibrated
 from tests.recalibration.references import largest_error, population
 
 Batches = Sequence[Any]
-ROUNDS = 5
-SIDE, BATCH, COUNT = 112, 16, 4
+ROUNDS = 3
+BATCH = 16
+# Images of so many pixels a side, in so many batches.
+SIZES = ((224, 2), (112, 4))
 
 
 def normdiag_tool(net: nn.Module, batches: Batches) -> None:
@@ -53,7 +55,7 @@ def resnet50() -> nn.Module:
     return calibrated(ResNet((3, 4, 6, 3))).eval()
 
 
-def images(sizes: Sequence[int], side: int = SIDE) -> list[Tensor]:
+def images(sizes: Sequence[int], side: int) -> list[Tensor]:
     torch.manual_seed(1)
     return [1.5 * torch.randn(n, 3, side, side) + 0.5 for n in sizes]
 
@@ -70,9 +72,9 @@ def seconds(work: Callable[[nn.Module, Batches], None], net: nn.Module, batches:
     return time.process_time() - start
 
 
-def costs() -> None:
+def costs(side: int, count: int) -> None:
     """Processor time in units of one plain forward over the data, in turn; peak memory in processes of their own."""
-    net, batches = resnet50(), images([BATCH] * COUNT)
+    net, batches = resnet50(), images([BATCH] * count, side)
     works = {"forward": plain_forward, **TOOLS}
     taken: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():
@@ -80,14 +82,15 @@ def costs() -> None:
     for _ in range(ROUNDS):
         for name, work in works.items():
             taken[name].append(seconds(work, copy.deepcopy(net), batches))
-    print(f"ResNet50, {COUNT} batches of {BATCH} images of {SIDE}x{SIDE}, one thread, medians of {ROUNDS} rounds.\n")
+    print(f"\nResNet50, {count} batches of {BATCH} images of {side}x{side}, one thread, medians of {ROUNDS} rounds.\n")
     print("| tool | error | time, of one forward | peak memory over a forward's, MiB |\n|---|---|---|---|")
-    expected, base = population(net, batches), _peak("forward")
+    expected, base = population(net, batches), _peak("forward", side, count)
     for name, work in TOOLS.items():
         repaired = copy.deepcopy(net)
         work(repaired, batches)
         ratio = median(a / b for a, b in zip(taken[name], taken["forward"], strict=True))
-        print(f"| {name} | {error(repaired, expected):.1e} | {ratio:.2f} | {_peak(name) - base:+.0f} |", flush=True)
+        more = _peak(name, side, count) - base
+        print(f"| {name} | {error(repaired, expected):.1e} | {ratio:.2f} | {more:+.0f} |", flush=True)
 
 
 def error(net: nn.Module, expected: dict[str, Any]) -> float:
@@ -97,16 +100,17 @@ def error(net: nn.Module, expected: dict[str, Any]) -> float:
     return max(largest_error(pairs[name], expected[name]) for name in expected)
 
 
-def _peak(name: str) -> float:
-    arguments = [sys.executable, "-m", "benchmarks.recalibrate_tools", name]
+def _peak(name: str, side: int, count: int) -> float:
+    arguments = [sys.executable, "-m", "benchmarks.recalibrate_tools", name, str(side), str(count)]
     return float(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def probe(name: str) -> None:
+def probe(name: str, side: int, count: int) -> None:
     work = {"forward": plain_forward, **TOOLS}[name]
-    for module in ("normdiag.commands.recalibrate", "fvcore.nn.precise_bn", "torch.export"):
+    for module in ("normdiag.commands.recalibrate", "normdiag.recalibration.pytorch", "fvcore.nn.precise_bn"):
         __import__(module)
-    work(resnet50(), images([BATCH] * COUNT))
+    torch.set_num_threads(1)
+    work(ResNet((3, 4, 6, 3)).eval(), images([BATCH] * count, side))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
@@ -141,7 +145,7 @@ def oddities() -> None:
     cases: dict[str, tuple[nn.Module, Batches, Any]] = {
         "plain": (small(), even, None),
         "dropout": (small(drop=0.5), even, None),
-        "short last batch": (small(), images([32, 32, 5], 12), None),
+        "short last batch": (small(), images([32, 32, 17], 12), None),
         "images of two sizes": (small(), [*images([32], 12), *images([32], 20)], None),
         "a layer that runs twice": (small(twice=True), even, None),
         "inputs by name": (small(), scaled(even), lambda net, b: net(b["image"].double(), b["scale"].double())),
@@ -175,8 +179,9 @@ def _cell(work: Any, net: nn.Module, batches: Batches, expected: dict[str, Any],
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        probe(sys.argv[1])
+        probe(sys.argv[1], *map(int, sys.argv[2:]))
     else:
         torch.set_num_threads(1)
-        costs()
+        for size in SIZES:
+            costs(*size)
         oddities()

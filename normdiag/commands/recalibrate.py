@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normdiag.commands.measure import Given, Source, open_source
+from normdiag.commands.ready import with_ready_commands
 from normdiag.data import DataOptions, in_random_order
 from normdiag.diagnosis.folded import BEFORE, CHECKPOINT, folded_away
 from normdiag.errors import InputError, UsageError
@@ -94,6 +95,8 @@ def recalibrate(
     options = options if output is None else replace(options, output=Path(output))
     _check_arguments(model, batches, data, eval_batches, eval_data, in_place, options)
     loaded = open_model(model, load_options, run=True)
+    words = [word for each in data for word in ("--data", each)] + (["-o", str(output)] if output is not None else [])
+    loaded = with_ready_commands(loaded, "recalibrate", words)
     target = open_target(loaded, load_options, device)
     ranks = started() if distributed else ALONE
     feeding = in_random_order(data_options or DataOptions(batch_size=64))

@@ -208,3 +208,19 @@ def test_frozen_batch_norm_of_other_libraries() -> None:
     found = normdiag.recalibrate(module, batches, options=ALL).statistics
     expected = population(plain, batches)
     assert max(largest_error((found[name].mean, found[name].var), expected[name]) for name in expected) < 1e-6
+
+
+def test_a_live_batch_norm_without_statistics_is_given_some() -> None:
+    module = net()
+    module.norm2 = nn.BatchNorm2d(8, track_running_stats=False).eval()
+    batches = images((32, 12), (32, 12))
+    expected = population(net(), batches)
+    result = normdiag.recalibrate(module, batches, options=ALL)
+    assert module.norm2.running_mean is None and result.report.outcome == "recalibrated"
+    assert any("evaluation mode with the measured statistics: norm2" in note for note in result.report.notes)
+    repaired = result.model.norm2
+    found = repaired.running_mean.double().numpy(), repaired.running_var.double().numpy()
+    assert largest_error(found, expected["norm2"]) < 1e-6
+    one = batches[0][:1]
+    with torch.no_grad():
+        torch.testing.assert_close(result.model(one), result.model(batches[0])[:1])  # whatever else is in the batch

@@ -92,7 +92,7 @@ class BatchPass:
 
 
 class PopulationPass:
-    """Sums alone, of every layer with running statistics: on batch statistics, or as deployed."""
+    """Sums alone, of every layer that has or should have running statistics: on batch statistics, or as deployed."""
 
     def __init__(self, span: Span, *, batch_statistics: bool) -> None:
         """`span` is where the batch lies in the data.
@@ -105,11 +105,13 @@ class PopulationPass:
 
     def norm(self, name: str, call: NormCall) -> Tensor | None:
         """The output on batch statistics where these are asked for."""
-        if call.kind not in ("batch_norm", "instance_norm") or not call.has_statistics:
+        unstored = call.kind == "batch_norm" and call.running_mean is None
+        if call.kind not in ("batch_norm", "instance_norm") or not (call.has_statistics or unstored):
             return None
         self.found.setdefault(name, call.layer(name))
         table = channel_table(call.input)
-        seen = PopulationSums(table.sums(finite_shift(_mean(call)), self._span), len(table.total) * table.positions)
+        about = np.zeros(table.total.shape[1]) if unstored else finite_shift(_mean(call))
+        seen = PopulationSums(table.sums(about, self._span), len(table.total) * table.positions)
         self.sums[name] = self.sums[name] + seen if name in self.sums else seen
         if not self._batch:
             return None

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from normdiag.errors import InputError
 from normdiag.models.pytorch.arrays import Array, to_numpy
@@ -45,6 +46,8 @@ class TorchTarget:
     def obstacle(self, layer: NormLayer) -> str | None:
         """Why its statistics cannot be replaced: they are not a module's, or the file does not hold them plainly."""
         module = self._modules.get(layer.name)
+        if self.converts(layer):
+            return None if self._weights is None else "the file has no statistics of it (track_running_stats=False)"
         if module is None or any(tensor(module, name) is None for name in (MEAN, VARIANCE)):
             return "its statistics are no buffers of a module"
         if self._weights is None:
@@ -54,9 +57,10 @@ class TorchTarget:
         )
         return next((each for each in obstacles if each is not None), None)
 
-    def converts(self, _layer: NormLayer) -> bool:
-        """Never: whether a module normalizes with the batch is said by its code and its mode, not by its weights."""
-        return False
+    def converts(self, layer: NormLayer) -> bool:
+        """Whether it is a BatchNorm without running statistics, which always normalizes with the batch."""
+        module = self._modules.get(layer.name)
+        return isinstance(module, _BatchNorm) and module.running_mean is None
 
     def shared(self, _layers: Sequence[NormLayer]) -> list[tuple[str, ...]]:
         """None: a module that runs several times is one layer."""
@@ -117,6 +121,8 @@ def put(module: nn.Module, statistics: Mapping[str, Statistics]) -> None:
     Raises InputError, and changes nothing, where one does not fit into its dtype.
     """
     modules = _modules(module)
+    for layer in statistics:
+        _give_buffers(modules[layer])
     found: list[tuple[Tensor, Tensor]] = []
     for layer, each in statistics.items():
         for role, value in ((MEAN, each.mean), (VARIANCE, each.var)):
@@ -126,6 +132,16 @@ def put(module: nn.Module, statistics: Mapping[str, Statistics]) -> None:
     with torch.no_grad():
         for buffer, new in found:
             buffer.copy_(new)
+
+
+def _give_buffers(norm: nn.Module) -> None:
+    """A BatchNorm without running statistics gets some, and uses them from now on."""
+    if isinstance(norm, _BatchNorm) and norm.running_mean is None:
+        like = torch.zeros(norm.num_features) if norm.weight is None else norm.weight.detach()
+        norm.register_buffer(MEAN, torch.zeros_like(like))
+        norm.register_buffer(VARIANCE, torch.ones_like(like))
+        norm.register_buffer("num_batches_tracked", torch.tensor(0, device=like.device))
+        norm.track_running_stats = True
 
 
 def _modules(module: nn.Module) -> dict[str, nn.Module]:
