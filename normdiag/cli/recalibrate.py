@@ -52,7 +52,7 @@ def recalibrate(
     crop: opt.Crop = None,
     grayscale: opt.Grayscale = None,
     input_shape: opt.InputShape = None,
-    in_order: rec.InOrder = False,
+    in_order: opt.InOrder = False,
     seed: opt.Seed = 0,
     arch: opt.Arch = None,
     arch_arg: opt.ArchArg = None,

@@ -95,12 +95,4 @@ AcceptWorse = Annotated[
     bool,
     typer.Option("--accept-worse", help="Write the result even if it is worse.", rich_help_panel=JUDGING),
 ]
-InOrder = Annotated[
-    bool,
-    typer.Option(
-        "--in-order",
-        help="Read the samples as they lie, not in a random order of --seed; for inputs that follow on each other.",
-        rich_help_panel=DATA,
-    ),
-]
 BatchSize = Annotated[int, typer.Option(metavar="N", help="Samples that run together.", rich_help_panel=DATA)]

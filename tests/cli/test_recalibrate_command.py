@@ -80,7 +80,7 @@ def test_every_option_reaches_the_api(cli: Cli, recalibrates: Any) -> None:
         force=True,
         dry_run=True,
     )
-    assert options["data_options"] == DataOptions(batch_size=8, seed=3)
+    assert options["data_options"] == DataOptions(batch_size=8, seed=3, shuffled=False)
     assert (options["eval_data"], options["device"]) == (("b.npz",), "cuda")
     assert options["load_options"] == LoadOptions(key="ema", arch="net.py:Net")
 
