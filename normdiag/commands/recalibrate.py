@@ -95,7 +95,8 @@ def recalibrate(
     options = options if output is None else replace(options, output=Path(output))
     _check_arguments(model, batches, data, eval_batches, eval_data, in_place, options)
     loaded = open_model(model, load_options, run=True)
-    words = [word for each in data for word in ("--data", each)] + (["-o", str(output)] if output is not None else [])
+    words = [word for each in data for word in ("--data", each)]
+    words += ["-o", str(options.output)] if options.output is not None else []
     loaded = with_ready_commands(loaded, "recalibrate", words)
     target = open_target(loaded, load_options, device)
     ranks = started() if distributed else ALONE

@@ -118,7 +118,7 @@ def test_json_alone_is_on_stdout(cli: Cli, tmp_path: Path) -> None:
     [
         ([*AVERAGED, "--data", TRAIN], "where shall the recalibrated model go?"),
         ([*AVERAGED, "-o", "o.pt"], "give it with --data"),
-        ([AVERAGED[0], "--data", TRAIN, "-o", "o.pt"], "weights without code"),
+        ([AVERAGED[0], "--data", TRAIN, "-o", "o.pt"], "--arch net.py:Net"),
         ([*AVERAGED, "--data", "nothing.npz", "-o", "o.pt"], "there is no file or folder 'nothing.npz'"),
         ([*AVERAGED, "--data", TRAIN, "-o", "nowhere/o.pt"], "the folder nowhere does not exist"),
         ([*AVERAGED, "--data", TRAIN, "-o", "o.onnx"], "end the name with .pt"),

@@ -167,7 +167,7 @@ def test_a_share_of_the_stored_statistics_is_kept() -> None:
         ({"data": [TRAIN], "batches": []}, UsageError, "not both"),
         ({"data": [TRAIN], "in_place": True}, UsageError, "in_place is for a live module"),
         ({"data": [TRAIN], "output": "x.onnx"}, UsageError, r"end the name with \.pt"),
-        ({"data": [TRAIN]}, InputError, "weights without code"),
+        ({"data": [TRAIN]}, InputError, "--arch net.py:Net"),
     ],
 )
 def test_what_cannot_be_done(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
