@@ -40,10 +40,9 @@ def _layer(op: Op) -> NormLayer:
 
 
 def _is_new(op: Op, known: Sequence[str]) -> bool:
-    """Whether `inspect` has not seen it: it is no module, nor all of one that is listed."""
-    if not isinstance(op.detail, Norm) or op.detail.layer.origin != "decomposed":
-        return False
-    return not any(name == op.name or op.name.startswith((f"{name}.", f"{name}#")) for name in known)
+    """Whether `inspect` has not seen it: it is no module that is listed, nor one that runs again ('h#2')."""
+    spelled_out = isinstance(op.detail, Norm) and op.detail.layer.origin == "decomposed"
+    return spelled_out and op.name not in known and "#" not in op.name
 
 
 def _measured(ops: Sequence[Op], foldable: TorchFoldable, example: Batch) -> Evidence:

@@ -170,3 +170,32 @@ def test_a_model_that_has_no_other() -> None:
 class _Rms(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
+
+
+class Keeping(nn.Module):
+    """One that `inspect` takes for a BatchNorm, by the statistics that it keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(8))
+        self.register_buffer("running_var", torch.ones(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, correction=0, keepdim=True) + 1e-5)
+
+
+class Twice(nn.Module):
+    """One by hand that runs two times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.linear = _Rms(), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.linear(self.norm(x)))
+
+
+@pytest.mark.parametrize(("net", "names"), [(nn.Sequential(Keeping()), ["0"]), (Twice(), ["norm"])])
+def test_no_layer_is_listed_twice(net: nn.Module, names: list[str]) -> None:
+    report = normdiag.inspect(net, np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32))
+    assert [each.layer.name for each in report.layers] == names

@@ -76,6 +76,15 @@ def test_a_group_norm_between_two_reshapes() -> None:
     s("z", "mul", "y", "g")
     (layer,) = found(s)
     assert (layer.layer.kind, layer.layer.groups, layer.input, layer.output) == ("group_norm", 2, "x", "z")
+    assert layer.nodes == tuple(range(10))
+
+
+def test_a_reshape_to_another_rank_makes_no_groups() -> None:
+    s = Sketch({"x": IMAGE, "apart": (None, 2, 48), "y": (None, 96)})
+    s("apart", "reshape", "x")
+    s("y", "reshape", layer_norm(s, "apart"))
+    (layer,) = found(s)
+    assert (layer.layer.kind, layer.input, layer.output) == ("layer_norm", "apart", "n")
 
 
 def test_statistics_over_the_batch() -> None:
