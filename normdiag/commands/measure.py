@@ -123,10 +123,14 @@ class _Share:
     evidence: Evidence
     layers: tuple[NormLayer, ...]
     interrupted: bool
+    distinct: int
 
     def __add__(self, other: _Share) -> _Share:
-        layers = self.layers if self.evidence.samples else other.layers
-        return _Share(self.evidence + other.evidence, layers, self.interrupted or other.interrupted)
+        layers, interrupted = (
+            self.layers if self.evidence.samples else other.layers,
+            self.interrupted or other.interrupted,
+        )
+        return _Share(self.evidence + other.evidence, layers, interrupted, self.distinct + other.distinct)
 
 
 def _observed(
@@ -138,10 +142,10 @@ def _observed(
     def share() -> _Share:
         seen = passes.observe(runner, source, (lambda samples: progress(samples, total)) if progress else None)
         held.extend(seen.held)
-        return _Share(seen.evidence, runner.layers(), seen.interrupted)
+        return _Share(seen.evidence, runner.layers(), seen.interrupted, seen.distinct)
 
     found = together(ranks, share, add)
-    return passes.Observation(found.evidence, tuple(held), found.interrupted), found.layers
+    return passes.Observation(found.evidence, tuple(held), found.interrupted, found.distinct), found.layers
 
 
 def measured_report(

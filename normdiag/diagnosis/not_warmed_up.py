@@ -44,7 +44,7 @@ def not_warmed_up(seen: Seen) -> Case | None:
         return None  # a shift of the input looks nearly the same
     return Case(
         named(rows),
-        0.96 - left,
+        (0.99 if len(rows) > 1 else 0.96) - left,
         f"The running statistics of {_which(rows, seen)} were updated too few times: {share:.0%} of them are still the "
         "values a layer begins with.",
         f"stored = {share:.0%} of 0 and 1 + {1 - share:.0%} of observed, in {len(rows)} layers; at most {left:.0%} "

@@ -40,7 +40,7 @@ class Observation:
     evidence: Evidence
     held: tuple[Held, ...]
     interrupted: bool
-    distinct: int = 0
+    distinct: int
 
 
 @dataclass(frozen=True, eq=False)
