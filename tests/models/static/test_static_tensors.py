@@ -19,6 +19,7 @@ from tests.models.static.zoo import read, rezip
 
 PLAIN = ["float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool"]
 WIDE = ["uint16", "uint32", "uint64", "complex64", "complex128"]
+WIDE = WIDE if hasattr(torch, "sym_sum") else WIDE[3:]  # before 2.6, torch saves no wide unsigned integers
 FLOAT8 = ["float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"]
 FLOAT8 = [name for name in FLOAT8 if hasattr(torch, name)]  # the last from torch 2.7 on
 
@@ -97,7 +98,7 @@ def test_any_strided_view(tmp_path_factory, sizes, steps, offset):
 
 
 def test_safetensors_of_every_dtype(tmp_path):
-    tensors = {dtype: any_tensor(dtype) for dtype in PLAIN + WIDE[:4] + FLOAT8}
+    tensors = {dtype: any_tensor(dtype) for dtype in [*PLAIN, *WIDE, *FLOAT8] if dtype != "complex128"}
     path = tmp_path / "file.safetensors"
     save_file(tensors, path)
     found = read(path).tensors
