@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from normdiag.recalibration.decide import drifts
 from normdiag.records import Effect, LayerChange, RecalibrationReport
 from normdiag.records.document import Block, Column, Document, Paragraph, Role, Section, Table, facts, paragraph
 from normdiag.report.abridge import Detail, choose, left_out
@@ -66,6 +67,12 @@ def _outcome(report: RecalibrationReport) -> tuple[str, Role]:
         return f"Nothing to recalibrate: the data agrees with the statistics that are stored{copied}.", "good"
     if report.outcome == "undecided":
         copied = ", and the output is a copy of the input" if report.written else ""
+        left = [short_name(each.layer) for each in report.layers if each.kept is not None and drifts(each)]
+        if left:
+            return (
+                f"Nothing was changed, although the data contradicts {listed(left)}, not recalibrated{copied}.",
+                "bad",
+            )
         return (
             f"Nothing was changed: {count(report.samples, 'sample')} neither contradict nor confirm the stored "
             f"statistics{copied}. Give more data.",
