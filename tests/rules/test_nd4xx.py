@@ -64,6 +64,12 @@ def test_the_model_s_own_output_is_no_part_of_the_chain() -> None:
     assert found("ND403", report(bn(), activations=(*chain(*[0.1] * 5), output)))
 
 
+@pytest.mark.parametrize(("error", "severities"), [(0.0, ["warning"]), (0.02, ["info"]), (0.15, [])])
+def test_nd401_takes_two_standard_errors_off(error: float, severities: list[str]) -> None:
+    act = replace(ActivationMetrics("act", "tanh", 0.42, 0.5, 20, 0), saturated_se=error)
+    assert [each.severity for each in found("ND401", report(bn(), activations=(act,)))] == severities
+
+
 def test_silent_on_random_data_and_without_activations() -> None:
     assert not found("ND403", report(bn(), activations=chain(*[0.1] * 5), data=replace(DATA, random=True)))
     assert not found("ND403", report(bn()))
