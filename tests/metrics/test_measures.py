@@ -19,6 +19,7 @@ from normdiag.metrics import (
     rank_attribution,
 )
 from normdiag.metrics.groups import measure_groups, median_variance
+from normdiag.metrics.laws import behind_norm
 from normdiag.records import (
     ActivationSums,
     ChannelSums,
@@ -160,6 +161,29 @@ def test_errors_of_a_gap_are_those_of_disjoint_samples() -> None:
     for figure in ("relative_rms", "answers_changed", "js_divergence"):
         values, errors = ([getattr(each, name) for each in found] for name in (figure, f"{figure}_se"))
         assert np.mean(errors) == pytest.approx(np.std(values), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [([5, 5, 5, 5], 4.0), ([10, 0, 0], 1.0), ([9, 3], 1.6), ([0, 0], None), (None, None)],
+)
+def test_how_many_classes_are_answered_with(answers: list[int] | None, expected: float | None) -> None:
+    """Alike shares of K classes count as K, one class alone as 1; 9 to 3 is 1 / (0.75^2 + 0.25^2)."""
+    counts = None if answers is None else np.array(answers)
+    seen = Evidence(20, 1, 8, 20, outputs={"y": replace(output(0.1, 1.0), answers=counts)})
+    found = measure_gap(seen)
+    assert found is not None and found.answered == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize("missing", ["gamma", "beta"])
+def test_behind_a_norm_without_gamma_or_beta(missing: str) -> None:
+    """As with one of ones, or of zeros."""
+    values = {"gamma": np.ones(2), "beta": np.zeros(2)}
+    norm = NormLayer("n", "batch_norm", "module", 2, 1e-5, running_var=np.array([0.5, 2.0]), **values)
+    expected, found = behind_norm(norm, 1, "n"), behind_norm(replace(norm, **{missing: None}), 1, "n")
+    assert expected is not None and found is not None
+    np.testing.assert_array_equal(found.mean, expected.mean)
+    np.testing.assert_array_equal(found.values, expected.values)
 
 
 def test_no_drift_is_computed_where_eps_is_unknown() -> None:
