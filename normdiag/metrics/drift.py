@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from normdiag.metrics.jackknife import jackknife, left_out
 from normdiag.records import ChannelSums, Drift, OverChannels
+from normdiag.records.channel_sums import PARTS
 from normdiag.records.metrics import error_of_root
 
 Floats = NDArray[np.float64]
+# Batches from which on they are left out in turn: of fewer the error would be mostly chance.
+ENOUGH = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +66,9 @@ def measure_drift(sums: ChannelSums, var: NDArray[Any], eps: float, *, batched: 
         shared = _batch_errors(sums, s, r) if sums.batches > 1 else None
         kept = _kept(single, shared) if batched and shared is not None else (1.0, 1.0)
         error = single.over(sums.count).scaled(*kept)
-        without = _without(sums, s, eps, (z, r), kept)
-        drift = _over_layer(sums, z, r, error, without)
+        parts = _parts(sums)
+        without = _without(parts, s, eps, (z, r), kept if parts.by_sample else (1.0, 1.0))
+        drift = _over_layer(parts, z, r, error, without)
         if shared is None:
             return replace(drift, square_se=float(np.hypot(drift.square_se, np.mean(drift.floor**2) if batched else 0)))
         return replace(drift, batch_spread=float(np.sqrt(np.mean(shared.var_z + shared.var_r))))
@@ -152,36 +156,54 @@ def _kept(single: _Errors, shared: _Errors) -> tuple[float, float]:
     return float(np.sqrt(z)) if np.isfinite(z) else 1.0, float(np.sqrt(r)) if np.isfinite(r) else 1.0
 
 
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """The samples in parts that are left out in turn: sums of m and q (2, P, C), and how many each holds (P,)."""
+
+    first: Floats
+    counts: NDArray[np.int64]
+    by_sample: bool
+
+
+def _parts(sums: ChannelSums) -> _Parts:
+    """By batch where samples were normalized together and there are batches enough, else by sample."""
+    batches = sums.counts[PARTS:]
+    if np.count_nonzero(batches) >= ENOUGH:
+        return _Parts(sums.first[:, PARTS:], batches, False)
+    return _Parts(sums.first[:, :PARTS], sums.counts[:PARTS], True)
+
+
 def _without(
-    sums: ChannelSums, s: Floats, eps: float, whole: tuple[Floats, Floats], kept: tuple[float, float]
+    parts: _Parts, s: Floats, eps: float, whole: tuple[Floats, Floats], kept: tuple[float, float]
 ) -> tuple[Floats, Floats]:
     """z and r (K, C) without one part of the samples each; of what that changes, as much as is `kept` in batches."""
-    counts = sums.count - sums.counts[sums.counts > 0].astype(np.float64)
-    m, q = (left_out(each, sums.counts) / counts[:, None] for each in sums.first)
+    counts = parts.counts.sum() - parts.counts[parts.counts > 0].astype(np.float64)
+    m, q = (left_out(each, parts.counts) / counts[:, None] for each in parts.first)
     ratios = m / s, np.sqrt(np.maximum(q - m * m, 0.0) + eps) / s
     z, r = (all_ + share * (part - all_) for all_, part, share in zip(whole, ratios, kept, strict=True))
     return z, r
 
 
-def _over_layer(sums: ChannelSums, z: Floats, r: Floats, error: _Errors, without: tuple[Floats, Floats]) -> Drift:
+def _over_layer(parts: _Parts, z: Floats, r: Floats, error: _Errors, without: tuple[Floats, Floats]) -> Drift:
     """The drift record: what holds for each channel, and the figures over all of them with jackknifed errors."""
+    count = int(parts.counts.sum())
     d, floor = np.hypot(z, r - 1.0), np.sqrt(error.var_z + error.var_r)
     corrected = np.sqrt(np.maximum(d * d - floor * floor, 0.0))
-    fewer = sums.count / (sums.count - sums.counts[sums.counts > 0])
+    fewer = count / (count - parts.counts[parts.counts > 0])
     figures = _figures(z, r, error, np.ones(1))[0]
-    errors = jackknife(figures, _figures(*without, error, fewer), sums.counts)
+    errors = jackknife(figures, _figures(*without, error, fewer), parts.counts)
     return Drift(
-        samples=sums.count,
+        samples=count,
         z=z,
         r=r,
         d=d,
         se_z=np.sqrt(error.var_z),
         se_r=np.sqrt(error.var_r),
-        se_d=np.full_like(d, np.inf) if sums.count < 2 else _se_of_d(z, r, corrected, error),
+        se_d=np.full_like(d, np.inf) if count < 2 else _se_of_d(z, r, corrected, error),
         corrected_d=corrected,
         floor=floor,
         rms=float(np.sqrt(np.mean(d * d))),
-        square=float(figures[0] if sums.count > 1 else np.maximum(figures[0], 0.0)),
+        square=float(figures[0] if count > 1 else np.maximum(figures[0], 0.0)),
         square_se=float(errors[0]),
         over_z=_over_channels(figures[1:4], errors[1:4]),
         over_r=_over_channels(figures[4:7], errors[4:7]),

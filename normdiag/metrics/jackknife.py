@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.records.evidence import PARTS
+from normdiag.records.channel_sums import PARTS
 
 Floats = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from normdiag.metrics.jackknife import jackknife, left_out
 from normdiag.records import ChannelSums, NormLayer, Span
-from normdiag.records.evidence import PARTS
+from normdiag.records.channel_sums import PARTS
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]

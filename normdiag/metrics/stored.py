@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from normdiag.metrics.jackknife import jackknife, left_out
 from normdiag.records import ChannelSums, Drift, NormLayer, StoredFit
+from normdiag.records.channel_sums import PARTS
 
 Floats = NDArray[np.float64]
 
@@ -29,12 +30,13 @@ def measure_stored_fit(layer: NormLayer, sums: ChannelSums, drift: Drift) -> Sto
         noise = float(np.mean((drift.se_z / drift.r) ** 2 + (drift.se_r / drift.r) ** 2))
         offset, pull = _sides(mean, var, layer.eps, drift.z * s, np.square(drift.r * s) - layer.eps)
         figures = _share(offset, pull, noise)
-        counts = (sums.count - sums.counts[sums.counts > 0]).astype(np.float64)
-        m, q = (left_out(each, sums.counts) / counts[:, None] for each in sums.first)
+        parts = sums.counts[:PARTS]
+        counts = (sums.count - parts[parts > 0]).astype(np.float64)
+        m, q = (left_out(each, parts) / counts[:, None] for each in sums.first[:, :PARTS])
         without = _share(*_sides(mean, var, layer.eps, m, np.maximum(q - m * m, 0.0)), noise)
         share = float(figures[0])
         scatter = np.sum((pull * (offset - share * pull)) ** 2) / np.square(np.sum(pull * pull))
-        error = float(np.hypot(np.sqrt(scatter), jackknife(figures, without[:, None], sums.counts)[0]))
+        error = float(np.hypot(np.sqrt(scatter), jackknife(figures, without[:, None], parts)[0]))
         left = np.sum((offset - share * pull) ** 2) / np.sum(offset * offset)
     if not (np.isfinite(share) and np.isfinite(left)):
         return None

@@ -76,17 +76,17 @@ def measure(
     Stops early where every error is below `tolerance`. Raises InputError where the data does not fit the model.
     """
     sums: dict[str, PopulationSums] = {}
-    samples = largest = 0
+    samples = largest = index = 0
     whole = runner.fixed_batch is not None
     stream = fit(batches, runner) if whole else joined(batches)
     for batch in stream:
         left = hold.take(batch, whole=whole)
         if left is None:
             continue
-        left = replace(left, first=samples)
+        left = replace(left, first=samples, index=index)
         for name, seen in runner.population(left, batch_statistics=batch_statistics).items():
             sums[name] = sums[name] + seen if name in sums else seen
-        samples, largest = samples + left.size, max(largest, left.size)
+        samples, largest, index = samples + left.size, max(largest, left.size), index + 1
         if progress is None and tolerance is None:
             continue
         worst = max((each.error for each in populations(runner.layers(), sums).values()), default=0.0)

@@ -1,18 +1,17 @@
 """The frozen records that pass between the stages, importable from here. Nothing in them knows a framework."""
 
 from normdiag.records.batch import Batch, InputSpec
+from normdiag.records.channel_sums import ChannelSums, Span
 from normdiag.records.check import CheckedModel, CheckReport, FailOn, KnownFinding, reaches
 from normdiag.records.coverage import Coverage, Topic, Unmeasured, Verdict
 from normdiag.records.diagnosis import Action, Diagnosis, Remedy
 from normdiag.records.evidence import (
     ActivationSums,
-    ChannelSums,
     Evidence,
     GroupSums,
     LayerEvidence,
     OutputSums,
     Sampled,
-    Span,
 )
 from normdiag.records.fold import (
     Affine,

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from normdiag.records.evidence import Span
+from normdiag.records.channel_sums import Span
 
 Array = NDArray[Any]
 
@@ -37,6 +37,11 @@ class Batch:
     def span(self) -> Span:
         """Where it lies in the data."""
         return Span(self.first, self.size)
+
+    @property
+    def together(self) -> Span:
+        """The same where its samples are normalized together."""
+        return Span(self.first, self.size, self.index)
 
     @property
     def whole(self) -> Span:

@@ -1,4 +1,4 @@
-"""What was seen of the data: only sums, so that evidence of two batches, files or machines is their sum (DESIGN, 3)."""
+"""What was seen of the data: only sums, so that evidence of two batches, files or machines is their sum."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from normdiag.records.channel_sums import ChannelSums, Span
+
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
@@ -16,90 +18,6 @@ Counts = NDArray[np.int64]
 BINS_PER_OCTAVE = 16
 LOWEST_OCTAVE = -150
 VARIANCE_BINS = (130 - LOWEST_OCTAVE) * BINS_PER_OCTAVE
-# Sums over samples are kept in so many parts (sample index modulo PARTS): a figure's error is its jackknife over them.
-PARTS = 16
-
-
-@dataclass(frozen=True)
-class Span:
-    """Where a batch lies in the data: the index of its first sample, and how many it holds."""
-
-    first: int
-    samples: int
-
-    def parts(self, rows: int) -> Counts:
-        """The part, 0 to PARTS - 1, of each of `rows` rows that the batch has become: its sample's index modulo PARTS.
-
-        Rows that are a multiple of the samples are taken as lying sample by sample, which is how (N, T, C) becomes
-        (N * T, C).
-        """
-        return np.asarray((self.first + np.arange(rows) * self.samples // max(rows, 1)) % PARTS)
-
-    def sums(self, table: NDArray[Any]) -> Floats:
-        """The sums of the rows of a table (rows, ...) by part: float64 of shape (PARTS, ...)."""
-        rows, width = len(table), table[:1].size
-        if rows and rows % max(self.samples, 1) == 0:  # sample by sample, in the order of the parts
-            table = np.asarray(table, np.float64).reshape(self.samples, rows // self.samples, width)
-            lead = self.first % PARTS
-            padded = np.zeros((-(-(lead + self.samples) // PARTS) * PARTS, width))
-            padded[lead : lead + self.samples] = table[:, 0] if table.shape[1] == 1 else table.sum(1)
-            return np.asarray(padded.reshape(-1, PARTS, width).sum(0))
-        found = np.zeros((PARTS, width))
-        np.add.at(found, self.parts(rows), np.asarray(table, np.float64).reshape(rows, width))
-        return found
-
-
-@dataclass(frozen=True, eq=False)
-class ChannelSums:
-    """The sums of a layer with C channels over its samples, in float64.
-
-    For sample n, m_n is the mean over the channel's positions of (x - mu) and q_n that of (x - mu)^2, with mu the
-    stored running_mean. `first` (2, PARTS, C) holds the sums of m and of q by part, `counts` (PARTS,) how many samples
-    are in each; `second` (3, C) the sums over all samples of m^2, q^2 and m*q. `between` (3, C) holds, over the
-    `batches`, the sums of n M^2, n Q^2 and n M Q with n the samples of a batch, and M and Q its means of m and q: how
-    far batches differ.
-    """
-
-    counts: Counts
-    first: Floats
-    second: Floats
-    batches: int
-    between: Floats
-
-    @classmethod
-    def of(cls, m: NDArray[Any], q: NDArray[Any], span: Span | None = None) -> ChannelSums:
-        """The sums of one batch from its per-sample tables m and q, both of shape (N, C)."""
-        m, q = np.asarray(m, np.float64), np.asarray(q, np.float64)
-        span = span or Span(0, len(m))
-        counts = np.bincount(span.parts(len(m)), minlength=PARTS).astype(np.int64)
-        total_m, total_q = m.sum(0), q.sum(0)
-        second = np.stack([(m * m).sum(0), (q * q).sum(0), (m * q).sum(0)])
-        between = np.stack([total_m * total_m, total_q * total_q, total_m * total_q]) / max(len(m), 1)
-        return cls(counts, np.stack([span.sums(m), span.sums(q)]), second, 1, between)
-
-    @property
-    def count(self) -> int:
-        """Number of samples."""
-        return int(self.counts.sum())
-
-    @property
-    def m(self) -> Floats:
-        """The sum of m over all samples, (C,)."""
-        return np.asarray(self.first[0].sum(0))
-
-    @property
-    def q(self) -> Floats:
-        """The sum of q over all samples, (C,)."""
-        return np.asarray(self.first[1].sum(0))
-
-    def __add__(self, other: ChannelSums) -> ChannelSums:
-        return ChannelSums(
-            self.counts + other.counts,
-            self.first + other.first,
-            self.second + other.second,
-            self.batches + other.batches,
-            self.between + other.between,
-        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from normdiag.records.evidence import ChannelSums
+from normdiag.records.channel_sums import ChannelSums
 from normdiag.records.model import ModelInfo, NormKind
 
 Outcome = Literal["recalibrated", "already_right", "undecided", "worse"]

@@ -16,7 +16,7 @@ from normdiag.metrics.preparation import (
     surely_first,
 )
 from normdiag.records import ChannelSums, Span
-from normdiag.records.evidence import PARTS
+from normdiag.records.channel_sums import PARTS
 from tests.report.reports import batch_norm
 
 RNG = np.random.default_rng(0)

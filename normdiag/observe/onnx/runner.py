@@ -76,7 +76,7 @@ class OnnxRunner:
         layers |= {watch.site.layer.name: LayerEvidence(1, groups=watch.sums(values)) for watch in graph.groups}
         activations = {watch.site.name: watch.sums(values, self._random) for watch in graph.activations}
         reference = {name: values[name] for name in self._outputs}
-        own, batched = self._batch_pass(feed, span) if batch.size > 1 and self._plan.replaceable else ({}, {})
+        own, batched = self._batch_pass(feed, batch.together) if batch.size > 1 and self._plan.replaceable else ({}, {})
         outputs = compare_outputs(reference, batched, batch.whole)
         layers |= {name: layers[name] + LayerEvidence(own=each) for name, each in own.items()}
         ordered = {layer.name: layers[layer.name] for layer in self._layers if layer.name in layers}
@@ -88,7 +88,7 @@ class OnnxRunner:
         """Sums of every BatchNorm with running statistics: of pass B, or as deployed."""
         watched = self._batch if batch_statistics else self._deployed
         graph, values = watched.run(make_feed(self._inputs, batch, self._where))
-        return {watch.site.layer.name: watch.population(values, batch.span) for watch in graph.channels}
+        return {watch.site.layer.name: watch.population(values, batch.together) for watch in graph.channels}
 
     def outputs(
         self,

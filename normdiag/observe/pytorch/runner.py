@@ -96,7 +96,7 @@ class TorchRunner:
         )
         if batch.size < 2 or not deployed.has_batch_norm:
             return Seen(evidence, reference, {})
-        own, changed = self._run(batch, lambda: BatchPass(batch.span))
+        own, changed = self._run(batch, lambda: BatchPass(batch.together))
         both = replace(
             evidence,
             gap_samples=batch.size,
@@ -107,7 +107,7 @@ class TorchRunner:
 
     def population(self, batch: Batch, *, batch_statistics: bool = True) -> Mapping[str, PopulationSums]:
         """Sums of every BatchNorm and InstanceNorm with running statistics: of pass B, or as deployed."""
-        seen, _ = self._run(batch, lambda: PopulationPass(batch.span, batch_statistics=batch_statistics))
+        seen, _ = self._run(batch, lambda: PopulationPass(batch.together, batch_statistics=batch_statistics))
         for name, layer in seen.found.items():
             self._found.setdefault(name, layer)
         return dict(seen.sums)
