@@ -108,3 +108,9 @@ def test_help_in_python_can_be_read(name: str) -> None:
     text = pydoc.plain(pydoc.render_doc(getattr(normdiag, name)))
     assert len(text) < 12_000 and max(map(len, text.splitlines())) < 1500
     assert "What it means" not in text
+
+
+def test_every_path_that_the_architecture_names_is_there() -> None:
+    named = re.findall(r"`(normdiag/[\w./]+)`", (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    assert len(named) >= 10
+    assert [path for path in named if not (ROOT / path).exists()] == []
