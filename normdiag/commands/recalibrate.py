@@ -204,11 +204,11 @@ def _recalibrated(
     if options.method == "sequential":
         _check_again(source)
         chosen = [each for each in layers if each.kept is None]
-        new = partial(new_statistics, target, chosen=chosen, keep=keep)
+        new = partial(new_statistics, chosen=chosen, keep=keep)
         measured, passes = settle(target, source, hold.share, measured, new, ranks, told)
         layers = changes(target, measured, options)
     chosen = [each for each in layers if each.kept is None]
-    statistics = new_statistics(target, measured, chosen, keep)
+    statistics = new_statistics(measured, chosen, keep)
     held = hold.kept if judged is None else _all(judged)
     shown = HeldOut()
     if statistics and (options.holdout or judged is not None):

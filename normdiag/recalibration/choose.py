@@ -53,7 +53,9 @@ def _change(target: Recalibratable, layer: NormLayer, measured: Measured, option
     seen = measured.sums[layer.name]
     counts = len(found.mean), seen.sums.count, seen.elements
     change = LayerChange(layer.name, layer.kind, *counts, *_drift(layer, measured, found), found.error)
-    return replace(change, kept=obstacle or _kept(change, found, options))
+    stored = target.converts(layer) and not drifts(change)
+    kept = obstacle or _kept(change, found, options)
+    return replace(change, kept=kept, uses="stored" if stored else "measured")
 
 
 def _kept(change: LayerChange, found: Population, options: RecalibrateOptions) -> str | None:
@@ -77,12 +79,10 @@ def _drift(layer: NormLayer, measured: Measured, found: Population) -> tuple[flo
     return drift.corrected, max(drift.se, (drift.upper - drift.corrected) / 2.0)  # near 0 the interval is lopsided
 
 
-def new_statistics(
-    target: Recalibratable, measured: Measured, chosen: Sequence[LayerChange], keep: float
-) -> dict[str, Statistics]:
+def new_statistics(measured: Measured, chosen: Sequence[LayerChange], keep: float) -> dict[str, Statistics]:
     """What each chosen layer gets: the measured statistics, or what is stored and right where only the mode changes."""
     layers, found = {layer.name: layer for layer in measured.model_layers}, measured.populations
-    shares = {each.layer: 1.0 if target.converts(layers[each.layer]) and not drifts(each) else keep for each in chosen}
+    shares = {each.layer: 1.0 if each.uses == "stored" else keep for each in chosen}
     return {name: _blended(layers[name], found[name], share) for name, share in shares.items()}
 
 

@@ -32,7 +32,8 @@ class LayerChange:
 
     `drift` is that of the stored statistics from the measured ones with its standard error `se`, `error` the expected
     error of the measured ones, RMS over the channels; all in standard deviations of the layer's input. `kept` says why
-    the layer keeps what it has, None for one that gets the measured statistics.
+    the layer keeps what it has, None for one that gets other statistics: those measured or, where it was in training
+    mode and what it stores is right, those that are stored (`uses`).
     """
 
     layer: str
@@ -44,6 +45,7 @@ class LayerChange:
     se: float
     error: float
     kept: str | None = None
+    uses: Literal["measured", "stored"] = "measured"
 
 
 @dataclass(frozen=True)

@@ -60,30 +60,31 @@ def _summary(report: RecalibrationReport) -> Iterator[Block]:
 
 
 def _outcome(report: RecalibrationReport) -> tuple[str, Role]:
-    changed, layers = len(report.replaced), len(report.layers)
-    of = f"{changed:,} of {count(layers, 'layer')}"
+    copied = ", and the output is a copy of the input" if report.written else ""
     if report.outcome == "already_right":
-        copied = ", and the output is a copy of the input" if report.written else ""
         return f"Nothing to recalibrate: the data agrees with the statistics that are stored{copied}.", "good"
     if report.outcome == "undecided":
-        copied = ", and the output is a copy of the input" if report.written else ""
-        left = [short_name(each.layer) for each in report.layers if each.kept is not None and drifts(each)]
-        if left:
-            return (
-                f"Nothing was changed, although the data contradicts {listed(left)}, not recalibrated{copied}.",
-                "bad",
-            )
-        return (
-            f"Nothing was changed: {count(report.samples, 'sample')} neither contradict nor confirm the stored "
-            f"statistics{copied}. Give more data.",
-            "caution",
-        )
+        return _undecided(report, copied)
+    measured = sum(each.uses == "measured" for each in report.replaced)
+    of = f"{measured:,} of {count(len(report.layers), 'layer')}"
     if report.outcome == "worse":
         done = f"written all the same, with {of}" if report.written else "so nothing was written (--accept-worse)"
         return f"Worse on the samples held out, {done}.", "bad"
-    if report.dry_run or report.written is None:
-        return f"{of} would get measured statistics.", ""
-    return f"{of} got measured statistics.", "good"
+    if report.replaced and not measured:
+        return "The layers in training mode use what they store from now on, which is right on this data.", "good"
+    return (
+        (f"{of} got measured statistics.", "good") if report.written else (f"{of} would get measured statistics.", "")
+    )
+
+
+def _undecided(report: RecalibrationReport, copied: str) -> tuple[str, Role]:
+    left = [short_name(each.layer) for each in report.layers if each.kept is not None and drifts(each)]
+    if left:
+        told = f"the data contradicts {listed(left)}, which stays as it is for the reason below"
+        return f"Nothing was changed{copied}: {told}.", "bad"
+    samples = count(report.samples, "sample")
+    told = f"{samples} neither contradict nor confirm the stored statistics{copied}. Give more data."
+    return f"Nothing was changed: {told}", "caution"
 
 
 def _accuracy(effect: Effect | None) -> str | None:
@@ -146,16 +147,18 @@ def _layers(report: RecalibrationReport, detail: Detail) -> Iterator[Section]:
         Column("channels", [f"{each.channels:,}" for each in shown], "ch.", keep=1),
         Column("drift of the stored", aligned_errors([_drift(each) for each in shown]), "drift"),
         Column("error of the measured", [_error(each) for each in shown], "error"),
-        Column("statistics", ["kept" if each.kept else _new(report) for each in shown], keep=2, right=False),
+        Column("statistics", ["kept" if each.kept else _new(report, each) for each in shown], keep=2, right=False),
     ]
     table = Table(count(len(layers), "layer"), [short_name(e.layer) for e in shown], [None] * len(shown), columns)
     legend = "in standard deviations of the layer's input; the error is what sampling leaves"
     yield Section("Layers", (table, *left_out(choice, "layer")), legend)
 
 
-def _new(report: RecalibrationReport) -> str:
+def _new(report: RecalibrationReport, layer: LayerChange) -> str:
     if report.outcome in ("already_right", "undecided") or (report.outcome == "worse" and not report.written):
         return "unchanged"
+    if layer.uses == "stored":
+        return "stored"
     return "measured" if not report.keep else f"{percent(1.0 - report.keep)} measured"
 
 

@@ -83,11 +83,18 @@ def left() -> RecalibrationReport:
     return replace(right(), outcome="undecided", layers=layers)
 
 
+def converted() -> RecalibrationReport:
+    """A training-mode export with right statistics."""
+    layers = tuple(replace(each, uses="stored") for each in right().layers[:2])
+    return replace(right(), outcome="recalibrated", layers=layers)
+
+
 REPORTS: Mapping[str, Callable[[], RecalibrationReport]] = {
     "repaired": repaired,
     "right": right,
     "elsewhere": elsewhere,
     "left": left,
+    "converted": converted,
     "worse": worse,
     "few": few,
     "partial": partial,
