@@ -20,7 +20,7 @@ import torch
 from benchmarks.diagnosis import tables
 from benchmarks.diagnosis.case import Case
 from benchmarks.diagnosis.deployments import deployment_faults
-from benchmarks.diagnosis.examine import seen, with_option
+from benchmarks.diagnosis.examine import reach, seen, with_option
 from benchmarks.diagnosis.healthy import quiet_runs
 from benchmarks.diagnosis.inputs import input_faults
 from benchmarks.diagnosis.said import answer
@@ -48,7 +48,7 @@ def scores(name: str, given: argparse.Namespace) -> Iterator[Score]:
         found = seen(case, fresh=given.fresh, quick=given.quick)
         if found.costs > COSTS:
             said = answer(found.report)
-            yield score(found, said, said is not None, partial(with_option, case))
+            yield score(found, said, said is not None, partial(with_option, case), reach(model))
     print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
 
 

@@ -86,6 +86,13 @@ def right(subject: Subject) -> float:
     return accuracy(subject.module, subject.x(), subject.test.labels)
 
 
+@cache
+def reach(subject: Subject) -> float:
+    """The accuracy of the healthy model with the statistics of the training data that is at hand."""
+    training = subject.x(subject.training.stored)
+    return accuracy(recalibrated(subject.module, training), subject.x(), subject.test.labels)
+
+
 def served(case: Case, module: nn.Module, x: torch.Tensor) -> float:
     """The accuracy as deployed."""
     running = in_half(module) if case.half else module

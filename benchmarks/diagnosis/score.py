@@ -36,8 +36,14 @@ class Score:
     remedy: bool
 
 
-def score(seen: Seen, answer: Answer | None, found: bool, with_option: Callable[[str], float]) -> Score:
-    """Judge the first entry; nothing is right where nothing was found."""
+def score(
+    seen: Seen, answer: Answer | None, found: bool, with_option: Callable[[str], float], reach: float = 100.0
+) -> Score:
+    """Judge the first entry; nothing is right where nothing was found.
+
+    `reach` is the accuracy of the healthy model recalibrated on as much data: no recalibration gives back more. It
+    matters for a network that is run on images it has learned by heart.
+    """
     if answer is None or not found:
         return Score(seen, answer, found, False if seen.layers else None, False, seen.after, False)
     named = (answer.cause, *answer.alternatives[:MOST_ALTERNATIVES])
@@ -50,7 +56,7 @@ def score(seen: Seen, answer: Answer | None, found: bool, with_option: Callable[
         first,
         any(cause in seen.causes for cause in named),
         restored,
-        is_right(seen, answer, restored),
+        is_right(seen, answer, restored, reach),
     )
 
 
@@ -63,8 +69,10 @@ def after_remedy(seen: Seen, answer: Answer, with_option: Callable[[str], float]
     return seen.remedies.get(answer.action, seen.after)
 
 
-def is_right(seen: Seen, answer: Answer, restored: float) -> bool:
+def is_right(seen: Seen, answer: Answer, restored: float, reach: float) -> bool:
     """Whether the remedy restores, or is 'none' where none would."""
+    if answer.action == "recalibrate":
+        return restored >= min(seen.before, reach) - WITHIN
     if answer.action != "none":
         return restored >= seen.before - WITHIN
     return not seen.pipeline and all(value < seen.before - WITHIN for value in seen.remedies.values())
