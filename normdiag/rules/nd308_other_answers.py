@@ -22,7 +22,7 @@ def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[Draft]
     errors; or, beyond two standard errors and what the chance of so many samples changes, more than `unsure` of them do
     without becoming surely less decided, or more than `many` in any case.
 
-    Why these limits: on right data healthy networks become more or less decided by up to 2.1 standard errors, and
+    Why these limits: on right data healthy networks become more decided by up to 2.2 standard errors, and
     change up to 2 % of their answers. With statistics that cost 2 points of accuracy it is 6 and more. On images of
     one class, or in a network that was fine-tuned with frozen statistics, far more change, and the answers become less
     decided: the stored statistics are the better ones, and the rule stays silent up to `many`. Where more than `severe`
