@@ -1,0 +1,61 @@
+"""A few hundred damaged files: no crash, no traceback, no waiting, no memory, nothing run."""
+
+from __future__ import annotations
+
+import random
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.campaign import campaign
+from tests.fuzz.limited import Outcome, run_limited
+from tests.fuzz.mutate import mutated
+from tests.fuzz.seeds import seeds
+
+ROUNDS = 8
+LINE = "normdiag: net.pt: damaged\n"
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks, and waits by pidfd")
+
+
+@pytest.mark.timeout(1200)
+def test_damaged_files_end_in_a_report_or_in_one_line(tmp_path: Path) -> None:
+    tallies = campaign(ROUNDS * 29, seed=1, keep=tmp_path / "kept")
+    failures = {kind: dict(tally.failures) for kind, tally in tallies.items() if tally.failures}
+    assert not failures, sorted(path.name for path in (tmp_path / "kept").iterdir())
+    assert {tally.cases for tally in tallies.values()} == {ROUNDS, 4 * ROUNDS} and len(tallies) == 11
+    assert sum(tally.codes[2] for tally in tallies.values()) > 60, "the damage is felt"
+    assert sum(tally.codes[0] + tally.codes[1] for tally in tallies.values()) > 15, "and does not destroy everything"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failure"),
+    [
+        (Outcome(2, 0.1, 80, "", LINE), None),
+        (Outcome(0, 0.1, 80, "a report", ""), None),
+        (Outcome(-11, 0.1, 80, "", ""), "crash"),
+        (Outcome(2, 0.1, 80, "net.pt: internal error: KeyError: x", ""), "traceback"),
+        (Outcome(-9, 6.0, 80, "", ""), "slow"),
+        (Outcome(0, 0.1, 900, "", ""), "memory"),
+        (Outcome(2, 0.1, 80, "", LINE * 2), "lines"),
+        (Outcome(70, 0.1, 80, "", ""), "exit code"),
+    ],
+)
+def test_what_counts_as_a_failure(outcome: Outcome, failure: str | None) -> None:
+    assert outcome.failure(one_line=True) == failure
+
+
+def test_what_is_damaged_was_whole(tmp_path: Path) -> None:
+    for each in seeds(tmp_path):
+        path = tmp_path / each.name
+        path.write_bytes(each.content)
+        outcome = run_limited(shlex.split(each.command.format(path)), tmp_path)
+        assert outcome.code in (0, 1), (each.kind, outcome.out, outcome.err)
+        path.unlink()
+
+
+def test_a_campaign_can_be_repeated(tmp_path: Path) -> None:
+    known = seeds(tmp_path)
+    once, twice = ([mutated(each, random.Random(i)) for i, each in enumerate(known)] for _ in range(2))
+    assert once == twice and sum(a != each.content for a, each in zip(once, known, strict=True)) > len(known) / 2
