@@ -117,6 +117,17 @@ def test_no_other_byte_of_the_others_changes(tmp_path: Path, make: Callable[[Pat
         assert header["__metadata__"] == {"who": "us"}
 
 
+def test_archives_whose_checksums_stand_in_front(tmp_path: Path) -> None:
+    """As other tools than torch write them: no descriptor behind the bytes."""
+    with zipfile.ZipFile(state(tmp_path / "m.pt")) as old, zipfile.ZipFile(tmp_path / "z.pt", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    open_weights(tmp_path / "z.pt").write({NAME: MEAN}, tmp_path / "out")
+    with zipfile.ZipFile(tmp_path / "out") as made:
+        assert made.testzip() is None
+    assert loaded(state, tmp_path / "out").tolist() == MEAN.tolist()
+
+
 def test_nothing_changed_is_a_copy(tmp_path: Path) -> None:
     path = state(tmp_path / "m.pt")
     open_weights(path).write({}, tmp_path / "out")
