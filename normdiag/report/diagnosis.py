@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from normdiag.records import Diagnosis, Finding, Report
@@ -30,7 +31,7 @@ def _cause(each: Diagnosis, findings: Sequence[Finding], *, first: bool) -> Iter
     mark = MARKS[each.severity]
     title = Phrase(shortened(f"{mark} {opening}{summary}"), each.severity)
     yield Paragraph((title, Phrase(f"  {each.cause}, {each.confidence} confidence", "muted")))
-    yield paragraph(shortened(each.evidence[0].upper() + each.evidence[1:] + "."), level=2)
+    yield paragraph(shortened(_sentence(each)), level=2)
     for line in _doubt(each):
         yield paragraph(shortened(line), level=2)
     arrow = Phrase("→ ", each.severity)
@@ -42,6 +43,12 @@ def _cause(each: Diagnosis, findings: Sequence[Finding], *, first: bool) -> Iter
     followed = sum(each.covers(found.rule, found.layers) for found in findings)
     if followed:
         yield paragraph(f"explains {count(followed, 'finding')} (--all)", "muted", level=2)
+
+
+def _sentence(each: Diagnosis) -> str:
+    """The evidence with a capital, unless it begins with the name of a layer."""
+    named = re.split(r"[,: ]", each.evidence, maxsplit=1)[0] in each.layers
+    return f"{each.evidence if named else each.evidence[0].upper() + each.evidence[1:]}."
 
 
 def _doubt(each: Diagnosis) -> Iterator[str]:
