@@ -62,7 +62,7 @@ def _of_data(seen: Seen) -> bool:
 
 
 def _copies(data: DataInfo) -> str | None:
-    if data.distinct is None or data.samples < FEWEST_SAMPLES or data.distinct > FEW_DISTINCT * data.samples:
+    if not data.distinct or data.samples < FEWEST_SAMPLES or data.distinct > FEW_DISTINCT * data.samples:
         return None
     return f"only {data.distinct} of {data.samples} samples are distinct"
 
