@@ -96,7 +96,8 @@ def inspect(
         return judged(_static_report(loaded, source.info.source), loaded, rules, deployed)
     how = _Measuring(device, attribute, threshold, progress, ranks)
     report = _measured(loaded, source, replace(given, options=options), how)
-    report = replace(report, notes=(*notes, *report.notes))
+    reading = () if load_options is None else load_options.words
+    report = replace(report, notes=(*notes, *report.notes), reading=reading)
     return judged(report, loaded, rules, deployed, None if report.interrupted else source.first)
 
 

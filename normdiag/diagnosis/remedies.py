@@ -34,10 +34,13 @@ def _command(action: Action, case: Case, report: Report) -> str | None:
     if action == "recalibrate":
         suffix = PurePath(path).suffix.lower()
         output = f"fixed{suffix if suffix in SAME else '.pt'}"
-        return " ".join(("normdiag recalibrate", shlex.quote(path), "--data train/", *_prepared(report), "-o", output))
+        read = map(shlex.quote, report.reading)
+        words = ("normdiag recalibrate", shlex.quote(path), *read, "--data train/", *_prepared(report), "-o", output)
+        return " ".join(words)
     if action == "fix_input" and case.option is not None and report.data is not None:
         data, option = shlex.quote(report.data.source), shlex.quote(case.option)
-        return f"normdiag inspect {shlex.quote(path)} --data {data} --preprocess {option}"
+        typed = "".join(f" {shlex.quote(word)}" for word in report.reading)
+        return f"normdiag inspect {shlex.quote(path)}{typed} --data {data} --preprocess {option}"
     return None
 
 

@@ -27,3 +27,11 @@ class LoadOptions:
     def user_arch(self) -> str | None:
         """The user's own code that builds the module."""
         return None if self.arch == NO_ARCH else self.arch
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The options as they are typed, for commands that read the same file in the same way."""
+        arguments = [word for each in self.arch_args for word in ("--arch-arg", each)]
+        key = [] if self.key is None else ["--key", self.key]
+        arch = [] if self.arch is None else ["--arch", self.arch]
+        return (*key, *arch, *arguments, *(["--trust"] if self.trust else []))

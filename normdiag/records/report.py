@@ -112,6 +112,7 @@ class Report:
     was given then. `copies` are other copies of the model in its file, `folded` and `skipped` as in Model. `coverage`
     is what was measured and what was not. `recalibration` is there where something drifts or the gap asks for it,
     `preparations` where the first layers drift and answers would change: what other preparations of the input would do.
+    `reading` are the options with which the file was read, as they are typed.
     """
 
     model: ModelInfo
@@ -135,6 +136,7 @@ class Report:
     coverage: Coverage = field(default_factory=Coverage)
     recalibration: Recalibration | None = None
     preparations: Preparations | None = None
+    reading: tuple[str, ...] = ()
     on_training_data: OnTrainingData | None = None
 
     @property
