@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-class Report(Protocol):
+class ReportProgress(Protocol):
     """Takes what is done, the total, and a few words on how it stands."""
 
     def __call__(self, done: int, total: int | None, note: str = "") -> None: ...  # noqa: D102
 
 
 @contextmanager
-def progress_bar(*, quiet: bool, unit: str = "samples") -> Iterator[Report | None]:
+def progress_bar(*, quiet: bool, unit: str = "samples") -> Iterator[ReportProgress | None]:
     """A function to call with what is done and the total (None: unknown); None where stderr is no terminal."""
     if quiet or not sys.stderr.isatty():
         yield None

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.data.candidates import Candidate
+from normdiag.data.candidates import PreparationCandidate
 from normdiag.metrics.affine_fit import fit_affine, is_linear, probes, solve_response
 from normdiag.observe.protocol import Runner
 from normdiag.records import Batch, ChannelSums, NormLayer
@@ -19,7 +19,7 @@ MOST_CHANNELS = 4
 MEANING = "a scale and shift for each channel, fitted to {layer}"
 
 
-def fitted_candidate(runner: Runner, batches: Sequence[Batch]) -> Candidate | None:
+def fitted_candidate(runner: Runner, batches: Sequence[Batch]) -> PreparationCandidate | None:
     """The preparation with the least drift at the first norm layer, of these samples as they are stored.
 
     None for anything but one input (N, C, ...) of few channels and at least three axes, and where the first norm layer
@@ -48,7 +48,7 @@ def fitted_candidate(runner: Runner, batches: Sequence[Batch]) -> Candidate | No
     if np.any(np.abs(setting[:channels]) < 1e-6):
         return None
     option = f"scale=1,mean={_joined(-shifts / scales)},std={_joined(1 / scales)}"
-    return Candidate(option, MEANING.format(layer=layer.name), listed=False)
+    return PreparationCandidate(option, MEANING.format(layer=layer.name), listed=False)
 
 
 def _unit(batches: Sequence[Batch]) -> float:

@@ -19,7 +19,7 @@ from normdiag.extras import require_export, require_onnx_export
 from normdiag.folding.backend import Foldable, Folded
 from normdiag.folding.checked import checked_plan
 from normdiag.folding.checks import Peaks
-from normdiag.folding.feeds import Feed, given, made_up
+from normdiag.folding.feeds import TrialFeed, given, made_up
 from normdiag.folding.options import SUFFIXES, ExportOptions
 from normdiag.folding.ranges import range_spreads
 from normdiag.folding.verify import verify
@@ -230,7 +230,7 @@ def _example(model: Model, inputs: Inputs) -> Batch:
     return batch
 
 
-def _feeds(foldable: Foldable, inputs: Inputs) -> Feed | Sequence[Feed]:
+def _feeds(foldable: Foldable, inputs: Inputs) -> TrialFeed | Sequence[TrialFeed]:
     if not inputs.chosen:
         return made_up(foldable.inputs, inputs.options, foldable.graph)
     source = inputs.open(Model(foldable.info, (), foldable.inputs))

@@ -23,7 +23,7 @@ from normdiag.metrics import (
     rank_attribution,
 )
 from normdiag.observe import passes
-from normdiag.observe.protocol import Runner, Statistics
+from normdiag.observe.protocol import ReplacedStatistics, Runner
 from normdiag.ranks import ALONE, Ranks, together
 from normdiag.records import (
     Batch,
@@ -47,7 +47,7 @@ FEW_SAMPLES = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class GivenBatches:
     """Batches that a Python caller passed, as a source."""
 
     batches: Any
@@ -68,7 +68,7 @@ class Given:
 class Remembering:
     """A source of which the first samples stay known after it was read."""
 
-    source: DataSource | Given
+    source: DataSource | GivenBatches
     first: Batch | None = None
 
     @property
@@ -83,14 +83,14 @@ class Remembering:
             yield batch
 
 
-Source = DataSource | Given | Remembering
+Source = DataSource | GivenBatches | Remembering
 
 
 def open_source(
     model: Model, batches: Iterable[Any] | None, data: Sequence[str], options: DataOptions
-) -> DataSource | Given:
+) -> DataSource | GivenBatches:
     """The caller's batches or, without any, what the data specifications name."""
-    return Given(batches, options) if batches is not None else open_data(data, options, model.inputs)
+    return GivenBatches(batches, options) if batches is not None else open_data(data, options, model.inputs)
 
 
 def open_runner(model: Model, device: str | None, threshold: float) -> Runner:
@@ -226,7 +226,7 @@ def _recalibrated(
     return shared, Recalibration(gap.output, found.samples, gap.batch_size, change, chance)
 
 
-def all_statistics(layers: Sequence[LayerMetrics], evidence: Evidence) -> dict[str, Statistics]:
+def all_statistics(layers: Sequence[LayerMetrics], evidence: Evidence) -> dict[str, ReplacedStatistics]:
     """The statistics that pass B measured, by the name of the BatchNorm layer."""
     measured = [each.layer for each in layers if each.own is not None and each.layer.kind == "batch_norm"]
     return {layer.name: _own_statistics(layer, evidence.layers[layer.name].own) for layer in measured}
@@ -241,7 +241,7 @@ def _data_info(source: Source, seen: passes.Observation) -> DataInfo:
 def _with_attribution(report: Report, runner: Runner, source: Source, evidence: Evidence) -> Report:
     """The report with the layers ranked by how much of the gap their own statistics take away."""
     given = source.source if isinstance(source, Remembering) else source
-    if isinstance(given, Given) and iter(given.batches) is given.batches:
+    if isinstance(given, GivenBatches) and iter(given.batches) is given.batches:
         note = "no attribution: it goes over the data a second time; pass a list or a DataLoader, not a generator"
         return replace(report, notes=(*report.notes, note))
     own = all_statistics(report.layers, evidence)
@@ -252,9 +252,9 @@ def _with_attribution(report: Report, runner: Runner, source: Source, evidence: 
     return replace(report, gap=replace(report.gap, attribution=ranked), notes=(*report.notes, note))
 
 
-def _own_statistics(layer: NormLayer, sums: ChannelSums | None) -> Statistics:
+def _own_statistics(layer: NormLayer, sums: ChannelSums | None) -> ReplacedStatistics:
     assert sums is not None and layer.running_mean is not None  # own drift was computed from them
-    return Statistics(*observed_statistics(sums, layer.running_mean))
+    return ReplacedStatistics(*observed_statistics(sums, layer.running_mean))
 
 
 def _first(batches: Iterable[Batch], samples: int) -> Iterator[Batch]:

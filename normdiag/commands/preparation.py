@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from normdiag.commands.fitted import fitted_candidate
-from normdiag.commands.measure import Given, all_statistics
+from normdiag.commands.measure import GivenBatches, all_statistics
 from normdiag.data import DataOptions
-from normdiag.data.candidates import Candidate, candidates
+from normdiag.data.candidates import PreparationCandidate, candidates
 from normdiag.data.join import reprepared
 from normdiag.data.recipe import parse_recipe
 from normdiag.data.source import DataSource, open_data
@@ -40,58 +40,60 @@ TRIAL_SAMPLES, SAMPLES = 64, 256
 PROBE_SAMPLES = 32
 # A drift of the first layers beyond this fits no preparation: the statistics, or the images, are others.
 FITS = 0.6
-RAW = Candidate("raw", "as it is stored")
+RAW = PreparationCandidate("raw", "as it is stored")
 # Drift of the first layer at which an inspection tries other preparations: by itself, or where answers would change.
 LOUD, QUIET, SOME_ANSWERS = 0.3, 0.1, 0.05
 
-Opener = Callable[[Candidate, int], Iterable[Batch]]
+Opener = Callable[[PreparationCandidate, int], Iterable[Batch]]
 
 
 @dataclass(frozen=True, eq=False)
 class Tried:
     """A candidate with what it showed; `changed` is the share of answers that its own statistics would change."""
 
-    candidate: Candidate
+    candidate: PreparationCandidate
     fit: Fit
     layers: tuple[str, ...]
     changed: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class PreparationTrial:
     """What there is to try: the candidates, the option in use, and what reads so many samples in one of them."""
 
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[PreparationCandidate, ...]
     used: str
     open: Opener
 
 
 def prepare_trial(
-    source: DataSource | Given, data: Sequence[str], options: DataOptions, inputs: Sequence[InputSpec]
-) -> Trial:
+    source: DataSource | GivenBatches, data: Sequence[str], options: DataOptions, inputs: Sequence[InputSpec]
+) -> PreparationTrial:
     """What to try on this data. Raises InputError where there are no samples."""
     options = replace(options, max_samples=None)
-    if isinstance(source, Given):
+    if isinstance(source, GivenBatches):
         batches = list(_first(iter(source), SAMPLES))
         head = batches[0].arrays[0] if batches else None
 
-        def opener(candidate: Candidate, samples: int) -> Iterator[Batch]:
+        def opener(candidate: PreparationCandidate, samples: int) -> Iterator[Batch]:
             recipe = parse_recipe(candidate.option)
             return (reprepared(batch, recipe, inputs) for batch in _first(batches, samples))
 
     else:
         head = next((batch.arrays[0] for batch in _opened(data, options, inputs, "raw", TRIAL_SAMPLES)), None)
 
-        def opener(candidate: Candidate, samples: int) -> Iterator[Batch]:
+        def opener(candidate: PreparationCandidate, samples: int) -> Iterator[Batch]:
             return iter(_opened(data, options, inputs, candidate.option, samples))
 
     if head is None:
         raise InputError(f"{source.info.source}: holds no samples")
     used = options.preprocess or ("unit" if source.info.pixels else "raw")
-    return Trial(candidates(head, pixels=source.info.pixels, used=used), used, opener)
+    return PreparationTrial(candidates(head, pixels=source.info.pixels, used=used), used, opener)
 
 
-def try_all(runner: Runner, trial: Trial, progress: Callable[[int, int], None] | None = None) -> Preparations:
+def try_all(
+    runner: Runner, trial: PreparationTrial, progress: Callable[[int, int], None] | None = None
+) -> Preparations:
     """All candidates, best first. Raises InputError where no layer has statistics to fit."""
     trials = []
     for index, candidate in enumerate(trial.candidates):
@@ -126,7 +128,7 @@ def _fitted(runner: Runner, trials: Sequence[Tried], opener: Opener) -> list[Tri
     return [tried] if near == [0] else []
 
 
-def _tried(runner: Runner, candidate: Candidate, batches: Iterable[Batch]) -> Tried:
+def _tried(runner: Runner, candidate: PreparationCandidate, batches: Iterable[Batch]) -> Tried:
     seen = passes.observe(runner, batches)
     chosen = _chosen(runner.layers(), seen.evidence)
     if not chosen:
@@ -211,10 +213,15 @@ def worth_trying(report: Report) -> bool:
 
 
 def with_preparations(
-    report: Report, model: Model, runner: Runner, source: DataSource | Given, data: Sequence[str], options: DataOptions
+    report: Report,
+    model: Model,
+    runner: Runner,
+    source: DataSource | GivenBatches,
+    data: Sequence[str],
+    options: DataOptions,
 ) -> Report:
     """The report with what other preparations of the input would do, where they are worth trying and can be tried."""
-    once = isinstance(source, Given) and iter(source.batches) is source.batches
+    once = isinstance(source, GivenBatches) and iter(source.batches) is source.batches
     if once or len(model.inputs) > 1 or not worth_trying(report):
         return report
     with suppress(InputError):

@@ -9,7 +9,7 @@ from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from normdiag.commands.measure import Given, Source, open_source
+from normdiag.commands.measure import GivenBatches, Source, open_source
 from normdiag.commands.ready import with_ready_commands
 from normdiag.data import DataOptions, in_random_order
 from normdiag.diagnosis.folded import BEFORE, CHECKPOINT, folded_away
@@ -17,7 +17,7 @@ from normdiag.errors import InputError, UsageError
 from normdiag.graph import open_model
 from normdiag.metrics.population import samples_needed
 from normdiag.models import LoadOptions
-from normdiag.observe.protocol import Statistics
+from normdiag.observe.protocol import ReplacedStatistics
 from normdiag.ranks import ALONE, Ranks, started, together
 from normdiag.recalibration.choose import candidates, changes, new_statistics, pooled, share_kept
 from normdiag.recalibration.decide import drifts, outcome
@@ -54,7 +54,7 @@ class RecalibrationResult:
     """What came of it: the report, and the new statistics by layer name (none where the old ones stay)."""
 
     report: RecalibrationReport
-    statistics: dict[str, Statistics]
+    statistics: dict[str, ReplacedStatistics]
     target: Recalibratable
 
     @cached_property
@@ -256,7 +256,7 @@ def _notes(target: Recalibratable, measured: Measured, layers: Sequence[LayerCha
 
 def _check_again(source: Source) -> None:
     """Raise UsageError for data that can be read once only."""
-    if isinstance(source, Given) and iter(source.batches) is source.batches:
+    if isinstance(source, GivenBatches) and iter(source.batches) is source.batches:
         raise UsageError("sequential goes over the data several times; pass a list or a DataLoader, not a generator")
 
 

@@ -48,7 +48,7 @@ class Header:
 
 
 @dataclass(frozen=True)
-class Table:
+class StoredArray:
     """A stored array. `open` gives its bytes from the header on; `path` is set where they are a plain file's."""
 
     label: str
@@ -105,16 +105,16 @@ class Table:
             yield np.ascontiguousarray(array[start : start + batch_size])
 
 
-def npy_table(path: Path) -> Table:
+def npy_table(path: Path) -> StoredArray:
     """The array of a .npy file. Raises InputError for a damaged header or a file shorter than it claims."""
     label = str(path)
     with reading(label), path.open("rb") as file:
         header = read_npy_header(file, label)
         _check_length(label, header, path.stat().st_size)
-    return Table(label, header, lambda: path.open("rb"), path)
+    return StoredArray(label, header, lambda: path.open("rb"), path)
 
 
-def npz_tables(path: Path) -> Mapping[str, Table]:
+def npz_tables(path: Path) -> Mapping[str, StoredArray]:
     """The arrays of a .npz file by name, stored or compressed. Raises InputError for a damaged archive."""
     with reading(str(path), *_ARCHIVE_ERRORS), zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
@@ -126,7 +126,7 @@ def is_idx(start: bytes) -> bool:
     return start[:2] == b"\x1f\x8b" or (start[:2] == b"\0\0" and start[2:3] in _IDX_MARKS and start[3:4] > b"\0")
 
 
-def idx_table(path: Path) -> Table:
+def idx_table(path: Path) -> StoredArray:
     """The array of an IDX file, the format of MNIST (yann.lecun.com/exdb/mnist), plain or gzipped."""
     label = str(path)
     with reading(label), path.open("rb") as raw:
@@ -140,7 +140,7 @@ def idx_table(path: Path) -> Table:
     with reading(label, *_ARCHIVE_ERRORS), opened() as file:
         header = _read_idx_header(file, label)
         _check_length(label, header, path.stat().st_size * (_MAX_DEFLATE if zipped else 1))
-    return Table(label, header, opened)
+    return StoredArray(label, header, opened)
 
 
 def read_npy_header(file: IO[bytes], label: str) -> Header:
@@ -169,7 +169,7 @@ def _reason(error: Exception) -> str:
 _NPY_2 = (4, npy_format.read_array_header_2_0)
 
 
-def _npz_table(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Table:
+def _npz_table(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> StoredArray:
     label = f"array {member.filename[:-4]!r} of {path}"
     with archive.open(member) as file:
         header = read_npy_header(file, label)
@@ -177,7 +177,7 @@ def _npz_table(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) ->
     most = path.stat().st_size * (1 if member.compress_type == zipfile.ZIP_STORED else _MAX_DEFLATE)
     known = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
     _check_length(label, header, min(member.file_size, most) if known else member.file_size)
-    return Table(label, header, lambda: _open_member(path, member.filename))
+    return StoredArray(label, header, lambda: _open_member(path, member.filename))
 
 
 @contextmanager

@@ -23,7 +23,7 @@ TOLERANCE, NEAR = 0.02, 0.1
 
 
 @dataclass(frozen=True)
-class Candidate:
+class PreparationCandidate:
     """A preparation: the text for `--preprocess`, what it does to the stored data, and whether people use it."""
 
     option: str
@@ -31,18 +31,18 @@ class Candidate:
     listed: bool = True
 
 
-def candidates(head: NDArray[Any], *, pixels: bool, used: str | None = None) -> tuple[Candidate, ...]:
+def candidates(head: NDArray[Any], *, pixels: bool, used: str | None = None) -> tuple[PreparationCandidate, ...]:
     """The preparations that fit data whose first samples are `head` (N, ...), as it is stored but with channels second.
 
     `pixels` says that it is stored as 8-bit integers, `used` is the option in use, which comes first. Images
     (N, C, H, W) of one or three channels get all of them; anything else is left as it is, divided by its range, or
     normalized sample by sample.
     """
-    found: dict[object, Candidate] = {}
+    found: dict[object, PreparationCandidate] = {}
     for each in _candidates(head, pixels):
         found.setdefault(_effect(each.option, pixels), each)
     if used is not None:
-        known = found.pop(_effect(used, pixels), Candidate(used, "as it is prepared now"))
+        known = found.pop(_effect(used, pixels), PreparationCandidate(used, "as it is prepared now"))
         return replace(known, option=used), *found.values()
     return tuple(found.values())
 
@@ -55,16 +55,16 @@ def _effect(option: str, pixels: bool) -> object:
     return scale, recipe.order, recipe.per_image, mean, std
 
 
-def _candidates(head: NDArray[Any], pixels: bool) -> Iterator[Candidate]:
+def _candidates(head: NDArray[Any], pixels: bool) -> Iterator[PreparationCandidate]:
     if not pixels:
-        yield Candidate("raw", "as it is stored")
+        yield PreparationCandidate("raw", "as it is stored")
     if head.ndim != 4 or head.shape[1] not in (1, 3):
-        yield Candidate("per-image", "each sample normalized by itself")
+        yield PreparationCandidate("per-image", "each sample normalized by itself")
         if pixels:
-            yield Candidate("unit", "divided by its range, to 0..1")
+            yield PreparationCandidate("unit", "divided by its range, to 0..1")
         return
     if not pixels and head.shape[1] == 3:
-        yield Candidate("raw,order=bgr", "colours in the other order")
+        yield PreparationCandidate("raw,order=bgr", "colours in the other order")
     for undone, words in _sources(head, pixels):
         for target in TARGETS:
             if _fits(target, head.shape[1]):
@@ -116,13 +116,17 @@ def _fits(preset: str, channels: int) -> bool:
     return preset in ("unit", "signed", "raw", "per-image") or (channels == 1) == (len(recipe.mean) == 1)
 
 
-def _variants(undone: _Affine | None, words: str, target: str, channels: int) -> Iterator[Candidate]:
+def _variants(undone: _Affine | None, words: str, target: str, channels: int) -> Iterator[PreparationCandidate]:
     recipe = parse_recipe(target)
-    yield Candidate(_option(undone, recipe, target), f"{words}{_meaning(target)}")
+    yield PreparationCandidate(_option(undone, recipe, target), f"{words}{_meaning(target)}")
     if channels == 3 and target in REORDERED:
-        yield Candidate(_option(undone, recipe, target, order="bgr"), f"{words}{_meaning(target)}, colours as BGR")
+        yield PreparationCandidate(
+            _option(undone, recipe, target, order="bgr"), f"{words}{_meaning(target)}, colours as BGR"
+        )
     if target in INVERTED and len(recipe.mean) in (1, channels):
-        yield Candidate(_option(undone, recipe, target, inverted=True), f"{words}inverted, {_meaning(target)}")
+        yield PreparationCandidate(
+            _option(undone, recipe, target, inverted=True), f"{words}inverted, {_meaning(target)}"
+        )
 
 
 def _option(undone: _Affine | None, recipe: Recipe, preset: str, *, order: str = "rgb", inverted: bool = False) -> str:

@@ -22,7 +22,7 @@ MAX_BATCH_BYTES = 4 << 30
 
 
 @dataclass(frozen=True)
-class Facts:
+class ArrayFacts:
     """What is known of an array before it is read: its shape with the samples first, its dtype, its input name."""
 
     shape: tuple[int, ...]
@@ -42,7 +42,7 @@ class Feed:
     source: str
     kind: Literal["arrays", "images", "code", "random"]
     read: Callable[[int], Iterator[Batch]]
-    facts: tuple[Facts, ...] | None = None
+    facts: tuple[ArrayFacts, ...] | None = None
     rows: Callable[[NDArray[np.int64]], Batch] | None = None
 
     @property

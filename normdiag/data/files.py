@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.data.arrays import Table, idx_table, is_idx, npy_table, npz_tables
-from normdiag.data.feed import Facts, Feed, check_batch_bytes, check_facts, reading, release_pages
+from normdiag.data.arrays import StoredArray, idx_table, is_idx, npy_table, npz_tables
+from normdiag.data.feed import ArrayFacts, Feed, check_batch_bytes, check_facts, reading, release_pages
 from normdiag.data.images import Decoding, image_feed, is_image, list_images, natural
 from normdiag.data.labels import are_labels, class_numbers
 from normdiag.data.order import take
@@ -67,13 +67,13 @@ def _first_bytes(path: Path) -> bytes:
     return start
 
 
-def _table_feed(spec: Spec, tables: Mapping[str, Table], wanted: Sequence[str]) -> Feed:
+def _table_feed(spec: Spec, tables: Mapping[str, StoredArray], wanted: Sequence[str]) -> Feed:
     described = {name: f"{table.header.shape} {table.header.dtype}" for name, table in tables.items()}
     chosen = choose(spec.target, described, wanted, spec.name)
     used = [tables[name] for name in chosen]
     for table in used:
         check_facts(table.label, table.header.shape, table.header.dtype)
-    facts = [Facts(t.header.shape, t.header.dtype, n) for t, n in zip(used, chosen.values(), strict=True)]
+    facts = [ArrayFacts(t.header.shape, t.header.dtype, n) for t, n in zip(used, chosen.values(), strict=True)]
     beside = [t for n, t in tables.items() if n not in chosen and are_labels(n, t.header.shape, t.header.dtype, facts)]
 
     def read(batch_size: int) -> Iterator[Batch]:
@@ -108,7 +108,7 @@ def _tensor_feed(spec: Spec, path: Path, wanted: Sequence[str]) -> Feed:
     described = {name: f"{array.shape} {array.dtype}" for name, array in tensors.items()}
     chosen = choose(spec.target, described, wanted, spec.name)
     arrays = [tensors[name] for name in chosen]
-    facts = [Facts(a.shape, a.dtype, n) for a, n in zip(arrays, chosen.values(), strict=True)]
+    facts = [ArrayFacts(a.shape, a.dtype, n) for a, n in zip(arrays, chosen.values(), strict=True)]
     for name, fact in zip(chosen, facts, strict=True):
         check_facts(f"tensor {name!r} of {path}" if name else str(path), fact.shape, fact.dtype)
 
@@ -133,7 +133,7 @@ def _tensor_feed(spec: Spec, path: Path, wanted: Sequence[str]) -> Feed:
     return Feed(spec.text, "arrays", read, _same_length(spec.target, facts), rows)
 
 
-def _same_length(label: str, facts: Sequence[Facts]) -> tuple[Facts, ...]:
+def _same_length(label: str, facts: Sequence[ArrayFacts]) -> tuple[ArrayFacts, ...]:
     if len({fact.shape[0] for fact in facts}) > 1:
         listed = ", ".join(f"{fact.name}: {fact.shape[0]}" for fact in facts)
         raise InputError(f"the inputs in {label} differ in their number of samples ({listed})")
@@ -141,5 +141,5 @@ def _same_length(label: str, facts: Sequence[Facts]) -> tuple[Facts, ...]:
 
 
 def _renamed(feed: Feed, name: str | None) -> Feed:
-    facts = tuple(Facts(fact.shape, fact.dtype, name) for fact in feed.facts or ())
+    facts = tuple(ArrayFacts(fact.shape, fact.dtype, name) for fact in feed.facts or ())
     return replace(feed, facts=facts)

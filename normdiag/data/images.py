@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.data.feed import Facts, Feed, check_batch_bytes
+from normdiag.data.feed import ArrayFacts, Feed, check_batch_bytes
 from normdiag.data.options import Size
 from normdiag.errors import InputError
 from normdiag.records import Batch
@@ -43,7 +43,7 @@ def image_feed(source: str, paths: list[Path], decoding: Decoding) -> Feed:
     if decoding.gray is None:
         decoding = Decoding(decoding.resize, decoding.crop, _is_gray(paths[0]))
     shape = decode(paths[0], decoding).shape
-    facts = Facts((len(paths), *shape), np.dtype(np.uint8))
+    facts = ArrayFacts((len(paths), *shape), np.dtype(np.uint8))
     labels = folder_labels(paths)
 
     def read(batch_size: int) -> Iterator[Batch]:

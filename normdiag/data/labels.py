@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.data.feed import LABELS, Facts
+from normdiag.data.feed import LABELS, ArrayFacts
 
 
-def are_labels(name: str, shape: Sequence[int], dtype: np.dtype[Any], data: Sequence[Facts]) -> bool:
+def are_labels(name: str, shape: Sequence[int], dtype: np.dtype[Any], data: Sequence[ArrayFacts]) -> bool:
     """Whether a stored array is called as labels are and holds one whole number for each sample of the data."""
     numbers = dtype.kind in "iu" and tuple(shape[1:]) in ((), (1,))
     return name.lower() in LABELS and numbers and bool(data) and shape[0] == data[0].shape[0]

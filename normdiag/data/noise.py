@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.data.feed import Facts, Feed, check_batch_bytes
+from normdiag.data.feed import ArrayFacts, Feed, check_batch_bytes
 from normdiag.data.preprocess import numpy_dtype
 from normdiag.errors import UsageError
 from normdiag.records import Batch, InputSpec
@@ -107,6 +107,6 @@ def draw(rng: np.random.Generator, dtype: np.dtype[Any], shape: tuple[int, ...])
     return rng.standard_normal(shape, dtype=np.float32).astype(dtype, copy=False)
 
 
-def _facts(spec: InputSpec, samples: int) -> Facts:
+def _facts(spec: InputSpec, samples: int) -> ArrayFacts:
     rest = tuple(n for n in (spec.shape or ())[1:] if n is not None)
-    return Facts((samples, *rest), numpy_dtype(spec.dtype) or np.dtype(np.float32), spec.name or None)
+    return ArrayFacts((samples, *rest), numpy_dtype(spec.dtype) or np.dtype(np.float32), spec.name or None)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
-from normdiag.diagnosis.evidence.layers import Row
+from normdiag.diagnosis.evidence.layers import LayerRow
 from normdiag.diagnosis.evidence.seen import Seen, named
 
 # Stored and observed statistics of a layer that belong together correlate by 0.9 and more over the channels.
@@ -45,7 +45,7 @@ def foreign_statistics(seen: Seen) -> Case | None:
     return None
 
 
-def _isolated(seen: Seen, rows: Sequence[Row]) -> Case | None:
+def _isolated(seen: Seen, rows: Sequence[LayerRow]) -> Case | None:
     if any(row.correlations is None for row in rows):
         return None
     if rows[0].index == 0 and not _lost(rows[0]):
@@ -58,7 +58,7 @@ def _isolated(seen: Seen, rows: Sequence[Row]) -> Case | None:
     return replace(_case(rows, 0.7 if related else 0.85, where), confidence="medium" if related else "high")
 
 
-def _case(rows: Sequence[Row], weight: float, where: str) -> Case:
+def _case(rows: Sequence[LayerRow], weight: float, where: str) -> Case:
     means, variances = zip(*(row.correlations or (1.0, 1.0) for row in rows), strict=True)
     off = max(row.off for row in rows)
     everything = len(rows) > 2
@@ -72,16 +72,16 @@ def _case(rows: Sequence[Row], weight: float, where: str) -> Case:
     )
 
 
-def _related(row: Row) -> bool:
+def _related(row: LayerRow) -> bool:
     return row.correlations is not None and min(row.correlations) > ALIKE
 
 
-def _unrelated(row: Row) -> bool:
+def _unrelated(row: LayerRow) -> bool:
     """Neither the means nor the variances of the channels are where they should be."""
     return row.correlations is not None and max(row.correlations) < UNRELATED
 
 
-def _lost(row: Row) -> bool:
+def _lost(row: LayerRow) -> bool:
     """For the first layer: variances mixed up among the channels, not all larger or smaller as by another input."""
     middle, spread = row.log_ratio
     grown = float(np.mean(np.log(np.maximum(row.drift.r, 1e-12)) > -0.05))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
-from normdiag.diagnosis.evidence.layers import Row
+from normdiag.diagnosis.evidence.layers import LayerRow
 from normdiag.diagnosis.evidence.seen import Seen, named
 from normdiag.rules.stored import is_all, is_initial
 from normdiag.wording import abridged
@@ -48,7 +48,7 @@ def never_updated(seen: Seen) -> Case | None:
     )
 
 
-def _is_initial(row: Row) -> bool:
+def _is_initial(row: LayerRow) -> bool:
     """Both as they began; or the means, where that is what is wrong."""
     if is_initial(row.layer):
         return True

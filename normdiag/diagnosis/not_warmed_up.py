@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
-from normdiag.diagnosis.evidence.layers import Row
+from normdiag.diagnosis.evidence.layers import LayerRow
 from normdiag.diagnosis.evidence.seen import Seen, named
 from normdiag.wording import abridged
 
@@ -54,7 +54,7 @@ def not_warmed_up(seen: Seen) -> Case | None:
     )
 
 
-def _counted(row: Row, share: float) -> bool:
+def _counted(row: LayerRow, share: float) -> bool:
     """Whether the counter of batches, where there is one, allows for such a share."""
     tracked, momentum = row.layer.num_batches_tracked, row.layer.momentum
     if not tracked or momentum is None:
@@ -62,14 +62,14 @@ def _counted(row: Row, share: float) -> bool:
     return bool(abs((1.0 - momentum) ** tracked - share) < 0.1)
 
 
-def _fits(row: Row) -> bool:
+def _fits(row: LayerRow) -> bool:
     mixture, power = row.mixture, row.power
     if mixture is None or power is None or mixture.share >= 0.999:
         return False
     return mixture.left < LEFT and mixture.left < 0.6 * power.left
 
 
-def _which(rows: list[Row], seen: Seen) -> str:
+def _which(rows: list[LayerRow], seen: Seen) -> str:
     if len(rows) == 1 and len(seen.rows) > 1:
         return f"'{rows[0].name}'"
     return "the BatchNorm layers" if len(rows) == len(seen.rows) else f"{len(rows)} BatchNorm layers"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
-from normdiag.diagnosis.evidence.layers import Row
+from normdiag.diagnosis.evidence.layers import LayerRow
 from normdiag.diagnosis.evidence.seen import LEAST, Seen
 from normdiag.diagnosis.foreign_statistics import UNRELATED
 from normdiag.wording import abridged
@@ -61,7 +61,7 @@ def _before_the_drift(seen: Seen) -> tuple[str, ...]:
     return tuple(row.name for row in seen.rows[: begins.index])
 
 
-def _begins(seen: Seen) -> Row | None:
+def _begins(seen: Seen) -> LayerRow | None:
     """The first layer that drifts, where it is not the first of all and its means are what is off."""
     if not seen.loud or not seen.local:
         return None
@@ -72,7 +72,7 @@ def _begins(seen: Seen) -> Row | None:
     return None if any(row.lower > max(2.0 * LEAST, 0.05 * first.off) for row in before) else first
 
 
-def _likeliest(seen: Seen, begins: Row) -> Row:
+def _likeliest(seen: Seen, begins: LayerRow) -> LayerRow:
     """Of the few norms that may feed a layer, the one with the most unusual gammas; else the one just before it."""
     sizes = {row.name: _size(row) for row in seen.rows}
     usual = float(np.median([size for size in sizes.values() if size > 0] or [1.0]))
@@ -82,7 +82,7 @@ def _likeliest(seen: Seen, begins: Row) -> Row:
     return odd if unusual[odd] > np.log(2.0) else near[-1]
 
 
-def _size(row: Row) -> float:
+def _size(row: LayerRow) -> float:
     return 0.0 if row.layer.gamma is None else float(np.median(np.abs(np.asarray(row.layer.gamma, np.float64))))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
 from normdiag.diagnosis.evidence.fits import Power
-from normdiag.diagnosis.evidence.layers import Row
+from normdiag.diagnosis.evidence.layers import LayerRow
 from normdiag.diagnosis.evidence.seen import Seen, named
 from normdiag.records import NormLayer
 from normdiag.wording import abridged
@@ -74,7 +74,7 @@ def _of_statistics(seen: Seen) -> Case | None:
     )
 
 
-def _slip(row: Row) -> Power | None:
+def _slip(row: LayerRow) -> Power | None:
     """The form that explains a layer's difference, if one does and better than a mixture with 0 and 1."""
     power, mixture = row.power, row.mixture
     if power is None or mixture is None or power.left > LEFT or power.left > 0.6 * mixture.left:
@@ -82,7 +82,7 @@ def _slip(row: Row) -> Power | None:
     return power
 
 
-def _has_means(row: Row) -> bool:
+def _has_means(row: LayerRow) -> bool:
     """Whether the stored means are so far from 0 that a factor in the input would have moved them."""
     seen = row.statistics
     if seen is None or row.power is None:

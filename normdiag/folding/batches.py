@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 from normdiag.folding.backend import Evaluator
 from normdiag.folding.bound import Depth
-from normdiag.folding.feeds import Trial
+from normdiag.folding.feeds import FoldTrial
 from normdiag.folding.steady import Steadiness, respond
 from normdiag.folding.tally import Tally, Values, add_outputs, of_folded, ran
 
 
-def originals(evaluator: Evaluator, trials: Iterable[Trial]) -> Iterator[tuple[Trial, Values]]:
+def originals(evaluator: Evaluator, trials: Iterable[FoldTrial]) -> Iterator[tuple[FoldTrial, Values]]:
     """What the original gives on each trial that it runs on."""
     for trial in trials:
         values = ran(evaluator, trial)
@@ -20,8 +20,8 @@ def originals(evaluator: Evaluator, trials: Iterable[Trial]) -> Iterator[tuple[T
 
 
 def responding(
-    evaluator: Evaluator, trials: Iterable[Trial], tally: Tally, roundoff: float
-) -> Iterator[tuple[Trial, Values]]:
+    evaluator: Evaluator, trials: Iterable[FoldTrial], tally: Tally, roundoff: float
+) -> Iterator[tuple[FoldTrial, Values]]:
     """The same, and on the way how far the original moves when its input changes in the last bit."""
     for trial, values in originals(evaluator, trials):
         respond(tally, trial, evaluator, values, roundoff)
@@ -29,12 +29,12 @@ def responding(
 
 
 def compare(
-    seen: Iterable[tuple[Trial, Values]],
+    seen: Iterable[tuple[FoldTrial, Values]],
     after: Evaluator,
     tally: Tally,
     depth_of: Callable[[str], Depth],
     steadiness: Steadiness | None,
-) -> Iterator[Trial]:
+) -> Iterator[FoldTrial]:
     """Compare the outputs with those of the folded model and yield what was compared.
 
     Samples differ in how much they magnify rounding. So where a batch is above what is known so far to be rounding, the

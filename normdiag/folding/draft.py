@@ -11,7 +11,7 @@ from normdiag.folding.affine import scales
 from normdiag.folding.floats import limits
 from normdiag.folding.obstacle import Obstacle, blocked
 from normdiag.folding.situation import Situation, with_inner, with_outer
-from normdiag.folding.sources import Source, source_map
+from normdiag.folding.sources import FoldSource, source_map
 from normdiag.folding.walk import Route, walk_down, walk_up
 from normdiag.records import Affine, FoldStep, LayerEdit, Norm, Op, ScaleShift
 from normdiag.records.fold import Direction
@@ -32,7 +32,7 @@ class Move:
 
 
 @dataclass
-class Draft:
+class PlanDraft:
     """`before` and `after` say what stood in the way of a source in either direction, by op index."""
 
     situation: Situation
@@ -44,7 +44,7 @@ class Draft:
     shifts: dict[int, Array] = field(default_factory=dict)
 
 
-def try_before(draft: Draft, source: Source) -> None:
+def try_before(draft: PlanDraft, source: FoldSource) -> None:
     """Fold it into the layers before it."""
     route = _way(draft, source, walk_up, draft.before)
     if route is None:
@@ -54,7 +54,7 @@ def try_before(draft: Draft, source: Source) -> None:
     _done(draft, source, route, "before")
 
 
-def try_after(draft: Draft, source: Source) -> None:
+def try_after(draft: PlanDraft, source: FoldSource) -> None:
     """Fold it into the layers after it; of a layer norm its gamma and beta."""
     route = _way(draft, source, walk_down, draft.after)
     if route is None:
@@ -65,7 +65,7 @@ def try_after(draft: Draft, source: Source) -> None:
     _done(draft, source, route, "after")
 
 
-def try_scale_after(draft: Draft, source: Source) -> None:
+def try_scale_after(draft: PlanDraft, source: FoldSource) -> None:
     """Fold its scale alone: scale * x + shift = scale * (x + shift / scale), so that an Add of shift / scale stays.
 
     Rounding the Add costs no more than rounding the norm did: both are of the size of |scale * x| + |shift|.
@@ -88,8 +88,8 @@ def try_scale_after(draft: Draft, source: Source) -> None:
 
 
 def _way(
-    draft: Draft,
-    source: Source,
+    draft: PlanDraft,
+    source: FoldSource,
     walk: Callable[[Situation, int, Affine], Route | Obstacle],
     refused: dict[int, Obstacle],
 ) -> Route | None:
@@ -104,7 +104,7 @@ def _way(
     return route
 
 
-def _worth_it(draft: Draft, source: Source, route: Route | Obstacle) -> Route | Obstacle:
+def _worth_it(draft: PlanDraft, source: FoldSource, route: Route | Obstacle) -> Route | Obstacle:
     """A plain scale or shift goes into layers only: two of them made one would be another optimization than folding."""
     if isinstance(route, Obstacle) or source.asked:
         return route
@@ -112,7 +112,7 @@ def _worth_it(draft: Draft, source: Source, route: Route | Obstacle) -> Route | 
     return route if other is None else blocked(other, "it stands at {op}, which is no layer")
 
 
-def _known_map(draft: Draft, source: Source) -> Affine | None:
+def _known_map(draft: PlanDraft, source: FoldSource) -> Affine | None:
     """Its map as it is now; None, with the reason noted, where it has none."""
     affine = source_map(draft.situation, source)
     if isinstance(affine, Affine):
@@ -121,7 +121,7 @@ def _known_map(draft: Draft, source: Source) -> Affine | None:
     return None
 
 
-def _alone(draft: Draft, source: Source, affine: Affine) -> Array | str:
+def _alone(draft: PlanDraft, source: FoldSource, affine: Affine) -> Array | str:
     """shift / scale, or why that cannot stand alone."""
     scale, shift = np.broadcast_arrays(affine.scale, affine.shift)
     count = int(((scale == 0) & (shift != 0)).sum())
@@ -136,23 +136,25 @@ def _alone(draft: Draft, source: Source, affine: Affine) -> Array | str:
     return constant
 
 
-def _edit_after(draft: Draft, source: Source, route: Route) -> None:
+def _edit_after(draft: PlanDraft, source: FoldSource, route: Route) -> None:
     for layer, each in route.takes.items():
         _edit(draft, source, layer, with_inner(draft.situation.edits.get(layer), each))
 
 
-def _edit(draft: Draft, source: Source, layer: int, edit: LayerEdit) -> None:
+def _edit(draft: PlanDraft, source: FoldSource, layer: int, edit: LayerEdit) -> None:
     draft.situation.edits[layer] = edit
     draft.moves.append(Move(source.index, layer, edit))
 
 
-def _done(draft: Draft, source: Source, route: Route, direction: Direction, *, shift_stays: bool = False) -> None:
+def _done(
+    draft: PlanDraft, source: FoldSource, route: Route, direction: Direction, *, shift_stays: bool = False
+) -> None:
     """Note that it is folded, and the lone numbers on its way with it."""
     _gone(draft, source, _step(draft.situation, source, route, direction, shift_stays=shift_stays))
     _along(draft, route, direction)
 
 
-def _gone(draft: Draft, source: Source, step: FoldStep) -> None:
+def _gone(draft: PlanDraft, source: FoldSource, step: FoldStep) -> None:
     """Note the step; what the op itself had taken up has gone with it."""
     draft.situation.edits.pop(source.index, None)
     removed = step.whole and not step.shift_stays
@@ -160,16 +162,16 @@ def _gone(draft: Draft, source: Source, step: FoldStep) -> None:
     draft.steps[source.index] = step
 
 
-def _along(draft: Draft, route: Route, direction: Direction) -> None:
+def _along(draft: PlanDraft, route: Route, direction: Direction) -> None:
     """Lone numbers that went with the norm: each into the layers that lie beyond it."""
     for index in route.along:
         beyond = {layer: each for layer, each in route.takes.items() if (layer > index) == (direction == "after")}
-        number = Source(index, draft.situation.op(index).name, "scale_shift", None, asked=False)
+        number = FoldSource(index, draft.situation.op(index).name, "scale_shift", None, asked=False)
         _gone(draft, number, _step(draft.situation, number, Route(beyond), direction))
 
 
 def _step(
-    situation: Situation, source: Source, route: Route, direction: Direction, *, shift_stays: bool = False
+    situation: Situation, source: FoldSource, route: Route, direction: Direction, *, shift_stays: bool = False
 ) -> FoldStep:
     layers = [situation.op(index) for index in route.takes]
     return FoldStep(

@@ -33,7 +33,7 @@ CHANNELS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class FoldTrial:
     """One input to run both models on. Trials of a `group` are alike, and their outputs share one scale.
 
     An `optional` one is left out where the original cannot run on it, as where a size is free in name only.
@@ -46,7 +46,7 @@ class Trial:
 
 
 @dataclass(frozen=True, eq=False)
-class Feed:
+class TrialFeed:
     """Inputs, read anew each time they are iterated where that can be.
 
     `samples` are small and are looked at inside the models, group after group, as many of each group as are needed; of
@@ -55,18 +55,18 @@ class Feed:
     """
 
     source: str
-    batches: Iterable[Trial]
-    samples: Iterable[Trial] = ()
+    batches: Iterable[FoldTrial]
+    samples: Iterable[FoldTrial] = ()
     made_up: bool = False
     note: str | None = None
 
 
-def given(batches: Iterable[Batch], source: str = "the data") -> Feed:
+def given(batches: Iterable[Batch], source: str = "the data") -> TrialFeed:
     """The user's data, one trial for each batch."""
-    return Feed(source, (Trial(batch, DATA) for batch in batches))
+    return TrialFeed(source, (FoldTrial(batch, DATA) for batch in batches))
 
 
-def made_up(inputs: Sequence[InputSpec], options: DataOptions, graph: OpGraph) -> tuple[Feed, ...]:
+def made_up(inputs: Sequence[InputSpec], options: DataOptions, graph: OpGraph) -> tuple[TrialFeed, ...]:
     """Seeded inputs that fit what the model declares: one feed for each guess of its free sizes, to be tried in order.
 
     Declared sizes and `options.input_shapes` are used as they are, a declared first axis too. Each input is drawn from
@@ -87,7 +87,7 @@ def made_up(inputs: Sequence[InputSpec], options: DataOptions, graph: OpGraph) -
     return tuple(_feed([_guessed(spec, index) for spec in specs], specs, options.seed) for index in range(guesses))
 
 
-def _feed(specs: Sequence[InputSpec], declared: Sequence[InputSpec], seed: int) -> Feed:
+def _feed(specs: Sequence[InputSpec], declared: Sequence[InputSpec], seed: int) -> TrialFeed:
     """`specs` have every size known but the first ones; `declared` say which others were free."""
     for spec in specs:
         shape = _sized(spec, SAMPLES)
@@ -95,7 +95,7 @@ def _feed(specs: Sequence[InputSpec], declared: Sequence[InputSpec], seed: int) 
     samples = _Seeded(_samples(tuple(specs)), seed)
     batches = _Seeded(_batches(specs, declared), seed + 1)
     note = "; ".join(filter(None, (_taken(a, b) for a, b in zip(specs, declared, strict=True))))
-    return Feed("seeded random inputs", batches, samples, True, note or None)
+    return TrialFeed("seeded random inputs", batches, samples, True, note or None)
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,13 @@ class _Seeded:
     plans: tuple[_Plan, ...]
     seed: int
 
-    def __iter__(self) -> Iterator[Trial]:
+    def __iter__(self) -> Iterator[FoldTrial]:
         for plan, rng in zip(self.plans, spawn(len(self.plans), self.seed), strict=True):
             streams = rng.spawn(len(plan.specs))
             arrays = tuple(_values(spec, plan, each) for spec, each in zip(plan.specs, streams, strict=True))
             names = tuple(spec.name for spec in plan.specs)
             batch = Batch(arrays, names if all(names) else None)
-            yield Trial(batch, f"magnitude {plan.magnitude:g}", plan.magnitude, optional=True)
+            yield FoldTrial(batch, f"magnitude {plan.magnitude:g}", plan.magnitude, optional=True)
 
 
 def _samples(specs: tuple[InputSpec, ...]) -> tuple[_Plan, ...]:

@@ -10,8 +10,8 @@ from normdiag.errors import InputError
 from normdiag.folding.backend import Point
 from normdiag.folding.bound import MEASURED, Depth, depth, most
 from normdiag.folding.evidence import groups_without_values, unseen
-from normdiag.folding.feeds import Feed
-from normdiag.folding.tally import Row, Tally
+from normdiag.folding.feeds import TrialFeed
+from normdiag.folding.tally import Tally, TallyRow
 from normdiag.records import FoldPlan, Latency, Norm, OpGraph, PointError, ScaleShift, Verification
 from normdiag.wording import abridged
 
@@ -28,7 +28,7 @@ class Done:
 class Runs:
     """What was run and compared."""
 
-    feed: Feed
+    feed: TrialFeed
     done: tuple[Done, ...]
     float64_note: str | None = None
     latency: Latency | None = None
@@ -105,12 +105,12 @@ def _shifts(graph: OpGraph) -> Mapping[str, float]:
     return shifts
 
 
-def _point_errors(rows: Iterable[Row], points: Sequence[Point]) -> list[PointError]:
+def _point_errors(rows: Iterable[TallyRow], points: Sequence[Point]) -> list[PointError]:
     """One for each point, of the group where it is worst: those above their bound in order, then the others by excess.
 
     What is wrong at one layer is wrong behind it too, and may grow; the first is the one to look at.
     """
-    worst: dict[str, Row] = {}
+    worst: dict[str, TallyRow] = {}
     for row in rows:  # worst first
         worst.setdefault(row.tensor, row)
     seen = [(point, worst[point.before]) for point in points if point.before in worst]
@@ -118,7 +118,9 @@ def _point_errors(rows: Iterable[Row], points: Sequence[Point]) -> list[PointErr
     return [PointError(point.layer, point.before, row.error, row.bound) for point, row in seen]
 
 
-def _notes(tally: Tally, runs: Runs, rows: Sequence[Row], blind: Sequence[Point], roundoff: float) -> Iterable[str]:
+def _notes(
+    tally: Tally, runs: Runs, rows: Sequence[TallyRow], blind: Sequence[Point], roundoff: float
+) -> Iterable[str]:
     if runs.feed.note:
         yield runs.feed.note
     if tally.overflows:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from normdiag.folding.draft import Draft, Move, try_after, try_before, try_scale_after
+from normdiag.folding.draft import Move, PlanDraft, try_after, try_before, try_scale_after
 from normdiag.folding.obstacle import Obstacle
 from normdiag.folding.situation import start
-from normdiag.folding.sources import LAYER_KINDS, Source, find_sources
+from normdiag.folding.sources import LAYER_KINDS, FoldSource, find_sources
 from normdiag.records import FoldPlan, NormLayer, OpGraph, Refusal
 
 LONGEST_REASON = 200
@@ -53,14 +53,14 @@ def planned(
     return plan, tuple(draft.moves)
 
 
-def _draft(graph: OpGraph, sources: list[Source], barred: Mapping[tuple[int, int], str]) -> Draft:
+def _draft(graph: OpGraph, sources: list[FoldSource], barred: Mapping[tuple[int, int], str]) -> PlanDraft:
     """Upstream in graph order, so that a norm finds those before it gone; downstream against it, likewise.
 
     First without norms that may still go themselves among the layers: what one takes up can stand in its own way, as a
     negative scale does before a maximum. Then into those as well. Scales alone come last, in graph order again: a norm
     whose shift stays takes up no more.
     """
-    draft = Draft(start(graph, barred))
+    draft = PlanDraft(start(graph, barred))
     for waiting in ({source.index for source in sources if source.whole}, set[int]()):
         draft.situation.waiting = waiting
         for source in sources:
@@ -75,7 +75,7 @@ def _draft(graph: OpGraph, sources: list[Source], barred: Mapping[tuple[int, int
     return draft
 
 
-def _refusal(draft: Draft, source: Source) -> Refusal:
+def _refusal(draft: PlanDraft, source: FoldSource) -> Refusal:
     found = [draft.before.get(source.index), draft.after.get(source.index)]
     reasons = list(dict.fromkeys(obstacle for obstacle in found if obstacle))
     return Refusal(source.name, source.kind, _clause(reasons), next((each.at for each in reasons if each.at), None))

@@ -9,7 +9,7 @@ from itertools import groupby
 from normdiag.folding.backend import Evaluator, Foldable, Folded, Point
 from normdiag.folding.bound import Depth
 from normdiag.folding.compare import difference
-from normdiag.folding.feeds import Trial
+from normdiag.folding.feeds import FoldTrial
 from normdiag.folding.probe import needed
 from normdiag.folding.steady import Steadiness
 from normdiag.folding.tally import Tally, Values, add_outputs, of_folded, ran
@@ -34,7 +34,9 @@ def watch(original: Foldable, folded: Folded, roundoff: float) -> Watch:
     return Watch(before, after, points, Steadiness(original, before, places, roundoff))
 
 
-def look(watched: Watch, samples: Iterable[Trial], tally: Tally, depth_of: Callable[[str], Depth]) -> Iterator[Trial]:
+def look(
+    watched: Watch, samples: Iterable[FoldTrial], tally: Tally, depth_of: Callable[[str], Depth]
+) -> Iterator[FoldTrial]:
     """Compare on as many samples of each group as a maximum needs, and yield those that were compared."""
     for _, group in groupby(samples, key=lambda trial: trial.group):
         wanted = 1
@@ -50,7 +52,7 @@ def look(watched: Watch, samples: Iterable[Trial], tally: Tally, depth_of: Calla
                     yield trial
 
 
-def _compare(watched: Watch, trial: Trial, values: Values, tally: Tally) -> bool:
+def _compare(watched: Watch, trial: FoldTrial, values: Values, tally: Tally) -> bool:
     after = of_folded(watched.after, trial.batch)
     inner = {point.before for point in watched.points}
     if not add_outputs(tally, trial.group, values, after, [name for name in values if name not in inner]):

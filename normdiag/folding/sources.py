@@ -19,7 +19,7 @@ LAYER_KINDS = ("layer_norm", "rms_norm")
 
 
 @dataclass(frozen=True)
-class Source:
+class FoldSource:
     """One op that may go. `whole`: all of it, not only gamma and beta; `asked`: a norm, to be refused if it stays."""
 
     index: int
@@ -30,22 +30,22 @@ class Source:
     asked: bool = True
 
 
-def find_sources(graph: OpGraph, norms: Collection[str]) -> tuple[Source, ...]:
+def find_sources(graph: OpGraph, norms: Collection[str]) -> tuple[FoldSource, ...]:
     """In graph order. `norms` holds 'batch' (and what has fixed statistics like it), 'layer', or both."""
     found = (_source(index, op) for index, op in enumerate(graph.ops) if _is_float(op, graph))
     return tuple(source for source in found if source and ("batch" if source.whole else "layer") in norms)
 
 
-def _source(index: int, op: Op) -> Source | None:
+def _source(index: int, op: Op) -> FoldSource | None:
     match op.detail:
         case Norm(layer=layer) if layer.kind in LAYER_KINDS:
-            return Source(index, layer.name, layer.kind, layer.channels, whole=False)
+            return FoldSource(index, layer.name, layer.kind, layer.channels, whole=False)
         case Norm(layer=layer, scale=scale, obstacle=obstacle) if is_batch(layer) or scale is not None or obstacle:
-            return Source(index, layer.name, layer.kind, layer.channels)
+            return FoldSource(index, layer.name, layer.kind, layer.channels)
         case ScaleShift(norm=NormLayer() as layer):
-            return Source(index, layer.name, layer.kind, layer.channels)
+            return FoldSource(index, layer.name, layer.kind, layer.channels)
         case ScaleShift(scale=scale, shift=shift) if not is_number(op):
-            return Source(index, op.name, "scale_shift", max(scale.size, shift.size), asked=False)
+            return FoldSource(index, op.name, "scale_shift", max(scale.size, shift.size), asked=False)
     return None
 
 
@@ -58,7 +58,7 @@ def is_batch(layer: NormLayer) -> bool:
     return layer.kind == "batch_norm"
 
 
-def source_map(situation: Situation, source: Source) -> Affine | Obstacle:
+def source_map(situation: Situation, source: FoldSource) -> Affine | Obstacle:
     """What it does now, with what it has taken up, in the axes of its data; or why that is not known."""
     op = situation.op(source.index)
     why = _unknown(op)

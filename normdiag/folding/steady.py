@@ -10,7 +10,7 @@ from functools import cached_property
 
 from normdiag.errors import InputError
 from normdiag.folding.backend import Evaluator, Foldable
-from normdiag.folding.feeds import Trial
+from normdiag.folding.feeds import FoldTrial
 from normdiag.folding.probe import nudged
 from normdiag.folding.tally import Tally, Values, floating
 
@@ -39,7 +39,7 @@ class Steadiness:
             return "the model is too large to be held in float64 as well"
         return self.original.exact(tuple(self.points))
 
-    def measure(self, tally: Tally, trial: Trial, values: Values, after: Values) -> None:
+    def measure(self, tally: Tally, trial: FoldTrial, values: Values, after: Values) -> None:
         """Add what one run tells; `values` are those of the original on it, `after` those of the folded model."""
         truth = self._truth(trial)
         if truth is not None:
@@ -49,12 +49,12 @@ class Steadiness:
         else:
             respond(tally, trial, self.evaluator, values, self.roundoff)
 
-    def measure_again(self, tally: Tally, trial: Trial, values: Values) -> None:
+    def measure_again(self, tally: Tally, trial: FoldTrial, values: Values) -> None:
         """Add a few more samples of rounding: where one direction carries all the error, one may be small by luck."""
         for seed in range(1, 1 + REPEATED):
             respond(tally, trial, self.evaluator, values, self.roundoff, seed)
 
-    def _truth(self, trial: Trial) -> Values | None:
+    def _truth(self, trial: FoldTrial) -> Values | None:
         if self.failed is None and isinstance(self._exact, str):
             self.failed = self._exact
         if self.failed is not None or isinstance(self._exact, str):
@@ -66,7 +66,9 @@ class Steadiness:
             return None
 
 
-def respond(tally: Tally, trial: Trial, evaluator: Evaluator, values: Values, roundoff: float, seed: int = 0) -> None:
+def respond(
+    tally: Tally, trial: FoldTrial, evaluator: Evaluator, values: Values, roundoff: float, seed: int = 0
+) -> None:
     """Add how far the original moves when its input changes in the last bit."""
     moved = nudged(trial.batch, roundoff, seed)
     if moved is not None:

@@ -11,7 +11,7 @@ from normdiag.errors import InputError
 from normdiag.folding.backend import Evaluator
 from normdiag.folding.bound import Depth, accepted
 from normdiag.folding.compare import Difference, difference, is_floating, mismatch, worst
-from normdiag.folding.feeds import Trial
+from normdiag.folding.feeds import FoldTrial
 from normdiag.records import Batch
 from normdiag.records.model import Array
 
@@ -24,7 +24,7 @@ MISSING = Difference(math.inf, 1.0)
 
 
 @dataclass(frozen=True)
-class Row:
+class TallyRow:
     """One tensor in one group of inputs: its error, and what rounding can explain of it."""
 
     group: str
@@ -76,7 +76,7 @@ class Tally:
         groups = [group for k, group in self.found if k == kind]
         return max((error for group in groups for error in self._relative(kind, group).values()), default=None)
 
-    def rows(self, kind: Kind, depths: Mapping[str, Depth]) -> list[Row]:
+    def rows(self, kind: Kind, depths: Mapping[str, Depth]) -> list[TallyRow]:
         """Every tensor of a kind in these groups with its bound, worst first."""
         rows = [row for group, depth in depths.items() for row in self._rows(kind, group, depth)]
         return sorted(rows, key=lambda row: row.excess, reverse=True)
@@ -85,14 +85,14 @@ class Tally:
         """Whether an output or point of a group differs by more than what is known so far to be rounding."""
         return any(row.error > row.bound for kind in COMPARED for row in self._rows(kind, group, depth))
 
-    def _rows(self, kind: Kind, group: str, depth: Depth) -> Iterator[Row]:
+    def _rows(self, kind: Kind, group: str, depth: Depth) -> Iterator[TallyRow]:
         own, response = self._relative("own", group), self._relative("response", group)
         most = max(own.values(), default=None)  # for tensors that float64 does not show
         for tensor, each in self.of(kind, group).items():
             bound = accepted(
                 depth.of(tensor), depth.roundoff, own=own.get(tensor, most), response=response.get(tensor, 0.0)
             )
-            yield Row(group, tensor, each.relative, bound)
+            yield TallyRow(group, tensor, each.relative, bound)
 
     def _relative(self, kind: Kind, group: str) -> dict[str, float]:
         """The relative differences by tensor, on the scales on which folded and original are compared."""
@@ -119,7 +119,7 @@ def add_outputs(tally: Tally, group: str, before: Values, after: Values, names: 
     return True
 
 
-def ran(evaluator: Evaluator, trial: Trial) -> Values | None:
+def ran(evaluator: Evaluator, trial: FoldTrial) -> Values | None:
     """What the original gives, or None where it cannot run on an optional trial. Raises InputError for any other."""
     try:
         return evaluator.run(trial.batch)

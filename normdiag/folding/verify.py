@@ -15,7 +15,7 @@ from normdiag.folding.backend import Evaluator, Foldable, Folded, Point
 from normdiag.folding.batches import compare, originals, responding
 from normdiag.folding.bound import ROUNDOFF, Depth, coarsest
 from normdiag.folding.evidence import check_evidence
-from normdiag.folding.feeds import Feed, Trial
+from normdiag.folding.feeds import FoldTrial, TrialFeed
 from normdiag.folding.judge import Done, Runs, depth_seen, failure_message, judged
 from normdiag.folding.latency import measured
 from normdiag.folding.points import look, watch
@@ -38,7 +38,7 @@ def verify(
     original: Foldable,
     folded: Folded,
     plan: FoldPlan,
-    feeds: Feed | Sequence[Feed],
+    feeds: TrialFeed | Sequence[TrialFeed],
     *,
     progress: Progress | None = None,
 ) -> Verification:
@@ -47,7 +47,7 @@ def verify(
     `progress(runs, None)` is called after each run. Raises InputError where the original runs on none of the feeds,
     where the user's data does not fit it, or where nothing comes out that could be compared.
     """
-    feed, samples, batches = _opened(original, [feeds] if isinstance(feeds, Feed) else feeds)
+    feed, samples, batches = _opened(original, [feeds] if isinstance(feeds, TrialFeed) else feeds)
     task = _Task(original, folded, plan, feed, samples, batches, progress or (lambda done, total: None))
     return _together(task) if original.size_bytes <= TOGETHER_BYTES else _in_turn(task)
 
@@ -57,9 +57,9 @@ class _Task:
     original: Foldable
     folded: Folded
     plan: FoldPlan
-    feed: Feed
-    samples: Sequence[Trial]
-    batches: Iterable[Trial]
+    feed: TrialFeed
+    samples: Sequence[FoldTrial]
+    batches: Iterable[FoldTrial]
     progress: Progress
 
     @property
@@ -82,7 +82,7 @@ class _Task:
             check_evidence(tally, self.original.graph, self.plan, points)
         return found
 
-    def counted(self, trials: Iterable[Trial], start: int = 0) -> list[Done]:
+    def counted(self, trials: Iterable[FoldTrial], start: int = 0) -> list[Done]:
         """What is to be remembered of each trial, with progress told after it."""
         done = []
         for trial in trials:
@@ -131,7 +131,9 @@ def _in_turn(task: _Task) -> Verification:
     return task.verdict(tally, Runs(task.feed, tuple(done), TOO_LARGE))
 
 
-def _opened(original: Foldable, feeds: Sequence[Feed]) -> tuple[Feed, Sequence[Trial], Iterable[Trial]]:
+def _opened(
+    original: Foldable, feeds: Sequence[TrialFeed]
+) -> tuple[TrialFeed, Sequence[FoldTrial], Iterable[FoldTrial]]:
     """The feed to use, its samples, at least one, and its batches. Of the user's data the samples are the first."""
     for feed in feeds:
         if not feed.made_up:
@@ -144,7 +146,9 @@ def _opened(original: Foldable, feeds: Sequence[Feed]) -> tuple[Feed, Sequence[T
     return _first_that_runs(original.evaluator(), feeds)
 
 
-def _first_that_runs(evaluator: Evaluator, feeds: Sequence[Feed]) -> tuple[Feed, Sequence[Trial], Iterable[Trial]]:
+def _first_that_runs(
+    evaluator: Evaluator, feeds: Sequence[TrialFeed]
+) -> tuple[TrialFeed, Sequence[FoldTrial], Iterable[FoldTrial]]:
     """The first guess of free sizes that the model runs on."""
     errors = []
     for feed in feeds:

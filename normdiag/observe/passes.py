@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from normdiag.observe.gap import compare_outputs
-from normdiag.observe.protocol import Outputs, Runner, Seen, Statistics
+from normdiag.observe.protocol import Outputs, ReplacedStatistics, Runner, SeenBatch
 from normdiag.ranks import merged
 from normdiag.records import Batch, Evidence, OutputSums
 
@@ -90,7 +90,7 @@ class _Holder:
         self.kept: list[Held] = []
         self._samples = self._bytes = 0
 
-    def offer(self, batch: Batch, seen: Seen) -> None:
+    def offer(self, batch: Batch, seen: SeenBatch) -> None:
         """Keep it if there is room."""
         if self._samples >= HELD_SAMPLES or not seen.batched:
             return
@@ -103,7 +103,7 @@ class _Holder:
             self._samples = HELD_SAMPLES
 
 
-def recalibrated(runner: Runner, held: Sequence[Held], statistics: Mapping[str, Statistics]) -> Recalibrated:
+def recalibrated(runner: Runner, held: Sequence[Held], statistics: Mapping[str, ReplacedStatistics]) -> Recalibrated:
     """Pass C: the batches held, once more in eval mode, with these statistics by layer name in place of the stored."""
     sums: tuple[dict[str, OutputSums], ...] = ({}, {}, {})
     for each in held:
@@ -116,7 +116,7 @@ def recalibrated(runner: Runner, held: Sequence[Held], statistics: Mapping[str, 
 
 
 def attribute(
-    runner: Runner, batches: Iterable[Batch], statistics: Mapping[str, Statistics]
+    runner: Runner, batches: Iterable[Batch], statistics: Mapping[str, ReplacedStatistics]
 ) -> tuple[GapSums, dict[str, GapSums]]:
     """The gap to pass B as deployed, and with the statistics of one layer at a time put in, by layer name.
 

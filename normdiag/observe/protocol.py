@@ -15,7 +15,7 @@ Outputs = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Statistics:
+class ReplacedStatistics:
     """Mean and variance of a layer's input per channel: float64 arrays of shape (C,)."""
 
     mean: NDArray[np.float64]
@@ -23,7 +23,7 @@ class Statistics:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class SeenBatch:
     """One batch: its evidence, and the outputs by name of pass E (`deployed`) and of pass B (`batched`, {} without)."""
 
     evidence: Evidence
@@ -48,7 +48,7 @@ class Runner(Protocol):
     def layers(self) -> tuple[NormLayer, ...]:
         """The normalization layers in the order in which they ran; complete after the first observe()."""
 
-    def run(self, batch: Batch) -> Seen:
+    def run(self, batch: Batch) -> SeenBatch:
         """Pass E and, with two samples or more and a BatchNorm to replace, pass B of one batch."""
 
     def observe(self, batch: Batch) -> Evidence:
@@ -65,6 +65,6 @@ class Runner(Protocol):
         batch: Batch,
         *,
         batch_statistics: bool = False,
-        statistics: Mapping[str, Statistics] | None = None,
+        statistics: Mapping[str, ReplacedStatistics] | None = None,
     ) -> Outputs:
         """The outputs by name: as deployed, as in pass B, or with the statistics of the named layers replaced."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from normdiag.metrics.drift import measure_drift
 from normdiag.metrics.population import Population, blended, kept_share, statistics_drift
-from normdiag.observe.protocol import Statistics
+from normdiag.observe.protocol import ReplacedStatistics
 from normdiag.recalibration.decide import drifts
 from normdiag.recalibration.measure import EPS, Measured
 from normdiag.recalibration.options import RecalibrateOptions
@@ -79,19 +79,19 @@ def _drift(layer: NormLayer, measured: Measured, found: Population) -> tuple[flo
     return drift.corrected, max(drift.se, (drift.upper - drift.corrected) / 2.0)  # near 0 the interval is lopsided
 
 
-def new_statistics(measured: Measured, chosen: Sequence[LayerChange], keep: float) -> dict[str, Statistics]:
+def new_statistics(measured: Measured, chosen: Sequence[LayerChange], keep: float) -> dict[str, ReplacedStatistics]:
     """What each chosen layer gets: the measured statistics, or what is stored and right where only the mode changes."""
     layers, found = {layer.name: layer for layer in measured.model_layers}, measured.populations
     shares = {each.layer: 1.0 if each.uses == "stored" else keep for each in chosen}
     return {name: _blended(layers[name], found[name], share) for name, share in shares.items()}
 
 
-def _blended(layer: NormLayer, measured: Population, keep: float) -> Statistics:
+def _blended(layer: NormLayer, measured: Population, keep: float) -> ReplacedStatistics:
     """Stored statistics that are no numbers have no share."""
     mean, var = layer.running_mean, layer.running_var
     if mean is None or var is None or not (np.isfinite(mean).all() and np.isfinite(var).all()):
-        return Statistics(measured.mean, measured.var)
-    return Statistics(blended(mean, measured.mean, keep), blended(var, measured.var, keep))
+        return ReplacedStatistics(measured.mean, measured.var)
+    return ReplacedStatistics(blended(mean, measured.mean, keep), blended(var, measured.var, keep))
 
 
 def share_kept(options: RecalibrateOptions, samples: int) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from normdiag.metrics.population import statistics_drift
 from normdiag.observe.gap import is_floating
-from normdiag.observe.protocol import Runner, Statistics
+from normdiag.observe.protocol import ReplacedStatistics, Runner
 from normdiag.ranks import merged
 from normdiag.recalibration.measure import EPS, populations
 from normdiag.records import Batch, Effect, NormLayer, PopulationSums
@@ -67,7 +67,9 @@ def run_held_out(before: Runner, after: Runner, held: Sequence[Batch]) -> HeldOu
     return found
 
 
-def effect_of(found: HeldOut, layers: Sequence[NormLayer], statistics: Mapping[str, Statistics]) -> Effect | None:
+def effect_of(
+    found: HeldOut, layers: Sequence[NormLayer], statistics: Mapping[str, ReplacedStatistics]
+) -> Effect | None:
     """Before and after; None where nothing was held out, or no output is of floating point.
 
     `layers` are as stored, `statistics` what replaces theirs.
@@ -89,7 +91,7 @@ def effect_of(found: HeldOut, layers: Sequence[NormLayer], statistics: Mapping[s
 
 
 def _drift(
-    found: HeldOut, layers: Sequence[NormLayer], statistics: Mapping[str, Statistics]
+    found: HeldOut, layers: Sequence[NormLayer], statistics: Mapping[str, ReplacedStatistics]
 ) -> tuple[float, float] | None:
     """RMS over the layers of the drift from what was held out, of the old statistics and of the new."""
     seen = populations(layers, found.sums)

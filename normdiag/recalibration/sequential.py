@@ -15,7 +15,7 @@ from operator import add
 import numpy as np
 
 from normdiag.metrics.population import Population, statistics_drift
-from normdiag.observe.protocol import Statistics
+from normdiag.observe.protocol import ReplacedStatistics
 from normdiag.ranks import ALONE, Ranks, together
 from normdiag.recalibration.choose import pooled
 from normdiag.recalibration.hold_out import HoldOut
@@ -27,7 +27,7 @@ from normdiag.records import Batch
 # standard deviations.
 SHARE, LEAST = 0.01, 1e-6
 
-Blend = Callable[[Measured], Mapping[str, Statistics]]
+Blend = Callable[[Measured], Mapping[str, ReplacedStatistics]]
 
 
 def settle(

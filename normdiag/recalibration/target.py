@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from normdiag.observe.protocol import Runner, Statistics
+from normdiag.observe.protocol import ReplacedStatistics, Runner
 from normdiag.records import ModelInfo, NormLayer
 
 
@@ -35,17 +35,17 @@ class Recalibratable(Protocol):
         """Groups of layers that have one pair of statistics between them, being one layer that runs several times."""
         ...
 
-    def changed(self, statistics: Mapping[str, Statistics]) -> Runner:
+    def changed(self, statistics: Mapping[str, ReplacedStatistics]) -> Runner:
         """A copy with these statistics by layer name, each rounded to the dtype that it is stored in.
 
         Raises InputError where one does not fit into that.
         """
         ...
 
-    def write(self, statistics: Mapping[str, Statistics], target: Path) -> tuple[str, ...]:
+    def write(self, statistics: Mapping[str, ReplacedStatistics], target: Path) -> tuple[str, ...]:
         """Write the model with these statistics, every other byte as it was; notes on other files that belong to it."""
         ...
 
-    def result(self, statistics: Mapping[str, Statistics]) -> Any:
+    def result(self, statistics: Mapping[str, ReplacedStatistics]) -> Any:
         """What Python users get: a module or an onnx.ModelProto with these statistics."""
         ...

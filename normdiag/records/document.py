@@ -36,7 +36,7 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Facts:
+class FactList:
     """Names and values."""
 
     rows: tuple[tuple[Phrase, Phrase], ...]
@@ -92,7 +92,7 @@ class Table:
     columns: Sequence[Column]
 
 
-Block = Paragraph | Space | Facts | Bullets | FindingGroup | Table
+Block = Paragraph | Space | FactList | Bullets | FindingGroup | Table
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def paragraph(text: str, role: Role = "", *, level: int = 1) -> Paragraph:
     return Paragraph((Phrase(text, role),), level)
 
 
-def facts(*rows: tuple[str, str | Phrase]) -> Facts:
+def facts(*rows: tuple[str, str | Phrase]) -> FactList:
     """Names and values; rows without a value are left out."""
     phrases = ((Phrase(name, "muted"), Phrase(value) if isinstance(value, str) else value) for name, value in rows)
-    return Facts(tuple(row for row in phrases if row[1].text))
+    return FactList(tuple(row for row in phrases if row[1].text))

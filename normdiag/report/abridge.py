@@ -23,7 +23,7 @@ class Detail:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ShownRows:
     """The rows shown, in network order, and how many were left out, some of them with findings."""
 
     shown: list[int]
@@ -43,14 +43,14 @@ def severities(findings: Sequence[Finding]) -> dict[str, Severity]:
     return worst
 
 
-def choose(ranks: Sequence[Severity | None], weights: Sequence[float | None], detail: Detail) -> Choice:
+def choose(ranks: Sequence[Severity | None], weights: Sequence[float | None], detail: Detail) -> ShownRows:
     """All rows of a short table or with --all; else those with findings, the first, the last, and the largest weights.
 
     `ranks` holds the severest finding of each row and `weights` what makes a row worth seeing; NaN counts as largest.
     """
     n = len(ranks)
     if detail.all_layers or n <= WHOLE:
-        return Choice(list(range(n)))
+        return ShownRows(list(range(n)))
 
     def importance(row: int) -> tuple[int, bool, float]:
         severity, weight = ranks[row], weights[row]
@@ -60,10 +60,10 @@ def choose(ranks: Sequence[Severity | None], weights: Sequence[float | None], de
 
     ranked = sorted(range(n), key=importance, reverse=True)
     hidden = ranked[ROWS:]
-    return Choice(sorted(ranked[:ROWS]), len(hidden), sum(ranks[row] is not None for row in hidden))
+    return ShownRows(sorted(ranked[:ROWS]), len(hidden), sum(ranks[row] is not None for row in hidden))
 
 
-def left_out(choice: Choice, noun: str) -> tuple[Paragraph, ...]:
+def left_out(choice: ShownRows, noun: str) -> tuple[Paragraph, ...]:
     """'… 37 more layers, --all shows them', where there are any."""
     if not choice.hidden:
         return ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from normdiag.diagnosis import Cause
-from normdiag.records.document import Block, Document, Facts, Paragraph, Phrase, Section, Space, paragraph
+from normdiag.records.document import Block, Document, FactList, Paragraph, Phrase, Section, Space, paragraph
 from normdiag.report.rules import paragraphs
 
 
@@ -18,7 +18,7 @@ def causes_document(causes: Sequence[Cause]) -> Document:
 def list_document(causes: Sequence[Cause]) -> Document:
     """A line or two for each cause."""
     rows = tuple((Phrase(cause.name, "strong"), Phrase(f"{cause.action}: {cause.headline}")) for cause in causes)
-    return Document("", (Section("", (Facts(rows),)),))
+    return Document("", (Section("", (FactList(rows),)),))
 
 
 def _page(cause: Cause, *, first: bool) -> Iterator[Block]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from normdiag.records.document import Block, Document, Facts, Paragraph, Phrase, Section, Space, paragraph
+from normdiag.records.document import Block, Document, FactList, Paragraph, Phrase, Section, Space, paragraph
 from normdiag.report.words import number
 from normdiag.rules import Rule
 
@@ -35,7 +35,7 @@ def list_document(rules: Sequence[Rule]) -> Document:
     rows = tuple(
         (Phrase(f"{rule.id} {rule.severity}", rule.severity), Phrase(f"{rule.name}: {rule.headline}")) for rule in rules
     )
-    return Document("", (Section("", (Facts(rows),)),))
+    return Document("", (Section("", (FactList(rows),)),))
 
 
 def _page(rule: Rule, *, first: bool) -> Iterator[Block]:

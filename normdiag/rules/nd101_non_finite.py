@@ -8,13 +8,13 @@ import numpy as np
 
 from normdiag.records import LayerMetrics
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 
 TENSORS = ("gamma", "beta", "running_mean", "running_var")
 
 
 @rule("ND101", "non-finite", "error")
-def non_finite(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def non_finite(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """A normalization layer holds NaN or infinity in gamma, beta, running_mean or running_var.
 
     Why it matters: every output of an affected channel is NaN or infinite, and so is all that follows. A NaN in the
@@ -36,7 +36,7 @@ def non_finite(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]
             bad = 0 if tensor is None else int(np.count_nonzero(~np.isfinite(np.asarray(tensor, np.float64))))
             if bad:
                 statistic = name.startswith("running")
-                yield Draft(
+                yield FindingDraft(
                     layers=(metrics.layer.name,),
                     text=f"{bad} of {tensor.size} values of {name} are NaN or infinite",
                     remedy="Reset the running statistics and recalibrate them on training data."
@@ -47,7 +47,7 @@ def non_finite(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]
     broken = (each for each in context.report.layers if each.drift is not None and not np.isfinite(each.drift.rms))
     first = next(broken, None)
     if first is not None and _input_is_broken(first):  # else its own statistics are at fault, as said above or by ND102
-        yield Draft(
+        yield FindingDraft(
             layers=(first.layer.name,),
             text="its input holds NaN or infinity on this data; no layer before it does",
             remedy="Look at the weights and activations in front of this layer for NaN, infinity or overflow.",

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 
 
 @rule("ND102", "variance-not-positive", "error")
-def variance_not_positive(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def variance_not_positive(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """A running variance is negative (error) or exactly zero (a warning, unless the whole layer is zero).
 
     Why it matters: no data has a negative variance, so the buffer is damaged (a wrong tensor loaded, a failed
@@ -32,7 +32,7 @@ def variance_not_positive(context: Context, limits: Mapping[str, float]) -> Iter
         if negative or zero:
             counts = {"negative": negative, "zero": zero}
             what = " and ".join(f"{count} {sign}" for sign, count in counts.items() if count)
-            yield Draft(
+            yield FindingDraft(
                 layers=(layer.name,),
                 text=f"running_var of {var.size} channels: {what}",
                 remedy="Load the right buffers, or recalibrate the statistics on training data.",

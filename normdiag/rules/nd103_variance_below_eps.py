@@ -9,14 +9,14 @@ import numpy as np
 from normdiag.records import NormLayer
 from normdiag.rules.batch import uses_batch
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 
 # PyTorch's and ONNX's default; used where the file does not say, and then said so.
 DEFAULT_EPS = 1e-5
 
 
 @rule("ND103", "variance-below-eps", "warning", dead_ratio=0.01)
-def variance_below_eps(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def variance_below_eps(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """Channels have a running variance below eps: their output is under 71 % of what gamma asks for, or the bias alone.
 
     Why it matters: the layer divides by sqrt(var + eps). At var = eps the output has 1/sqrt(2) of its standard
@@ -42,7 +42,7 @@ def variance_below_eps(context: Context, limits: Mapping[str, float]) -> Iterato
         eps, var = _eps(layer), np.asarray(layer.running_var, np.float64)
         assumed = "" if layer.eps is not None else " (eps is not in the file)"
         total = f"; {sum(each[1] for each in found)} channels of {len(found)} layers in all"
-        yield Draft(
+        yield FindingDraft(
             layers=(layer.name,),
             text=f"{below} of {var.size} channels with a running variance below {eps:g}{assumed}"
             + (f", {dead} so far below that they pass on their bias alone" if dead else "")

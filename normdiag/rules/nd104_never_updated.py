@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from normdiag.records import NormLayer
 from normdiag.rules.batch import uses_batch
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 from normdiag.rules.stored import agreed, contradicted, is_all, is_initial
 
 
 @rule("ND104", "never-updated", "warning", drift=0.5, agrees=0.1)
-def never_updated(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def never_updated(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """All means of a layer are exactly 0 and all variances exactly 1: the initial values, never updated.
 
     Why it matters: in eval mode the layer does not normalize at all. It happens where a model was trained with the
@@ -39,7 +39,7 @@ def never_updated(context: Context, limits: Mapping[str, float]) -> Iterator[Dra
         return
     for metrics in untouched:
         drifted = contradicted(metrics, limits["drift"])
-        yield Draft(
+        yield FindingDraft(
             layers=(metrics.layer.name,),
             text="running_mean is all 0 and running_var all 1: never updated"
             + (" (nor, it seems, gamma and beta: an untrained model?)" if untrained else ""),

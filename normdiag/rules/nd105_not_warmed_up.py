@@ -10,12 +10,12 @@ from normdiag.records import LayerMetrics, NormLayer, Report
 from normdiag.rules.alike import alike
 from normdiag.rules.batch import uses_batch
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 from normdiag.rules.stored import agreed
 
 
 @rule("ND105", "not-warmed-up", "warning", share=0.99, agrees=0.1)
-def not_warmed_up(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def not_warmed_up(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """Too few batches went into the running statistics: part of the initial mean 0 and variance 1 is still in them.
 
     What it means: after t updates with momentum m, a share of (1 - m)^t of a running statistic is the value it began
@@ -41,7 +41,7 @@ def not_warmed_up(context: Context, limits: Mapping[str, float]) -> Iterator[Dra
         return
     for (momentum, tracked), group in alike(cold, _pace).items():
         left = (1.0 - momentum) ** tracked
-        yield Draft(
+        yield FindingDraft(
             layers=tuple(each.layer.name for each in group),
             text=f"after {tracked} batches with momentum {momentum:g}, {100 * left:.2g}% of "
             "the running statistics is still their initial 0 and 1",

@@ -10,7 +10,7 @@ from normdiag.metrics.ordered import quantile
 from normdiag.records import NormLayer, Severity
 from normdiag.rules.alike import alike
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 from normdiag.rules.stops import Lost, stops
 from normdiag.rules.stored import is_all, is_initial
 
@@ -22,7 +22,7 @@ NO_WAY_AROUND = "the next layer reads nothing else, so what is in front of it in
 
 
 @rule("ND106", "gamma-near-zero", "info", ratio=1e-3, half=0.5)
-def gamma_near_zero(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def gamma_near_zero(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """Channels have a gamma near zero: whatever their input, they pass on their bias.
 
     What it means: |gamma| is below a thousandth (limit `ratio`) of what is usual in the layer, the 90th percentile of
@@ -59,7 +59,7 @@ def gamma_near_zero(context: Context, limits: Mapping[str, float]) -> Iterator[D
 
     for graded, layers in alike(found, severity).items():
         channels = sum(counts[layer] for layer in layers)
-        yield Draft(
+        yield FindingDraft(
             layers=tuple(layer.name for layer in layers),
             text="gamma is near zero, so these channels pass on their bias alone"
             + (f"; {channels} channels of {len(layers)} layers in all" if len(layers) > 1 else ""),
@@ -74,10 +74,10 @@ def gamma_near_zero(context: Context, limits: Mapping[str, float]) -> Iterator[D
         )
 
 
-def _constant(stopped: Mapping[str, Lost]) -> Iterator[Draft]:
+def _constant(stopped: Mapping[str, Lost]) -> Iterator[FindingDraft]:
     """Of layers whose gamma is zero throughout, by what is lost."""
     for lost, layers in alike(stopped, stopped.__getitem__).items():
-        yield Draft(
+        yield FindingDraft(
             layers=tuple(layers),
             text="gamma is zero throughout, so that the output is constant; "
             + ("an output of the model no longer depends on its input" if lost == "output" else NO_WAY_AROUND),

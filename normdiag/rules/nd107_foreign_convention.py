@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from normdiag.records import NormLayer
 from normdiag.rules.alike import alike
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 
 
 @rule("ND107", "foreign-convention", "info", momentum=0.9, eps=0.05)
-def foreign_convention(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def foreign_convention(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """A momentum or an eps looks carried over from another framework's convention.
 
     What it means: in PyTorch, momentum is the weight of the new batch, 0.1 by default; in TensorFlow, Keras, Caffe and
@@ -48,8 +48,8 @@ def foreign_convention(context: Context, limits: Mapping[str, float]) -> Iterato
         yield _draft(same, told, "Check the order of the arguments in the code: eps comes before momentum.")
 
 
-def _draft(layers: list[NormLayer], told: str, remedy: str) -> Draft:
-    return Draft(
+def _draft(layers: list[NormLayer], told: str, remedy: str) -> FindingDraft:
+    return FindingDraft(
         layers=tuple(layer.name for layer in layers),
         text=told,
         remedy=remedy,

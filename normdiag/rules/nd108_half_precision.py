@@ -11,13 +11,13 @@ from normdiag.rules.alike import alike
 from normdiag.rules.batch import uses_batch
 from normdiag.rules.context import Context
 from normdiag.rules.half import LARGEST, runs_in_half
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 
 TENSORS = ("gamma", "beta", "running_mean", "running_var")
 
 
 @rule("ND108", "half-precision", "error", eps=6e-8)
-def half_precision(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def half_precision(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """A parameter, a statistic or the scale gamma / sqrt(var + eps) does not fit float16.
 
     What it means: float16 ends at 65504 and its smallest number above zero is 5.96e-8. A running variance above the
@@ -40,7 +40,7 @@ def half_precision(context: Context, limits: Mapping[str, float]) -> Iterator[Dr
         unused = uses_batch(layer, context.report.model)
         problems = [] if unused else [*_too_large(layer), *_scale(layer)]
         if problems:
-            yield Draft(
+            yield FindingDraft(
                 layers=(layer.name,),
                 text=f"in float16, {' and '.join(problems)}",
                 remedy="Keep this layer in float32, or fold it into the layer before it while in float32.",
@@ -48,7 +48,7 @@ def half_precision(context: Context, limits: Mapping[str, float]) -> Iterator[Dr
             )
     tiny = [layer for layer in layers if layer.eps is not None and layer.eps < limits["eps"]]
     for eps, same in alike(tiny, lambda layer: layer.eps).items():
-        yield Draft(
+        yield FindingDraft(
             layers=tuple(layer.name for layer in same),
             text=f"eps {eps:g} is lost in float16, so that a constant input divides zero by zero",
             remedy="Raise eps to 1e-5 and check the accuracy, or keep these layers in float32.",

@@ -9,13 +9,13 @@ import numpy as np
 from normdiag.metrics.ordered import median
 from normdiag.records import NormLayer
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 
 KINDS = frozenset({"layer_norm", "rms_norm", "layer_or_group_norm"})
 
 
 @rule("ND109", "gamma-outliers", "info", ratio=10.0, features=16, negative=0.1)
-def gamma_outliers(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def gamma_outliers(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """A few features of a LayerNorm or RMSNorm have a gamma far above that of the others.
 
     What it means: max |gamma| is more than ten times (limit `ratio`) the median. The layer itself makes these features
@@ -41,7 +41,7 @@ def gamma_outliers(context: Context, limits: Mapping[str, float]) -> Iterator[Dr
             continue
         assert layer.gamma is not None  # else there is no ratio
         feature = int(np.argmax(np.abs(np.asarray(layer.gamma, np.float64))))
-        yield Draft(
+        yield FindingDraft(
             layers=(layer.name,),
             text=f"gamma of feature {feature} is {ratio:.3g} times the median of {layer.gamma.size}",
             remedy="Before quantization, fold gamma into the weights behind this layer or quantize per channel.",

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 
 from normdiag.records import CopyComparison, Severity
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 
 RECALIBRATE = "Recalibrate the averaged copy on training data (update_bn), or average the statistics as well."
 
 
 @rule("ND110", "copies-disagree", "warning", weights=0.01, drift=0.1)
-def copies_disagree(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def copies_disagree(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """A file holds two copies of the model, and the statistics of one were not made with its weights.
 
     What it means: a checkpoint often holds a moving average of the weights beside the model, or the replicas of
@@ -53,7 +53,7 @@ def copies_disagree(context: Context, limits: Mapping[str, float]) -> Iterator[D
             )
 
 
-def _averaged(each: CopyComparison) -> Draft:
+def _averaged(each: CopyComparison) -> FindingDraft:
     """A warning where the statistics were surely updated in training."""
     updated = each.in_training or (each.tracked is not None and each.tracked[0] != each.tracked[1])
     meant = (
@@ -70,6 +70,6 @@ def _averaged(each: CopyComparison) -> Draft:
     )
 
 
-def _draft(each: CopyComparison, text: str, remedy: str, severity: Severity) -> Draft:
+def _draft(each: CopyComparison, text: str, remedy: str, severity: Severity) -> FindingDraft:
     evidence = {"weights": each.weights, "affine": each.affine, "statistics": each.statistics}
-    return Draft((each.name,), text, remedy, evidence, severity=severity, confidence="medium")
+    return FindingDraft((each.name,), text, remedy, evidence, severity=severity, confidence="medium")

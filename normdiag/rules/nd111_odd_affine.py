@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 
 from normdiag.metrics.affine import oddities
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 
 
 @rule("ND111", "odd-affine", "warning")
-def odd_affine(seen: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def odd_affine(seen: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """Gamma and beta of a BatchNorm do not look like gamma and beta: exchanged, lost, or stored in another form.
 
     What it means: gamma begins at 1 and beta at 0. In training gamma stays positive in nearly all channels, while beta
@@ -30,7 +30,7 @@ def odd_affine(seen: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     """
     found = oddities([each.layer for each in seen.report.layers])
     for name, odd in found.items():
-        yield Draft(
+        yield FindingDraft(
             layers=(name,),
             text=odd,
             remedy="Load gamma and beta again from the file that was saved in training.",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 from normdiag.wording import abridged
 
 
 @rule("ND112", "code-in-file", "warning")
-def code_in_file(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def code_in_file(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """The file runs other programs, opens files or the net when torch or pickle loads it.
 
     What it means: a PyTorch file is a program for Python's unpickler. This one names functions that no model needs,
@@ -31,4 +31,4 @@ def code_in_file(context: Context, limits: Mapping[str, float]) -> Iterator[Draf
     if names:
         text = f"the file calls {abridged(names, 5)} when it is unpickled; nothing of it was run here"
         remedy = "Do not load it with torch.load(weights_only=False) or --trust; get the weights as safetensors."
-        yield Draft((), text, remedy, evidence={"names": ", ".join(names[:20]), "count": len(names)})
+        yield FindingDraft((), text, remedy, evidence={"names": ", ".join(names[:20]), "count": len(names)})

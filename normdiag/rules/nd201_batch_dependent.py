@@ -10,7 +10,7 @@ from normdiag.rules.alike import alike
 from normdiag.rules.batch import EXPORTED, uses_batch
 from normdiag.rules.context import Context
 from normdiag.rules.flow import elements, flow, norms
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 
 EVAL = (
     "Export again with the model in eval mode, so that the running statistics are used; then compare the outputs for "
@@ -23,7 +23,7 @@ NO_STATISTICS = (
 
 
 @rule("ND201", "batch-dependent", "error")
-def batch_dependent(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def batch_dependent(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """A BatchNorm normalizes with the statistics of its batch, so that a sample's output depends on the others in it.
 
     What it means: the mean and variance come from whatever is run together, not from training. The same sample gets
@@ -61,10 +61,12 @@ def _cause(layer: NormLayer) -> tuple[bool, bool]:
     return layer.has_statistics, layer.origin == "decomposed"
 
 
-def _draft(layers: Sequence[NormLayer], *, stored: bool, computed: bool, constant: bool, exported: bool) -> Draft:
+def _draft(
+    layers: Sequence[NormLayer], *, stored: bool, computed: bool, constant: bool, exported: bool
+) -> FindingDraft:
     unused = ", not with the stored ones" if stored else ""
     alone = "the output is the bias, whatever the input" if constant else "it is normalized by itself"
-    return Draft(
+    return FindingDraft(
         layers=tuple(layer.name for layer in layers),
         text=f"normalization with the statistics of the batch{unused}, so that a sample's output depends on the others "
         f"in it; in a batch of one {alone}",

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from normdiag.records import Conv, FoldStep, Linear, ModelInfo, Norm, Op, OpGraph
 from normdiag.rules.context import Context
 from normdiag.rules.flow import norms
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 from normdiag.wording import shell_path
 
 
 @rule("ND202", "foldable-norm", "info")
-def foldable_norm(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def foldable_norm(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """An exported model holds BatchNorm layers that could be folded, without a trace, into the layers beside them.
 
     What it means: in eval mode BatchNorm is a scale and a shift of each channel, which a convolution or linear layer in
@@ -42,7 +42,7 @@ def foldable_norm(context: Context, limits: Mapping[str, float]) -> Iterator[Dra
     nodes, parameters = _saved(graph, steps)
     total = len(layers) + sum(layer.kind == "batch_norm" for layer, _ in graph.unreached)
     saved = f", {parameters:,} parameters" if parameters > 0 else ""
-    yield Draft(
+    yield FindingDraft(
         layers=tuple(dict.fromkeys(step.norm for step in steps)),
         text=f"{len(steps)} of {total} BatchNorm layers can be folded into the layers beside them, "
         f"which saves {nodes} node{'s' * (nodes != 1)}{saved}",

@@ -9,13 +9,13 @@ import numpy as np
 from normdiag.records import Conv, Linear, Norm, Op, OpGraph
 from normdiag.rules.context import Context
 from normdiag.rules.flow import Flow, flow, norms
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 
 CANCELS = ("batch_norm", "instance_norm")
 
 
 @rule("ND203", "redundant-bias", "info")
-def redundant_bias(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def redundant_bias(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """Convolutions or linear layers have a bias although the BatchNorm or InstanceNorm behind them takes it away again.
 
     What it means: the norm subtracts the mean of each channel, and the bias is part of that mean. In training the bias
@@ -40,7 +40,7 @@ def redundant_bias(context: Context, limits: Mapping[str, float]) -> Iterator[Dr
     links = flow(graph)
     biased = [name for op, norm in norms(graph).values() if (name := _biased(op, norm, graph, links))]
     if biased:
-        yield Draft(
+        yield FindingDraft(
             layers=tuple(dict.fromkeys(biased)),
             text="bias that the normalization behind takes away again",
             remedy="Build layers in front of BatchNorm with bias=False.",

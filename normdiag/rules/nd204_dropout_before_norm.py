@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from normdiag.rules.alike import alike
 from normdiag.rules.context import Context
 from normdiag.rules.dropouts import shifted
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 
 
 @rule("ND204", "dropout-before-norm", "warning", drift=0.1)
-def dropout_before_norm(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def dropout_before_norm(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """A dropout lies in front of a BatchNorm, whose statistics were gathered with it on and are used with it off.
 
     What it means: a dropout that keeps a share k of the values and divides them by k leaves their mean as it is and
@@ -37,7 +37,7 @@ def dropout_before_norm(context: Context, limits: Mapping[str, float]) -> Iterat
     dropouts = sorted(shifted(context.graph).values(), key=lambda each: each.keep)
     for found in alike(dropouts, lambda each: each.keep).values():
         keep, drift = found[0].keep, found[0].drift
-        yield Draft(
+        yield FindingDraft(
             layers=tuple(each.norm for each in found),
             text=f"statistics gathered with {100 * (1 - keep):.0f}% dropped in training; with the dropout off, the "
             f"standard deviation is smaller, by {100 * drift:.0f}% for values around zero and by more behind a ReLU",

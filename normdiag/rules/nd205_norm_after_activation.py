@@ -8,7 +8,7 @@ from typing import Literal
 from normdiag.records import Op, OpGraph
 from normdiag.rules.context import Context
 from normdiag.rules.flow import Flow, flow, norms
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 
 LINEAR = frozenset({"conv", "conv_transpose", "linear"})
 # Of the kind "activation", but not the nonlinearity of a layer.
@@ -16,7 +16,7 @@ NOT_HIDDEN = frozenset({"Softmax", "LogSoftmax", "Hardmax", "Erf"})
 
 
 @rule("ND205", "norm-after-activation", "info", before=4, share=0.75)
-def norm_after_activation(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def norm_after_activation(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """A few BatchNorm layers lie behind the nonlinearity, in a network that has them in front of it elsewhere.
 
     What it means: most layers here are convolution, BatchNorm, nonlinearity, and these are convolution, nonlinearity,
@@ -44,7 +44,7 @@ def norm_after_activation(context: Context, limits: Mapping[str, float]) -> Iter
     after = [name for name, place in places.items() if place == "after"]
     before = len(places) - len(after)
     if after and before >= limits["before"] and before >= limits["share"] * len(places):
-        yield Draft(
+        yield FindingDraft(
             layers=tuple(after),
             text=f"BatchNorm behind the nonlinearity, where {before} others of this network have it in front",
             remedy="Compare the order of layers with the code that the model was trained with.",

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from normdiag.records import LayerMetrics, Norm, NormLayer, Op, OpGraph
 from normdiag.rules.context import Context
 from normdiag.rules.flow import elements, norms
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 
 
 @rule("ND206", "one-element", "error")
-def one_element(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def one_element(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """A layer normalizes groups of a single element: what comes in is lost, and the output is the bias alone.
 
     What it means: the mean of one number is that number and its variance is 0, so (x - mean) / sqrt(0 + eps) is 0 for
@@ -34,7 +34,7 @@ def one_element(context: Context, limits: Mapping[str, float]) -> Iterator[Draft
     for each in context.report.layers:
         if _measured(each) or _by_shape(each.layer) or each.layer.name in in_graph:
             left = "only the sign of its input is left" if each.layer.kind == "rms_norm" else "its output is its bias"
-            yield Draft(
+            yield FindingDraft(
                 layers=(each.layer.name,),
                 text=f"normalizes groups of one element, so that {left} whatever comes in",
                 remedy="Feed inputs of the size used in training, or normalize over more than one element here.",

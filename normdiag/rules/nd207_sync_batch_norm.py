@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 
 
 @rule("ND207", "sync-batch-norm", "info")
-def sync_batch_norm(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def sync_batch_norm(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """A saved or exported model holds SyncBatchNorm layers, the BatchNorm of training on several devices.
 
     What it means: in eval mode such a layer is a plain BatchNorm, and its outputs are right, on one device and without
@@ -29,7 +29,7 @@ def sync_batch_norm(context: Context, limits: Mapping[str, float]) -> Iterator[D
         return
     names = [each.layer.name for each in context.report.layers if each.layer.class_name == "SyncBatchNorm"]
     if names:
-        yield Draft(
+        yield FindingDraft(
             layers=tuple(names),
             text="SyncBatchNorm, which outside of a process group is a plain BatchNorm",
             remedy="Build the model with BatchNorm and load the same weights before saving it for deployment.",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 
 
 @rule("ND208", "int8-range-spread", "warning", coarse_share=0.05)
-def int8_range_spread(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def int8_range_spread(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """With BatchNorm folded, per-tensor INT8 quantization leaves the weights of some output channels at most one level.
 
     Why it matters: folding multiplies each channel by gamma / sqrt(var + eps), which spreads the ranges of the
@@ -32,7 +32,7 @@ def int8_range_spread(context: Context, limits: Mapping[str, float]) -> Iterator
         added = each.coarse_after - each.coarse_before
         if each.channels < 2 or added < 1 or added < limits["coarse_share"] * each.channels:
             continue
-        yield Draft(
+        yield FindingDraft(
             layers=(each.layer,),
             text=f"with BatchNorm folded, {each.coarse_after} of {each.channels} channels have "
             f"at most one INT8 level if the whole tensor has one scale ({each.coarse_before} before)",

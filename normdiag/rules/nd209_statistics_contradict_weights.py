@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from normdiag.metrics.predicted import Predicted, predicted_means
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 from normdiag.rules.stored import contradicted
 
 REMEDY = (
@@ -16,7 +16,7 @@ REMEDY = (
 
 
 @rule("ND209", "statistics-contradict-weights", "warning", off=0.4, relative=0.8, channels=4, drift=0.5)
-def statistics_contradict_weights(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def statistics_contradict_weights(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """A BatchNorm layer's stored mean is not the one that the weights in front of it give.
 
     What it means: behind a BatchNorm each channel has the mean beta and the standard deviation |gamma|, so what comes
@@ -67,8 +67,8 @@ def statistics_contradict_weights(context: Context, limits: Mapping[str, float])
         yield from map(_of_one, wrong)
 
 
-def _of_one(each: Predicted) -> Draft:
-    return Draft(
+def _of_one(each: Predicted) -> FindingDraft:
+    return FindingDraft(
         layers=(each.layer,),
         text=f"its running_mean is off by {each.rms:.2g} standard deviations from what the weights in "
         f"front of it give (relative {each.relative:.2g}): it belongs to other weights",
@@ -78,10 +78,10 @@ def _of_one(each: Predicted) -> Draft:
     )
 
 
-def _of_all(wrong: Sequence[Predicted], judged: int) -> Draft:
+def _of_all(wrong: Sequence[Predicted], judged: int) -> FindingDraft:
     """One finding, where most of what can be judged is wrong."""
     off = sorted(each.rms for each in wrong)
-    return Draft(
+    return FindingDraft(
         layers=tuple(each.layer for each in wrong),
         text=f"the running_mean of {len(wrong)} of the {judged} layers that can be judged is off by {off[0]:.2g} to "
         f"{off[-1]:.2g} standard deviations from what the weights give: the statistics belong to other weights",

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 
 from normdiag.records import Op, Opaque
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 
 
 @rule("ND210", "dropout-in-training", "warning")
-def dropout_in_training(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def dropout_in_training(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """A Dropout was exported in training mode: it drops at random wherever the model runs.
 
     What it means: the node's input `training_mode` is true. Runtimes honour that: the same input gives another output
@@ -31,7 +31,7 @@ def dropout_in_training(context: Context, limits: Mapping[str, float]) -> Iterat
     """
     names = [op.name for op in context.graph.ops if _drops(op)] if context.graph else []
     if names:
-        yield Draft(
+        yield FindingDraft(
             layers=tuple(names),
             text="drops at random, for it was exported in training mode; the same input gives another output each time",
             remedy="Export again in eval mode, and look for functional.dropout without training=self.training.",

@@ -10,7 +10,7 @@ from normdiag.records import LayerMetrics
 from normdiag.rules.batch import uses_batch
 from normdiag.rules.context import Context
 from normdiag.rules.dropouts import shifted
-from normdiag.rules.rule import Draft, rule
+from normdiag.rules.rule import FindingDraft, rule
 
 PREPARATION = "Check that the input is prepared as in training (scale, mean, std, channel order)."
 BUFFERS = "Recalibrate the statistics on training data; check that the buffers belong to these weights."
@@ -21,7 +21,7 @@ DROPOUT = (
 
 
 @rule("ND301", "drift", "error", drift=0.5, alone=0.2, times=5.0)
-def drift(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def drift(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """A BatchNorm layer's stored statistics are not those of the data: off by half a standard deviation, or alone.
 
     What it means: drift is the root mean square, over the channels, of d = sqrt(z^2 + (r - 1)^2): how far the layer's
@@ -82,7 +82,7 @@ def _likeliest(measured: list[LayerMetrics], drifting: list[LayerMetrics]) -> li
     return [before[max(owns, key=lambda index: (owns[index], index))]] if owns else drifting[:1]
 
 
-def _standing_alone(measured: Sequence[LayerMetrics], least: float, times: float) -> Iterator[Draft]:
+def _standing_alone(measured: Sequence[LayerMetrics], least: float, times: float) -> Iterator[FindingDraft]:
     """The layer behind the first whose own drift is surely larger than any other's, by far."""
     owns = [(each, each.own) for each in measured if each.own is not None and np.isfinite(each.own.rms)]
     if len(owns) < 3:
@@ -95,7 +95,7 @@ def _standing_alone(measured: Sequence[LayerMetrics], least: float, times: float
     if worst is measured[0] or value.lower <= max(times * largest, quiet) or min(value.lower, deployed) <= least:
         return
     name = worst.layer.name
-    yield Draft(
+    yield FindingDraft(
         layers=(name,),
         text=f"stored statistics are off by {value.corrected:.3g} ± {value.se:.2g} standard deviations, "
         f"those of the other layers by {largest:.2g} at most",
@@ -107,12 +107,12 @@ def _standing_alone(measured: Sequence[LayerMetrics], least: float, times: float
     )
 
 
-def _draft(metrics: LayerMetrics, inherited: int, remedy: str, *, surely: bool) -> Draft:
+def _draft(metrics: LayerMetrics, inherited: int, remedy: str, *, surely: bool) -> FindingDraft:
     value = metrics.drift
     assert value is not None  # only layers with a measured drift come here
     name = metrics.layer.name
     others = f"; {inherited} more layers inherit it" if inherited > 1 else "; 1 more layer inherits it" * inherited
-    return Draft(
+    return FindingDraft(
         layers=(name,),
         text=f"stored statistics are off by {value.corrected:.3g} ± {value.se:.2g} standard deviations{others}",
         remedy=remedy,

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 
 from normdiag.records import Gap, LayerMetrics, Report
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, is_measured, rule
+from normdiag.rules.rule import FindingDraft, is_measured, rule
 
 
 @rule("ND302", "batch-eval-gap", "warning", disagreement=0.08, relative_rms=0.5, explained=0.33)
-def gap(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def gap(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """The outputs under batch statistics differ from those under running statistics by more than batch noise explains.
 
     What it means: the same data, once with the running statistics (as deployed) and once with the statistics of each
@@ -46,7 +46,7 @@ def gap(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     top1, worst = value.top1_disagreement, _worst(context.report)
     where = f"; by itself, {worst.layer.name} drifts most ({_own(worst):.3g})" if worst is not None else ""
     answers = f", and the answer changes for {100 * top1:.1f}% of samples" if top1 is not None else ""
-    yield Draft(
+    yield FindingDraft(
         layers=(),
         text=f"output '{value.output}' differs by {value.relative_rms:.3g} of its RMS"
         f" between batch and running statistics (batch size {value.batch_size}){answers}{where}",

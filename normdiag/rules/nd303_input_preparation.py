@@ -12,7 +12,7 @@ from normdiag.records import Drift, LayerMetrics
 from normdiag.rules.batch import uses_batch
 from normdiag.rules.context import Context
 from normdiag.rules.dropouts import shifted
-from normdiag.rules.rule import Draft, is_measured, rule
+from normdiag.rules.rule import FindingDraft, is_measured, rule
 
 # What one preparation of images in place of another does to their spread. 0.226 is the mean of ImageNet's three
 # standard deviations in units of the full range.
@@ -33,7 +33,7 @@ MIN_CHANNELS = 4
 
 
 @rule("ND303", "input-preparation", "warning", drift=0.5, spread=0.25, far=10.0)
-def input_preparation(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def input_preparation(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """The first BatchNorm drifts in the way of an input that is scaled or shifted otherwise than in training.
 
     What it means: between the input and the first BatchNorm lies, as a rule, one convolution. An input that is scaled
@@ -109,9 +109,9 @@ def _told(scaling: Scaling) -> str:
     return f"all of its channels vary {scaling.factor:.3g} times as much as in training{guess}"
 
 
-def _draft(metrics: LayerMetrics, seen: Drift, scaling: Scaling, told: str) -> Draft:
+def _draft(metrics: LayerMetrics, seen: Drift, scaling: Scaling, told: str) -> FindingDraft:
     name = metrics.layer.name
-    return Draft(
+    return FindingDraft(
         layers=(name,),
         text=f"the input does not seem to be prepared as in training: {told}",
         remedy="Prepare the input as in training: scale, mean, std and channel order (--preprocess).",

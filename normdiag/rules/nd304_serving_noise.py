@@ -9,11 +9,11 @@ from normdiag.records import LayerMetrics, Severity
 from normdiag.rules.alike import alike
 from normdiag.rules.batch import uses_batch
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, is_measured, rule
+from normdiag.rules.rule import FindingDraft, is_measured, rule
 
 
 @rule("ND304", "serving-noise", "warning", noise=0.13, severe=0.3)
-def serving_noise(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def serving_noise(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """In batches of the size served, a layer that normalizes with its batch gives outputs that depend on chance.
 
     What it means: the statistics of b samples scatter about those of all data, and that moves the layer's output, at
@@ -55,9 +55,9 @@ def _noise(metrics: LayerMetrics, size: int) -> float | None:
     return batch_noise(seen, size) if seen is not None else None
 
 
-def _draft(noises: Mapping[str, float], size: int, severity: Severity, *, used: bool) -> Draft:
+def _draft(noises: Mapping[str, float], size: int, severity: Severity, *, used: bool) -> FindingDraft:
     does = "its batch's statistics add" if used else "batch statistics, if it used them, would add"
-    return Draft(
+    return FindingDraft(
         layers=tuple(noises),
         text=f"in batches of {size}, {does} noise of so many standard deviations",
         remedy="Serve with running statistics (eval mode), or in larger batches."

@@ -8,11 +8,11 @@ import numpy as np
 
 from normdiag.records import LayerMetrics
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, is_measured, rule
+from normdiag.rules.rule import FindingDraft, is_measured, rule
 
 
 @rule("ND305", "observed-variance", "warning", share=0.5, noted=0.1)
-def observed_variance(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def observed_variance(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """On this data the variance that a layer normalizes is below its eps for many of the groups or channels.
 
     What it means: the layer divides by sqrt(variance + eps). Below eps the result has under 71 % of the intended
@@ -40,7 +40,7 @@ def observed_variance(context: Context, limits: Mapping[str, float]) -> Iterator
         if share is None or share < limits["noted"]:
             continue
         name, what = metrics.layer.name, "groups" if metrics.groups is not None else "channels"
-        yield Draft(
+        yield FindingDraft(
             layers=(name,),
             text=f"{100 * share:.0f}% of the {what} have a variance below eps ({metrics.layer.eps:g}) on this data",
             remedy="Check how the input is prepared, and whether the layer in front of this one still passes anything.",

@@ -9,11 +9,11 @@ import numpy as np
 from normdiag.records import LayerMetrics
 from normdiag.rules.context import Context
 from normdiag.rules.half import LARGEST, runs_in_half
-from normdiag.rules.rule import Draft, is_measured, rule
+from normdiag.rules.rule import FindingDraft, is_measured, rule
 
 
 @rule("ND306", "half-overflow", "error", sigmas=6.0)
-def half_overflow(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def half_overflow(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """On this data, the input of a normalization layer or its square is too large for float16.
 
     What it means: float16 ends at 65504. LayerNorm, RMSNorm, GroupNorm and InstanceNorm square their input, and the
@@ -42,7 +42,7 @@ def half_overflow(context: Context, limits: Mapping[str, float]) -> Iterator[Dra
         surely = largest > LARGEST or metrics.layer.origin == "decomposed"
         in_half = runs_in_half(metrics.layer, context.report)
         name, what = metrics.layer.name, "the square of its input" if largest <= LARGEST else "its input"
-        yield Draft(
+        yield FindingDraft(
             layers=(name,),
             text=f"{what} overflows in float16: values up to {largest:.3g}",
             remedy="Keep this layer in float32, or use bfloat16.",

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, is_measured, rule
+from normdiag.rules.rule import FindingDraft, is_measured, rule
 
 KINDS = frozenset({"layer_norm", "rms_norm"})
 
 
 @rule("ND307", "outlier-channels", "info", size=100.0, ratio=1000.0)
-def outlier_channels(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def outlier_channels(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """The input of a LayerNorm or RMSNorm holds values above 100 that are a thousand times as large as is usual there.
 
     What it means: massive activations. Some features, at some tokens, are larger than 100 (limit `size`) and at least
@@ -40,7 +40,7 @@ def outlier_channels(context: Context, limits: Mapping[str, float]) -> Iterator[
         if groups.abs_max <= limits["size"] or usual <= 0 or groups.abs_max < limits["ratio"] * usual:
             continue
         name = metrics.layer.name
-        yield Draft(
+        yield FindingDraft(
             layers=(name,),
             text=f"values up to {groups.abs_max:.3g}, {groups.abs_max / usual:.3g} times the usual size, "
             f"mostly in feature {groups.outlier_channel}",

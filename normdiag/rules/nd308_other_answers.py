@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 
 from normdiag.records import OutputChange, Recalibration
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, is_measured, rule
+from normdiag.rules.rule import FindingDraft, is_measured, rule
 
 
 @rule("ND308", "other-answers", "warning", answers=0.01, decided=5.0, unsure=0.06, severe=0.1, many=0.2)
-def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """With the data's own statistics in place of the stored ones, the model gives other answers, and not less surely.
 
     What it means: the model ran once more in eval mode, with the population statistics of this data in every BatchNorm.
@@ -47,7 +47,7 @@ def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[Draft]
     of = f"of the answers to {found.samples} samples change"
     surely = "less surely" if decided < -limits["decided"] else "no less surely"
     surer = "and more surely" if decided > limits["decided"] else surely
-    yield Draft(
+    yield FindingDraft(
         layers=(),
         text=f"with the data's own statistics {100 * share:.1f}% {of}, {surer}",
         remedy="Recalibrate on training data, or prepare the input as in training.",

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 
 from normdiag.ops import FUNCTIONS
 from normdiag.rules.context import Context
-from normdiag.rules.rule import Draft, is_measured, rule
+from normdiag.rules.rule import FindingDraft, is_measured, rule
 
 BOUNDED = frozenset(kind for kind, function in FUNCTIONS.items() if function.s_slope is not None)
 
 
 @rule("ND401", "saturated", "warning", fraction=0.4, noted=0.2)
-def saturated(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def saturated(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """A hidden sigmoid, tanh or hard sigmoid is saturated for a large part of its values.
 
     What it means: at |x| > 4 (sigmoid) or |x| > 2 (tanh) the derivative is under 7 % of its maximum; the unit has
@@ -39,7 +39,7 @@ def saturated(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
     for each in context.report.activations:
         surely = each.saturated_fraction - 2.0 * each.saturated_se
         if each.kind in BOUNDED and not each.final and surely > limits["noted"]:
-            yield Draft(
+            yield FindingDraft(
                 layers=(each.name,),
                 text=f"{100 * each.saturated_fraction:.0f}% of the {each.kind}'s values are saturated",
                 remedy="Normalize the input of this activation, or retrain with smaller initial weights.",

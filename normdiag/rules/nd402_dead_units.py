@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from normdiag.records import ActivationMetrics, Severity
 from normdiag.rules.context import Context
 from normdiag.rules.nd401_saturated import BOUNDED
-from normdiag.rules.rule import Draft, is_measured, rule
+from normdiag.rules.rule import FindingDraft, is_measured, rule
 
 
 @rule("ND402", "dead-units", "warning", fraction=0.5, noted=0.1, samples=64)
-def dead_units(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def dead_units(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """At least a tenth of a rectifier's units are inactive for every sample and position of the data.
 
     Why it matters: such a unit passes no signal and no gradient, so it never comes back; it costs its full share of
@@ -32,7 +32,7 @@ def dead_units(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]
     for each in report.activations:
         if each.kind in BOUNDED or each.dead_units == 0 or each.dead_units < limits["noted"] * each.units:
             continue
-        yield Draft(
+        yield FindingDraft(
             layers=(each.name,),
             text=f"{each.dead_units} of {each.units} units are inactive on all {report.data.samples} samples",
             remedy="Prune these units; in training, lower the learning rate or use a leaky rectifier.",

@@ -9,14 +9,14 @@ from normdiag.ops import FUNCTIONS
 from normdiag.records import ActivationMetrics
 from normdiag.rules.context import Context
 from normdiag.rules.nd401_saturated import BOUNDED
-from normdiag.rules.rule import Draft, is_measured, rule
+from normdiag.rules.rule import FindingDraft, is_measured, rule
 
 # The steepest slope of each kind; hard_sigmoid as PyTorch has it.
 STEEPEST = {kind: function.s_slope for kind, function in FUNCTIONS.items() if function.s_slope is not None}
 
 
 @rule("ND403", "vanishing-gradient", "warning", slope=0.5, product=0.01)
-def vanishing_gradient(context: Context, limits: Mapping[str, float]) -> Iterator[Draft]:
+def vanishing_gradient(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """The hidden activations are all bounded, and the product of their derivatives is next to nothing.
 
     What it means: going back through a chain of activations, the gradient is multiplied by each one's derivative. The
@@ -46,7 +46,7 @@ def vanishing_gradient(context: Context, limits: Mapping[str, float]) -> Iterato
     if remains >= limits["product"] or slope >= limits["slope"]:
         return
     worst = min(hidden, key=_slope)
-    yield Draft(
+    yield FindingDraft(
         layers=(worst.name,),
         text=f"lets least through of {len(hidden)} bounded activations in a row, behind which "
         f"{remains:.2g} of the gradient is left; their slopes are {100 * slope:.0f}% of the steepest",

@@ -15,7 +15,7 @@ Confidence = Literal["high", "medium", "low"]
 
 
 @dataclass(frozen=True)
-class Draft:
+class FindingDraft:
     """What a rule's function yields; the rule adds its id, its name and, unless given, its severity.
 
     `text`, `remedy` and severity must hold for each of the `layers`: those of which something else is to be said get
@@ -31,7 +31,7 @@ class Draft:
     confidence: Confidence = "high"
 
 
-Check = Callable[[Context, Mapping[str, float]], Iterable[Draft]]
+Check = Callable[[Context, Mapping[str, float]], Iterable[FindingDraft]]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Rule:
         """What the rule has to say."""
         return tuple(self._finding(draft) for draft in self.check(context, self.limits))
 
-    def _finding(self, draft: Draft) -> Finding:
+    def _finding(self, draft: FindingDraft) -> Finding:
         return Finding(
             rule=self.id,
             name=self.name,

@@ -16,7 +16,7 @@ from normdiag.data.options import DataOptions
 from normdiag.errors import InputError
 from normdiag.folding import latency, steady
 from normdiag.folding import verify as module
-from normdiag.folding.feeds import Feed, Trial, made_up
+from normdiag.folding.feeds import FoldTrial, TrialFeed, made_up
 from normdiag.folding.feeds import given as given_batches
 from normdiag.folding.verify import failure_message, verify
 from normdiag.records import Batch, InputSpec
@@ -294,8 +294,8 @@ def test_data_that_does_not_fit_is_the_users_to_see():
 def test_the_first_guess_that_runs_is_taken():
     net = random_model(0, 2)
     width = net.layers[0].weight.shape[1]
-    trial = Trial(Batch((np.ones((1, 99), np.float32),)), "g", 1.0)
-    wrong = Feed("guess", (), (trial,), made_up=True)
+    trial = FoldTrial(Batch((np.ones((1, 99), np.float32),)), "g", 1.0)
+    wrong = TrialFeed("guess", (), (trial,), made_up=True)
     right = made_up([InputSpec("x", "float32", (None, width))], DataOptions(), net.graph)
     assert proof(net, feed=(wrong, *right)).passed
     with pytest.raises(InputError, match=r"takes \(N, .*--data.*--input-shape"):

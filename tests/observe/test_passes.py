@@ -9,7 +9,7 @@ import pytest
 
 from normdiag.observe import passes
 from normdiag.observe.passes import HELD_SAMPLES, attribute, fit, observe, recalibrated
-from normdiag.observe.protocol import Seen, Statistics
+from normdiag.observe.protocol import ReplacedStatistics, SeenBatch
 from normdiag.records import Batch, Evidence, NormLayer, Span
 
 
@@ -23,9 +23,9 @@ class FakeRunner:
     def layers(self) -> tuple[NormLayer, ...]:
         return ()
 
-    def run(self, batch: Batch) -> Seen:
+    def run(self, batch: Batch) -> SeenBatch:
         batched = self.outputs(batch, batch_statistics=True) if batch.size > 1 else {}
-        return Seen(self.observe(batch), self.outputs(batch), batched)
+        return SeenBatch(self.observe(batch), self.outputs(batch), batched)
 
     def observe(self, batch: Batch) -> Evidence:
         return Evidence(batch.size, 1, batch.size)
@@ -35,7 +35,7 @@ class FakeRunner:
         batch: Batch,
         *,
         batch_statistics: bool = False,
-        statistics: Mapping[str, Statistics] | None = None,
+        statistics: Mapping[str, ReplacedStatistics] | None = None,
     ) -> Mapping[str, np.ndarray]:
         wrong = {"a": 3.0, "b": 1.0}
         kept = {} if batch_statistics else {name: v for name, v in wrong.items() if name not in (statistics or {})}
@@ -88,7 +88,7 @@ def test_no_more_is_held_than_there_is_room_for_but_one_batch_always(monkeypatch
 
 
 def test_pass_c_compares_the_three_outputs_two_by_two() -> None:
-    one = Statistics(np.zeros(1), np.ones(1))
+    one = ReplacedStatistics(np.zeros(1), np.ones(1))
     seen = observe(FakeRunner(), batches(4, 4))
     found = recalibrated(FakeRunner(), seen.held, {"a": one})
     assert found.samples == 8
@@ -98,7 +98,7 @@ def test_pass_c_compares_the_three_outputs_two_by_two() -> None:
 
 
 def test_attribution_measures_each_layer_alone_and_skips_single_samples() -> None:
-    one = Statistics(np.zeros(1), np.ones(1))
+    one = ReplacedStatistics(np.zeros(1), np.ones(1))
     before, after = attribute(FakeRunner(), batches(4, 1), {"a": one, "b": one})
     assert before["y"].difference_square == 8 * 16.0
     assert after["a"]["y"].difference_square == 8 * 1.0

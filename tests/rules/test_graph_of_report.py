@@ -11,7 +11,7 @@ import pytest
 import normdiag
 from normdiag.records import FoldPlan, OpGraph
 from normdiag.rules import RULES, Context, Rule
-from normdiag.rules.rule import Draft
+from normdiag.rules.rule import FindingDraft
 from tests.models.onnx.onnx_cases import make_model
 from tests.rules.graph_reports import ARRAYS, bn
 
@@ -27,7 +27,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def spy(id: str, seen: list[Context]) -> Rule:
-    def check(context: Context, limits: object) -> list[Draft]:
+    def check(context: Context, limits: object) -> list[FindingDraft]:
         seen.append(context)
         return []
 

@@ -15,7 +15,7 @@ FEWEST_CHANNELS = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class LayerRow:
     """A BatchNorm layer that uses its running statistics. `drift` is local, or as deployed where that is all."""
 
     index: int

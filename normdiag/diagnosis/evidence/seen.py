@@ -9,7 +9,7 @@ from math import isfinite
 
 import numpy as np
 
-from normdiag.diagnosis.evidence.layers import Row
+from normdiag.diagnosis.evidence.layers import LayerRow
 from normdiag.metrics.affine import oddities
 from normdiag.records import Finding, NormLayer, Report
 from normdiag.rules.batch import uses_batch
@@ -32,14 +32,14 @@ class Seen:
     report: Report
 
     @cached_property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[LayerRow, ...]:
         """The BatchNorm layers whose stored statistics were compared with real data, in the order of the network."""
         if self.report.data is None or self.report.data.random:
             return ()
         used = [each for each in self.report.layers if not uses_batch(each.layer, self.report.model)]
         measured = [(each, each.own or each.drift) for each in used if each.layer.kind == "batch_norm"]
         finite = [(each, drift) for each, drift in measured if drift is not None and isfinite(drift.rms)]
-        return tuple(Row(index, each, drift) for index, (each, drift) in enumerate(finite))
+        return tuple(LayerRow(index, each, drift) for index, (each, drift) in enumerate(finite))
 
     @property
     def norms(self) -> tuple[NormLayer, ...]:
@@ -47,13 +47,13 @@ class Seen:
         return tuple(each.layer for each in self.report.layers if each.layer.kind == "batch_norm")
 
     @cached_property
-    def loud(self) -> tuple[Row, ...]:
+    def loud(self) -> tuple[LayerRow, ...]:
         """The layers that surely drift by themselves, and not just a little beside the one that does most."""
         most = max((row.off for row in self.rows), default=0.0)
         return tuple(row for row in self.rows if row.lower > LEAST and row.off > QUIET * most)
 
     @cached_property
-    def drifting(self) -> tuple[Row, ...]:
+    def drifting(self) -> tuple[LayerRow, ...]:
         """The layers that surely drift by themselves, however little."""
         return tuple(row for row in self.rows if row.lower > LEAST)
 
@@ -68,7 +68,7 @@ class Seen:
         return len(self.rows) > 1 and len(self.drifting) >= max(2, 0.6 * len(self.rows))
 
     @property
-    def isolated(self) -> tuple[Row, ...]:
+    def isolated(self) -> tuple[LayerRow, ...]:
         """One or two layers that drift while the others do not: their statistics, for all else would go on."""
         quiet = [row for row in self.rows if row not in self.loud]
         few = 0 < len(self.loud) <= max(1, min(2, len(self.rows) // 2))
@@ -76,7 +76,7 @@ class Seen:
         return self.loud if few and all(row.off < max(QUIET * most, LEAST) for row in quiet) else ()
 
     @property
-    def later(self) -> tuple[Row, ...]:
+    def later(self) -> tuple[LayerRow, ...]:
         """All but the first layer."""
         return self.rows[1:]
 
@@ -167,6 +167,6 @@ class Seen:
         return tuple(each for each in self.report.findings if each.rule in rules and each.severity != "info")
 
 
-def named(rows: Sequence[Row]) -> tuple[str, ...]:
+def named(rows: Sequence[LayerRow]) -> tuple[str, ...]:
     """Names of layers, the one that drifts most first."""
     return tuple(row.name for row in sorted(rows, key=lambda row: -row.lower))

@@ -8,7 +8,7 @@ import numpy as np
 
 from normdiag.folding.floats import as_dtype
 from normdiag.folding.onnx import layers
-from normdiag.folding.onnx.draft import Draft
+from normdiag.folding.onnx.draft import ModelEdits
 from normdiag.folding.onnx.tensors import new_tensors
 from normdiag.folding.ways import ways
 from normdiag.models.onnx import wire
@@ -22,9 +22,9 @@ from normdiag.writing.onnx.patch import Items, Patch
 _INPUTS_HOLD_INITIALIZERS = 4  # before this version of the format every initializer is listed as an input
 
 
-def apply_plan(source: Original, graph: OpGraph, plan: FoldPlan) -> Draft:
+def apply_plan(source: Original, graph: OpGraph, plan: FoldPlan) -> ModelEdits:
     """The edited graph. Raises InputError where a layer cannot be found again in the file."""
-    draft = Draft(source)
+    draft = ModelEdits(source)
     for index, edit in plan.edits.items():
         _edit(draft, graph, graph.ops[index], edit)
     for index in plan.stripped:
@@ -41,7 +41,7 @@ def apply_plan(source: Original, graph: OpGraph, plan: FoldPlan) -> Draft:
     return draft
 
 
-def make_patch(draft: Draft) -> Patch:
+def make_patch(draft: ModelEdits) -> Patch:
     """What the draft changes, field by field."""
     graph = draft.source.proto.graph
     items: dict[tuple[int, int], Items] = {(wire.NODE, i): tuple(nodes) for i, nodes in draft.nodes.items()}
@@ -65,7 +65,7 @@ def make_patch(draft: Draft) -> Patch:
     return Patch(items, {wire.INITIALIZER: added, wire.INPUT: inputs})
 
 
-def _edit(draft: Draft, graph: OpGraph, op: Op, edit: LayerEdit) -> None:
+def _edit(draft: ModelEdits, graph: OpGraph, op: Op, edit: LayerEdit) -> None:
     weight, bias = new_tensors(op, edit)
     match op.detail:
         case Conv() | Linear():
@@ -90,7 +90,7 @@ def _as_data(values: Array, graph: OpGraph, op: Op) -> Array:
     return values if name is None else values.astype(as_dtype(name))
 
 
-def _vanished(draft: Draft) -> set[str]:
+def _vanished(draft: ModelEdits) -> set[str]:
     """Names of tensors that the original has and the result has not."""
     graph = draft.source.proto.graph
     touched = {name for index in draft.nodes for name in graph.node[index].output} | draft.gone

@@ -12,7 +12,7 @@ from normdiag.writing.onnx.new_tensor import NewTensor
 from normdiag.writing.onnx.original import Original
 
 
-class Draft:
+class ModelEdits:
     """Edits of one model, by the index of its nodes in the original.
 
     `nodes` holds what stands in place of a node, in order; nothing for one that goes. `tensors` are the new

@@ -10,7 +10,7 @@ import numpy as np
 
 from normdiag.errors import InputError
 from normdiag.folding.floats import as_dtype
-from normdiag.folding.onnx.draft import Draft
+from normdiag.folding.onnx.draft import ModelEdits
 from normdiag.graph.importers.onnx.names import parameter_prefix
 from normdiag.records import Op, OpGraph
 from normdiag.records.model import Array
@@ -49,7 +49,7 @@ class Layer:
         return self.op.outputs[0]
 
 
-def find_layer(draft: Draft, op: Op) -> Layer:
+def find_layer(draft: ModelEdits, op: Op) -> Layer:
     """Tell the nodes that the data goes through from those that only prepare a constant.
 
     Raises InputError where there are none.
@@ -66,7 +66,7 @@ def find_layer(draft: Draft, op: Op) -> Layer:
     return Layer(op, tuple(path), frozenset(data), inputs[0])
 
 
-def set_weights(draft: Draft, layer: Layer, weight: NewTensor | None, bias: NewTensor | None) -> None:
+def set_weights(draft: ModelEdits, layer: Layer, weight: NewTensor | None, bias: NewTensor | None) -> None:
     """New weight and bias of a convolution or a product with a matrix; None for what stays as it is."""
     product, *adds = layer.path
     node = draft.node(product)
@@ -86,7 +86,7 @@ def set_weights(draft: Draft, layer: Layer, weight: NewTensor | None, bias: NewT
         _append(draft, product, "Add", bias, f"{names}.bias")
 
 
-def set_affine(draft: Draft, layer: Layer, gamma: NewTensor | None, beta: NewTensor | None) -> None:
+def set_affine(draft: ModelEdits, layer: Layer, gamma: NewTensor | None, beta: NewTensor | None) -> None:
     """New gamma and beta of a normalization that stays."""
     detail = layer.op.detail
     assert isinstance(detail, Norm)
@@ -101,7 +101,7 @@ def set_affine(draft: Draft, layer: Layer, gamma: NewTensor | None, beta: NewTen
             draft.set_constant(*place, tensor, hint)
 
 
-def strip(draft: Draft, layer: Layer) -> None:
+def strip(draft: ModelEdits, layer: Layer) -> None:
     """Take gamma and beta out of a normalization: a scale that its operator insists on becomes ones."""
     detail = layer.op.detail
     assert isinstance(detail, Norm)
@@ -117,7 +117,7 @@ def strip(draft: Draft, layer: Layer) -> None:
             draft.set_constant(*place, constant(np.ones(old.shape, as_dtype(old.dtype))), old.name)
 
 
-def rebuild(draft: Draft, layer: Layer, scale: Array | None, shift: Array | None) -> None:
+def rebuild(draft: ModelEdits, layer: Layer, scale: Array | None, shift: Array | None) -> None:
     """Let a Mul and an Add, or one of them, take the place of a layer; None for what is not needed."""
     steps = [
         (op, name, values)
@@ -134,7 +134,7 @@ def rebuild(draft: Draft, layer: Layer, scale: Array | None, shift: Array | None
         current = output
 
 
-def set_value(draft: Draft, graph: OpGraph, op: Op, tensor: NewTensor) -> None:
+def set_value(draft: ModelEdits, graph: OpGraph, op: Op, tensor: NewTensor) -> None:
     """A new value for a constant among the data: for the ops that read it as data, and for no other."""
     name = op.outputs[0]
     nodes = {index for reader in graph.ops if name in reader.inputs for index in reader.nodes}
@@ -142,7 +142,7 @@ def set_value(draft: Draft, graph: OpGraph, op: Op, tensor: NewTensor) -> None:
     draft.replace_constant(name, places, tensor)
 
 
-def remove(draft: Draft, layer: Layer, *, upstream: bool) -> None:
+def remove(draft: ModelEdits, layer: Layer, *, upstream: bool) -> None:
     """Take a normalization out; its input and its output become one tensor.
 
     Upstream that has the output's name, since it has the output's values; else the input's.
@@ -155,12 +155,12 @@ def remove(draft: Draft, layer: Layer, *, upstream: bool) -> None:
         draft.merge(after, before)
 
 
-def _take_out(draft: Draft, layer: Layer) -> None:
+def _take_out(draft: ModelEdits, layer: Layer) -> None:
     for index in layer.path:
         draft.remove(index, set(layer.data))
 
 
-def _append(draft: Draft, index: int, op: str, tensor: NewTensor, hint: str) -> None:
+def _append(draft: ModelEdits, index: int, op: str, tensor: NewTensor, hint: str) -> None:
     """An elementwise node behind another, whose output keeps its name."""
     node = draft.edited(index)
     output = node.output[0]
@@ -169,7 +169,7 @@ def _append(draft: Draft, index: int, op: str, tensor: NewTensor, hint: str) -> 
     draft.insert(index, op, [node.output[0], stored], output, f"{node.name or output}_{op.lower()}")
 
 
-def _bypass(draft: Draft, index: int, layer: Layer) -> None:
+def _bypass(draft: ModelEdits, index: int, layer: Layer) -> None:
     """Take an elementwise node out of a layer that stays."""
     node = draft.node(index)
     source = next(name for name in node.input if name in layer.data)
@@ -177,7 +177,7 @@ def _bypass(draft: Draft, index: int, layer: Layer) -> None:
     draft.merge(node.output[0], source)
 
 
-def _affine_slot(draft: Draft, layer: Layer, kind: str, old: Parameter | None) -> tuple[int, int] | None:
+def _affine_slot(draft: ModelEdits, layer: Layer, kind: str, old: Parameter | None) -> tuple[int, int] | None:
     """Node and input where gamma ('Mul') or beta ('Add') stands or may stand."""
     first = draft.node(layer.path[0])
     if len(layer.path) == 1 and first.op_type in _AFFINE:
@@ -193,7 +193,7 @@ def _affine_slot(draft: Draft, layer: Layer, kind: str, old: Parameter | None) -
     raise InputError(f"{draft.source.path}: {old.name!r} of {layer.op.name!r} cannot be found in the graph")
 
 
-def _constant_slot(draft: Draft, index: int, layer: Layer) -> int:
+def _constant_slot(draft: ModelEdits, index: int, layer: Layer) -> int:
     return next(slot for slot, name in enumerate(draft.node(index).input) if name not in layer.data)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from normdiag.errors import InputError
-from normdiag.folding.onnx.windows import Window, convolve, convolve_transposed, make_window, mean, reduced
+from normdiag.folding.onnx.windows import KernelSteps, convolve, convolve_transposed, make_window, mean, reduced
 from normdiag.records.model import Array
 
 # Multiply-adds of one run: some seconds on one core.
@@ -109,19 +109,21 @@ def _operator(name: str, function: Callable[..., tuple[Array]]) -> type[Any]:
     return type(name, (OpRun,), {"op_domain": "", "_run": run})
 
 
-def _window(x: Array, kernel: tuple[int, ...], how: Mapping[str, Any]) -> Window:
+def _window(x: Array, kernel: tuple[int, ...], how: Mapping[str, Any]) -> KernelSteps:
     strides, dilations, pads = how.get("strides"), how.get("dilations"), how.get("pads")
     return make_window(x.shape[2:], kernel, strides, dilations, pads, how.get("auto_pad"), bool(how.get("ceil_mode")))
 
 
-def _pool_window(x: Array, how: Mapping[str, Any]) -> Window:
+def _pool_window(x: Array, how: Mapping[str, Any]) -> KernelSteps:
     """Runtimes disagree on automatic padding for dilated pools."""
     if how.get("auto_pad") in ("SAME_UPPER", "SAME_LOWER") and any(d != 1 for d in how.get("dilations") or ()):
         raise NotImplementedError("a dilated pool with automatic padding")
     return _window(x, how["kernel_shape"], how)
 
 
-def _transposed_window(x: Array, kernel: tuple[int, ...], how: Mapping[str, Any]) -> tuple[Window, tuple[int, ...]]:
+def _transposed_window(
+    x: Array, kernel: tuple[int, ...], how: Mapping[str, Any]
+) -> tuple[KernelSteps, tuple[int, ...]]:
     """The window that goes from the output back to x, and the size of the output."""
     if how.get("auto_pad") not in (None, "NOTSET", "VALID") or how.get("output_shape"):
         raise NotImplementedError("ConvTranspose with auto_pad or output_shape")
@@ -134,7 +136,7 @@ def _transposed_window(x: Array, kernel: tuple[int, ...], how: Mapping[str, Any]
         s * (n - 1) + (k - 1) * d + 1 + o - b - e
         for n, k, s, d, b, e, o in zip(x.shape[2:], kernel, strides, dilations, begin, end, extra, strict=True)
     )
-    return Window(tuple(kernel), strides, dilations, begin, end, tuple(x.shape[2:])), size
+    return KernelSteps(tuple(kernel), strides, dilations, begin, end, tuple(x.shape[2:])), size
 
 
 def _with_bias(values: Array, bias: Array | None) -> Array:

@@ -17,7 +17,7 @@ from normdiag.records.model import Array
 
 
 @dataclass(frozen=True)
-class Window:
+class KernelSteps:
     """How a kernel moves, per spatial axis; `begin` and `end` are the padding that is asked for."""
 
     kernel: tuple[int, ...]
@@ -50,7 +50,7 @@ def make_window(
     pads: Sequence[int] | None,
     auto_pad: str | None,
     ceil: bool = False,
-) -> Window:
+) -> KernelSteps:
     """From the attributes of a node and the spatial size of its input."""
     rank = len(kernel)
     strides, dilations = tuple(strides or (1,) * rank), tuple(dilations or (1,) * rank)
@@ -60,10 +60,10 @@ def make_window(
     for n, r, s, b, e in zip(size, reach, strides, begin, end, strict=True):
         count = (math.ceil if ceil else math.floor)((n + b + e - r) / s) + 1
         out.append(count - 1 if ceil and (count - 1) * s >= n + b else count)
-    return Window(tuple(kernel), strides, dilations, begin, end, tuple(out))
+    return KernelSteps(tuple(kernel), strides, dilations, begin, end, tuple(out))
 
 
-def convolve(x: Array, weight: Array, window: Window, groups: int) -> Array:
+def convolve(x: Array, weight: Array, window: KernelSteps, groups: int) -> Array:
     """x (N, C, ...), weight (M, C / groups, ...) to (N, M, ...)."""
     samples, filters = len(x), len(weight) // groups
     padded = padded_for(x, window, 0.0)
@@ -75,7 +75,7 @@ def convolve(x: Array, weight: Array, window: Window, groups: int) -> Array:
     return total.reshape(samples, len(weight), *window.out)
 
 
-def convolve_transposed(x: Array, weight: Array, window: Window, groups: int, size: Sequence[int]) -> Array:
+def convolve_transposed(x: Array, weight: Array, window: KernelSteps, groups: int, size: Sequence[int]) -> Array:
     """x (N, C, ...), weight (C, M / groups, ...) to (N, M, *size); `window` is that from the output to x."""
     samples, filters = len(x), weight.shape[1]
     kernels = weight.reshape(groups, -1, *weight.shape[1:]).swapaxes(1, 2)
@@ -88,7 +88,7 @@ def convolve_transposed(x: Array, weight: Array, window: Window, groups: int, si
     return total[(slice(None), slice(None), *(slice(b, b + n) for b, n in zip(window.begin, size, strict=True)))]
 
 
-def mean(x: Array, window: Window, *, count_padding: bool) -> Array:
+def mean(x: Array, window: KernelSteps, *, count_padding: bool) -> Array:
     """AveragePool."""
     ones = np.full((1, 1, *x.shape[2:]), 1.0)
     if count_padding:
@@ -96,11 +96,11 @@ def mean(x: Array, window: Window, *, count_padding: bool) -> Array:
         ones = np.pad(ones, [(0, 0), (0, 0), *pads], constant_values=1.0)
         x = np.pad(x, [(0, 0), (0, 0), *pads])
         nothing = (0,) * len(window.kernel)
-        window = Window(window.kernel, window.strides, window.dilations, nothing, nothing, window.out)
+        window = KernelSteps(window.kernel, window.strides, window.dilations, nothing, nothing, window.out)
     return reduced(x, window, 0.0, np.add) / reduced(ones, window, 0.0, np.add)
 
 
-def reduced(x: Array, window: Window, start: float, combine: Callable[[Array, Array], Array]) -> Array:
+def reduced(x: Array, window: KernelSteps, start: float, combine: Callable[[Array, Array], Array]) -> Array:
     """All values of each window combined."""
     padded = padded_for(x, window, start)
     total = np.full((*x.shape[:2], *window.out), start)
@@ -109,7 +109,7 @@ def reduced(x: Array, window: Window, start: float, combine: Callable[[Array, Ar
     return total
 
 
-def padded_for(x: Array, window: Window, value: float) -> Array:
+def padded_for(x: Array, window: KernelSteps, value: float) -> Array:
     """The data with as much around it as the windows reach."""
     pads = [(b, max(0, r - n - b)) for n, b, r in zip(x.shape[2:], window.begin, window.reach(), strict=True)]
     return np.pad(x, [(0, 0), (0, 0), *pads], constant_values=value) if any(map(any, pads)) else x

@@ -36,7 +36,7 @@ SAME_IN_HALF = 3e-2
 
 
 @dataclass(frozen=True, eq=False)
-class Exported:
+class ExportedModule:
     """A program, and the module that it was made from: a copy in eval mode, None where only a program was given."""
 
     program: ExportedProgram
@@ -47,7 +47,7 @@ class Exported:
 
 def export_program(
     source: nn.Module | ExportedProgram, batch: Batch, options: ExportOptions, *, share: bool = False
-) -> Exported:
+) -> ExportedModule:
     """The computation of `source` in eval mode, as a functional program on the CPU; `source` is not changed.
 
     `batch` is an example of the input. That the batch size can be free is found out with two samples of it; where the
@@ -57,10 +57,10 @@ def export_program(
     cannot run on the batch, cannot be copied, or cannot be exported.
     """
     if isinstance(source, ExportedProgram):
-        return Exported(functional(source), None, batch)
+        return ExportedModule(functional(source), None, batch)
     module = deployed_copy(unwrap(source), share=share)
     if share and batch.size > 1:  # of one sample, an axis of size 1 says little
-        return Exported(functional(_exported(module, batch, replace(options, dynamic_axes=()))), None, batch)
+        return ExportedModule(functional(_exported(module, batch, replace(options, dynamic_axes=()))), None, batch)
     if 0 not in options.dynamic_axes:
         return _checked(module, batch, options)
     with suppress(_FixedError, InputError):
@@ -124,7 +124,7 @@ class _FixedError(Exception):
     """The batch size did not stay free."""
 
 
-def _checked(module: nn.Module, example: Batch, options: ExportOptions) -> Exported:
+def _checked(module: nn.Module, example: Batch, options: ExportOptions) -> ExportedModule:
     """Export, and compare the program with the module on the example."""
     expected = eager_outputs(module, example)  # tells what is wrong with data or code better than an export does
     program = functional(_exported(module, example, options))
@@ -136,7 +136,7 @@ def _checked(module: nn.Module, example: Batch, options: ExportOptions) -> Expor
             f"torch.export's program of this model gives another {wrong!r} than the model itself; does it draw random "
             f"numbers? If not, {ADVICE}"
         )
-    return Exported(program, None if isinstance(module, torch.jit.ScriptModule) else module, example)
+    return ExportedModule(program, None if isinstance(module, torch.jit.ScriptModule) else module, example)
 
 
 def _exported(module: nn.Module, example: Batch, options: ExportOptions) -> ExportedProgram:

@@ -16,7 +16,7 @@ from normdiag.folding.backend import Point
 from normdiag.folding.options import SUFFIXES, ExportOptions
 from normdiag.folding.pytorch.apply import Applied, apply_plan
 from normdiag.folding.pytorch.editor import ProgramEditor
-from normdiag.folding.pytorch.export import Exported, export_program
+from normdiag.folding.pytorch.export import ExportedModule, export_program
 from normdiag.folding.pytorch.running import TorchEvaluator, size_bytes, user_inputs
 from normdiag.folding.pytorch.state import folded_state
 from normdiag.folding.pytorch.write import write_folded_program, write_folded_weights, write_onnx
@@ -95,7 +95,7 @@ class TorchFoldable:
 class TorchFolded:
     """A folded program, as `normdiag.folding.backend.Folded`."""
 
-    exported: Exported
+    exported: ExportedModule
     graph: OpGraph
     plan: FoldPlan
     applied: Applied

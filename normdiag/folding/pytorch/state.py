@@ -13,7 +13,7 @@ from torch.fx import Node
 
 from normdiag.errors import InputError
 from normdiag.folding.pytorch.apply import Applied, Change
-from normdiag.folding.pytorch.export import Exported, deployed_copy, different_output, eager_outputs
+from normdiag.folding.pytorch.export import ExportedModule, deployed_copy, different_output, eager_outputs
 from normdiag.folding.pytorch.load import load_folded, parametrization_keys
 from normdiag.folding.pytorch.running import TorchEvaluator
 from normdiag.graph.importers.torch_export import stored_names
@@ -23,7 +23,7 @@ from normdiag.records import FoldPlan, Norm, OpGraph
 INSTEAD = "write .pt2 or .onnx instead"
 
 
-def folded_state(exported: Exported, graph: OpGraph, plan: FoldPlan, applied: Applied) -> dict[str, Tensor]:
+def folded_state(exported: ExportedModule, graph: OpGraph, plan: FoldPlan, applied: Applied) -> dict[str, Tensor]:
     """The state dict that `load_folded` puts into the original architecture, tried out on the example.
 
     Raises InputError where that architecture without its norms cannot express the folded model: where a module does
@@ -45,7 +45,7 @@ def folded_state(exported: Exported, graph: OpGraph, plan: FoldPlan, applied: Ap
     return state.tensors
 
 
-def _try_out(exported: Exported, program: ExportedProgram, tensors: Mapping[str, Tensor]) -> None:
+def _try_out(exported: ExportedModule, program: ExportedProgram, tensors: Mapping[str, Tensor]) -> None:
     """Load them as the user will, and compare with the folded program."""
     assert exported.module is not None
     try:

@@ -14,7 +14,7 @@ from normdiag.graph.numbers import shortest
 from normdiag.graph.recognise.affine import fits
 from normdiag.graph.recognise.regroup import regroup
 from normdiag.graph.recognise.steps import Operand, Step, Tensors
-from normdiag.graph.recognise.terms import Centered, Moment, Normal, Product, Span, Squared, Term
+from normdiag.graph.recognise.terms import AveragedAxes, Centered, Moment, Normal, Product, Squared, Term
 
 # The longest known form has 24; a chain of casts may go on for ever.
 MAX_NODES = 64
@@ -31,13 +31,13 @@ class Algebra:
         """What a tensor is."""
         return self.terms.get(operand) if isinstance(operand, str) else None
 
-    def span(self, tensor: str, axes: tuple[int, ...]) -> Span:
+    def span(self, tensor: str, axes: tuple[int, ...]) -> AveragedAxes:
         """The span of `axes` of a tensor, counted from 0 if its rank is known."""
         rank = self.tensors.rank(tensor)
         counted = axes if rank is None else (a % rank if rank else a for a in axes)
-        return Span(self.tensors.root(tensor), tuple(sorted(counted)))
+        return AveragedAxes(self.tensors.root(tensor), tuple(sorted(counted)))
 
-    def is_x(self, operand: Operand, span: Span) -> bool:
+    def is_x(self, operand: Operand, span: AveragedAxes) -> bool:
         """Whether a tensor is the one that the span is of."""
         return self.tensors.root(operand) == span.x
 
@@ -72,7 +72,7 @@ def _mean(algebra: Algebra, step: Step) -> Term | None:
     if inner.axes is not None and inner.axes != span.axes:
         return None
     kind = "square" if inner.axes is None else "variance"
-    return Moment(kind, Span(inner.x, span.axes), inner.nodes, inner.tensor, kept, total)  # type: ignore[arg-type]
+    return Moment(kind, AveragedAxes(inner.x, span.axes), inner.nodes, inner.tensor, kept, total)  # type: ignore[arg-type]
 
 
 def _variance(algebra: Algebra, step: Step) -> Term | None:

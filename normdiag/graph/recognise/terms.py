@@ -9,7 +9,7 @@ Nodes = frozenset[int]
 
 
 @dataclass(frozen=True)
-class Span:
+class AveragedAxes:
     """A tensor, by the root of its name, and the axes over which it is averaged (from 0 where its rank is known)."""
 
     x: str
@@ -25,7 +25,7 @@ class Moment:
     """
 
     kind: Literal["mean", "square", "variance"]
-    span: Span
+    span: AveragedAxes
     nodes: Nodes
     tensor: str
     kept: bool = True
@@ -35,7 +35,7 @@ class Moment:
     gamma: str | None = None
 
     @property
-    def key(self) -> tuple[Span, float, str | None]:
+    def key(self) -> tuple[AveragedAxes, float, str | None]:
         """What two uses of the same statistics have in common."""
         return self.span, self.eps, self.gamma
 
@@ -44,7 +44,7 @@ class Moment:
 class Centered:
     """(x - E[x]) * gamma."""
 
-    span: Span
+    span: AveragedAxes
     nodes: Nodes
     tensor: str
     gamma: str | None = None
@@ -84,7 +84,7 @@ class Normal:
     """
 
     tensor: str
-    span: Span
+    span: AveragedAxes
     centered: bool
     eps: float
     output: str

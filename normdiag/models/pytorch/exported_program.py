@@ -18,7 +18,7 @@ from normdiag.models.pytorch.installed import RefusedError
 from normdiag.models.pytorch.operators import operator_named
 from normdiag.models.pytorch.tree_spec import structured
 from normdiag.models.static.inert import MalformedError, shown
-from normdiag.models.static.staticfile import Array, Exported
+from normdiag.models.static.staticfile import Array, ExportedProgramFile
 from normdiag.records import InputSpec
 
 MAX_NODES = 100_000
@@ -27,7 +27,9 @@ _DTYPES = {1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float1
 _DTYPES |= {12: "bool", 13: "bfloat16"}
 
 
-def rebuild_program(exported: Exported, weights: Mapping[str, Array]) -> tuple[fx.GraphModule, tuple[InputSpec, ...]]:
+def rebuild_program(
+    exported: ExportedProgramFile, weights: Mapping[str, Array]
+) -> tuple[fx.GraphModule, tuple[InputSpec, ...]]:
     """The program as a module over copies of its weights and constants, and its inputs at the sizes of its example.
 
     Raises RefusedError for operators that are not on the list and for what is not a graph of tensors alone,

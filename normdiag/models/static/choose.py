@@ -36,7 +36,7 @@ _LISTED = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class WeightsPlace:
     """A place in a file that holds a model: a dict of tensors or a pickled module, reached by `path`."""
 
     path: str
@@ -50,7 +50,7 @@ class Candidate:
         return isinstance(self.value, Record) and is_module(self.value)
 
 
-def choose(root: Any, key: str | None, where: str) -> tuple[Candidate, tuple[str, ...]]:
+def choose(root: Any, key: str | None, where: str) -> tuple[WeightsPlace, tuple[str, ...]]:
     """The candidate to take out of the object of a file, and notes that say so.
 
     Raises InputError where there is none, or none under `key`; it then names what there is.
@@ -65,13 +65,13 @@ def choose(root: Any, key: str | None, where: str) -> tuple[Candidate, tuple[str
     return best, _notes(best, others)
 
 
-def _rank(candidate: Candidate) -> tuple[int, int, int, int]:
+def _rank(candidate: WeightsPlace) -> tuple[int, int, int, int]:
     first = candidate.path.partition(".")[0]
     preference = PREFERRED.index(first) if first in PREFERRED else len(PREFERRED)
     return bool(candidate.path), preference, candidate.depth, -candidate.tensors
 
 
-def _notes(best: Candidate, others: list[str]) -> tuple[str, ...]:
+def _notes(best: WeightsPlace, others: list[str]) -> tuple[str, ...]:
     taken = f"took the tensors under '{shown(best.path)}'" if best.path else "took the tensors at the top of the file"
     if not others:
         return (taken,) if best.path else ()
@@ -88,7 +88,7 @@ def _why_none(root: Any) -> str:
     return f"holds no dict of tensors and no module, only {shown(what)}"
 
 
-def _by_key(candidates: list[Candidate], key: str, where: str) -> Candidate:
+def _by_key(candidates: list[WeightsPlace], key: str, where: str) -> WeightsPlace:
     by_path = {candidate.path: candidate for candidate in candidates}
     if key in by_path:
         return by_path[key]
@@ -99,12 +99,12 @@ def _by_key(candidates: list[Candidate], key: str, where: str) -> Candidate:
     raise InputError(f"{where}: no tensors under '{shown(key)}'; there is {listed}{hint}")
 
 
-def find_candidates(root: Any) -> list[Candidate]:
+def find_candidates(root: Any) -> list[WeightsPlace]:
     """Every dict of tensors and every module, breadth first; optimizer states are left out.
 
     Linear in the size of the object: every container is entered once, however often it is shared.
     """
-    found: list[Candidate] = []
+    found: list[WeightsPlace] = []
     seen: set[int] = set()
     entries = 0
     level: list[tuple[str, Any]] = [("", root)]
@@ -128,12 +128,12 @@ def _size(value: Any) -> int:
     return len(_entries(value)) + (len(state_of(value)) if isinstance(value, Record) else 0)
 
 
-def _candidate(path: str, depth: int, value: Any) -> Candidate | None:
+def _candidate(path: str, depth: int, value: Any) -> WeightsPlace | None:
     if is_module(value):
-        return Candidate(path, depth, value, 0)
+        return WeightsPlace(path, depth, value, 0)
     entries = _entries(value)
     count = sum(isinstance(name, str) and tensor_of(entry) is not None for name, entry in entries.items())
-    return Candidate(path, depth, value, count) if count * 2 > len(entries) else None
+    return WeightsPlace(path, depth, value, count) if count * 2 > len(entries) else None
 
 
 def _entries(value: Any) -> Mapping[Any, Any]:
@@ -160,7 +160,7 @@ def _is_optimizer(value: Any) -> bool:
     return "param_groups" in entries or (isinstance(value, Record) and value.cls.module.startswith("torch.optim"))
 
 
-def tree_of(candidate: Candidate) -> ModuleTree:
+def tree_of(candidate: WeightsPlace) -> ModuleTree:
     """The tensors of a candidate: a pickled module's, or those of a dict by key."""
     if candidate.is_module:
         return walk_module(candidate.value)

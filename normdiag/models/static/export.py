@@ -16,7 +16,7 @@ from normdiag.models.static.json_text import parse_json
 from normdiag.models.static.modules import ModuleTree
 from normdiag.models.static.pickled_numpy import tensor_of
 from normdiag.models.static.rebuild import tensor_view
-from normdiag.models.static.source import Source
+from normdiag.models.static.source import ByteSource
 from normdiag.models.static.staticfile import ModuleFacts, merged
 from normdiag.models.static.torchfile import zip_object
 from normdiag.models.static.zipped import Archive, open_archive
@@ -27,7 +27,7 @@ _OLD_WEIGHTS = "serialized_state_dict.pt"
 _OLD_CONSTANTS = "serialized_constants.pt"
 
 
-def export_tree(source: Source) -> ModuleTree:
+def export_tree(source: ByteSource) -> ModuleTree:
     """The weights of a torch.export program and its modules, in the order in which they run.
 
     Reads the archives of torch 2.8 and later, and older ones. Raises InputError or MalformedError for damaged ones.
@@ -94,7 +94,7 @@ def _nested_tensors(archive: Archive, member: str) -> dict[str, TensorRef]:
     data = archive.copy(member)
     if not data:
         return {}
-    inner = Source(f"{archive.source.name}: {shown(member)}", memoryview(data))
+    inner = ByteSource(f"{archive.source.name}: {shown(member)}", memoryview(data))
     found = zip_object(open_archive(inner))
     named = found.items() if isinstance(found, dict) else [("", found)]
     tensors = ((name, tensor_of(each)) for name, each in named if isinstance(name, str))

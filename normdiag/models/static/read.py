@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from normdiag.errors import InputError
 from normdiag.models.sniff import Format, sniff
-from normdiag.models.static.choose import Candidate, choose, find_candidates, tree_of
+from normdiag.models.static.choose import WeightsPlace, choose, find_candidates, tree_of
 from normdiag.models.static.copies import NamedCopy, compare_copies, inner_copies
 from normdiag.models.static.export import export_tree
 from normdiag.models.static.inert import MalformedError, TensorRef, shown
@@ -22,8 +22,8 @@ from normdiag.models.static.names import Wrappers, find_wrappers, printable
 from normdiag.models.static.pickled_numpy import tensor_of
 from normdiag.models.static.safetensors_file import safetensors_object
 from normdiag.models.static.script import script_tree
-from normdiag.models.static.source import Source, open_source
-from normdiag.models.static.staticfile import Exported, ModuleFacts, StaticFile
+from normdiag.models.static.source import ByteSource, open_source
+from normdiag.models.static.staticfile import ExportedProgramFile, ModuleFacts, StaticFile
 from normdiag.models.static.steps import steps_told
 from normdiag.models.static.suspicious import suspicious
 from normdiag.models.static.tensors import read_tensor
@@ -55,7 +55,7 @@ def read_static(path: Path, fmt: Format, key: str | None = None) -> StaticFile:
         raise InputError(f"{path}: {error}") from None
 
 
-def read_refs(path: Path, fmt: Format, key: str | None = None) -> tuple[Source, dict[str, TensorRef]]:
+def read_refs(path: Path, fmt: Format, key: str | None = None) -> tuple[ByteSource, dict[str, TensorRef]]:
     """The bytes of the file, and its unread tensors under the names that `read_static` gives them; raises likewise."""
     source = open_source(path)
     try:
@@ -66,13 +66,13 @@ def read_refs(path: Path, fmt: Format, key: str | None = None) -> tuple[Source, 
     return source, {printable(wrappers.strip(name)): tensor for name, tensor in tensors.items()}
 
 
-def _tree(source: Source, fmt: Format, key: str | None) -> ModuleTree:
+def _tree(source: ByteSource, fmt: Format, key: str | None) -> ModuleTree:
     if fmt in _PROGRAMS:
         return _PROGRAMS[fmt](source)
     return tree_of(choose(_object(source, fmt), key, source.name)[0])
 
 
-def _model(source: Source, fmt: Format, key: str | None) -> StaticFile:
+def _model(source: ByteSource, fmt: Format, key: str | None) -> StaticFile:
     if fmt in _PROGRAMS:
         if key is not None:
             raise InputError(f"{source.name}: --key chooses among the models of a checkpoint; a {fmt} file holds one")
@@ -80,7 +80,7 @@ def _model(source: Source, fmt: Format, key: str | None) -> StaticFile:
         static = _static_file(source, tree, (), whole=True)
         if tree.program is None:
             return static
-        return replace(static, exported=Exported(tree.program, _read_all(source, tree.constants)))
+        return replace(static, exported=ExportedProgramFile(tree.program, _read_all(source, tree.constants)))
     found = _object(source, fmt)
     candidate, notes = choose(found, key, source.name)
     tree = tree_of(candidate)
@@ -89,7 +89,7 @@ def _model(source: Source, fmt: Format, key: str | None) -> StaticFile:
     return replace(static, copies=_copies(found, candidate, tree), pickled=pickled)
 
 
-def _copies(found: Any, candidate: Candidate, tree: ModuleTree) -> tuple[CopyComparison, ...]:
+def _copies(found: Any, candidate: WeightsPlace, tree: ModuleTree) -> tuple[CopyComparison, ...]:
     """How the other copies of the model that was taken compare with it."""
     others = (each for each in find_candidates(found) if each.path != candidate.path)
     beside = [NamedCopy(each.path, tensors) for each in islice(others, _MAX_OTHERS) if (tensors := _tensors(each))]
@@ -101,7 +101,7 @@ def _copies(found: Any, candidate: Candidate, tree: ModuleTree) -> tuple[CopyCom
     )
 
 
-def _tensors(candidate: Candidate) -> Mapping[str, TensorRef]:
+def _tensors(candidate: WeightsPlace) -> Mapping[str, TensorRef]:
     """None of a candidate that is damaged: it was not asked for."""
     try:
         return tree_of(candidate).tensors
@@ -109,31 +109,31 @@ def _tensors(candidate: Candidate) -> Mapping[str, TensorRef]:
         return {}
 
 
-def _object(source: Source, fmt: Format) -> Any:
+def _object(source: ByteSource, fmt: Format) -> Any:
     return _OBJECTS[fmt](source)
 
 
-def _no_weights(source: Source) -> ModuleTree:
+def _no_weights(source: ByteSource) -> ModuleTree:
     raise InputError(
         f"{source.name}: is compiled by AOTInductor, whose weights cannot be read back: "
         "give the checkpoint or the torch.export program that it was compiled from"
     )
 
 
-_OBJECTS: Mapping[str, Callable[[Source], Any]] = {
+_OBJECTS: Mapping[str, Callable[[ByteSource], Any]] = {
     "torch-zip": lambda source: zip_object(open_archive(source)),
     "torch-legacy": legacy_object,
     "pickle": pickle_object,
     "safetensors": safetensors_object,
 }
-_PROGRAMS: Mapping[str, Callable[[Source], ModuleTree]] = {
+_PROGRAMS: Mapping[str, Callable[[ByteSource], ModuleTree]] = {
     "torchscript": script_tree,
     "torch-export": export_tree,
     "aotinductor": _no_weights,
 }
 
 
-def _static_file(source: Source, tree: ModuleTree, notes: tuple[str, ...], whole: bool) -> StaticFile:
+def _static_file(source: ByteSource, tree: ModuleTree, notes: tuple[str, ...], whole: bool) -> StaticFile:
     wrappers = find_wrappers(list(tree.tensors))
     return StaticFile(
         tensors={printable(wrappers.strip(name)): array for name, array in _read_all(source, tree.tensors).items()},
@@ -157,13 +157,13 @@ def _renamed(facts: ModuleFacts, wrappers: Wrappers) -> ModuleFacts:
     return replace(facts, parameters={role: printable(wrappers.strip(name)) for role, name in facts.parameters.items()})
 
 
-def _read_all(source: Source, tensors: Mapping[str, TensorRef]) -> dict[str, Array]:
+def _read_all(source: ByteSource, tensors: Mapping[str, TensorRef]) -> dict[str, Array]:
     if sum(math.prod(tensor.shape) for tensor in tensors.values()) > _limit(source):
         raise MalformedError("its tensors claim more elements than a file of this size can mean: refused")
     return {name: _read(name, tensor) for name, tensor in tensors.items()}
 
 
-def _limit(source: Source) -> int:
+def _limit(source: ByteSource) -> int:
     return _SPARE_ELEMENTS + _ELEMENTS_PER_BYTE * len(source.data)
 
 
@@ -200,7 +200,7 @@ def _all_tensors(found: Any) -> dict[str, TensorRef] | None:
     return {str(index): each for index, each in enumerate(tensors) if each is not None}
 
 
-def _chosen(found: Any, source: Source) -> dict[str, TensorRef]:
+def _chosen(found: Any, source: ByteSource) -> dict[str, TensorRef]:
     candidate, _ = choose(found, None, source.name)
     if candidate.is_module:
         raise InputError(f"{source.name}: holds a module, not tensors")

@@ -14,10 +14,10 @@ from normdiag.errors import InputError
 from normdiag.models.static.dtypes import SAFETENSORS_DTYPES, itemsize
 from normdiag.models.static.inert import MalformedError, Storage, TensorRef, shown
 from normdiag.models.static.json_text import parse_json
-from normdiag.models.static.source import Source
+from normdiag.models.static.source import ByteSource
 
 
-def safetensors_object(source: Source) -> dict[str, TensorRef]:
+def safetensors_object(source: ByteSource) -> dict[str, TensorRef]:
     """The tensors by name, in the order of their bytes. Raises InputError or MalformedError for impossible headers.
 
     Tensors of four- and six-bit floats, which no array can hold, are left out.
@@ -58,7 +58,7 @@ def _sizes(value: Any) -> tuple[int, ...] | None:
     return tuple(value) if valid else None
 
 
-def _check_layout(source: Source, start: int, entries: dict[str, _Entry]) -> None:
+def _check_layout(source: ByteSource, start: int, entries: dict[str, _Entry]) -> None:
     """The tensors must fill the rest of the file: no gap, no overlap, nothing missing."""
     position = 0
     for begin, end in sorted(entry[2:] for entry in entries.values()):
@@ -72,7 +72,7 @@ def _check_layout(source: Source, start: int, entries: dict[str, _Entry]) -> Non
         raise MalformedError(f"{-missing} bytes follow the last tensor")
 
 
-def _tensor(source: Source, dtype: str, shape: tuple[int, ...], start: int, nbytes: int) -> TensorRef:
+def _tensor(source: ByteSource, dtype: str, shape: tuple[int, ...], start: int, nbytes: int) -> TensorRef:
     strides = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
     storage = Storage("", dtype, nbytes, partial(source.array, start, nbytes), sys.byteorder != "little")
     return TensorRef(storage, dtype, 0, shape, strides)

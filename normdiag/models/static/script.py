@@ -9,8 +9,8 @@ from typing import Any
 from normdiag.models.static.inert import MalformedError, Record, TensorRef
 from normdiag.models.static.modules import ModuleTree, is_script, join, walk_module
 from normdiag.models.static.pickled_numpy import tensor_of
-from normdiag.models.static.script_code import ClassText, NormCall, constant_facts, read_classes
-from normdiag.models.static.source import Source
+from normdiag.models.static.script_code import ClassText, ScriptNormCall, constant_facts, read_classes
+from normdiag.models.static.source import ByteSource
 from normdiag.models.static.staticfile import ModuleFacts, merged, torch_kind
 from normdiag.models.static.torchfile import zip_object
 from normdiag.models.static.zipped import Archive, open_archive
@@ -19,7 +19,7 @@ _CODE = "code/"
 _CONSTANTS = "CONSTANTS."
 
 
-def script_tree(source: Source) -> ModuleTree:
+def script_tree(source: ByteSource) -> ModuleTree:
     """The modules of a TorchScript archive. Raises InputError or MalformedError where it is damaged.
 
     Where a class calls several normalizations itself, each gets an entry of its own below the module, by operator.
@@ -51,7 +51,7 @@ def _read_code(archive: Archive) -> dict[str, ClassText]:
     return classes
 
 
-def _names(call: NormCall) -> Collection[str]:
+def _names(call: ScriptNormCall) -> Collection[str]:
     return call.tensors.values()
 
 
@@ -76,7 +76,7 @@ def _facts(path: str, facts: ModuleFacts, text: ClassText | None, tensors: Mappi
     return {path: facts, **several}
 
 
-def _with_call(path: str, facts: ModuleFacts, call: NormCall, tensors: Mapping[str, Any]) -> ModuleFacts:
+def _with_call(path: str, facts: ModuleFacts, call: ScriptNormCall, tensors: Mapping[str, Any]) -> ModuleFacts:
     names = {role: name if name.startswith(_CONSTANTS) else join(path, name) for role, name in call.tensors.items()}
     parameters = {role: name for role, name in names.items() if name in tensors}
     return replace(merged(call.facts, facts), parameters=parameters)

@@ -39,7 +39,7 @@ _DEFAULT_EPS = {"layer_norm": "1e-05", "group_norm": "1e-05"}
 
 
 @dataclass(frozen=True)
-class NormCall:
+class ScriptNormCall:
     """One call of a normalization: its operator, and the attributes or constants that it takes, by role."""
 
     facts: ModuleFacts
@@ -51,7 +51,7 @@ class ClassText:
     """What was read of one class."""
 
     constants: dict[str, str] = field(default_factory=dict)
-    calls: list[NormCall] = field(default_factory=list)
+    calls: list[ScriptNormCall] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
     attributes: dict[str, str] = field(default_factory=dict)
 
@@ -82,14 +82,14 @@ def _read_line(current: ClassText, line: str) -> None:
         current.calls.extend(call for call in found_calls if call not in current.calls)
 
 
-def _calls(current: ClassText, line: str) -> Iterator[NormCall]:
+def _calls(current: ClassText, line: str) -> Iterator[ScriptNormCall]:
     for found in islice(_CALL.finditer(line), _CALLS_PER_LINE):
         operator = found[1] or current.aliases.get(found[2])
         if operator:
             yield _call(current, operator, split_arguments(line, found.end()), bool(found[1]))
 
 
-def _call(current: ClassText, operator: str, arguments: list[str], direct: bool) -> NormCall:
+def _call(current: ClassText, operator: str, arguments: list[str], direct: bool) -> ScriptNormCall:
     def argument(index: int) -> str:
         return arguments[index] if index < len(arguments) else ""
 
@@ -108,7 +108,7 @@ def _call(current: ClassText, operator: str, arguments: list[str], direct: bool)
         roles = ("running_mean", "running_var", "weight", "bias")
     taken = roles if _TENSORS[operator] == 1 else roles[: 1 if operator == "rms_norm" else 2]
     names = {role: _tensor_name(current, argument(_TENSORS[operator] + at)) for at, role in enumerate(taken)}
-    return NormCall(facts, {role: name for role, name in names.items() if name})
+    return ScriptNormCall(facts, {role: name for role, name in names.items() if name})
 
 
 def _tensor_name(current: ClassText, argument: str) -> str | None:

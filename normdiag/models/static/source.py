@@ -16,7 +16,7 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class ByteSource:
     """A file, or a file inside another, as read-only bytes. `name` is for messages, `path` None for inner ones.
 
     `imported` are the dotted names that its pickles, as far as they were read, would have imported.
@@ -44,20 +44,20 @@ class Source:
         return crc
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path) -> ByteSource:
     """Map the file at `path`. Raises InputError where it cannot be opened or is empty."""
     try:
         with path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    return Source(str(path), memoryview(mapped), path)
+    return ByteSource(str(path), memoryview(mapped), path)
 
 
 class SourceReader:
-    """A file-like view of a Source from `position` on, for pickletools: read, readline and tell, without copies."""
+    """A file-like view of a ByteSource from `position` on, for pickletools: read, readline and tell, without copies."""
 
-    def __init__(self, source: Source, position: int = 0) -> None:
+    def __init__(self, source: ByteSource, position: int = 0) -> None:
         """Begin at `position`, which must lie in the source."""
         self._data = source.data
         self._position = position

@@ -59,7 +59,7 @@ def merged(first: ModuleFacts, second: ModuleFacts) -> ModuleFacts:
 
 
 @dataclass(frozen=True, eq=False)
-class Exported:
+class ExportedProgramFile:
     """A torch.export program: its JSON as parsed, and the arrays that are no weights, by the names that it uses."""
 
     program: Mapping[str, Any]
@@ -84,6 +84,6 @@ class StaticFile:
     whole_module: bool = False
     copies: tuple[CopyComparison, ...] = ()
     pickled: Record | None = None
-    exported: Exported | None = None
+    exported: ExportedProgramFile | None = None
     config: Mapping[str, Any] | None = None
     suspicious: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from normdiag.models.static.dtypes import STORAGE_DTYPES, itemsize
 from normdiag.models.static.inert import Bytes, Global, MalformedError, Record, Storage
 from normdiag.models.static.opcodes import run
 from normdiag.models.static.rebuild import construct
-from normdiag.models.static.source import Source, SourceReader
+from normdiag.models.static.source import ByteSource, SourceReader
 from normdiag.models.static.zipped import Archive
 
 # Storages of one file, asked for by key, dtype and bytes.
@@ -88,7 +88,7 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def legacy_object(source: Source) -> Any:
+def legacy_object(source: ByteSource) -> Any:
     """The object in a torch.save file from before torch 1.6, or written without the zip format.
 
     Five pickles (magic number, protocol, system, object, storage keys), then each storage as its int64 count of
@@ -122,7 +122,7 @@ class _LegacyStorages:
             raise MalformedError("lies in a storage that the file does not hold")
         return self._found[key]
 
-    def locate(self, source: Source, position: int, keys: Any) -> None:
+    def locate(self, source: ByteSource, position: int, keys: Any) -> None:
         if not isinstance(keys, list):
             raise MalformedError("no list of storage keys")
         for key in map(_text, keys):
@@ -130,7 +130,7 @@ class _LegacyStorages:
                 raise MalformedError("a storage that no tensor uses")
             position = self._locate_one(source, position, key)
 
-    def _locate_one(self, source: Source, position: int, key: str) -> int:
+    def _locate_one(self, source: ByteSource, position: int, key: str) -> int:
         dtype, nbytes = self._wanted[key]
         order = "<" if self.swapped != (sys.byteorder == "little") else ">"
         count = int(np.frombuffer(bytes(source.data[position : position + 8]).ljust(8), f"{order}i8")[0])
@@ -148,7 +148,7 @@ def _no_storage(_identity: Any) -> Any:
     raise MalformedError("a persistent id where there can be none")
 
 
-def pickle_object(source: Source) -> Any:
+def pickle_object(source: ByteSource) -> Any:
     """The object in a bare pickle. Torch tensors in it carry whole legacy files, which are read in turn."""
     return run(SourceReader(source), _no_storage, _construct_with_storages, source.imported)
 
@@ -162,7 +162,7 @@ def _construct_with_storages(function: Any, args: tuple[Any, ...]) -> Any:
 
 def _nested_storage(data: bytes) -> Storage:
     """The storage in the bytes that torch.storage._load_from_bytes would be given: a legacy file of one storage."""
-    found = legacy_object(Source("storage", memoryview(data)))
+    found = legacy_object(ByteSource("storage", memoryview(data)))
     if not isinstance(found, Storage):
         raise MalformedError("bytes that should hold a storage and do not")
     loaded = np.frombuffer(bytes(found.load()), np.uint8)

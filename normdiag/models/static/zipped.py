@@ -14,7 +14,7 @@ import numpy as np
 from normdiag.errors import InputError
 from normdiag.models.sniff import strip_top_folder, why_no_zip
 from normdiag.models.static.inert import Bytes, shown
-from normdiag.models.static.source import Source
+from normdiag.models.static.source import ByteSource
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 0x1
@@ -28,7 +28,7 @@ _INFLATE_RATIO = 50
 class Archive:
     """An opened archive: members by name, without the top folder. CRCs are checked on first reading."""
 
-    source: Source
+    source: ByteSource
     members: Mapping[str, zipfile.ZipInfo]
     _cache: dict[str, Bytes] = field(default_factory=dict)
 
@@ -101,7 +101,7 @@ class Archive:
         return InputError(f"{self.source.name}: zip member '{shown(name)}' {what}")
 
 
-def open_archive(source: Source) -> Archive:
+def open_archive(source: ByteSource) -> Archive:
     """Read the central directory. Raises InputError for what no archive of torch's has.
 
     That is a directory that is missing or damaged, names that occur twice, members that overlap (a zip bomb), and
@@ -121,7 +121,7 @@ def open_archive(source: Source) -> Archive:
     return Archive(source, members)
 
 
-def _refuse_bombs(source: Source, infos: list[zipfile.ZipInfo]) -> None:
+def _refuse_bombs(source: ByteSource, infos: list[zipfile.ZipInfo]) -> None:
     end = 0
     for info in sorted(infos, key=lambda info: info.header_offset):
         if info.header_offset < end:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from normdiag.observe.onnx.channels import replace_statistics
 from normdiag.observe.onnx.edit import DOUBLE, PREFIX, GraphEdit, constant_array, drop_input_defaults
 from normdiag.observe.onnx.plan import UNKNOWN, Plan
-from normdiag.observe.protocol import Statistics
+from normdiag.observe.protocol import ReplacedStatistics
 
 
 def overridable_graph(proto: Any, plan: Plan) -> Any:
@@ -29,7 +29,7 @@ def overridable_graph(proto: Any, plan: Plan) -> Any:
     return edit.build()
 
 
-def statistics_feed(plan: Plan, statistics: Mapping[str, Statistics]) -> dict[str, NDArray[np.float64]]:
+def statistics_feed(plan: Plan, statistics: Mapping[str, ReplacedStatistics]) -> dict[str, NDArray[np.float64]]:
     """What to feed beside the data to put these statistics, by layer name, into their layers."""
     feed = {}
     for index, site in enumerate(plan.replaceable):

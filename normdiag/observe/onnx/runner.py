@@ -17,7 +17,7 @@ from normdiag.observe.onnx.plan import Plan, WatchedGraph, batch_graph, deployed
 from normdiag.observe.onnx.sampling import STRATA, strata
 from normdiag.observe.onnx.session import Session, Setting, Values, tensor_types
 from normdiag.observe.onnx.weights import split_weights
-from normdiag.observe.protocol import Outputs, Seen, Statistics
+from normdiag.observe.protocol import Outputs, ReplacedStatistics, SeenBatch
 from normdiag.observe.sampled import SEED
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import Batch, ChannelSums, Evidence, LayerEvidence, Model, NormLayer, PopulationSums, Span
@@ -66,7 +66,7 @@ class OnnxRunner:
         """What `run` sees, as sums alone."""
         return self.run(batch).evidence
 
-    def run(self, batch: Batch) -> Seen:
+    def run(self, batch: Batch) -> SeenBatch:
         """Pass E and, with two samples or more and a BatchNorm to replace, pass B of one batch."""
         feed = make_feed(self._inputs, batch, self._where)
         graph, values = self._deployed.run(feed)
@@ -82,7 +82,7 @@ class OnnxRunner:
         ordered = {layer.name: layers[layer.name] for layer in self._layers if layer.name in layers}
         gap_samples = batch.size if outputs else 0
         evidence = Evidence(batch.size, 1, batch.size, gap_samples, ordered, activations, outputs)
-        return Seen(evidence, reference, batched)
+        return SeenBatch(evidence, reference, batched)
 
     def population(self, batch: Batch, *, batch_statistics: bool = True) -> Mapping[str, PopulationSums]:
         """Sums of every BatchNorm with running statistics: of pass B, or as deployed."""
@@ -95,7 +95,7 @@ class OnnxRunner:
         batch: Batch,
         *,
         batch_statistics: bool = False,
-        statistics: Mapping[str, Statistics] | None = None,
+        statistics: Mapping[str, ReplacedStatistics] | None = None,
     ) -> Outputs:
         """The model's outputs by name: as deployed, as in pass B, or with some layers' statistics replaced."""
         feed = make_feed(self._inputs, batch, self._where)

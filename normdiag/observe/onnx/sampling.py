@@ -21,7 +21,7 @@ FIRST_OPSET = 10
 
 
 @dataclass(frozen=True)
-class Places:
+class SampledPlaces:
     """Names of the graph outputs that hold the picked values, with the places on `axis`, and their number."""
 
     values: str
@@ -42,12 +42,12 @@ def strata(random: np.random.Generator) -> NDArray[np.float64]:
     return np.arange(BUDGET) + random.random(BUDGET) * (1.0 - 1e-6)
 
 
-def pick(edit: GraphEdit, x: str, axis: int) -> Places:
+def pick(edit: GraphEdit, x: str, axis: int) -> SampledPlaces:
     """Add the picking of places on `axis` of a tensor; all that is on other axes is picked with them."""
     shape = edit.node("Shape", x)
     total = edit.output(edit.node("Gather", shape, edit.constant([axis], np.int64)))
     if edit.opset < FIRST_OPSET:
-        return Places(edit.output(x), total, axis)
+        return SampledPlaces(edit.output(x), total, axis)
     one, places = edit.constant([1.0], np.float64), edit.cast(total, DOUBLE)
     size = edit.cast(edit.node("Size", x), DOUBLE)
     affordable = edit.node("Mul", places, edit.constant([float(BUDGET)], np.float64))
@@ -57,4 +57,4 @@ def pick(edit: GraphEdit, x: str, axis: int) -> Places:
     chosen = edit.node("Slice", edit.input(STRATA, np.float64, BUDGET), edit.constant([0], np.int64), ends)
     stretched = edit.node("Mul", chosen, edit.node("Div", places, edit.node("Max", count, one)))
     index = edit.cast(edit.node("Floor", stretched), INT64)
-    return Places(edit.output(edit.node("Gather", x, index, axis=axis)), total, axis)
+    return SampledPlaces(edit.output(edit.node("Gather", x, index, axis=axis)), total, axis)

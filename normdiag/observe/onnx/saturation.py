@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from normdiag.models.onnx import ActivationSite
 from normdiag.observe.onnx.channels import wide
 from normdiag.observe.onnx.edit import DOUBLE, FLOAT, GraphEdit
-from normdiag.observe.onnx.sampling import Places, pick
+from normdiag.observe.onnx.sampling import SampledPlaces, pick
 from normdiag.observe.onnx.session import TensorType, Values
 from normdiag.observe.sampled import sampled_sums
 from normdiag.ops import FUNCTIONS, Activation, Pieces, Tails, tails
@@ -48,7 +48,7 @@ class ActivationWatch:
     shape: str
     edges: Tails
     above: tuple[str | None, str | None]
-    places: Places | None
+    places: SampledPlaces | None
     extreme: str | None
     final: bool
 
@@ -158,7 +158,7 @@ def _over_positions(edit: GraphEdit, ones: str, x: Tensor) -> str:
     return edit.reduce("ReduceSum", rows, axes)
 
 
-def _picked(edit: GraphEdit, x: Tensor) -> Places:
+def _picked(edit: GraphEdit, x: Tensor) -> SampledPlaces:
     """Some positions of each sample, with all of their units; where these lie last, or in a table, some of the rows."""
     if x.axis == 1 and x.rank > 2:
         return pick(edit, edit.reshape(x.name, (0, 0, -1)), 2)

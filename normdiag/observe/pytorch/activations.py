@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from normdiag.models.pytorch.functions import MODULES, READERS, function_of
 from normdiag.models.pytorch.torch_private import nn_functions
 from normdiag.observe.pytorch.reductions import (
+    ChannelView,
     Scratch,
     Tiling,
-    View,
     channel_view,
     computable,
     computing_dtype,
@@ -88,7 +88,7 @@ def activation_sums(
 
 def _looked_at(
     activation: Activation,
-    view: View,
+    view: ChannelView,
     edges: Tails,
     counted: NDArray[np.int64] | None,
     random: np.random.Generator,
@@ -109,7 +109,7 @@ def _looked_at(
 
 
 def _outside(
-    x: Tensor, view: View, edges: Tails, run: Callable[[Tensor], object] | None
+    x: Tensor, view: ChannelView, edges: Tails, run: Callable[[Tensor], object] | None
 ) -> tuple[NDArray[np.int64], bool]:
     """How many values of each unit are not between the edges, (C,), and whether x was run."""
     parts = list(tilings(view))

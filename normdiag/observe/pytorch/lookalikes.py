@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from normdiag.models.pytorch.arrays import to_numpy
 from normdiag.models.pytorch.layers import eps_of, tensor
-from normdiag.observe.protocol import Statistics
+from normdiag.observe.protocol import ReplacedStatistics
 from normdiag.observe.pytorch.norms import NormCall
 from normdiag.records import NormKind
 
@@ -34,7 +34,7 @@ def output_under(call: NormCall, output: Any, replaced: Tensor) -> Any:
     """`replaced`, where the module's own `output` shows that it is the plain affine map that BatchNorm stands for."""
     if not isinstance(output, Tensor) or call.running_mean is None or call.running_var is None:
         return None
-    stored = Statistics(to_numpy(call.running_mean), to_numpy(call.running_var))
+    stored = ReplacedStatistics(to_numpy(call.running_mean), to_numpy(call.running_var))
     same = torch.allclose(call.with_statistics(stored).to(output.dtype), output, rtol=1e-2, atol=1e-3)
     return replaced.to(output.dtype) if same else None
 

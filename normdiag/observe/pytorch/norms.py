@@ -13,7 +13,7 @@ from torch import Tensor
 
 from normdiag.models.pytorch.arrays import to_numpy
 from normdiag.models.pytorch.torch_private import operators
-from normdiag.observe.protocol import Statistics
+from normdiag.observe.protocol import ReplacedStatistics
 from normdiag.records import NormKind, NormLayer
 
 Parameter = Tensor | None
@@ -60,7 +60,7 @@ class NormCall:
             return tuple(shape[-len(self.normalized_shape) :]) == self.normalized_shape
         return (mean is None or tuple(mean.shape) == (shape[1],)) and shape[1] % (self.groups or 1) == 0
 
-    def with_statistics(self, statistics: Statistics) -> Tensor:
+    def with_statistics(self, statistics: ReplacedStatistics) -> Tensor:
         """A BatchNorm's output with these statistics in place of its own."""
         dtype = torch.float64 if self.input.dtype == torch.float64 else torch.float32
         mean, var, weight, bias = (

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from normdiag.models.pytorch.arrays import Array, to_numpy
-from normdiag.observe.protocol import Statistics
+from normdiag.observe.protocol import ReplacedStatistics
 from normdiag.observe.pytorch.activations import activation_sums
 from normdiag.observe.pytorch.groups import group_sums
 from normdiag.observe.pytorch.norms import NormCall
@@ -86,7 +86,7 @@ class BatchPass:
         table = channel_table(call.input)
         evidence = LayerEvidence(own=table.sums(_mean(call), self._span))
         self.layers[name] = self.layers[name] + evidence if name in self.layers else evidence
-        return call.with_statistics(Statistics(*table.moments())) if call.kind == "batch_norm" else None
+        return call.with_statistics(ReplacedStatistics(*table.moments())) if call.kind == "batch_norm" else None
 
     activation = staticmethod(_not_counted)
 
@@ -116,7 +116,7 @@ class PopulationPass:
         if not self._batch:
             return None
         if call.kind == "batch_norm":
-            return call.with_statistics(Statistics(*table.moments()))
+            return call.with_statistics(ReplacedStatistics(*table.moments()))
         return call.without_update() if table.positions > 1 else None
 
     activation = staticmethod(_not_counted)
@@ -125,7 +125,7 @@ class PopulationPass:
 class TrialPass:
     """As deployed, but for the layers whose statistics are replaced."""
 
-    def __init__(self, statistics: Mapping[str, Statistics]) -> None:
+    def __init__(self, statistics: Mapping[str, ReplacedStatistics]) -> None:
         """`statistics` by layer name."""
         self._statistics = statistics
 

@@ -27,7 +27,7 @@ LONGEST = 1 << 14  # positions in one float32 norm, whose error grows with them:
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class ChannelView:
     """A tensor as (N, P, C) if `inner`, else as (N, C, P)."""
 
     data: Tensor
@@ -62,7 +62,7 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Tiling:
-    """A View with its positions cut into `pieces` of p: rows (N * pieces, p, C), or (N * C * pieces, p) if planar.
+    """A ChannelView, its positions cut into `pieces` of p: rows (N * pieces, p, C), or (N * C * pieces, p) if planar.
 
     A tile is `step` rows. Sums over p are put together by `table`.
     """
@@ -92,7 +92,7 @@ class Tiling:
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class SampleTable:
     """Per sample and channel, (N, C) in float64: the sums of (x - shift) and (x - shift)^2 over P positions."""
 
     total: Floats
@@ -118,7 +118,7 @@ class Table:
         return average + self.shift, np.maximum(var, 0.0)
 
 
-def channel_table(x: Tensor) -> Table:
+def channel_table(x: Tensor) -> SampleTable:
     """The sums of a tensor (N, C, positions...) of any layout and floating dtype.
 
     Channels whose mean is large beside their spread are summed again with the mean subtracted first: raw sums would
@@ -127,7 +127,7 @@ def channel_table(x: Tensor) -> Table:
     view = channel_view(x, 1)
     total, square = _sums(view)
     shift = np.zeros(total.shape[1])
-    raw = Table(total, square, view.positions, shift)
+    raw = SampleTable(total, square, view.positions, shift)
     mean, var = raw.moments()
     worst = np.flatnonzero(mean * mean > SHIFT_RATIO * var)
     if len(worst):
@@ -136,18 +136,22 @@ def channel_table(x: Tensor) -> Table:
     return raw
 
 
-def channel_view(x: Tensor, axis: int) -> View:
-    """A tensor with its channels on `axis` (1, or the last) as a View; a copy only where the layout is neither."""
+def channel_view(x: Tensor, axis: int) -> ChannelView:
+    """A tensor with its channels on `axis` (1, or the last) as a ChannelView; a copy only where it has neither layout."""
     if x.dim() < 2:
         x, axis = x.reshape(-1, 1), 1
     if axis != 1 or x.dim() == 2:
-        return View(x.reshape(1, -1, x.shape[-1]), inner=True) if axis != 1 else View(x.unsqueeze(2), inner=False)
+        return (
+            ChannelView(x.reshape(1, -1, x.shape[-1]), inner=True)
+            if axis != 1
+            else ChannelView(x.unsqueeze(2), inner=False)
+        )
     if x.stride(1) == 1 and x.shape[1] > 1:
-        return View(x.movedim(1, -1).flatten(1, -2), inner=True)
-    return View(x.flatten(2), inner=False)
+        return ChannelView(x.movedim(1, -1).flatten(1, -2), inner=True)
+    return ChannelView(x.flatten(2), inner=False)
 
 
-def tilings(view: View) -> Iterator[Tiling]:
+def tilings(view: ChannelView) -> Iterator[Tiling]:
     """The whole of a view: one tiling, or two where its positions do not divide into pieces."""
     size = computing_dtype(view.data).itemsize
     longest = max(1, TILE // max(1, size * view.channels)) if view.inner else LONGEST
@@ -159,7 +163,7 @@ def tilings(view: View) -> Iterator[Tiling]:
         yield _tiling(view, whole, view.positions, 1)
 
 
-def _tiling(view: View, start: int, stop: int, pieces: int) -> Tiling:
+def _tiling(view: ChannelView, start: int, stop: int, pieces: int) -> Tiling:
     axis, piece = 1 if view.inner else 2, (stop - start) // pieces
     part = view.data if stop - start == view.positions else view.data.narrow(axis, start, stop - start)
     shape = (-1, piece, view.channels) if view.inner else (-1, piece)
@@ -192,7 +196,7 @@ class Scratch:
         return self._buffer[: tile.numel()].view(tile.shape)
 
 
-def _sums(view: View) -> tuple[Floats, Floats]:
+def _sums(view: ChannelView) -> tuple[Floats, Floats]:
     """The sums of x and x^2, (N, C) each."""
     scratch = Scratch()
     parts = [_sums_of(tiling, scratch) for tiling in tilings(view)]
@@ -213,7 +217,7 @@ def _sums_of(tiling: Tiling, scratch: Scratch) -> tuple[Tensor, Tensor]:
     return tiling.table(total), tiling.table(square.double().square_())
 
 
-def _shifted_sums(view: View, channels: NDArray[np.intp], shift: Floats) -> tuple[Floats, Floats]:
+def _shifted_sums(view: ChannelView, channels: NDArray[np.intp], shift: Floats) -> tuple[Floats, Floats]:
     """_sums of (x - shift) for some channels, a few samples at a time."""
     axis = 2 if view.inner else 1
     index = torch.from_numpy(channels).to(view.data.device)
@@ -222,7 +226,7 @@ def _shifted_sums(view: View, channels: NDArray[np.intp], shift: Floats) -> tupl
     for block in torch.split(view.data, step):
         chosen = computable(block.index_select(axis, index))
         by = torch.from_numpy(shift).to(chosen.device, chosen.dtype)
-        parts.append(_sums(View(chosen.sub_(by if view.inner else by[:, None]), view.inner)))
+        parts.append(_sums(ChannelView(chosen.sub_(by if view.inner else by[:, None]), view.inner)))
     return np.concatenate([total for total, _ in parts]), np.concatenate([square for _, square in parts])
 
 

@@ -16,7 +16,7 @@ from normdiag.errors import InputError, UsageError
 from normdiag.models.pytorch.arrays import Array
 from normdiag.models.pytorch.layers import module_layers, named_modules, require_initialised, unwrap
 from normdiag.observe.gap import compare_outputs
-from normdiag.observe.protocol import Outputs, Seen, Statistics
+from normdiag.observe.protocol import Outputs, ReplacedStatistics, SeenBatch
 from normdiag.observe.pytorch.guard import untouched
 from normdiag.observe.pytorch.memory import keep_memory
 from normdiag.observe.pytorch.passes import BatchPass, DeployedPass, Listener, PopulationPass, TrialPass
@@ -82,7 +82,7 @@ class TorchRunner:
         """What `run` sees, as sums alone."""
         return self.run(batch).evidence
 
-    def run(self, batch: Batch) -> Seen:
+    def run(self, batch: Batch) -> SeenBatch:
         """Pass E, and pass B where there are two samples and a BatchNorm with running statistics."""
         deployed, reference = self._run(batch, lambda: DeployedPass(self._threshold, batch.span, self._random))
         for name, layer in deployed.found.items():
@@ -95,7 +95,7 @@ class TorchRunner:
             activations=_marked(deployed.activations, self._final),
         )
         if batch.size < 2 or not deployed.has_batch_norm:
-            return Seen(evidence, reference, {})
+            return SeenBatch(evidence, reference, {})
         own, changed = self._run(batch, lambda: BatchPass(batch.together))
         both = replace(
             evidence,
@@ -103,7 +103,7 @@ class TorchRunner:
             layers=_with_own(deployed.layers, own.layers),
             outputs=compare_outputs(reference, changed, batch.whole),
         )
-        return Seen(both, reference, changed)
+        return SeenBatch(both, reference, changed)
 
     def population(self, batch: Batch, *, batch_statistics: bool = True) -> Mapping[str, PopulationSums]:
         """Sums of every BatchNorm and InstanceNorm with running statistics: of pass B, or as deployed."""
@@ -117,7 +117,7 @@ class TorchRunner:
         batch: Batch,
         *,
         batch_statistics: bool = False,
-        statistics: Mapping[str, Statistics] | None = None,
+        statistics: Mapping[str, ReplacedStatistics] | None = None,
     ) -> Outputs:
         """Outputs by name, on batch statistics in every BatchNorm, or on given ones in the named BatchNorm layers."""
         if batch_statistics:

@@ -37,7 +37,7 @@ class Frame:
         return self.numbered(f"{self.path}.{kind}" if self.path else kind)
 
 
-class Scope:
+class ModuleScope:
     """The stack of running modules. Global hooks keep it, so that the model's own hooks are not touched."""
 
     def __init__(self, model: nn.Module) -> None:

@@ -19,7 +19,7 @@ from normdiag.observe.pytorch.lookalikes import lookalike_call, output_under
 from normdiag.observe.pytorch.modes import seeing
 from normdiag.observe.pytorch.norms import NATIVE_NORMS, NORM_FUNCTIONS, NormCall
 from normdiag.observe.pytorch.passes import Listener
-from normdiag.observe.pytorch.scope import Frame, Scope
+from normdiag.observe.pytorch.scope import Frame, ModuleScope
 from normdiag.observe.pytorch.scripted import Disguises
 
 aten = torch.ops.aten
@@ -58,7 +58,7 @@ class Watcher:
 
     def __init__(self, model: nn.Module) -> None:
         """Take the names of a model's modules as they are now."""
-        self._scope = Scope(model)
+        self._scope = ModuleScope(model)
         self._norms = {path: kind for path, module in named_modules(model) if (kind := norm_kind(module))}
         self.scripted = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
         self._busy = False

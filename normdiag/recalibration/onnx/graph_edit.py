@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from normdiag.observe.protocol import Statistics
+from normdiag.observe.protocol import ReplacedStatistics
 from normdiag.records.model import Array
 from normdiag.writing.onnx.evaluation import evaluate, trains
 from normdiag.writing.onnx.names import all_names, free_name, uses
@@ -24,7 +24,7 @@ class StatisticsEdit:
     nodes: dict[int, Any] = field(default_factory=dict)
 
 
-def statistics_edit(model: Any, wanted: Mapping[str, Statistics], dtypes: Mapping[str, Any]) -> StatisticsEdit:
+def statistics_edit(model: Any, wanted: Mapping[str, ReplacedStatistics], dtypes: Mapping[str, Any]) -> StatisticsEdit:
     """What changes in an onnx.ModelProto where the BatchNormalization nodes get these statistics, by their output.
 
     An initializer that only they read, all with the same values, gets new ones; any other constant stays for its other

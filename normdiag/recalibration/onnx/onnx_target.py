@@ -12,7 +12,7 @@ import numpy as np
 
 from normdiag.models.onnx import NormSite, OnnxProgram, wire
 from normdiag.observe.onnx import OnnxRunner
-from normdiag.observe.protocol import Runner, Statistics
+from normdiag.observe.protocol import ReplacedStatistics, Runner
 from normdiag.recalibration.onnx.graph_edit import StatisticsEdit, running_outputs_used, statistics_edit
 from normdiag.records import Model, ModelInfo, NormLayer
 from normdiag.writing.onnx.new_tensor import constant
@@ -69,23 +69,23 @@ class OnnxTarget:
             groups.setdefault(names or (layer.name,), []).append(layer.name)
         return [tuple(names) for names in groups.values() if len(names) > 1]
 
-    def changed(self, statistics: Mapping[str, Statistics]) -> Runner:
+    def changed(self, statistics: Mapping[str, ReplacedStatistics]) -> Runner:
         """A copy with these statistics, nodes in training mode put into evaluation mode."""
         return OnnxRunner(replace(self._model, program=self._changed_program(statistics)))
 
-    def write(self, statistics: Mapping[str, Statistics], target: Path) -> tuple[str, ...]:
+    def write(self, statistics: Mapping[str, ReplacedStatistics], target: Path) -> tuple[str, ...]:
         """Write it, whole or not at all; notes on data files that belong to it."""
         edit = self._edit(self._original.proto, statistics)
         return write_model(self._original, _patch(self._original, edit), target)
 
-    def result(self, statistics: Mapping[str, Statistics]) -> Any:
+    def result(self, statistics: Mapping[str, ReplacedStatistics]) -> Any:
         """An onnx.ModelProto with these statistics, its weights inside but for external data."""
         program = self._changed_program(statistics)
         for tensor in program.proto.graph.initializer:
             program.reader.complete(tensor)
         return program.proto
 
-    def _changed_program(self, statistics: Mapping[str, Statistics]) -> OnnxProgram:
+    def _changed_program(self, statistics: Mapping[str, ReplacedStatistics]) -> OnnxProgram:
         import onnx
         from onnx import numpy_helper
 
@@ -106,7 +106,7 @@ class OnnxTarget:
             sites=tuple(_site(site, statistics.get(site.layer.name)) for site in self._program.sites),
         )
 
-    def _edit(self, proto: Any, statistics: Mapping[str, Statistics]) -> StatisticsEdit:
+    def _edit(self, proto: Any, statistics: Mapping[str, ReplacedStatistics]) -> StatisticsEdit:
         wanted = {self._sites[name].output: each for name, each in statistics.items()}
         dtypes = {self._sites[name].output: _dtype(self._sites[name].layer) for name in statistics}
         return statistics_edit(proto, wanted, dtypes)
@@ -117,7 +117,7 @@ def _dtype(layer: NormLayer) -> np.dtype[Any]:
     return np.dtype(np.float32) if known is None else known.dtype
 
 
-def _site(site: NormSite, statistics: Statistics | None) -> NormSite:
+def _site(site: NormSite, statistics: ReplacedStatistics | None) -> NormSite:
     if statistics is None:
         return site
     dtype = _dtype(site.layer)

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from normdiag.errors import InputError
 from normdiag.models.pytorch.arrays import Array, to_numpy
 from normdiag.models.pytorch.layers import class_name, named_modules, tensor
 from normdiag.models.pytorch.quiet import quiet
-from normdiag.observe.protocol import Runner, Statistics
+from normdiag.models.pytorch.torch_private import BatchNormBase
+from normdiag.observe.protocol import ReplacedStatistics, Runner
 from normdiag.observe.pytorch import TorchRunner
 from normdiag.records import Model, ModelInfo, NormLayer
 from normdiag.writing.rounding import rounded
@@ -60,17 +60,17 @@ class TorchTarget:
     def converts(self, layer: NormLayer) -> bool:
         """Whether it is a BatchNorm without running statistics, which always normalizes with the batch."""
         module = self._modules.get(layer.name)
-        return isinstance(module, _BatchNorm) and module.running_mean is None
+        return isinstance(module, BatchNormBase) and module.running_mean is None
 
     def shared(self, _layers: Sequence[NormLayer]) -> list[tuple[str, ...]]:
         """None: a module that runs several times is one layer."""
         return []
 
-    def changed(self, statistics: Mapping[str, Statistics]) -> Runner:
+    def changed(self, statistics: Mapping[str, ReplacedStatistics]) -> Runner:
         """A copy of the module with these statistics."""
         return TorchRunner(replace(self._model, program=self.result(statistics)), device=self._device)
 
-    def result(self, statistics: Mapping[str, Statistics]) -> nn.Module:
+    def result(self, statistics: Mapping[str, ReplacedStatistics]) -> nn.Module:
         """A copy of the module with these statistics. Raises InputError where it cannot be copied."""
         try:
             with quiet():
@@ -80,11 +80,11 @@ class TorchTarget:
         put(module, statistics)
         return module
 
-    def put_in_place(self, statistics: Mapping[str, Statistics]) -> None:
+    def put_in_place(self, statistics: Mapping[str, ReplacedStatistics]) -> None:
         """Give the module itself these statistics."""
         put(self._model.program, statistics)
 
-    def write(self, statistics: Mapping[str, Statistics], target: Path) -> tuple[str, ...]:
+    def write(self, statistics: Mapping[str, ReplacedStatistics], target: Path) -> tuple[str, ...]:
         """Write the file that the module came from with these statistics, every other byte as it was."""
         assert self._weights is not None
         values: dict[str, Array] = {}
@@ -115,7 +115,7 @@ class TorchTarget:
         return names[_place(state[name])] if name in state else [name]
 
 
-def put(module: nn.Module, statistics: Mapping[str, Statistics]) -> None:
+def put(module: nn.Module, statistics: Mapping[str, ReplacedStatistics]) -> None:
     """Give a module these statistics by layer name, in the dtypes of its buffers.
 
     Raises InputError, and changes nothing, where one does not fit into its dtype.
@@ -136,7 +136,7 @@ def put(module: nn.Module, statistics: Mapping[str, Statistics]) -> None:
 
 def _give_buffers(norm: nn.Module) -> None:
     """A BatchNorm without running statistics gets some, and uses them from now on."""
-    if isinstance(norm, _BatchNorm) and norm.running_mean is None:
+    if isinstance(norm, BatchNormBase) and norm.running_mean is None:
         like = torch.zeros(norm.num_features) if norm.weight is None else norm.weight.detach()
         norm.register_buffer(MEAN, torch.zeros_like(like))
         norm.register_buffer(VARIANCE, torch.ones_like(like))

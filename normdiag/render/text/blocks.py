@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from normdiag.records.document import Block, Bullets, Facts, FindingGroup, Paragraph, Phrase, Space, Table
-from normdiag.render.text.lines import BLANK, Line, Span, cells, pad, wrap
+from normdiag.records.document import Block, Bullets, FactList, FindingGroup, Paragraph, Phrase, Space, Table
+from normdiag.render.text.lines import BLANK, Line, StyledText, cells, pad, wrap
 from normdiag.render.text.tables import table
-from normdiag.render.text.view import MARGIN, STYLES, View
+from normdiag.render.text.view import MARGIN, STYLES, TextView
 
 
-def block_lines(block: Block, view: View) -> Iterator[Line]:
+def block_lines(block: Block, view: TextView) -> Iterator[Line]:
     """A block of any kind."""
     match block:
         case Space():
             yield BLANK
         case Paragraph():
             yield from prose(block.phrases, view, indent=MARGIN * block.level)
-        case Facts():
+        case FactList():
             yield from _labelled(block.rows, view, gap=2)
         case Bullets():
             yield from _labelled([(Phrase(view.bullet), Phrase(item)) for item in block.items], view, gap=1)
@@ -27,27 +27,27 @@ def block_lines(block: Block, view: View) -> Iterator[Line]:
             yield from table(block, view)
 
 
-def prose(phrases: Sequence[Phrase], view: View, *, indent: int = MARGIN) -> Iterator[Line]:
+def prose(phrases: Sequence[Phrase], view: TextView, *, indent: int = MARGIN) -> Iterator[Line]:
     """A paragraph."""
     for line in wrap([_span(phrase, view) for phrase in phrases], view.prose - indent):
-        yield (Span(" " * indent), *line)
+        yield (StyledText(" " * indent), *line)
 
 
-def _span(phrase: Phrase, view: View) -> Span:
-    return Span(view.safe(phrase.text), STYLES[phrase.role])
+def _span(phrase: Phrase, view: TextView) -> StyledText:
+    return StyledText(view.safe(phrase.text), STYLES[phrase.role])
 
 
-def _labelled(rows: Sequence[tuple[Phrase, Phrase]], view: View, *, gap: int) -> Iterator[Line]:
+def _labelled(rows: Sequence[tuple[Phrase, Phrase]], view: TextView, *, gap: int) -> Iterator[Line]:
     """Label and text, texts aligned `gap` columns beside the longest label."""
     spans = [(_span(label, view), _span(text, view)) for label, text in rows]
     width = max((cells(label.text) for label, _ in spans), default=0) + gap
     for label, text in spans:
         for index, line in enumerate(wrap([text], view.prose - MARGIN - width)):
-            first = pad((label,), width) if index == 0 else (Span(" " * width),)
-            yield (Span(" " * MARGIN), *first, *line)
+            first = pad((label,), width) if index == 0 else (StyledText(" " * width),)
+            yield (StyledText(" " * MARGIN), *first, *line)
 
 
-def _findings(group: FindingGroup, view: View) -> Iterator[Line]:
+def _findings(group: FindingGroup, view: TextView) -> Iterator[Line]:
     """A rule, its findings under it, and the remedy."""
     indent = MARGIN * group.level
     inner = indent + MARGIN

@@ -16,14 +16,14 @@ CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "c
 
 
 @dataclass(frozen=True)
-class Span:
+class StyledText:
     """Text in one style: words of CODES, joined by spaces."""
 
     text: str
     style: str = ""
 
 
-Line = tuple[Span, ...]
+Line = tuple[StyledText, ...]
 BLANK: Line = ()
 
 
@@ -44,7 +44,7 @@ def fitting(text: str, width: int) -> int:
     return len(text)
 
 
-def wrap(spans: Sequence[Span], width: int) -> list[Line]:
+def wrap(spans: Sequence[StyledText], width: int) -> list[Line]:
     """Lines of at most `width` columns, broken at spaces, and within words that are longer than a line."""
     text = "".join(span.text for span in spans)
     styles = [span.style for span in spans for _ in span.text]
@@ -61,7 +61,7 @@ def wrap(spans: Sequence[Span], width: int) -> list[Line]:
 
 def pad(line: Line, width: int, *, right: bool = False) -> Line:
     """A line filled with spaces to `width` columns; `right` puts the text to the right."""
-    space = Span(" " * (width - sum(cells(span.text) for span in line)))
+    space = StyledText(" " * (width - sum(cells(span.text) for span in line)))
     return (space, *line) if right else (*line, space)
 
 
@@ -78,16 +78,16 @@ def _cell(character: str) -> int:
 
 def _slice(text: str, styles: Sequence[str], start: int, end: int) -> Line:
     runs = groupby(range(start, end), key=lambda index: styles[index])
-    return tuple(Span("".join(text[index] for index in run), style) for style, run in runs)
+    return tuple(StyledText("".join(text[index] for index in run), style) for style, run in runs)
 
 
 def _stripped(line: Line) -> Line:
     while line and not line[-1].text.strip(" "):
         line = line[:-1]
-    return (*line[:-1], Span(line[-1].text.rstrip(" "), line[-1].style)) if line else line
+    return (*line[:-1], StyledText(line[-1].text.rstrip(" "), line[-1].style)) if line else line
 
 
-def _escape(span: Span, color: bool) -> str:
+def _escape(span: StyledText, color: bool) -> str:
     if not color or not span.style:
         return span.text
     codes = ";".join(CODES[word] for word in span.style.split())

@@ -8,8 +8,8 @@ from dataclasses import replace
 from itertools import zip_longest
 
 from normdiag.records.document import Column, Table
-from normdiag.render.text.lines import BLANK, Line, Span, cells, fitting, pad, wrap
-from normdiag.render.text.view import MARGIN, STYLES, View
+from normdiag.render.text.lines import BLANK, Line, StyledText, cells, fitting, pad, wrap
+from normdiag.render.text.view import MARGIN, STYLES, TextView
 
 GAP = 2
 INDENT = 2
@@ -17,7 +17,7 @@ INDENT = 2
 NAME_WIDTH = 22
 
 
-def table(shown: Table, view: View) -> Iterator[Line]:
+def table(shown: Table, view: TextView) -> Iterator[Line]:
     """A table with a column of marks (where there are findings), one of names, and as many others as fit."""
     marked = any(shown.severities)
     names = [view.safe(name) for name in shown.names]
@@ -31,14 +31,14 @@ def table(shown: Table, view: View) -> Iterator[Line]:
     marks = [Column("", [view.mark(severity) for severity in shown.severities])] if marked else []
     table_columns, widths = [*marks, name, *chosen], [*(1 for _ in marks), width, *map(_width, chosen)]
     yield from _header(table_columns, widths)
-    yield (Span(" " * MARGIN + view.rule * (sum(widths) + GAP * (len(widths) - 1))),)
+    yield (StyledText(" " * MARGIN + view.rule * (sum(widths) + GAP * (len(widths) - 1))),)
     for index, severity in enumerate(shown.severities):
         style = STYLES[severity or ""]
         for texts in zip_longest(*(column.cells[index].split("\n") for column in table_columns), fillvalue=""):
-            yield _row([(Span(text, style),) for text in texts], table_columns, widths)
+            yield _row([(StyledText(text, style),) for text in texts], table_columns, widths)
 
 
-def _printable(column: Column, view: View) -> Column:
+def _printable(column: Column, view: TextView) -> Column:
     """The column with every cell printable on one line."""
     short = None if column.short_cells is None else [view.safe(cell) for cell in column.short_cells]
     return replace(column, cells=[view.safe(cell) for cell in column.cells], short_cells=short)
@@ -51,16 +51,16 @@ def _width(column: Column) -> int:
 
 def _header(columns: Sequence[Column], widths: Sequence[int]) -> Iterator[Line]:
     """The titles, bold, in as many lines as the longest needs, standing on the line below them."""
-    titles = [wrap([Span(column.title, "bold")], width) for column, width in zip(columns, widths, strict=True)]
+    titles = [wrap([StyledText(column.title, "bold")], width) for column, width in zip(columns, widths, strict=True)]
     height = max(map(len, titles))
     for level in zip(*([BLANK] * (height - len(title)) + title for title in titles), strict=True):
         yield _row(level, columns, widths)
 
 
 def _row(texts: Sequence[Line], columns: Sequence[Column], widths: Sequence[int]) -> Line:
-    spans: Line = (Span(" " * MARGIN),)
+    spans: Line = (StyledText(" " * MARGIN),)
     for text, column, width in zip(texts, columns, widths, strict=True):
-        spans = (*spans, *pad(text, width, right=column.right), Span(" " * GAP))
+        spans = (*spans, *pad(text, width, right=column.right), StyledText(" " * GAP))
     return spans
 
 

@@ -28,7 +28,7 @@ STYLES: dict[Role, str] = {
 
 
 @dataclass(frozen=True)
-class View:
+class TextView:
     """The options of one rendering."""
 
     width: int

@@ -14,7 +14,7 @@ from normdiag.writing.onnx.original import Original
 from normdiag.writing.onnx.patch import Item, Items, Patch
 
 
-class Places:
+class NewPlaces:
     """Where each old span and each new tensor lies now, as location and offset."""
 
     def __init__(self, files: Sequence[tuple[str, DataFile]]) -> None:
@@ -36,7 +36,7 @@ class Places:
         return name, offset + old.start - whole.start
 
 
-def relocated(source: Original, patch: Patch, places: Places) -> Patch:
+def relocated(source: Original, patch: Patch, places: NewPlaces) -> Patch:
     """The patch with all that points into data files changed to where they are now."""
     found: Mapping[str, dict[Any, list[Item]]] = {
         "graph": defaultdict(list),
@@ -56,7 +56,7 @@ def relocated(source: Original, patch: Patch, places: Places) -> Patch:
     return Patch(part("graph", patch.graph), part("added", patch.added), part("model", patch.model))
 
 
-def _moved(source: Original, item: Item, places: Places) -> Item | None:
+def _moved(source: Original, item: Item, places: NewPlaces) -> Item | None:
     """A changed copy, or None where nothing in it has moved."""
     if isinstance(item, NewTensor):
         place = places.of_new(item)

@@ -19,7 +19,7 @@ from normdiag.writing.atomic import publish, replacing, sync, temporary
 from normdiag.writing.onnx.data_files import ByteRange, DataFile, DataPart, make_layout, merged
 from normdiag.writing.onnx.original import Original
 from normdiag.writing.onnx.patch import Patch, render, write_pieces
-from normdiag.writing.onnx.relocate import Places, relocated
+from normdiag.writing.onnx.relocate import NewPlaces, relocated
 from normdiag.writing.onnx.stale import clear, data_files
 
 _BLOCK = 2**22
@@ -51,7 +51,7 @@ def _written(source: Original, patch: Patch, target: Path) -> tuple[str, ...]:
             undo.callback(path.unlink, missing_ok=True)
             written[path] = file
         folder = target.parent
-        places = Places([(path.relative_to(folder).as_posix(), file) for path, file in written.items()])
+        places = NewPlaces([(path.relative_to(folder).as_posix(), file) for path, file in written.items()])
         _write_file(source, relocated(source, patch, places), target, undo.pop_all)
     return (*(_named(path, file) for path, file in written.items()), *clear(before - written.keys(), source, target))
 

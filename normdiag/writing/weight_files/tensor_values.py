@@ -15,7 +15,7 @@ from normdiag.models.sniff import Format, sniff
 from normdiag.models.static.dtypes import itemsize, numpy_dtype, swap_unit
 from normdiag.models.static.inert import Bytes, TensorRef, shown
 from normdiag.models.static.read import read_refs
-from normdiag.models.static.source import Source
+from normdiag.models.static.source import ByteSource
 from normdiag.writing.rounding import rounded
 from normdiag.writing.weight_files.byte_edits import ByteEdit, write_edited
 from normdiag.writing.weight_files.zip_checksums import checksum_edits
@@ -29,7 +29,7 @@ _FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 class WeightFile:
     """A PyTorch, TorchScript, torch.export or safetensors file, and its tensors by the static reader's names."""
 
-    source: Source
+    source: ByteSource
     format: Format
     tensors: Mapping[str, TensorRef]
 
@@ -85,7 +85,7 @@ def open_weights(path: Path, key: str | None = None) -> WeightFile:
     return WeightFile(source, fmt, tensors)
 
 
-def _start(source: Source, data: Bytes) -> int | None:
+def _start(source: ByteSource, data: Bytes) -> int | None:
     """Where in the file a storage lies; None where its bytes are a copy made while reading."""
     whole = np.frombuffer(source.data, np.uint8)
     start = int(data.__array_interface__["data"][0]) - int(whole.__array_interface__["data"][0])

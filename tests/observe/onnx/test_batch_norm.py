@@ -11,7 +11,7 @@ from onnx import helper
 
 from normdiag.graph import open_model
 from normdiag.observe.onnx import OnnxRunner
-from normdiag.observe.protocol import Statistics
+from normdiag.observe.protocol import ReplacedStatistics
 from normdiag.records import Batch, ChannelSums, Evidence
 from tests.observe.onnx.graphs import NEWEST, batch_norm, moments, norm_weights, runner, values, write
 
@@ -225,7 +225,7 @@ def test_the_program_is_not_changed(tmp_path: Path) -> None:
     before = model.program.proto.SerializeToString(deterministic=True)
     run = OnnxRunner(model)
     run.observe(Batch((data(),)))
-    run.outputs(Batch((data(),)), statistics={"bn1": Statistics(np.zeros(4), np.ones(4))})
+    run.outputs(Batch((data(),)), statistics={"bn1": ReplacedStatistics(np.zeros(4), np.ones(4))})
     assert model.program.proto.SerializeToString(deterministic=True) == before
 
 
@@ -234,7 +234,7 @@ def test_outputs_with_the_statistics_of_one_layer_replaced(dtype: str, tmp_path:
     path, x = two_norms(tmp_path, dtype=dtype), data(dtype=dtype)
     weights = norm_weights(4, "bn1", dtype) | norm_weights(4, "bn2", dtype, seed=1)
     run = runner(path)
-    new = Statistics(np.linspace(-1, 1, 4), np.linspace(0.5, 3, 4))
+    new = ReplacedStatistics(np.linspace(-1, 1, 4), np.linspace(0.5, 3, 4))
     plain, changed = run.outputs(Batch((x,)))["y"], run.outputs(Batch((x,)), statistics={"bn2": new})["y"]
     replaced = weights | {"bn2.mean": new.mean, "bn2.var": new.var}
     inner = np.maximum(normalized(x.astype(np.float64), weights, "bn1", own=False), 0)
@@ -247,7 +247,7 @@ def test_outputs_with_the_statistics_of_one_layer_replaced(dtype: str, tmp_path:
 def test_outputs_with_replaced_statistics_of_an_old_format(tmp_path: Path) -> None:
     run, x = runner(two_norms(tmp_path, opset=9, ir=3)), data()
     same = run.outputs(Batch((x,)))["y"]
-    changed = run.outputs(Batch((x,)), statistics={"bn2": Statistics(np.zeros(4), np.ones(4))})["y"]
+    changed = run.outputs(Batch((x,)), statistics={"bn2": ReplacedStatistics(np.zeros(4), np.ones(4))})["y"]
     assert np.abs(changed - same).max() > 0.01
 
 

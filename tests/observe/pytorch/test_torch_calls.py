@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from normdiag.models.pytorch import module_layers
-from normdiag.observe.protocol import Statistics
+from normdiag.observe.protocol import ReplacedStatistics
 from normdiag.records import Batch
 from tests.observe.pytorch.helpers import (
     bits,
@@ -165,7 +165,7 @@ def test_instance_norm_with_running_statistics() -> None:
 
 def test_statistics_of_named_layers_can_be_replaced() -> None:
     net, x = settled(nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3))), images(6, 3)
-    chosen = Statistics(np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0]))
+    chosen = ReplacedStatistics(np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0]))
     seen = runner(net).outputs(Batch((x,)), statistics={"1": chosen})["output"]
     net[1].running_mean.copy_(torch.from_numpy(chosen.mean))
     net[1].running_var.copy_(torch.from_numpy(chosen.var))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from normdiag.errors import InputError
-from normdiag.graph.importers.onnx.constants import Constants
+from normdiag.graph.importers.onnx.constants import OnnxConstants
 from normdiag.graph.importers.onnx.nodes import Node
-from normdiag.graph.importers.onnx.view import View
+from normdiag.graph.importers.onnx.view import GraphView
 from normdiag.graph.recognise.terms import Moment, Term
 from normdiag.graph.recognise.written_out import BATCH_STATISTICS
 from normdiag.models.onnx.program import NormSite
@@ -19,7 +19,7 @@ OLDEST_OPSET = 7
 ONE_SAMPLE = "its input is reshaped to a single sample, so that samples cannot be told apart"
 
 
-def batch_norm(node: Node, view: View, terms: Mapping[str, Term]) -> NormSite | str:
+def batch_norm(node: Node, view: GraphView, terms: Mapping[str, Term]) -> NormSite | str:
     """The site of a BatchNormalization node, or the reason why it is not analysed as one.
 
     Raises InputError where its parameters are missing or do not fit together.
@@ -70,7 +70,7 @@ def is_training(node: Node, opset: int) -> bool:
     return sum(map(bool, node.outputs)) > 1
 
 
-def _of_the_batch(node: Node, view: View, terms: Mapping[str, Term]) -> bool:
+def _of_the_batch(node: Node, view: GraphView, terms: Mapping[str, Term]) -> bool:
     """Whether it normalizes with its input's own statistics over all axes but 1 (track_running_stats=False).
 
     Either because it is in training mode, where the mean and variance that it reads are merely averaged with the
@@ -85,7 +85,7 @@ def _of_the_batch(node: Node, view: View, terms: Mapping[str, Term]) -> bool:
     return is_training(node, view.graph.opset) or (rank is not None and _are_moments(node, constants, terms, rank))
 
 
-def _are_moments(node: Node, constants: Constants, terms: Mapping[str, Term], rank: int) -> bool:
+def _are_moments(node: Node, constants: OnnxConstants, terms: Mapping[str, Term], rank: int) -> bool:
     """Whether the mean and variance that it reads are those of its input over all axes but 1."""
     mean, var = terms.get(node.inputs[3]), terms.get(node.inputs[4])
     return (
@@ -99,7 +99,7 @@ def _are_moments(node: Node, constants: Constants, terms: Mapping[str, Term], ra
     )
 
 
-def _in_one_sample(node: Node, constants: Constants) -> bool:
+def _in_one_sample(node: Node, constants: OnnxConstants) -> bool:
     producer = constants.graph.producer(node.inputs[0])
     target = constants.integers(producer.input(1)) if producer is not None and producer.op == "Reshape" else None
     return target is not None and len(target) > 1 and target[0] == 1

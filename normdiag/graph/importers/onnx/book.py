@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
-from normdiag.graph.importers.onnx.constants import Constants
+from normdiag.graph.importers.onnx.constants import OnnxConstants
 from normdiag.graph.importers.onnx.inference import Dims
 from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.records import Size, Sizes
@@ -23,7 +23,7 @@ class Book:
     stands for itself.
     """
 
-    constants: Constants
+    constants: OnnxConstants
     sizes: MutableMapping[str, Sizes]
     dtypes: MutableMapping[str, str]
     values: MutableMapping[str, Value]
@@ -83,7 +83,7 @@ SizeRule = Callable[[Book, Node], tuple[Dims | None, ...]]
 ValueRule = Callable[[Book, Node], Value | None]
 
 
-def _integers(constants: Constants, tensor: str) -> Value | None:
+def _integers(constants: OnnxConstants, tensor: str) -> Value | None:
     array = constants.array(tensor, MAX_VALUES)
     if array is None or array.ndim > 1 or array.dtype.kind not in "iu":
         return None

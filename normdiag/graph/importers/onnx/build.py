@@ -17,11 +17,11 @@ from normdiag.graph.importers.onnx.naming import operation_name, uniquely_named
 from normdiag.graph.importers.onnx.nodes import DOMAINS, Graph, Node, make_graph
 from normdiag.graph.importers.onnx.opaque import opaque
 from normdiag.graph.importers.onnx.parameters import make_store
-from normdiag.graph.importers.onnx.scope import Claim, Draft, Rule, Scope, captured, make_scope
+from normdiag.graph.importers.onnx.scope import Claim, GraphScope, Rule, UnnamedOp, captured, make_scope
 from normdiag.graph.importers.onnx.sharing import with_sharing
 from normdiag.graph.importers.onnx.simple import SIMPLE_RULES
 from normdiag.graph.importers.onnx.sites import Sites, find_sites, split_sites
-from normdiag.graph.importers.onnx.view import View, view_of
+from normdiag.graph.importers.onnx.view import GraphView, view_of
 from normdiag.graph.importers.onnx.windows import WINDOW_RULES
 from normdiag.models.onnx.external import TensorReader
 from normdiag.models.onnx.parse import check_names
@@ -40,7 +40,7 @@ STRUCTURED = frozenset(
 
 
 def op_graph(
-    model: Any, reader: TensorReader, known: Sequence[NormSite] | None = None, view: View | None = None
+    model: Any, reader: TensorReader, known: Sequence[NormSite] | None = None, view: GraphView | None = None
 ) -> OpGraph:
     """The computation of the main graph of an onnx.ModelProto as it was parsed, local functions not written out.
 
@@ -75,7 +75,7 @@ def op_graph(
     )
 
 
-def _claims(scope: Scope, sites: Sites) -> tuple[Mapping[int, Claim], tuple[Lost, ...]]:
+def _claims(scope: GraphScope, sites: Sites) -> tuple[Mapping[int, Claim], tuple[Lost, ...]]:
     """Operations by the nodes that they are made of; norms first, then what they leave."""
     free = {node.index for node in scope.graph.nodes if not _is_constant(scope, node)}
     claims: dict[int, Claim] = {}
@@ -91,7 +91,7 @@ def _claims(scope: Scope, sites: Sites) -> tuple[Mapping[int, Claim], tuple[Lost
     return claims, lost
 
 
-def _ops(scope: Scope, claims: Mapping[int, Claim], taken: tuple[str, ...]) -> tuple[Op, ...]:
+def _ops(scope: GraphScope, claims: Mapping[int, Claim], taken: tuple[str, ...]) -> tuple[Op, ...]:
     """All operations; `taken` are the names of layers that are none of them."""
     namer = make_namer(scope.graph.nodes)
     drafted = [_claim(scope, node, claims) for node in scope.graph.nodes]
@@ -108,7 +108,7 @@ def _ops(scope: Scope, claims: Mapping[int, Claim], taken: tuple[str, ...]) -> t
     return uniquely_named(ops, taken)
 
 
-def _claim(scope: Scope, node: Node, claims: Mapping[int, Claim]) -> Claim | None:
+def _claim(scope: GraphScope, node: Node, claims: Mapping[int, Claim]) -> Claim | None:
     if node.index in claims:
         return claims[node.index]
     if _is_constant(scope, node):
@@ -116,7 +116,7 @@ def _claim(scope: Scope, node: Node, claims: Mapping[int, Claim]) -> Claim | Non
     return Claim(_draft(scope, node), node.op, node.outputs, (node.index,), node.index)
 
 
-def _draft(scope: Scope, node: Node) -> Draft:
+def _draft(scope: GraphScope, node: Node) -> UnnamedOp:
     rule = RULES.get(node.op) if not node.domain and scope.opset >= OLDEST_OPSET else None
     if rule is None or not node.inputs or not node.inputs[0] or not node.outputs or not node.outputs[0]:
         return opaque(scope, node)
@@ -130,7 +130,7 @@ def _draft(scope: Scope, node: Node) -> Draft:
         return opaque(scope, node, "whose attributes and inputs do not fit together")
 
 
-def _made(scope: Scope, claim: Claim, namer: Namer) -> list[Op]:
+def _made(scope: GraphScope, claim: Claim, namer: Namer) -> list[Op]:
     """The operation, or its steps one after the other, with tensors between them that are in no file."""
     first = scope.graph.nodes[claim.nodes[0]]
     ops, inputs = [], claim.draft.inputs
@@ -143,7 +143,7 @@ def _made(scope: Scope, claim: Claim, namer: Namer) -> list[Op]:
     return ops
 
 
-def _between(scope: Scope, output: str, data: str, draft: Draft) -> str:
+def _between(scope: GraphScope, output: str, data: str, draft: UnnamedOp) -> str:
     """A tensor between two steps of one node."""
     book, name = scope.book, f"{output}'"
     while name in scope.readers or name in book.sizes or scope.graph.producer(name) is not None:
@@ -155,7 +155,7 @@ def _between(scope: Scope, output: str, data: str, draft: Draft) -> str:
     return name
 
 
-def _constant(scope: Scope, node: Node, branches: Mapping[str, None]) -> Op:
+def _constant(scope: GraphScope, node: Node, branches: Mapping[str, None]) -> Op:
     name = node.name or node.outputs[0]
     detail: Constant | Opaque = Opaque("a constant")
     if len(node.outputs) == 1 and node.outputs[0] in branches:
@@ -163,18 +163,18 @@ def _constant(scope: Scope, node: Node, branches: Mapping[str, None]) -> Op:
     return Op(name, "constant", node.op, (), node.outputs, detail, (node.index,))
 
 
-def _stored(scope: Scope, name: str) -> Op:
+def _stored(scope: GraphScope, name: str) -> Op:
     return Op(name, "constant", "initializer", (), (name,), _value(scope, name))
 
 
-def _value(scope: Scope, name: str) -> Constant | Opaque:
+def _value(scope: GraphScope, name: str) -> Constant | Opaque:
     try:
         return Constant(scope.store.parameter(name))
     except Unclear:
         return Opaque("a constant of unknown shape or type")
 
 
-def _is_constant(scope: Scope, node: Node) -> bool:
+def _is_constant(scope: GraphScope, node: Node) -> bool:
     return any(node.outputs) and all(scope.store.is_constant(name) for name in node.outputs if name)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from normdiag.graph.importers.onnx.attributes import Unclear
 from normdiag.graph.importers.onnx.nodes import Node
-from normdiag.graph.importers.onnx.scope import Claim, Draft, Scope
+from normdiag.graph.importers.onnx.scope import Claim, GraphScope, UnnamedOp
 from normdiag.graph.recognise.chains import Chain, Link, chains
 from normdiag.records import ScaleShift, Sizes
 from normdiag.records.model import Array
@@ -18,7 +18,7 @@ RESHAPES = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", 
 MAX_VIEWS = 8
 
 
-def chain_claims(scope: Scope, free: set[int]) -> Iterator[Claim]:
+def chain_claims(scope: GraphScope, free: set[int]) -> Iterator[Claim]:
     """The chains among the nodes that are still free."""
     links = {node.outputs[0]: link for node in scope.graph.nodes if (link := _link(scope, node, free)) is not None}
 
@@ -33,7 +33,7 @@ def chain_claims(scope: Scope, free: set[int]) -> Iterator[Claim]:
             yield from _claim(scope, chain)
 
 
-def _claim(scope: Scope, chain: Chain) -> Iterator[Claim]:
+def _claim(scope: GraphScope, chain: Chain) -> Iterator[Claim]:
     composed = chain.composed()
     if composed is None:
         return
@@ -41,11 +41,11 @@ def _claim(scope: Scope, chain: Chain) -> Iterator[Claim]:
     shift = shift if shift.any() else np.zeros((1,) * shift.ndim)
     nodes = tuple(sorted(scope.graph.producers[link.output].index for link in chain.links))
     layer = chain.layer(scale, shift) if chain.is_norm else None
-    draft = Draft("scale_shift", (chain.links[0].data,), ScaleShift(scale, shift, layer, chain.obstacle))
+    draft = UnnamedOp("scale_shift", (chain.links[0].data,), ScaleShift(scale, shift, layer, chain.obstacle))
     yield Claim(draft, chain.operator, (chain.links[-1].output,), nodes, nodes[-1])
 
 
-def _belongs_to_norm(scope: Scope, tensor: str) -> bool:
+def _belongs_to_norm(scope: GraphScope, tensor: str) -> bool:
     """Whether the data comes from a normalization by its own moments, whose gamma and beta these are then.
 
     Some exporters write such a one as a BatchNormalization with mean and variance that the graph computes.
@@ -60,7 +60,7 @@ def _belongs_to_norm(scope: Scope, tensor: str) -> bool:
     return node.op != "BatchNormalization" or not all(map(scope.store.is_constant, node.inputs[1:5]))
 
 
-def _link(scope: Scope, node: Node, free: set[int]) -> Link | None:
+def _link(scope: GraphScope, node: Node, free: set[int]) -> Link | None:
     """A node as a link; None where it is none."""
     if node.op not in OPERATORS or node.domain or node.index not in free or not node.outputs or not node.outputs[0]:
         return None
@@ -70,14 +70,14 @@ def _link(scope: Scope, node: Node, free: set[int]) -> Link | None:
         return None
 
 
-def _negative(scope: Scope, node: Node) -> Link | None:
+def _negative(scope: GraphScope, node: Node) -> Link | None:
     rank = scope.book.rank(node.input(0))
     if rank is None or not scope.is_float(node.inputs[0]) or scope.store.is_constant(node.inputs[0]):
         return None
     return Link(node.inputs[0], node.outputs[0], node.op, np.full((1,) * rank, -1.0), np.zeros((1,) * rank))
 
 
-def _binary(scope: Scope, node: Node) -> Link | None:
+def _binary(scope: GraphScope, node: Node) -> Link | None:
     fixed = [scope.store.is_constant(name) for name in node.inputs]
     if len(fixed) != 2 or fixed[0] == fixed[1] or (node.op == "Div" and fixed[0]):
         return None
@@ -92,7 +92,7 @@ def _binary(scope: Scope, node: Node) -> Link | None:
     return Link(data, node.outputs[0], node.op, *pair, scope.store.obstacle(constant))
 
 
-def _values(scope: Scope, constant: str, sizes: Sizes) -> Array | None:
+def _values(scope: GraphScope, constant: str, sizes: Sizes) -> Array | None:
     """A finite constant in float64 and the rank of the data, if it leaves the dimensions of the data as they are."""
     shape = scope.book.shape(constant)
     if shape is None or len(shape) > len(sizes) or sum(size != 1 for size in shape) > 1:

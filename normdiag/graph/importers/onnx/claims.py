@@ -9,14 +9,14 @@ from normdiag.graph.importers.onnx.norms import (
     unread_batch_norm,
     unseen_batch_norms,
 )
-from normdiag.graph.importers.onnx.scope import Claim, Scope
+from normdiag.graph.importers.onnx.scope import Claim, GraphScope
 from normdiag.graph.importers.onnx.sites import Sites
 from normdiag.records import NormLayer
 
 Lost = tuple[NormLayer, str]
 
 
-def norm_claims(scope: Scope, sites: Sites) -> tuple[tuple[Claim, ...], tuple[Lost, ...]]:
+def norm_claims(scope: GraphScope, sites: Sites) -> tuple[tuple[Claim, ...], tuple[Lost, ...]]:
     """The layers as operations, and those that are not one operation, with the reason."""
     claims: list[Claim] = []
     lost: list[Lost] = []
@@ -33,7 +33,7 @@ def norm_claims(scope: Scope, sites: Sites) -> tuple[tuple[Claim, ...], tuple[Lo
     return tuple(claims), tuple(lost)
 
 
-def _unread(scope: Scope, sites: Sites) -> list[Claim]:
+def _unread(scope: GraphScope, sites: Sites) -> list[Claim]:
     nodes = [node for site in sites.main for node in site.nodes if site.layer.origin != "decomposed"]
     unseen = list(unseen_batch_norms(scope, nodes))
     if not unseen:

@@ -25,7 +25,7 @@ MAX_STEPS = 500
 
 
 @dataclass(frozen=True, eq=False)
-class Constants:
+class OnnxConstants:
     """Constant tensors as seen from one graph. Arrays are read only when asked for.
 
     `fixed` names all tensors that depend on constants alone, whether or not their value can be told from here.
@@ -36,7 +36,7 @@ class Constants:
     initializers: Mapping[str, Any]
     inputs: frozenset[str]
     fixed: frozenset[str]
-    parent: Constants | None = None
+    parent: OnnxConstants | None = None
 
     def array(self, name: str, limit: int = MAX_ELEMENTS) -> Array | None:
         """The value of a tensor, or None where it is not constant or has more than `limit` elements."""
@@ -118,11 +118,11 @@ class Constants:
         return None
 
 
-def make_constants(graph: Graph, reader: TensorReader, parent: Constants | None = None) -> Constants:
+def make_constants(graph: Graph, reader: TensorReader, parent: OnnxConstants | None = None) -> OnnxConstants:
     """The constants of a graph; those that its initializers share with its inputs count as constant."""
     initializers = {tensor.name: tensor for tensor in graph.proto.initializer}
     inputs = frozenset(value.name for value in graph.proto.input) - initializers.keys()
-    outer = Constants(graph, reader, initializers, inputs, frozenset(initializers), parent)
+    outer = OnnxConstants(graph, reader, initializers, inputs, frozenset(initializers), parent)
     fixed = set(initializers)
     for node in graph.nodes:
         operands = operands_of(node)
@@ -130,7 +130,7 @@ def make_constants(graph: Graph, reader: TensorReader, parent: Constants | None 
             operands and all(i in fixed or outer.is_constant(i) for i in operands) and not any(subgraphs(node.proto))
         ):
             fixed.update(output for output in node.outputs if output)
-    return Constants(graph, reader, initializers, inputs, frozenset(fixed), parent)
+    return OnnxConstants(graph, reader, initializers, inputs, frozenset(fixed), parent)
 
 
 def _numeric(value: Array) -> bool:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from normdiag.graph.importers.onnx.constants import Constants
+from normdiag.graph.importers.onnx.constants import OnnxConstants
 from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.numbers import shortest
 from normdiag.ops import FUNCTIONS, Activation, Operator
@@ -29,12 +29,12 @@ OPERATORS = _operators()
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class NodeValues:
     """The attributes of a node, and those of its inputs that hold a number (see normdiag.ops.function.Attributes)."""
 
     node: Node
     inputs: tuple[str, ...]
-    constants: Constants
+    constants: OnnxConstants
 
     def number(self, name: str, default: float) -> float:
         """A float attribute or constant input; NaN where it is computed or of another type."""
@@ -49,10 +49,10 @@ class Given:
         return self.node.text(name, default)
 
 
-def function_of(node: Node, constants: Constants) -> Activation | None:
+def function_of(node: Node, constants: OnnxConstants) -> Activation | None:
     """The activation that a node applies to its first input; None where it is none or its numbers are not known."""
     for operator in OPERATORS.get((node.domain, node.op), ()):
-        function = operator.read(Given(node, operator.inputs, constants))
+        function = operator.read(NodeValues(node, operator.inputs, constants))
         if function is not None:
             numbers = (function.alpha, function.beta, function.low, function.high)
             return None if any(map(math.isnan, numbers)) else function
@@ -64,7 +64,7 @@ def adds_bias(node: Node) -> bool:
     return bool(node.input(1)) and any(each.adds for each in OPERATORS.get((node.domain, node.op), ()))
 
 
-def number(tensor: str, constants: Constants) -> float:
+def number(tensor: str, constants: OnnxConstants) -> float:
     """A constant floating-point scalar; NaN for one that is computed or an integer."""
     value = constants.array(tensor, 1)
     if value is None or value.size != 1 or value.dtype.kind not in "fV":

@@ -7,7 +7,7 @@ from dataclasses import replace
 from normdiag.graph.importers.onnx.folded import folded_norms
 from normdiag.graph.importers.onnx.names import unique
 from normdiag.graph.importers.onnx.scan import scan
-from normdiag.graph.importers.onnx.view import View, view_of
+from normdiag.graph.importers.onnx.view import GraphView, view_of
 from normdiag.models.onnx import ActivationSite, NormSite, OnnxProgram
 
 
@@ -29,7 +29,7 @@ def with_layers(program: OnnxProgram) -> OnnxProgram:
     )
 
 
-def find_layers(view: View) -> tuple[tuple[NormSite, ...], tuple[ActivationSite, ...], tuple[str, ...]]:
+def find_layers(view: GraphView) -> tuple[tuple[NormSite, ...], tuple[ActivationSite, ...], tuple[str, ...]]:
     """The normalization layers and the activations of a graph, uniquely named, and notes on what was skipped."""
     found = list(scan(view))
     sites = [site for site in found if isinstance(site, NormSite)]

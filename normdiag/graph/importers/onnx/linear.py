@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from normdiag.graph.importers.onnx.attributes import Unclear, integer, integers, number, text
 from normdiag.graph.importers.onnx.nodes import Node
-from normdiag.graph.importers.onnx.scope import Claim, Draft, Rule, Scope
+from normdiag.graph.importers.onnx.scope import Claim, GraphScope, Rule, UnnamedOp
 from normdiag.records import Conv, Linear, Parameter, Sizes
 
 MISFIT = "whose parameters do not fit together"
 TWO_TENSORS = "a product of two tensors"
 
 
-def _conv(scope: Scope, node: Node) -> Draft:
+def _conv(scope: GraphScope, node: Node) -> UnnamedOp:
     weight = scope.store.parameter(node.input(1), "weight")
     bias = scope.store.optional(node.input(2), "bias")
     groups, transposed = integer(node, "group", 1), node.op == "ConvTranspose"
@@ -34,7 +34,7 @@ def _conv(scope: Scope, node: Node) -> Draft:
     fixed = text(node, "auto_pad", "NOTSET") == "NOTSET" and node.attribute("output_shape") is None
     pads = _list(node, "pads", 2 * spatial, 0) if fixed else None
     detail = Conv(weight, bias, groups, transposed, padded, strides, dilations, pads)
-    return Draft("conv_transpose" if transposed else "conv", (node.inputs[0],), detail)
+    return UnnamedOp("conv_transpose" if transposed else "conv", (node.inputs[0],), detail)
 
 
 def _padded(node: Node, kernel: tuple[int, ...]) -> bool:
@@ -67,7 +67,7 @@ def _list(node: Node, name: str, length: int, default: int) -> tuple[int, ...]:
     return (default,) * length if given is None else given
 
 
-def _gemm(scope: Scope, node: Node) -> Draft:
+def _gemm(scope: GraphScope, node: Node) -> UnnamedOp:
     left, right = node.inputs[0], node.input(1)
     flipped = integer(node, "transA", 0) != 0, integer(node, "transB", 0) != 0
     bias = scope.store.optional(node.input(2), "addend")
@@ -85,10 +85,10 @@ def _gemm(scope: Scope, node: Node) -> Draft:
     factors = number(node, "alpha", 1.0), number(node, "beta", 1.0)
     detail = Linear(weight, bias, *axes, -2 if on_left else -1, *factors, data_flipped)
     _check_bias(detail, scope.book.of(node.outputs[0]))
-    return Draft("linear", (data,), detail)
+    return UnnamedOp("linear", (data,), detail)
 
 
-def _matmul(scope: Scope, node: Node) -> Draft:
+def _matmul(scope: GraphScope, node: Node) -> UnnamedOp:
     left, right = node.inputs[0], node.input(1)
     on_left = scope.store.is_constant(left)
     if on_left == scope.store.is_constant(right):
@@ -100,7 +100,7 @@ def _matmul(scope: Scope, node: Node) -> Draft:
     if rank is None and (on_left or len(weight.shape) > 2):
         raise Unclear("a product with a tensor of unknown rank")
     axes = (-2, -1, -2) if on_left else (-1, -2, -1)
-    return Draft("linear", (data,), Linear(weight, None, *axes))
+    return UnnamedOp("linear", (data,), Linear(weight, None, *axes))
 
 
 def _check_bias(detail: Linear, output: Sizes | None) -> None:
@@ -119,7 +119,7 @@ def broadcasts_into(bias: Parameter, output: Sizes | None, detail: Linear) -> bo
     return all(size in (1, out.known) for size, out in zip(bias.shape[::-1], output[::-1], strict=False))
 
 
-def products_with_bias(scope: Scope, free: set[int]) -> Iterator[Claim]:
+def products_with_bias(scope: GraphScope, free: set[int]) -> Iterator[Claim]:
     """MatMul + Add of a constant, where nobody else reads the product."""
     for node in scope.graph.nodes:
         if node.op == "MatMul" and not node.domain and node.index in free and node.outputs:
@@ -128,7 +128,7 @@ def products_with_bias(scope: Scope, free: set[int]) -> Iterator[Claim]:
                 yield claim
 
 
-def _with_bias(scope: Scope, node: Node, free: set[int]) -> Claim | None:
+def _with_bias(scope: GraphScope, node: Node, free: set[int]) -> Claim | None:
     output = node.outputs[0]
     readers = scope.readers.get(output, ())
     if len(readers) != 1 or readers[0] not in free or not scope.private(output, readers):

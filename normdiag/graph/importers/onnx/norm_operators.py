@@ -9,9 +9,9 @@ import numpy as np
 
 from normdiag.errors import InputError
 from normdiag.graph.importers.onnx.batch_norm import batch_norm
-from normdiag.graph.importers.onnx.constants import Constants
+from normdiag.graph.importers.onnx.constants import OnnxConstants
 from normdiag.graph.importers.onnx.nodes import Node
-from normdiag.graph.importers.onnx.view import View
+from normdiag.graph.importers.onnx.view import GraphView
 from normdiag.graph.recognise.terms import Term
 from normdiag.models.onnx.program import NormSite
 from normdiag.records import NormKind, NormLayer
@@ -24,11 +24,11 @@ COMPUTED = "its {} computed by the graph"
 class Surroundings:
     """What an operator may look at: the graph, and the terms of decomposed normalization."""
 
-    view: View
+    view: GraphView
     terms: Mapping[str, Term]
 
     @property
-    def constants(self) -> Constants:
+    def constants(self) -> OnnxConstants:
         """What is constant in the graph."""
         return self.view.constants
 

@@ -11,7 +11,7 @@ from normdiag.graph.eval_norm import eval_affine
 from normdiag.graph.importers.onnx.attributes import Unclear
 from normdiag.graph.importers.onnx.batch_norm import OLDEST_OPSET
 from normdiag.graph.importers.onnx.nodes import Node
-from normdiag.graph.importers.onnx.scope import Claim, Draft, Scope
+from normdiag.graph.importers.onnx.scope import Claim, GraphScope, UnnamedOp
 from normdiag.graph.recognise.written_out import ELSEWHERE, is_trailing
 from normdiag.models.onnx.program import NormSite
 from normdiag.records import Norm, NormLayer, Parameter
@@ -20,14 +20,14 @@ BATCH_NORM_PARAMETERS = ("scale", "bias", "mean", "variance")
 PER_GROUP = "is stored once for each group"
 
 
-def operator_norm(scope: Scope, node: Node, site: NormSite) -> Claim:
+def operator_norm(scope: GraphScope, node: Node, site: NormSite) -> Claim:
     """A normalization operator."""
     detail = _batch_norm(scope, node, site.layer) if site.layer.kind == "batch_norm" else _other(scope, node, site)
-    draft = Draft("norm", scope.data(node), detail, site.layer.name)
+    draft = UnnamedOp("norm", scope.data(node), detail, site.layer.name)
     return Claim(draft, node.op, node.outputs, (node.index,), node.index)
 
 
-def unread_batch_norm(scope: Scope, node: Node, name: str) -> Claim:
+def unread_batch_norm(scope: GraphScope, node: Node, name: str) -> Claim:
     """A BatchNormalization whose parameters are not known: it stays, and says why."""
     if scope.opset < OLDEST_OPSET:
         why = f"it is of operator set {scope.opset}; the oldest that is understood is {OLDEST_OPSET}"
@@ -36,11 +36,11 @@ def unread_batch_norm(scope: Scope, node: Node, name: str) -> Claim:
     else:
         why = _parameter_obstacle(scope, node) or "its parameters are computed by the graph"
     layer = NormLayer(name, "batch_norm", "operator", class_name=node.op)
-    draft = Draft("norm", scope.data(node), Norm(layer, obstacle=why), name)
+    draft = UnnamedOp("norm", scope.data(node), Norm(layer, obstacle=why), name)
     return Claim(draft, node.op, node.outputs, (node.index,), node.index)
 
 
-def _batch_norm(scope: Scope, node: Node, layer: NormLayer) -> Norm:
+def _batch_norm(scope: GraphScope, node: Node, layer: NormLayer) -> Norm:
     layer = replace(layer, eps=_stored(layer.eps))
     found = eval_affine(layer)
     obstacle = found if isinstance(found, str) else _parameter_obstacle(scope, node) or _misfit(scope, node, layer)
@@ -55,7 +55,7 @@ def _stored(eps: float | None) -> float | None:
     return None if eps is None else float(np.float32(eps))
 
 
-def _parameter_obstacle(scope: Scope, node: Node) -> str | None:
+def _parameter_obstacle(scope: GraphScope, node: Node) -> str | None:
     for what, name in zip(BATCH_NORM_PARAMETERS, node.inputs[1:5], strict=False):
         why = scope.store.obstacle(name) if scope.store.is_constant(name) else "is computed by the graph"
         if why:
@@ -63,21 +63,21 @@ def _parameter_obstacle(scope: Scope, node: Node) -> str | None:
     return None
 
 
-def _misfit(scope: Scope, node: Node, layer: NormLayer) -> str | None:
+def _misfit(scope: GraphScope, node: Node, layer: NormLayer) -> str | None:
     sizes = scope.book.of(node.inputs[0])
     if sizes is None or (len(sizes) > 1 and sizes[1].known in (None, layer.channels)):
         return None
     return "its input does not have as many channels as its parameters"
 
 
-def _known(scope: Scope, name: str) -> Parameter | None:
+def _known(scope: GraphScope, name: str) -> Parameter | None:
     try:
         return scope.store.optional(name)
     except Unclear:
         return None
 
 
-def _other(scope: Scope, node: Node, site: NormSite) -> Norm:
+def _other(scope: GraphScope, node: Node, site: NormSite) -> Norm:
     """Layer, RMS, instance and group norm."""
     if node.op.startswith("Skip"):
         return Norm(site.layer, -1, obstacle="its operator adds its inputs too")
@@ -98,7 +98,7 @@ def _per_channel(parameter: Parameter | None, layer: NormLayer) -> Parameter | N
     return replace(parameter, obstacle=PER_GROUP)
 
 
-def decomposed_norm(scope: Scope, site: NormSite) -> Claim | str:
+def decomposed_norm(scope: GraphScope, site: NormSite) -> Claim | str:
     """A normalization of several nodes, or the reason why it is not one operation."""
     nodes = site.nodes
     last = scope.graph.producer(site.output)
@@ -112,12 +112,12 @@ def decomposed_norm(scope: Scope, site: NormSite) -> Claim | str:
     read = dict.fromkeys(name for i in nodes for name in scope.data(scope.graph.nodes[i]) if name not in inner)
     read.pop(site.input, None)
     detail = _decomposed(scope, site)
-    draft = Draft("norm", (site.input, *read), detail, site.layer.name)
+    draft = UnnamedOp("norm", (site.input, *read), detail, site.layer.name)
     operator = "+".join(scope.graph.nodes[i].op for i in nodes)
     return Claim(draft, operator, (site.output,), nodes, max(nodes))
 
 
-def _used_elsewhere(scope: Scope, site: NormSite) -> str | None:
+def _used_elsewhere(scope: GraphScope, site: NormSite) -> str | None:
     for index in site.nodes:
         for name in scope.graph.nodes[index].outputs:
             if name and name != site.output and not scope.private(name, site.nodes):
@@ -125,7 +125,7 @@ def _used_elsewhere(scope: Scope, site: NormSite) -> str | None:
     return None
 
 
-def _decomposed(scope: Scope, site: NormSite) -> Norm:
+def _decomposed(scope: GraphScope, site: NormSite) -> Norm:
     found = eval_affine(site.layer) if site.layer.kind == "batch_norm" else None
     obstacle = found if isinstance(found, str) else None
     scale, bias = (_known(scope, name) for name in site.parameters)
@@ -134,7 +134,7 @@ def _decomposed(scope: Scope, site: NormSite) -> Norm:
     return Norm(site.layer, site.channel_axis, scale, bias, obstacle=obstacle)
 
 
-def unseen_batch_norms(scope: Scope, seen: Sequence[int]) -> Iterator[Node]:
+def unseen_batch_norms(scope: GraphScope, seen: Sequence[int]) -> Iterator[Node]:
     """BatchNormalization nodes that are not among those that were recognised."""
     known = set(seen)
     for node in scope.graph.nodes:

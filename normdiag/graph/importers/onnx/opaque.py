@@ -9,7 +9,7 @@ import numpy as np
 from normdiag.graph.importers.onnx.functions import OPERATORS
 from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.pointwise import pointwise
-from normdiag.graph.importers.onnx.scope import Draft, Scope
+from normdiag.graph.importers.onnx.scope import GraphScope, UnnamedOp
 from normdiag.records import Opaque, OpKind
 
 NONLINEAR = "a nonlinearity"
@@ -31,13 +31,13 @@ _WORDS = (
 WHY: Mapping[str, str] = {op: why for why, ops in _WORDS for op in ops.split()}
 
 
-def opaque(scope: Scope, node: Node, why: str = "") -> Draft:
+def opaque(scope: GraphScope, node: Node, why: str = "") -> UnnamedOp:
     """An operation that nothing is known of but what it reads."""
     kind: OpKind = "activation" if node.op in ACTIVATIONS else "other"
-    return Draft(kind, scope.data(node), Opaque(why or _why(scope, node), pointwise(scope, node)))
+    return UnnamedOp(kind, scope.data(node), Opaque(why or _why(scope, node), pointwise(scope, node)))
 
 
-def _why(scope: Scope, node: Node) -> str:
+def _why(scope: GraphScope, node: Node) -> str:
     if (node.domain, node.op) in scope.functions:
         return "a function of the model's own"
     if node.op in ACTIVATIONS and node.domain in ("", "com.microsoft"):
@@ -49,7 +49,7 @@ def _why(scope: Scope, node: Node) -> str:
     return WHY.get(node.op, "an operation that is not an affine map of each channel")
 
 
-def _why_no_product(scope: Scope, node: Node) -> str:
+def _why_no_product(scope: GraphScope, node: Node) -> str:
     fixed = [scope.store.is_constant(name) for name in node.inputs]
     if True not in fixed:
         return "a product of two tensors" if node.op == "Mul" else "a quotient of two tensors"
@@ -58,7 +58,7 @@ def _why_no_product(scope: Scope, node: Node) -> str:
     return bad_constant(scope, node) or "a product with a constant that is no number for each channel"
 
 
-def bad_constant(scope: Scope, node: Node) -> str | None:
+def bad_constant(scope: GraphScope, node: Node) -> str | None:
     """What is wrong with the numbers in a constant of a node; None where nothing is."""
     arrays = [scope.store.constants.array(name, MAX_READ) for name in node.inputs if scope.store.is_constant(name)]
     values = [array.astype(np.float64) for array in arrays if array is not None and array.dtype.kind in "fV"]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from normdiag.errors import InputError
 from normdiag.graph.importers.onnx.attributes import Unclear
 from normdiag.graph.importers.onnx.book import Book
-from normdiag.graph.importers.onnx.constants import FOLDS, MAX_FOLDED, Constants, operands_of
+from normdiag.graph.importers.onnx.constants import FOLDS, MAX_FOLDED, OnnxConstants, operands_of
 from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.records import Parameter
 from normdiag.records.model import Array
@@ -44,7 +44,7 @@ class Store:
     constant which is made of too many to be listed.
     """
 
-    constants: Constants
+    constants: OnnxConstants
     book: Book
     overridable: frozenset[str]
     stored: Mapping[str, frozenset[str]]
@@ -125,7 +125,7 @@ class Store:
         return read
 
 
-def _viewed(node: Node, value: Array, constants: Constants) -> Array | None:
+def _viewed(node: Node, value: Array, constants: OnnxConstants) -> Array | None:
     """One step; the shape or axes of it are constants too."""
     operands = [constants.array(name, _MAX_STEPS) for name in node.inputs[1:] if name]
     if any(operand is None for operand in operands):
@@ -136,7 +136,7 @@ def _viewed(node: Node, value: Array, constants: Constants) -> Array | None:
         return None
 
 
-def make_store(constants: Constants, book: Book, ir_version: int) -> Store:
+def make_store(constants: OnnxConstants, book: Book, ir_version: int) -> Store:
     """The constants of a graph, and which of them callers may replace."""
     listed = {value.name for value in constants.graph.proto.input} & constants.initializers.keys()
     habit = ir_version < OVERRIDABLE_IR or len(listed) >= HABIT * len(constants.initializers)
@@ -144,7 +144,7 @@ def make_store(constants: Constants, book: Book, ir_version: int) -> Store:
     return Store(constants, book, frozenset() if habit else frozenset(listed), stored, crowded)
 
 
-def _sources(constants: Constants) -> tuple[Mapping[str, frozenset[str]], frozenset[str]]:
+def _sources(constants: OnnxConstants) -> tuple[Mapping[str, frozenset[str]], frozenset[str]]:
     """The stored tensors (initializers, and outputs of nodes without inputs) that each constant is made of."""
     sources: dict[str, frozenset[str]] = {name: frozenset({name}) for name in constants.initializers}
     crowded: set[str] = set()

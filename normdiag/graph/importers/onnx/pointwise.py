@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from normdiag.graph.importers.onnx.functions import adds_bias, function_of
 from normdiag.graph.importers.onnx.nodes import Node
-from normdiag.graph.importers.onnx.scope import Scope
+from normdiag.graph.importers.onnx.scope import GraphScope
 from normdiag.records import Pointwise
 
 
-def pointwise(scope: Scope, node: Node) -> Pointwise | None:
+def pointwise(scope: GraphScope, node: Node) -> Pointwise | None:
     """The function that a node applies to each value of its first input; None where that is not known.
 
     A product is one of two tensors of which neither is constant.

@@ -11,7 +11,7 @@ from normdiag.graph.importers.onnx.names import Namer, make_namer, shared_folder
 from normdiag.graph.importers.onnx.nodes import Graph, Node
 from normdiag.graph.importers.onnx.norm_operators import Surroundings, operator_site
 from normdiag.graph.importers.onnx.steps import OnnxTensors
-from normdiag.graph.importers.onnx.view import View
+from normdiag.graph.importers.onnx.view import GraphView
 from normdiag.graph.recognise.moments import find_normals
 from normdiag.graph.recognise.terms import Normal
 from normdiag.graph.recognise.written_out import WrittenOut, written_out
@@ -22,7 +22,7 @@ IN_SUBGRAPH = "it lies in the body of an If, Loop or Scan, whose tensors cannot 
 Found = NormSite | ActivationSite | str
 
 
-def scan(view: View, outer: Axes | None = None) -> Iterator[Found]:
+def scan(view: GraphView, outer: Axes | None = None) -> Iterator[Found]:
     """Normalization sites, activation sites and notes, those of a subgraph where the node that holds it stands.
 
     Names are not unique yet. `outer` are the axes of the features in the graphs around this one.
@@ -57,7 +57,7 @@ def _operator(node: Node, scope: Surroundings, namer: Namer) -> Iterator[Found]:
         yield replace(site, layer=replace(site.layer, name=name))
 
 
-def _scan_body(view: View, outer: Axes) -> Iterator[Found]:
+def _scan_body(view: GraphView, outer: Axes) -> Iterator[Found]:
     for found in scan(view, outer):
         if isinstance(found, str) or found.where == "subgraph":
             yield found

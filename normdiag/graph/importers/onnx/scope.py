@@ -15,7 +15,7 @@ from normdiag.records import Detail, OpKind, Sizes
 
 
 @dataclass(frozen=True, eq=False)
-class Scope:
+class GraphScope:
     """One graph with everything known about its tensors.
 
     `readers` are the indexes of the nodes that list a tensor as input, for its shape alone too. `held` names tensors
@@ -59,7 +59,7 @@ class Scope:
 
 
 @dataclass(frozen=True, eq=False)
-class Draft:
+class UnnamedOp:
     """An operation as a rule reads it from a node. `name` is set where it is fixed already.
 
     `rest` are further steps, each on what the one before it gives; `sizes` those of what a step gives to the next.
@@ -70,14 +70,14 @@ class Draft:
     detail: Detail
     name: str = ""
     sizes: Sizes | None = None
-    rest: tuple[Draft, ...] = ()
+    rest: tuple[UnnamedOp, ...] = ()
 
     @property
-    def steps(self) -> tuple[Draft, ...]:
+    def steps(self) -> tuple[UnnamedOp, ...]:
         """All of its steps."""
         return (self, *self.rest)
 
-    def followed_by(self, *others: Draft) -> Draft:
+    def followed_by(self, *others: UnnamedOp) -> UnnamedOp:
         """The same with these steps behind it."""
         return replace(self, rest=(*self.rest, *others))
 
@@ -86,17 +86,17 @@ class Draft:
 class Claim:
     """Several nodes that are one operation, which runs at the place of node `at`."""
 
-    draft: Draft
+    draft: UnnamedOp
     operator: str
     outputs: tuple[str, ...]
     nodes: tuple[int, ...]
     at: int
 
 
-Rule = Callable[[Scope, Node], Draft]
+Rule = Callable[[GraphScope, Node], UnnamedOp]
 
 
-def make_scope(model: Any, graph: Graph, store: Store, book: Book) -> Scope:
+def make_scope(model: Any, graph: Graph, store: Store, book: Book) -> GraphScope:
     """The scope of the main graph."""
     readers: dict[str, list[int]] = {}
     for node in graph.nodes:
@@ -105,7 +105,7 @@ def make_scope(model: Any, graph: Graph, store: Store, book: Book) -> Scope:
     held = {output.name for output in graph.proto.output} | set(captured(graph))
     listed = {name: tuple(found) for name, found in readers.items()}
     functions = frozenset((function.domain, function.name) for function in model.functions)
-    return Scope(graph, store, book, listed, frozenset(held), _shapes(graph, store), functions)
+    return GraphScope(graph, store, book, listed, frozenset(held), _shapes(graph, store), functions)
 
 
 def _shapes(graph: Graph, store: Store) -> frozenset[str]:

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from normdiag.graph.importers.onnx.parameters import READS_NO_VALUES
-from normdiag.graph.importers.onnx.scope import Scope, captured
+from normdiag.graph.importers.onnx.scope import GraphScope, captured
 from normdiag.records import Op, Parameter
 
 # Enough to say who; one tensor may be shared by thousands.
@@ -19,14 +19,14 @@ IN_OUTPUT = "the graph output"
 IN_CONSTANT = "a constant of the graph"
 
 
-def with_sharing(ops: Sequence[Op], scope: Scope) -> tuple[Op, ...]:
+def with_sharing(ops: Sequence[Op], scope: GraphScope) -> tuple[Op, ...]:
     """The same operations; each parameter knows the others that read what it is made of."""
     readers = _readers(ops, scope)
     elsewhere = _elsewhere(scope)
     return tuple(_shared(op, readers, elsewhere, scope) for op in ops)
 
 
-def _shared(op: Op, readers: Mapping[str, Counter[str]], elsewhere: Mapping[str, list[str]], scope: Scope) -> Op:
+def _shared(op: Op, readers: Mapping[str, Counter[str]], elsewhere: Mapping[str, list[str]], scope: GraphScope) -> Op:
     changed: dict[str, Any] = {}
     for field in fields(op.detail):
         value = getattr(op.detail, field.name)
@@ -38,7 +38,7 @@ def _shared(op: Op, readers: Mapping[str, Counter[str]], elsewhere: Mapping[str,
 
 
 def _others(
-    op: Op, value: Parameter, readers: Mapping[str, Counter[str]], elsewhere: Mapping[str, list[str]], scope: Scope
+    op: Op, value: Parameter, readers: Mapping[str, Counter[str]], elsewhere: Mapping[str, list[str]], scope: GraphScope
 ) -> Iterator[str]:
     """An operation that reads the tensor twice shares it with itself."""
     for stored in sorted(scope.store.stored.get(value.name, frozenset())):
@@ -50,7 +50,7 @@ def _others(
             yield IN_CONSTANT
 
 
-def _readers(ops: Sequence[Op], scope: Scope) -> Mapping[str, Counter[str]]:
+def _readers(ops: Sequence[Op], scope: GraphScope) -> Mapping[str, Counter[str]]:
     """By stored tensor: the operations that read it, and how often. Data that a Constant op hands out is its own."""
     readers: dict[str, Counter[str]] = {}
     handed = {op.outputs[0]: op.name for op in ops if op.kind == "constant" and op.outputs}
@@ -69,12 +69,12 @@ def _readers(ops: Sequence[Op], scope: Scope) -> Mapping[str, Counter[str]]:
     return readers
 
 
-def _count(readers: dict[str, Counter[str]], scope: Scope, name: str, reader: str) -> None:
+def _count(readers: dict[str, Counter[str]], scope: GraphScope, name: str, reader: str) -> None:
     for stored in scope.store.stored.get(name, ()):
         readers.setdefault(stored, Counter())[reader] += 1
 
 
-def _elsewhere(scope: Scope) -> Mapping[str, list[str]]:
+def _elsewhere(scope: GraphScope) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in captured(scope.graph):
         for stored in scope.store.stored.get(name, ()):

@@ -10,25 +10,25 @@ from normdiag.graph.importers.onnx.inference import dtype_name
 from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.opaque import bad_constant
 from normdiag.graph.importers.onnx.reshape_rules import permutation
-from normdiag.graph.importers.onnx.scope import Draft, Rule, Scope
+from normdiag.graph.importers.onnx.scope import GraphScope, Rule, UnnamedOp
 from normdiag.graph.importers.onnx.shape_rules import split_parts
 from normdiag.records import Add, Concat, Pass, Reshape, Split, Transpose
 
 
-def _identity(_: Scope, node: Node) -> Draft:
-    return Draft("identity", (node.inputs[0],), Pass())
+def _identity(_: GraphScope, node: Node) -> UnnamedOp:
+    return UnnamedOp("identity", (node.inputs[0],), Pass())
 
 
-def _dropout(scope: Scope, node: Node) -> Draft:
+def _dropout(scope: GraphScope, node: Node) -> UnnamedOp:
     """Training mode is an input from operator set 12 on; before 7 an attribute said that it is a test."""
     if scope.opset < 7 and integer(node, "is_test", 0) == 0:
         raise Unclear("a dropout in training mode")
     if scope.opset < 12:
-        return Draft("dropout", (node.inputs[0],), Pass(keep=_kept(number(node, "ratio", 0.5))))
+        return UnnamedOp("dropout", (node.inputs[0],), Pass(keep=_kept(number(node, "ratio", 0.5))))
     if node.input(2):
         _require_off(scope, node.input(2))
     ratio = scope.store.constants.scalar(node.input(1)) if node.input(1) else 0.5
-    return Draft("dropout", (node.inputs[0],), Pass(keep=None if ratio is None else _kept(ratio)))
+    return UnnamedOp("dropout", (node.inputs[0],), Pass(keep=None if ratio is None else _kept(ratio)))
 
 
 def _kept(ratio: float) -> float:
@@ -36,7 +36,7 @@ def _kept(ratio: float) -> float:
     return round(1.0 - ratio, 6)
 
 
-def _require_off(scope: Scope, mode: str) -> None:
+def _require_off(scope: GraphScope, mode: str) -> None:
     """A mode that is off in the file may still be one that the caller may set: then it is not known."""
     value = scope.store.constants.array(mode, 1)
     if value is None or value.size != 1 or value.reshape(-1)[0]:
@@ -45,7 +45,7 @@ def _require_off(scope: Scope, mode: str) -> None:
         raise Unclear("a dropout that the caller may put into training mode")
 
 
-def _cast(scope: Scope, node: Node) -> Draft:
+def _cast(scope: GraphScope, node: Node) -> UnnamedOp:
     before = scope.book.dtypes.get(node.inputs[0])
     like = node.op == "CastLike"
     after = scope.book.dtypes.get(node.input(1)) if like else dtype_name(integer(node, "to", 0))
@@ -53,27 +53,27 @@ def _cast(scope: Scope, node: Node) -> Draft:
         raise Unclear("a cast between types that are not known")
     if not keeps(before, after):
         raise Unclear(f"a cast to {after}, which rounds")
-    return Draft("identity", (node.inputs[0],), Pass())
+    return UnnamedOp("identity", (node.inputs[0],), Pass())
 
 
-def _reshape(_: Scope, node: Node) -> Draft:
-    return Draft("reshape", (node.inputs[0],), Reshape())
+def _reshape(_: GraphScope, node: Node) -> UnnamedOp:
+    return UnnamedOp("reshape", (node.inputs[0],), Reshape())
 
 
-def _transpose(scope: Scope, node: Node) -> Draft:
+def _transpose(scope: GraphScope, node: Node) -> UnnamedOp:
     rank = scope.book.rank(node.inputs[0])
     if rank is None:
         raise Unclear("a transpose of a tensor of unknown rank")
-    return Draft("transpose", (node.inputs[0],), Transpose(permutation(node, rank)))
+    return UnnamedOp("transpose", (node.inputs[0],), Transpose(permutation(node, rank)))
 
 
-def _concat(scope: Scope, node: Node) -> Draft:
+def _concat(scope: GraphScope, node: Node) -> UnnamedOp:
     if node.attribute("axis") is None or not all(node.inputs):
         raise Unclear("a concatenation without an axis")
-    return Draft("concat", node.inputs, Concat(axis_of(node, 0, scope.book.rank(node.outputs[0]))))
+    return UnnamedOp("concat", node.inputs, Concat(axis_of(node, 0, scope.book.rank(node.outputs[0]))))
 
 
-def _split(scope: Scope, node: Node) -> Draft:
+def _split(scope: GraphScope, node: Node) -> UnnamedOp:
     sizes = scope.book.of(node.inputs[0])
     if sizes is None:
         raise Unclear("a split of a tensor of unknown rank")
@@ -81,22 +81,22 @@ def _split(scope: Scope, node: Node) -> Draft:
     parts = split_parts(scope.book, node, sizes[axis].known)
     if parts is None:
         raise Unclear("a split into parts of unknown size")
-    return Draft("split", (node.inputs[0],), Split(axis, parts))
+    return UnnamedOp("split", (node.inputs[0],), Split(axis, parts))
 
 
-def _add(scope: Scope, node: Node) -> Draft:
+def _add(scope: GraphScope, node: Node) -> UnnamedOp:
     """Two tensors, or a tensor and a constant that is no map of each channel (see chains.py for those)."""
     if len(node.inputs) != 2 or not all(node.inputs):
         raise Unclear("without two inputs")
     if any(set(scope.book.shape(name) or ()) <= {1} for name in node.inputs if scope.store.is_constant(name)):
         raise Unclear(bad_constant(scope, node) or "a sum with a number")
-    return Draft("add", node.inputs, Add((1, 1 if node.op == "Add" else -1)))
+    return UnnamedOp("add", node.inputs, Add((1, 1 if node.op == "Add" else -1)))
 
 
-def _sum(_: Scope, node: Node) -> Draft:
+def _sum(_: GraphScope, node: Node) -> UnnamedOp:
     if not all(node.inputs):
         raise Unclear("with a missing input")
-    return Draft("add", node.inputs, Add((1,) * len(node.inputs)))
+    return UnnamedOp("add", node.inputs, Add((1,) * len(node.inputs)))
 
 
 SIMPLE_RULES: Mapping[str, Rule] = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from normdiag.graph.importers.onnx.layers import find_layers
-from normdiag.graph.importers.onnx.view import View, view_of
+from normdiag.graph.importers.onnx.view import GraphView, view_of
 from normdiag.models.onnx.parse import inline_functions
 from normdiag.models.onnx.program import NormSite
 from normdiag.records import NormLayer
@@ -27,7 +27,7 @@ class Sites:
     unreached: tuple[tuple[NormLayer, str], ...]
 
 
-def find_sites(model: Any, view: View) -> Sites:
+def find_sites(model: Any, view: GraphView) -> Sites:
     """All layers that `inspect` reports; it looks into local functions by writing them out."""
     found, *_ = find_layers(view)
     if not model.functions:

@@ -13,7 +13,7 @@ from typing import Any
 
 from normdiag.graph.importers.onnx.attributes import Unclear
 from normdiag.graph.importers.onnx.book import MAX_VALUES, Book
-from normdiag.graph.importers.onnx.constants import Constants
+from normdiag.graph.importers.onnx.constants import OnnxConstants
 from normdiag.graph.importers.onnx.inference import Dims, Inferred, declared_shapes, fresh, input_sizes
 from normdiag.graph.importers.onnx.nodes import Graph, Node
 from normdiag.graph.importers.onnx.shape_rules import CONTRIB_RULES, SIZE_RULES, may_overrun
@@ -25,7 +25,7 @@ MICROSOFT = "com.microsoft"
 UNIFORM = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div"})
 
 
-def size_book(graph: Graph, constants: Constants, inferred: Inferred, outer: Book | None = None) -> Book:
+def size_book(graph: Graph, constants: OnnxConstants, inferred: Inferred, outer: Book | None = None) -> Book:
     """Dimensions of all tensors of a graph; of the body of an If, Loop or Scan with what it sees of the `outer` one."""
     stored = {name: dims for name, dims in inferred.dims.items() if name in constants.initializers}
     sizes = {**input_sizes(graph.proto), **{name: tuple(d or Size(0) for d in dims) for name, dims in stored.items()}}
@@ -49,7 +49,7 @@ def size_book(graph: Graph, constants: Constants, inferred: Inferred, outer: Boo
     return book
 
 
-def _opened(constants: Constants, sizes: dict[str, Sizes], dtypes: dict[str, str], outer: Book | None) -> Book:
+def _opened(constants: OnnxConstants, sizes: dict[str, Sizes], dtypes: dict[str, str], outer: Book | None) -> Book:
     declared = declared_shapes(constants.graph.proto)
     if outer is None:
         return Book(constants, sizes, dtypes, {}, declared)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from normdiag.graph.importers.onnx.book import Shape
-from normdiag.graph.importers.onnx.constants import Constants
+from normdiag.graph.importers.onnx.constants import OnnxConstants
 from normdiag.graph.importers.onnx.functions import OPERATORS, function_of
 from normdiag.graph.importers.onnx.nodes import PASSING, Graph, Node
-from normdiag.graph.importers.onnx.view import View
+from normdiag.graph.importers.onnx.view import GraphView
 from normdiag.graph.recognise.steps import Operand, Step
 from normdiag.records.model import Array
 
@@ -19,7 +19,7 @@ from normdiag.records.model import Array
 class OnnxTensors:
     """What recognition asks of the tensors of an ONNX graph (graph.recognise.steps.Tensors)."""
 
-    view: View
+    view: GraphView
 
     @property
     def graph(self) -> Graph:
@@ -27,7 +27,7 @@ class OnnxTensors:
         return self.view.graph
 
     @property
-    def constants(self) -> Constants:
+    def constants(self) -> OnnxConstants:
         """What is constant in it."""
         return self.view.constants
 
@@ -69,7 +69,7 @@ class OnnxTensors:
         return self.steps.get(operand) if isinstance(operand, str) else None
 
 
-def _steps(graph: Graph, constants: Constants) -> Iterator[Step]:
+def _steps(graph: Graph, constants: OnnxConstants) -> Iterator[Step]:
     for node in graph.nodes:
         if not node.input(0) or not node.outputs or not node.outputs[0]:
             continue
@@ -79,13 +79,13 @@ def _steps(graph: Graph, constants: Constants) -> Iterator[Step]:
             yield step
 
 
-def _called(node: Node, constants: Constants) -> Step:
+def _called(node: Node, constants: OnnxConstants) -> Step:
     """A function of the registry, None in it where its numbers are not known."""
     kind, function = "clip" if node.op == "Clip" else "function", function_of(node, constants)
     return Step(node.index, kind, node.inputs[:1], node.outputs[0], function=function)
 
 
-def _step(node: Node, constants: Constants) -> Step | None:
+def _step(node: Node, constants: OnnxConstants) -> Step | None:
     place, output = node.index, node.outputs[0]
     if node.op in REDUCTIONS:
         axes = node.integers("axes") or constants.integers(node.input(1)) or ()

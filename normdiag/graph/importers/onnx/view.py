@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from normdiag.graph.importers.onnx.book import Book
-from normdiag.graph.importers.onnx.constants import Constants, make_constants
+from normdiag.graph.importers.onnx.constants import OnnxConstants, make_constants
 from normdiag.graph.importers.onnx.inference import constants_of, infer
 from normdiag.graph.importers.onnx.nodes import Graph, make_graph
 from normdiag.graph.importers.onnx.sizes import size_book
@@ -15,22 +15,22 @@ from normdiag.models.onnx.program import opset_of
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class GraphView:
     """A graph, its constants, and the dimensions of its tensors."""
 
     graph: Graph
-    constants: Constants
+    constants: OnnxConstants
     book: Book
 
-    def body(self, proto: Any) -> View:
+    def body(self, proto: Any) -> GraphView:
         """The view of an onnx.GraphProto that a node of this graph holds: the body of an If, Loop or Scan."""
         graph = make_graph(proto, self.graph.opset, self.graph)
         constants = make_constants(graph, self.constants.reader, self.constants)
-        return View(graph, constants, size_book(graph, constants, constants_of(proto), self.book))
+        return GraphView(graph, constants, size_book(graph, constants, constants_of(proto), self.book))
 
 
-def view_of(model: Any, reader: TensorReader) -> View:
+def view_of(model: Any, reader: TensorReader) -> GraphView:
     """The view of the main graph of an onnx.ModelProto."""
     graph = make_graph(model.graph, opset_of(model))
     constants = make_constants(graph, reader)
-    return View(graph, constants, size_book(graph, constants, infer(model)))
+    return GraphView(graph, constants, size_book(graph, constants, infer(model)))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from normdiag.graph.importers.onnx.attributes import Unclear, counted_all, integer, integers, text
 from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.reshape_rules import pads, resize_scales
-from normdiag.graph.importers.onnx.scope import Draft, Rule, Scope
+from normdiag.graph.importers.onnx.scope import GraphScope, Rule, UnnamedOp
 from normdiag.graph.importers.onnx.shape_rules import reduced_axes
 from normdiag.graph.sizes import product
 from normdiag.records import Sizes, Window
@@ -18,14 +18,14 @@ OVER_THE_BORDER = "may count what its last window sees beyond the border"
 UNKNOWN_RANK = "of a tensor of unknown rank"
 
 
-def _rank(scope: Scope, node: Node) -> int:
+def _rank(scope: GraphScope, node: Node) -> int:
     rank = scope.book.rank(node.inputs[0])
     if rank is None:
         raise Unclear(UNKNOWN_RANK)
     return rank
 
 
-def _average_pool(scope: Scope, node: Node) -> Draft:
+def _average_pool(scope: GraphScope, node: Node) -> UnnamedOp:
     kernel = integers(node, "kernel_shape")
     if not kernel:
         raise Unclear("without a kernel shape")
@@ -34,13 +34,13 @@ def _average_pool(scope: Scope, node: Node) -> Draft:
     counts = integer(node, "count_include_pad", 0) != 0
     axes, reaches = _positions(len(kernel) + 2), integer(node, "ceil_mode", 0) and not _exact(scope, node, kernel)
     if counts and padded:
-        return Draft("pool", (node.inputs[0],), Window(axes, shift=False))
+        return UnnamedOp("pool", (node.inputs[0],), Window(axes, shift=False))
     if counts and reaches:
-        return Draft("pool", (node.inputs[0],), Window(axes, shift=False, why_not=OVER_THE_BORDER))
-    return Draft("pool", (node.inputs[0],), Window(axes))
+        return UnnamedOp("pool", (node.inputs[0],), Window(axes, shift=False, why_not=OVER_THE_BORDER))
+    return UnnamedOp("pool", (node.inputs[0],), Window(axes))
 
 
-def _exact(scope: Scope, node: Node, kernel: tuple[int, ...]) -> bool:
+def _exact(scope: GraphScope, node: Node, kernel: tuple[int, ...]) -> bool:
     """Whether the windows end where the input ends."""
     sizes, count = scope.book.of(node.inputs[0]), len(kernel)
     steps, spread = integers(node, "strides") or (1,) * count, integers(node, "dilations") or (1,) * count
@@ -56,25 +56,25 @@ def _exact(scope: Scope, node: Node, kernel: tuple[int, ...]) -> bool:
     return True
 
 
-def _max_pool(_: Scope, node: Node) -> Draft:
+def _max_pool(_: GraphScope, node: Node) -> UnnamedOp:
     kernel = integers(node, "kernel_shape")
     if not kernel:
         raise Unclear("without a kernel shape")
     if len(node.outputs) > 1 and node.outputs[1]:
         raise Unclear("a maximum whose place is used too")
-    return Draft("pool", (node.inputs[0],), Window(_positions(len(kernel) + 2), "non_negative"))
+    return UnnamedOp("pool", (node.inputs[0],), Window(_positions(len(kernel) + 2), "non_negative"))
 
 
-def _global_pool(scope: Scope, node: Node) -> Draft:
+def _global_pool(scope: GraphScope, node: Node) -> UnnamedOp:
     scale = "non_negative" if node.op == "GlobalMaxPool" else "any"
-    return Draft("pool", (node.inputs[0],), Window(_positions(_rank(scope, node)), scale))  # type: ignore[arg-type]
+    return UnnamedOp("pool", (node.inputs[0],), Window(_positions(_rank(scope, node)), scale))  # type: ignore[arg-type]
 
 
 def _positions(rank: int) -> tuple[int, ...]:
     return tuple(range(2, rank))
 
 
-def _reduce(scope: Scope, node: Node) -> Draft:
+def _reduce(scope: GraphScope, node: Node) -> UnnamedOp:
     axes = reduced_axes(scope.book, node)
     if axes is None:
         raise Unclear("over axes that are not known")
@@ -87,10 +87,10 @@ def _reduce(scope: Scope, node: Node) -> Draft:
         sizes = scope.book.of(node.inputs[0]) or ()
         count = product(sizes[axis] for axis in axes).known
         window = Window(axes, shift=bool(count), removed=removed, total=float(count or 1), why_not=UNKNOWN_COUNT)
-    return Draft("pool", (node.inputs[0],), window)
+    return UnnamedOp("pool", (node.inputs[0],), window)
 
 
-def _resize(scope: Scope, node: Node) -> Draft:
+def _resize(scope: GraphScope, node: Node) -> UnnamedOp:
     rank = _rank(scope, node)
     mode, place = text(node, "mode", "nearest"), text(node, "coordinate_transformation_mode", "half_pixel")
     if mode not in ("nearest", "linear", "bilinear", "cubic") or place in (
@@ -106,7 +106,7 @@ def _resize(scope: Scope, node: Node) -> Draft:
         mixed = _changed(axes, scope.book.of(node.inputs[0]), scope.book.of(node.outputs[0]))
     if any(not scope.store.is_constant(name) and scope.is_float(name) for name in node.inputs[1:] if name):
         raise Unclear("a resize by computed scales")
-    return Draft("resize", (node.inputs[0],), Window(mixed))
+    return UnnamedOp("resize", (node.inputs[0],), Window(mixed))
 
 
 def _changed(axes: tuple[int, ...], before: Sizes | None, after: Sizes | None) -> tuple[int, ...]:
@@ -116,7 +116,7 @@ def _changed(axes: tuple[int, ...], before: Sizes | None, after: Sizes | None) -
     return tuple(axis for axis in axes if before[axis] != after[axis])
 
 
-def _pad(scope: Scope, node: Node) -> Draft:
+def _pad(scope: GraphScope, node: Node) -> UnnamedOp:
     added, mode = pads(scope.book, node), text(node, "mode", "constant")
     if added is None:
         raise Unclear("a padding that the graph computes")
@@ -125,13 +125,13 @@ def _pad(scope: Scope, node: Node) -> Draft:
     if mode != "constant" or not grows:
         if mode not in ("constant", "reflect", "edge", "wrap"):
             raise Unclear(f"a padding of the kind {mode!r}")
-        return Draft("pad", (node.inputs[0],), Window(axes))
+        return UnnamedOp("pad", (node.inputs[0],), Window(axes))
     if _pad_value(scope, node) != 0:
         raise Unclear("a padding with a number other than zero")
-    return Draft("pad", (node.inputs[0],), Window(axes, shift=False, why_not="puts zeros around its data"))
+    return UnnamedOp("pad", (node.inputs[0],), Window(axes, shift=False, why_not="puts zeros around its data"))
 
 
-def _pad_value(scope: Scope, node: Node) -> float | None:
+def _pad_value(scope: GraphScope, node: Node) -> float | None:
     if scope.opset < 11:
         attribute = node.attribute("value")
         return 0.0 if attribute is None else float(attribute.f)

@@ -26,7 +26,7 @@ from normdiag.graph.importers.torch_export.choices import choices_joined
 from normdiag.graph.importers.torch_export.composites import composites
 from normdiag.graph.importers.torch_export.names import named
 from normdiag.graph.importers.torch_export.opaque import opaque
-from normdiag.graph.importers.torch_export.program import Draft, Program
+from normdiag.graph.importers.torch_export.program import AnchoredOp, Program
 from normdiag.graph.importers.torch_export.subgraphs import unreached_norms
 from normdiag.records import OpGraph
 from normdiag.records.opgraph import Op
@@ -65,10 +65,10 @@ def torch_graph(exported: ExportedProgram) -> OpGraph:
     )
 
 
-def _drafts(program: Program) -> list[Draft]:
+def _drafts(program: Program) -> list[AnchoredOp]:
     whole = composites(program)
     inside = {node for draft in whole.values() for node in draft.nodes}
-    drafts: list[Draft] = []
+    drafts: list[AnchoredOp] = []
     taken: set[Node] = set()
     for node in program.nodes:
         if node in whole:
@@ -77,13 +77,13 @@ def _drafts(program: Program) -> list[Draft]:
             found = _of_node(node, program)
             taken.update(each for draft in found for each in draft.nodes)
             drafts += found
-    known: dict[tuple[str, ...], Draft] = {}
+    known: dict[tuple[str, ...], AnchoredOp] = {}
     for draft in drafts:
         known.setdefault(draft.outputs, draft)  # a constant that is a branch of several sums is one Op
     return list(known.values())
 
 
-def _of_node(node: Node, program: Program) -> tuple[Draft, ...]:
+def _of_node(node: Node, program: Program) -> tuple[AnchoredOp, ...]:
     if node in program.constants or node.op in ("output", "get_attr") or node.name in program.user_inputs:
         return ()
     if node.target is operator.getitem and not node.users:
@@ -96,9 +96,9 @@ def _of_node(node: Node, program: Program) -> tuple[Draft, ...]:
     return opaque(node, program) if found is None else found
 
 
-def _equal_splits_joined(drafts: Iterable[Draft]) -> list[Draft]:
+def _equal_splits_joined(drafts: Iterable[AnchoredOp]) -> list[AnchoredOp]:
     """Decomposing gives every part of a split a split of its own: one Op again."""
-    result: list[Draft] = []
+    result: list[AnchoredOp] = []
     first: dict[tuple[Any, ...], int] = {}
     for draft in drafts:
         detail = draft.detail
@@ -115,7 +115,7 @@ def _equal_splits_joined(drafts: Iterable[Draft]) -> list[Draft]:
     return result
 
 
-def _left_alone(draft: Draft, program: Program) -> Draft:
+def _left_alone(draft: AnchoredOp, program: Program) -> AnchoredOp:
     """What touches a tensor that changes after it was made takes no part in folding."""
     changed = {node.name: writer for node, writer in program.changed.items()}
     writer = next((changed[name] for name in (*draft.inputs, *draft.outputs) if name in changed), None)
@@ -126,7 +126,7 @@ def _left_alone(draft: Draft, program: Program) -> Draft:
     return replace(draft, kind="other", detail=Opaque(f"its data is changed in place by '{writer.name}'"))
 
 
-def _op(name: str, draft: Draft, program: Program) -> Op:
+def _op(name: str, draft: AnchoredOp, program: Program) -> Op:
     nodes = tuple(sorted({program.index[node] for node in draft.nodes}))
     return Op(name, draft.kind, draft.operator, draft.inputs, draft.outputs, draft.detail, nodes)
 
@@ -160,12 +160,12 @@ def _mapped(op: Op, change: Any) -> Any:
     return replace(op.detail, **found) if found else op.detail
 
 
-def _sizes(drafts: Iterable[Draft], program: Program) -> Mapping[str, Sizes]:
+def _sizes(drafts: Iterable[AnchoredOp], program: Program) -> Mapping[str, Sizes]:
     known = {node.name: sizes_of(node) for node in program.nodes if is_tensor(node)}
     return known | {name: sizes for draft in drafts for name, sizes in draft.sizes.items()}
 
 
-def _pinned(drafts: Iterable[Draft], program: Program) -> Mapping[str, str]:
+def _pinned(drafts: Iterable[AnchoredOp], program: Program) -> Mapping[str, str]:
     """Tensors that change in place, and data that serve as parameters."""
     changed = {node.name: f"'{writer.name}' changes it in place" for node, writer in program.changed.items()}
     used = {

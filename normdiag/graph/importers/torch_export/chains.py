@@ -9,7 +9,7 @@ from typing import Any
 from torch.fx import Node
 
 from normdiag.graph.importers.torch_export.calls import module_of, operator_of
-from normdiag.graph.importers.torch_export.program import Draft, Program
+from normdiag.graph.importers.torch_export.program import AnchoredOp, Program
 from normdiag.graph.recognise.chains import Chain, Link, chains
 from normdiag.records import NormLayer
 from normdiag.records.ops import Opaque, ScaleShift
@@ -17,7 +17,7 @@ from normdiag.records.ops import Opaque, ScaleShift
 _STATISTICS = {"gamma": "weight", "beta": "bias", "running_mean": "running_mean", "running_var": "running_var"}
 
 
-def merged_chains(drafts: Sequence[Draft], program: Program) -> list[Draft]:
+def merged_chains(drafts: Sequence[AnchoredOp], program: Program) -> list[AnchoredOp]:
     """The drafts with every run of ScaleShifts in one module as one, where the last of them stood."""
     made = {name: draft for draft in drafts for name in draft.outputs}
     links = {draft.outputs[0]: _link(draft, draft.detail) for draft in drafts if isinstance(draft.detail, ScaleShift)}
@@ -27,7 +27,7 @@ def merged_chains(drafts: Sequence[Draft], program: Program) -> list[Draft]:
         return readers[0].name if len(readers) == 1 else None
 
     found = {chain.links[-1].output: chain for chain in chains(links, reader)}
-    result: list[Draft] = []
+    result: list[AnchoredOp] = []
     for draft in drafts:
         if not isinstance(draft.detail, ScaleShift):
             result.append(draft)
@@ -36,12 +36,12 @@ def merged_chains(drafts: Sequence[Draft], program: Program) -> list[Draft]:
     return result
 
 
-def _link(draft: Draft, detail: ScaleShift) -> Link:
+def _link(draft: AnchoredOp, detail: ScaleShift) -> Link:
     ends, frame = (draft.inputs[0], draft.outputs[0]), module_of(draft.anchor)
     return Link(*ends, draft.operator, detail.scale, detail.shift, detail.obstacle, frame)
 
 
-def _joined(chain: Chain, made: dict[str, Draft], program: Program) -> Draft:
+def _joined(chain: Chain, made: dict[str, AnchoredOp], program: Program) -> AnchoredOp:
     parts, composed = [made[link.output] for link in chain.links], chain.composed()
     nodes = tuple(node for part in parts for node in part.nodes)
     parameters = tuple(node for part in parts for node in part.parameters)
@@ -53,7 +53,7 @@ def _joined(chain: Chain, made: dict[str, Draft], program: Program) -> Draft:
     return replace(whole, detail=ScaleShift(*composed, layer, chain.obstacle))
 
 
-def _ends_a_norm(draft: Draft, before: Draft | None) -> bool:
+def _ends_a_norm(draft: AnchoredOp, before: AnchoredOp | None) -> bool:
     """Whether the chain is the gamma and beta of a norm that computes its own moments, written out as well."""
     if before is None or module_of(before.anchor) != module_of(draft.anchor):
         return False
@@ -61,7 +61,7 @@ def _ends_a_norm(draft: Draft, before: Draft | None) -> bool:
     return own_moments and not isinstance(before.detail, ScaleShift)
 
 
-def _layer(draft: Draft, plain: NormLayer, program: Program) -> NormLayer:
+def _layer(draft: AnchoredOp, plain: NormLayer, program: Program) -> NormLayer:
     """With those of its tensors that go by their usual names, or else as the scale and shift that it is."""
     _, path, class_name = module_of(draft.anchor)
     arrays: dict[str, Any] = {}

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from normdiag.graph.importers.torch_export.program import Draft, Program
+from normdiag.graph.importers.torch_export.program import AnchoredOp, Program
 from normdiag.graph.recognise.choices import together
 from normdiag.records.ops import Pass, Split, Take
 
 
-def choices_joined(drafts: Sequence[Draft], program: Program) -> list[Draft]:
+def choices_joined(drafts: Sequence[AnchoredOp], program: Program) -> list[AnchoredOp]:
     """The drafts with every such choice as one, where the first of its parts stood.
 
     `x[:, :2]` is exported with a slice in front that takes all of the first axis: it belongs to the part.
     """
     makers = {name: draft for draft in drafts for name in draft.outputs if name}
-    found: dict[tuple[str, int, bool], list[tuple[Draft, ...]]] = {}
+    found: dict[tuple[str, int, bool], list[tuple[AnchoredOp, ...]]] = {}
     for draft in drafts:
         if isinstance(draft.detail, Take):
             ahead = _ahead(draft, makers, program)
@@ -25,7 +25,7 @@ def choices_joined(drafts: Sequence[Draft], program: Program) -> list[Draft]:
     together = [members for members in found.values() if len(members) > 1]
     inside = {id(draft): members for members in together for part in members for draft in part}
     done: set[int] = set()
-    result: list[Draft] = []
+    result: list[AnchoredOp] = []
     for draft in drafts:
         members = inside.get(id(draft))
         if members is None:
@@ -36,9 +36,9 @@ def choices_joined(drafts: Sequence[Draft], program: Program) -> list[Draft]:
     return result
 
 
-def _ahead(draft: Draft, makers: Mapping[str, Draft], program: Program) -> tuple[Draft, ...]:
+def _ahead(draft: AnchoredOp, makers: Mapping[str, AnchoredOp], program: Program) -> tuple[AnchoredOp, ...]:
     """What hands the data on unchanged to this draft alone, from the nearest on."""
-    found: list[Draft] = []
+    found: list[AnchoredOp] = []
     while True:
         maker = makers.get((found[-1] if found else draft).inputs[0])
         if maker is None or not isinstance(maker.detail, Pass) or maker.detail.keep is not None:
@@ -48,7 +48,7 @@ def _ahead(draft: Draft, makers: Mapping[str, Draft], program: Program) -> tuple
         found.append(maker)
 
 
-def _joined(members: Sequence[tuple[Draft, ...]], program: Program) -> Draft:
+def _joined(members: Sequence[tuple[AnchoredOp, ...]], program: Program) -> AnchoredOp:
     takes = [part[0] for part in members]
     choices = [choice for take in takes for choice in _choices(take)]
     inputs = members[0][-1].inputs
@@ -64,7 +64,7 @@ def _joined(members: Sequence[tuple[Draft, ...]], program: Program) -> Draft:
     )
 
 
-def _choices(draft: Draft) -> Iterator[tuple[str, Take]]:
+def _choices(draft: AnchoredOp) -> Iterator[tuple[str, Take]]:
     take = draft.detail
     assert isinstance(take, Take)
     for name, picks in zip(draft.outputs, take.picks, strict=True):

@@ -8,7 +8,7 @@ from torch.fx import Node
 
 from normdiag.graph.importers.torch_export.calls import Call, call_of, operator_of, rank_of, shape_of, sizes_of
 from normdiag.graph.importers.torch_export.norms import BATCH_NORMS, norm_draft, running_norm
-from normdiag.graph.importers.torch_export.program import Draft, Program
+from normdiag.graph.importers.torch_export.program import AnchoredOp, Program
 from normdiag.graph.importers.torch_export.written_norms import written_norms
 from normdiag.graph.sizes import product
 from normdiag.records import Size
@@ -17,24 +17,24 @@ _VIEWS = ("view", "reshape", "_unsafe_view")
 _NAMES = {"gamma": "weight", "beta": "bias", "running_mean": "running_mean", "running_var": "running_var"}
 
 
-def composites(program: Program) -> Mapping[Node, Draft]:
+def composites(program: Program) -> Mapping[Node, AnchoredOp]:
     """The drafts of all norms that are several nodes, by the last of these."""
     batch_norms = (node for node in program.nodes if operator_of(node) in BATCH_NORMS)
     drafts = [*(_instance_norm(call_of(node), program) for node in batch_norms), *written_norms(program)]
     return {_last(draft): draft for draft in drafts if draft is not None and _is_closed(draft, program)}
 
 
-def _last(draft: Draft) -> Node:
+def _last(draft: AnchoredOp) -> Node:
     return next(node for node in draft.nodes if node.name == draft.outputs[0])
 
 
-def _is_closed(draft: Draft, program: Program) -> bool:
+def _is_closed(draft: AnchoredOp, program: Program) -> bool:
     """Whether nothing else reads what is inside."""
     inside, last = set(draft.nodes), _last(draft)
     return all(set(program.readers(node)) <= inside for node in inside if node is not last)
 
 
-def _instance_norm(call: Call, program: Program) -> Draft | None:
+def _instance_norm(call: Call, program: Program) -> AnchoredOp | None:
     """A BatchNorm of (1, N C, ...) between two views, with parameters repeated N times."""
     wide, output = call.args["input"], program.single_output(call.node)
     if output is None or not program.is_data(wide) or operator_of(wide) not in _VIEWS:
@@ -56,7 +56,7 @@ def _instance_norm(call: Call, program: Program) -> Draft | None:
     repeated = tuple(each for each in repeats.values() if each not in program.constants)
     draft = norm_draft(call, back, detail, data, parameters)
     nodes = tuple(dict.fromkeys((*repeated, wide, call.node, output, back)))
-    return Draft(draft.anchor, draft.operator, "norm", detail, draft.inputs, draft.outputs, nodes, parameters)
+    return AnchoredOp(draft.anchor, draft.operator, "norm", detail, draft.inputs, draft.outputs, nodes, parameters)
 
 
 def _is_flattened(data: Node, wide: Node) -> bool:

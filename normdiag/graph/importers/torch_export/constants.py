@@ -22,7 +22,7 @@ LARGEST = 2**28
 _RANDOM_ONLY_IN_TRAINING = ("dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout")
 
 
-class Constants:
+class ProgramConstants:
     """The nodes of an exported graph that do not depend on its inputs, and their values on demand.
 
     A value is computed by running its nodes without gradients. Only operators of ATen that are free of chance and side

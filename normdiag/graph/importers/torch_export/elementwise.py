@@ -11,15 +11,15 @@ import torch
 from torch.fx import Node
 
 from normdiag.graph.importers.torch_export.calls import Call, dtype_of, rank_of, shape_of, sizes_of, words
-from normdiag.graph.importers.torch_export.program import Draft, Program, float64
+from normdiag.graph.importers.torch_export.program import AnchoredOp, Program, float64
 from normdiag.models.pytorch.arrays import Array
 from normdiag.models.pytorch.functions import READERS, function_of
 from normdiag.records.ops import Add, Opaque, Pointwise, ScaleShift
 
-Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
+Handler = Callable[[Call, Program], tuple[AnchoredOp, ...] | None]
 
 
-def _sum(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _sum(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     """add, sub and rsub; `alpha` is a factor of what comes second, of rsub what comes first."""
     (left, right), alpha = _sides(call), call.args.get("alpha", 1)
     signs = (-1, 1) if call.operator == "rsub" else (1, 1 if call.operator == "add" else -1)
@@ -35,7 +35,7 @@ def _sum(call: Call, program: Program) -> tuple[Draft, ...] | None:
     return (*branches, program.draft(call, "add", Add(signs), (left, right))) if branches else None
 
 
-def _product(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _product(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     """mul and div by a constant; what divides a constant is no linear map."""
     left, right = _sides(call)
     if call.operator in ("div", "true_divide", "divide") and program.is_data(right):
@@ -53,13 +53,13 @@ def _product(call: Call, program: Program) -> tuple[Draft, ...] | None:
     return (_scale_shift(call, program, data, constant, scale, _full(0, data)),)
 
 
-def _negative(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _negative(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     if not program.is_data(call.first):
         return None
     return (_scale_shift(call, program, call.first, -1.0, _full(-1, call.first), _full(0, call.first)),)
 
 
-def _scale_shift(call: Call, program: Program, data: Node, constant: Any, scale: Array, shift: Array) -> Draft:
+def _scale_shift(call: Call, program: Program, data: Node, constant: Any, scale: Array, shift: Array) -> AnchoredOp:
     tensor = isinstance(constant, Node)
     obstacle = program.obstacle(constant) if tensor else None
     constants = (constant,) if tensor else ()
@@ -99,7 +99,7 @@ def _sides(call: Call) -> tuple[Any, Any]:
     return left, right
 
 
-def _activation(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _activation(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     inputs = program.data_read(call.node)
     if not inputs:
         return None

@@ -9,14 +9,14 @@ from typing import Any
 from torch.fx import Node
 
 from normdiag.graph.importers.torch_export.calls import Call, call_of, rank_of, shape_of, sizes_of, words
-from normdiag.graph.importers.torch_export.program import Draft, Program
+from normdiag.graph.importers.torch_export.program import AnchoredOp, Program
 from normdiag.records.opgraph import OpKind
 from normdiag.records.ops import Conv, Linear
 
-Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
+Handler = Callable[[Call, Program], tuple[AnchoredOp, ...] | None]
 
 
-def _convolution(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _convolution(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     args = call.args
     data, kernel = args["input"], args["weight"]
     weight, bias = program.parameter(kernel), program.parameter(args.get("bias"))
@@ -51,7 +51,7 @@ def _listed(value: Any) -> list[int]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _linear(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _linear(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     data, matrix, bias = call.first, call.args["weight"], call.args.get("bias")
     detail = _product(program, matrix, bias, -2, -1)
     if detail is None or len(detail.weight.shape) != 2 or not program.is_data(data):
@@ -59,7 +59,7 @@ def _linear(call: Call, program: Program) -> tuple[Draft, ...] | None:
     return (program.draft(call, "linear", detail, (data,), parameters=_present(matrix, bias)),)
 
 
-def _addmm(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _addmm(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     """beta * self + alpha * mat1 @ mat2; also baddbmm, whose factors are called batch1 and batch2."""
     bias, left, right = (list(call.args.values()) + [None] * 3)[:3]
     if program.is_data(bias):
@@ -71,7 +71,7 @@ def _addmm(call: Call, program: Program) -> tuple[Draft, ...] | None:
     return (replace(draft, detail=replace(draft.detail, alpha=alpha, beta=beta)),)
 
 
-def _matmul(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _matmul(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     """A product, with the addition of a constant right after it."""
     left, right = (list(call.args.values()) + [None] * 2)[:2]
     draft = _matrices(call, program, left, right, None)
@@ -86,7 +86,7 @@ def _matmul(call: Call, program: Program) -> tuple[Draft, ...] | None:
     return (replace(merged, parameters=(*draft.parameters, constant)),)
 
 
-def _matrices(call: Call, program: Program, left: Any, right: Any, bias: Any) -> Draft | None:
+def _matrices(call: Call, program: Program, left: Any, right: Any, bias: Any) -> AnchoredOp | None:
     if program.is_data(left) == program.is_data(right):
         return None
     data, matrix, *axes = (left, right, -1, -2, -1) if program.is_data(left) else (right, left, -2, -1, -2)

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from normdiag.graph.importers.torch_export.calls import module_of
-from normdiag.graph.importers.torch_export.program import Draft, Program
+from normdiag.graph.importers.torch_export.program import AnchoredOp, Program
 from normdiag.records import NormLayer
 from normdiag.records.ops import Norm, ScaleShift
 
 _NORM_CLASSES = ("BatchNorm", "InstanceNorm", "GroupNorm", "LayerNorm", "RMSNorm")
 
 
-def named(drafts: Sequence[Draft], program: Program) -> list[tuple[str, Draft]]:
+def named(drafts: Sequence[AnchoredOp], program: Program) -> list[tuple[str, AnchoredOp]]:
     """Each draft with its name, which its norm, if it is one, has as well.
 
     The path of the module that it is all of, or whose parameters it reads; else `path.operator`, numbered `_2` and so
@@ -31,7 +31,7 @@ def named(drafts: Sequence[Draft], program: Program) -> list[tuple[str, Draft]]:
     return result
 
 
-def _with_layer(draft: Draft, name: str, is_module: bool) -> Draft:
+def _with_layer(draft: AnchoredOp, name: str, is_module: bool) -> AnchoredOp:
     detail = draft.detail
     if isinstance(detail, Norm):
         is_norm = is_module and any(known in (detail.layer.class_name or "") for known in _NORM_CLASSES)
@@ -49,14 +49,14 @@ def _renamed(layer: NormLayer, name: str, is_module: bool) -> NormLayer:
 
 
 class _Naming:
-    def __init__(self, drafts: Sequence[Draft], program: Program) -> None:
+    def __init__(self, drafts: Sequence[AnchoredOp], program: Program) -> None:
         self._program = program
         self._parents = _parents(drafts, program)
         self._in_frame = Counter(module_of(draft.anchor)[:2] for draft in drafts)
         self._with_parameters = Counter(module_of(draft.anchor)[:2] for draft in drafts if draft.parameters)
         self._calls: Counter[tuple[str, str, str]] = Counter()
 
-    def name(self, draft: Draft) -> tuple[str, bool]:
+    def name(self, draft: AnchoredOp) -> tuple[str, bool]:
         """The name, and whether it is that of a module."""
         frame, path, class_name = module_of(draft.anchor)
         if draft.kind == "constant":
@@ -73,7 +73,7 @@ class _Naming:
         count = self._calls[frame, path, base]
         return base if count == 1 else f"{base}_{count}", False
 
-    def _norm_module(self, draft: Draft, frame: str, path: str, class_name: str) -> str | None:
+    def _norm_module(self, draft: AnchoredOp, frame: str, path: str, class_name: str) -> str | None:
         """As observe/pytorch: the norm module that runs, or the leaf module that owns running_mean or weight."""
         owners = self._owners(draft, ("running_mean", "weight"))
         is_norm = any(name in class_name for name in _NORM_CLASSES)
@@ -82,7 +82,7 @@ class _Naming:
         leaves = [owner for owner in owners if owner and self._is_leaf(owner)]
         return leaves[0] if leaves else self._module(draft, frame, path) if self._is_leaf(path) else None
 
-    def _module(self, draft: Draft, frame: str, path: str) -> str | None:
+    def _module(self, draft: AnchoredOp, frame: str, path: str) -> str | None:
         if path and self._is_leaf(path):
             alone = self._in_frame[frame, path] == 1
             return path if alone or (draft.parameters and self._with_parameters[frame, path] == 1) else None
@@ -96,7 +96,7 @@ class _Naming:
     def _is_leaf(self, path: str) -> bool:
         return path not in self._parents
 
-    def _owners(self, draft: Draft, tensors: tuple[str, ...] = ()) -> list[str]:
+    def _owners(self, draft: AnchoredOp, tensors: tuple[str, ...] = ()) -> list[str]:
         """The modules that hold the stored tensors which an op reads."""
         constants = self._program.constants
         roots = (root for node in draft.parameters if node in constants for root in constants.roots(node))
@@ -107,7 +107,7 @@ class _Naming:
         return [name.partition(".parametrizations.")[0].rpartition(".")[0] for name in stored]
 
 
-def _parents(drafts: Sequence[Draft], program: Program) -> frozenset[str]:
+def _parents(drafts: Sequence[AnchoredOp], program: Program) -> frozenset[str]:
     """The paths of the modules that have modules in them."""
     stored = program.exported.state_dict
     owners = {name.partition(".parametrizations.")[0].rpartition(".")[0] for name in stored}

@@ -12,11 +12,11 @@ from torch.fx import Node
 
 from normdiag.graph.eval_norm import eval_affine
 from normdiag.graph.importers.torch_export.calls import Call, dtype_of, module_of, rank_of, shape_of, words
-from normdiag.graph.importers.torch_export.program import Draft, Program
+from normdiag.graph.importers.torch_export.program import AnchoredOp, Program
 from normdiag.records import NormKind, NormLayer
 from normdiag.records.ops import Norm
 
-Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
+Handler = Callable[[Call, Program], tuple[AnchoredOp, ...] | None]
 _NAMES = {"gamma": "weight", "beta": "bias", "running_mean": "running_mean", "running_var": "running_var"}
 _SHOWN = {"gamma": "weight", "beta": "bias", "running_mean": "running mean", "running_var": "running variance"}
 _ALWAYS_TRAINING = frozenset(("_batch_norm_with_update", "_batch_norm_with_update_functional"))
@@ -65,7 +65,7 @@ def _computed(program: Program, tensors: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _batch_norm(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _batch_norm(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     training = bool(call.args.get("training", call.operator in _ALWAYS_TRAINING or call.overload == "no_stats"))
     output = program.single_output(call.node)
     updated = program.items(call.node) if training and output is None else ()
@@ -80,7 +80,7 @@ def _batch_norm(call: Call, program: Program) -> tuple[Draft, ...] | None:
     return (replace(draft, outputs=tuple(each.name for each in updated), nodes=(call.node, *updated)),)
 
 
-def _instance_norm(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _instance_norm(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     data = call.args["input"]
     if not program.is_data(data) or rank_of(data) < 3:
         return None
@@ -90,20 +90,20 @@ def _instance_norm(call: Call, program: Program) -> tuple[Draft, ...] | None:
     return (norm_draft(call, call.node, detail, data, parameters),)
 
 
-def _group_norm(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _group_norm(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     groups = call.args.get("num_groups", call.args.get("group"))
     return _own_moments(call, program, "group_norm", axis=1, channels=_channels(call.first), groups=groups)
 
 
-def _layer_norm(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _layer_norm(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     return _over_last_axes(call, program, "layer_norm")
 
 
-def _rms_norm(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _rms_norm(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     return _over_last_axes(call, program, "rms_norm")
 
 
-def _over_last_axes(call: Call, program: Program, kind: NormKind) -> tuple[Draft, ...] | None:
+def _over_last_axes(call: Call, program: Program, kind: NormKind) -> tuple[AnchoredOp, ...] | None:
     shape = call.args["normalized_shape"]
     if not all(isinstance(size, int) for size in shape):
         return None
@@ -111,7 +111,9 @@ def _over_last_axes(call: Call, program: Program, kind: NormKind) -> tuple[Draft
     return _own_moments(call, program, kind, axis=axis, channels=math.prod(shape), normalized_rank=len(shape))
 
 
-def _own_moments(call: Call, program: Program, kind: NormKind, axis: int, **facts: Any) -> tuple[Draft, ...] | None:
+def _own_moments(
+    call: Call, program: Program, kind: NormKind, axis: int, **facts: Any
+) -> tuple[AnchoredOp, ...] | None:
     """A norm that uses the moments of its own input: nothing to fold but gamma and beta."""
     output, data = program.single_output(call.node), call.first
     if output is None or not program.is_data(data):
@@ -127,11 +129,11 @@ def _own_moments(call: Call, program: Program, kind: NormKind, axis: int, **fact
     return (norm_draft(call, output, Norm(layer, axis, gamma, beta), data, parameters),)
 
 
-def norm_draft(call: Call, output: Node, detail: Norm, data: Node, parameters: tuple[Node, ...]) -> Draft:
+def norm_draft(call: Call, output: Node, detail: Norm, data: Node, parameters: tuple[Node, ...]) -> AnchoredOp:
     """The Op of a norm whose operator returns one tensor, or several of which the first is used."""
     nodes = (call.node,) if output is call.node else (call.node, output)
     name = detail.layer.kind
-    return Draft(call.node, name, "norm", detail, (data.name,), (output.name,), nodes, parameters)
+    return AnchoredOp(call.node, name, "norm", detail, (data.name,), (output.name,), nodes, parameters)
 
 
 def _channels(data: Node) -> int | None:

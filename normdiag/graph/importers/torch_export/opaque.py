@@ -7,7 +7,7 @@ import operator
 from torch.fx import Node
 
 from normdiag.graph.importers.torch_export.calls import holds_tensors, operator_of, parts_of, words
-from normdiag.graph.importers.torch_export.program import Draft, Program, shown
+from normdiag.graph.importers.torch_export.program import AnchoredOp, Program, shown
 from normdiag.models.pytorch.torch_private import HigherOrderOperator
 from normdiag.records.ops import Opaque, Pointwise
 
@@ -32,7 +32,7 @@ _PRODUCTS = words("mul multiply div divide true_divide")
 UNKNOWN = "an operation that folding does not look into"
 
 
-def opaque(node: Node, program: Program) -> tuple[Draft, ...]:
+def opaque(node: Node, program: Program) -> tuple[AnchoredOp, ...]:
     """The draft of a node that is not understood; none for arithmetic on sizes and for checks of metadata."""
     items = [user for user in node.users if user.target is operator.getitem] if parts_of(node) else []
     inputs = tuple(each.name for each in program.data_read(node))
@@ -43,7 +43,7 @@ def opaque(node: Node, program: Program) -> tuple[Draft, ...]:
         outputs = (*outputs, node.name)
     both = operator_of(node) in ("mul", "multiply") and all(map(program.is_data, node.args[:2]))
     detail = Opaque(_why(node, program), Pointwise("product") if both else None)
-    return (Draft(node, shown(operator_of(node)), "other", detail, inputs, outputs, (node, *items)),)
+    return (AnchoredOp(node, shown(operator_of(node)), "other", detail, inputs, outputs, (node, *items)),)
 
 
 def _why(node: Node, program: Program) -> str:

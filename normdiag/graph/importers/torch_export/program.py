@@ -24,7 +24,7 @@ from normdiag.graph.importers.torch_export.calls import (
     shape_of,
     sizes_of,
 )
-from normdiag.graph.importers.torch_export.constants import Constants
+from normdiag.graph.importers.torch_export.constants import ProgramConstants
 from normdiag.models.pytorch.arrays import Array, to_numpy
 from normdiag.records.opgraph import OpKind
 from normdiag.records.ops import Constant, Detail, Parameter, Sizes
@@ -36,7 +36,7 @@ _WHOLE_OUTPUT = (0, None)
 
 
 @dataclass(frozen=True, eq=False)
-class Draft:
+class AnchoredOp:
     """An Op before it has its name. `anchor` is the node whose module names it, `parameters` the constants it reads.
 
     `sizes` are those of tensors that exist only between the parts of a decomposed operation.
@@ -63,7 +63,7 @@ class Program:
         self._by_name = {node.name: node for node in self.nodes}
         self.index = {node: index for index, node in enumerate(self.nodes)}
         self.changed = changed_tensors(self.nodes)
-        self.constants = Constants(exported, self.changed)
+        self.constants = ProgramConstants(exported, self.changed)
         self.user_inputs = frozenset(name for name in exported.graph_signature.user_inputs if isinstance(name, str))
 
     def is_data(self, value: Any) -> bool:
@@ -119,16 +119,16 @@ class Program:
         roots = [dtype_of(root) for root in self.constants.roots(value) if dtype_of(value).is_floating_point]
         return IS_QUANTIZED if any(dtype.itemsize == 1 and dtype != torch.bool for dtype in roots) else None
 
-    def operand(self, value: Any) -> tuple[Draft, ...]:
+    def operand(self, value: Any) -> tuple[AnchoredOp, ...]:
         """The draft of a constant among the data: none for what is data itself."""
         if not self.is_constant(value) or (parameter := self.parameter(value)) is None:
             return ()
-        return (Draft(value, "constant", "constant", Constant(parameter), (), (value.name,), (value,), (value,)),)
+        return (AnchoredOp(value, "constant", "constant", Constant(parameter), (), (value.name,), (value,), (value,)),)
 
-    def draft(self, call: Call, kind: OpKind, detail: Detail, inputs: tuple[Node, ...], **more: Any) -> Draft:
+    def draft(self, call: Call, kind: OpKind, detail: Detail, inputs: tuple[Node, ...], **more: Any) -> AnchoredOp:
         """An operation on these data whose output is that of the node."""
         names = tuple(each.name for each in inputs)
-        return Draft(call.node, shown(call.operator), kind, detail, names, (call.node.name,), (call.node,), **more)
+        return AnchoredOp(call.node, shown(call.operator), kind, detail, names, (call.node.name,), (call.node,), **more)
 
     def single_output(self, node: Node) -> Node | None:
         """The one tensor that is used of a node's outputs: itself, or its item 0; None where others are used too."""

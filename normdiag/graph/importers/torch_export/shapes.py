@@ -10,20 +10,20 @@ from torch.fx import Node
 
 from normdiag.graph.dtypes import keeps
 from normdiag.graph.importers.torch_export.calls import Call, axes_of, dtype_name, dtype_of, parts_of, rank_of, sizes_of
-from normdiag.graph.importers.torch_export.program import Draft, Program
+from normdiag.graph.importers.torch_export.program import AnchoredOp, Program
 from normdiag.graph.shuffles import Moved, channel_shuffle, depth_to_space, space_to_depth
 from normdiag.records.ops import Concat, Opaque, Pass, Reshape, Split, Take, Transpose
 
-Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
+Handler = Callable[[Call, Program], tuple[AnchoredOp, ...] | None]
 
 
-def _reshape(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _reshape(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     if not program.is_data(call.first) or dtype_of(call.first) != dtype_of(call.node):
         return None
     return (program.draft(call, "reshape", Reshape(), (call.first,)),)
 
 
-def _transpose(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _transpose(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     if not program.is_data(call.first):
         return None
     permutation = _permutation(call, rank_of(call.first))
@@ -52,20 +52,20 @@ def _moved(source: Any, destination: Any, rank: int) -> tuple[int, ...]:
     return tuple(pairs[axis] if axis in pairs else next(rest) for axis in range(rank))
 
 
-def _reversed_axes(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _reversed_axes(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     """numpy_T and T: all axes in reverse."""
     if not program.is_data(call.first):
         return None
     return (program.draft(call, "transpose", Transpose(tuple(reversed(range(rank_of(call.first))))), (call.first,)),)
 
 
-def _identity(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _identity(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     if not program.is_data(call.first) or dtype_of(call.first) != dtype_of(call.node):
         return None
     return (program.draft(call, "identity", Pass(), (call.first,)),)
 
 
-def _expand(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _expand(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     """To the sizes that it has already, as decomposing leaves behind; else a broadcast."""
     return _identity(call, program) if program.is_data(call.first) and _same_sizes(call) else None
 
@@ -74,7 +74,7 @@ def _same_sizes(call: Call) -> bool:
     return sizes_of(call.first) == sizes_of(call.node)
 
 
-def _cast(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _cast(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     if not program.is_data(call.first):
         return None
     kept = keeps(dtype_name(dtype_of(call.first)), dtype_name(dtype_of(call.node)))
@@ -82,7 +82,7 @@ def _cast(call: Call, program: Program) -> tuple[Draft, ...] | None:
     return (program.draft(call, "identity" if kept else "other", detail, (call.first,)),)
 
 
-def _dropout(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _dropout(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     if not program.is_data(call.first):
         return None
     rate, training = call.args.get("p", 0.0), call.args.get("train")
@@ -95,7 +95,7 @@ def _dropout(call: Call, program: Program) -> tuple[Draft, ...] | None:
     return (replace(draft, outputs=(output.name,), nodes=nodes),)
 
 
-def _concat(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _concat(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     tensors = call.first
     if not isinstance(tensors, (list, tuple)) or not all(isinstance(each, Node) for each in tensors):
         return None
@@ -106,7 +106,7 @@ def _concat(call: Call, program: Program) -> tuple[Draft, ...] | None:
     return (*dict.fromkeys(each for tensor in tensors for each in program.operand(tensor)), draft)
 
 
-def _split(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _split(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     parts = parts_of(call.node)
     if parts is None or not program.is_data(call.first):
         return None
@@ -120,7 +120,7 @@ def _split(call: Call, program: Program) -> tuple[Draft, ...] | None:
     return (replace(draft, outputs=outputs, nodes=(call.node, *items.values())),)
 
 
-def _unbind(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _unbind(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     """Each part is the data at one position, without that axis."""
     items = _items(call.node)
     if items is None or not program.is_data(call.first):
@@ -140,21 +140,21 @@ def _items(node: Node) -> dict[int, Node] | None:
     return dict(sorted(items.items()))  # type: ignore[arg-type]
 
 
-def _channel_shuffle(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _channel_shuffle(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     return _shuffled(call, program, channel_shuffle(sizes_of(call.first), int(call.args["groups"])))
 
 
-def _pixel_shuffle(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _pixel_shuffle(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     moved = depth_to_space(sizes_of(call.first), int(call.args["upscale_factor"]), block_first=False)
     return _shuffled(call, program, moved)
 
 
-def _pixel_unshuffle(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _pixel_unshuffle(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     factor = int(call.args["downscale_factor"])
     return _shuffled(call, program, space_to_depth(sizes_of(call.first), factor, call.node.name, block_first=False))
 
 
-def _shuffled(call: Call, program: Program, moved: Moved | None) -> tuple[Draft, ...] | None:
+def _shuffled(call: Call, program: Program, moved: Moved | None) -> tuple[AnchoredOp, ...] | None:
     if moved is None or not program.is_data(call.first):
         return None
     (inner, perm), name = moved, call.node.name

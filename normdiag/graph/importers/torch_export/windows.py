@@ -13,12 +13,12 @@ import torch
 from torch.fx import Node
 
 from normdiag.graph.importers.torch_export.calls import Call, axes_of, dtype_of, rank_of, shape_of, sizes_of
-from normdiag.graph.importers.torch_export.program import Draft, Program
+from normdiag.graph.importers.torch_export.program import AnchoredOp, Program
 from normdiag.graph.sizes import product
 from normdiag.records.opgraph import OpKind
 from normdiag.records.ops import Pass, Take, Window
 
-Handler = Callable[[Call, Program], tuple[Draft, ...] | None]
+Handler = Callable[[Call, Program], tuple[AnchoredOp, ...] | None]
 Picks = Sequence[int] | None
 # A choice of channels has no more elements than a layer has channels.
 MOST_PICKS = 2**16
@@ -27,7 +27,7 @@ UNKNOWN_COUNT = "adds up a number of positions that is not known"
 _EXTREMES = ("amax", "max", "amin", "min")
 
 
-def _window(call: Call, program: Program, kind: OpKind, detail: Window | Take | Pass) -> tuple[Draft, ...] | None:
+def _window(call: Call, program: Program, kind: OpKind, detail: Window | Take | Pass) -> tuple[AnchoredOp, ...] | None:
     """The operation on its first argument, where it returns one tensor, or only the first of several is used."""
     output = program.single_output(call.node)
     if output is None or not program.is_data(call.first):
@@ -37,7 +37,7 @@ def _window(call: Call, program: Program, kind: OpKind, detail: Window | Take | 
     nodes = (call.node,) if output is call.node else (call.node, output)
     draft = program.draft(call, kind, detail, (call.first,))
     operator = draft.operator.removesuffix("_with_indices")
-    return (Draft(draft.anchor, operator, kind, detail, draft.inputs, (output.name,), nodes),)
+    return (AnchoredOp(draft.anchor, operator, kind, detail, draft.inputs, (output.name,), nodes),)
 
 
 def _last_axes(call: Call) -> tuple[int, ...]:
@@ -47,7 +47,7 @@ def _last_axes(call: Call) -> tuple[int, ...]:
     return tuple(range(rank - count, rank))
 
 
-def _average_pool(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _average_pool(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     """Padded zeros count unless count_include_pad is False. ceil_mode alone never counts what lies outside."""
     padding, divisor = call.args.get("padding") or 0, call.args.get("divisor_override")
     padded = any(padding) if isinstance(padding, (list, tuple)) else bool(padding)
@@ -67,16 +67,16 @@ def _positions_of(call: Call, axes: tuple[int, ...]) -> int:
     return math.prod(sizes * len(axes) if len(sizes) == 1 else sizes)
 
 
-def _adaptive_average(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _adaptive_average(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     return _window(call, program, "pool", Window(_last_axes(call)))
 
 
-def _max_pool(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _max_pool(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     """torch pads with -inf, which never wins."""
     return _window(call, program, "pool", Window(_last_axes(call), scale="non_negative"))
 
 
-def _reduction(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _reduction(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     """mean, sum, amax, amin over axes, or of everything."""
     if not program.is_data(call.first) or isinstance(call.args.get("other"), Node):
         return None
@@ -93,12 +93,12 @@ def _reduction(call: Call, program: Program) -> tuple[Draft, ...] | None:
     return _window(call, program, "pool", detail)
 
 
-def _resize(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _resize(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     """Nearest or with weights that sum to 1 at every position."""
     return _window(call, program, "resize", Window(_last_axes(call)))
 
 
-def _pad(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _pad(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     amounts, rank = call.args.get("pad", call.args.get("padding")), rank_of(call.first)
     if not isinstance(amounts, (list, tuple)) or not all(isinstance(each, int) for each in amounts):
         return None
@@ -112,11 +112,13 @@ def _pad(call: Call, program: Program) -> tuple[Draft, ...] | None:
     return _window(call, program, "pad", Window(axes, shift=not adds, why_not="puts zeros around its data"))
 
 
-def _take(call: Call, program: Program, axis: int, picks: Picks, removed: bool = False) -> tuple[Draft, ...] | None:
+def _take(
+    call: Call, program: Program, axis: int, picks: Picks, removed: bool = False
+) -> tuple[AnchoredOp, ...] | None:
     return _window(call, program, "other", Take(axis, (picks,), removed))
 
 
-def _slice(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _slice(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     (axis,) = axes_of(call.args["dim"], rank_of(call.first))
     start, end, step = (call.args.get(name) for name in ("start", "end", "step"))
     whole = start in (None, 0) and (end is None or (isinstance(end, int) and end >= 2**62)) and step in (None, 1)
@@ -127,7 +129,7 @@ def _slice(call: Call, program: Program) -> tuple[Draft, ...] | None:
     return _take(call, program, axis, range(size)[slice(*bounds)] if fixed and size is not None else None)
 
 
-def _narrow(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _narrow(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     (axis,) = axes_of(call.args["dim"], rank_of(call.first))
     size, start, length = sizes_of(call.first)[axis].known, call.args["start"], call.args["length"]
     if size is None or not isinstance(start, int) or not isinstance(length, int):
@@ -136,21 +138,21 @@ def _narrow(call: Call, program: Program) -> tuple[Draft, ...] | None:
     return _take(call, program, axis, range(first, first + length))
 
 
-def _select(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _select(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     (axis,), index = axes_of(call.args["dim"], rank_of(call.first)), call.args["index"]
     size = sizes_of(call.first)[axis].known
     picks = (index % size,) if isinstance(index, int) and size else None
     return _take(call, program, axis, picks, removed=True)
 
 
-def _flip(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _flip(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     sizes = sizes_of(call.first)
     axes = axes_of(call.args["dims"], len(sizes))
     known = [(axis, sizes[axis].known) for axis in axes]
     return _takes(call, program, [(axis, None if size is None else range(size)[::-1]) for axis, size in known])
 
 
-def _roll(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _roll(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     """Each axis by its own shift; without axes, of all elements in a row."""
     sizes, shifts = sizes_of(call.first), call.args["shifts"]
     dims = [axis % len(sizes) for axis in _listed(call.args["dims"])]
@@ -172,7 +174,7 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _takes(call: Call, program: Program, takes: Sequence[tuple[int, Picks]]) -> tuple[Draft, ...] | None:
+def _takes(call: Call, program: Program, takes: Sequence[tuple[int, Picks]]) -> tuple[AnchoredOp, ...] | None:
     """One choice after the other, of which none changes the sizes, with tensors between them that are in no program."""
     if not takes:
         return _window(call, program, "identity", Pass())
@@ -188,12 +190,12 @@ def _takes(call: Call, program: Program, takes: Sequence[tuple[int, Picks]]) -> 
     )
 
 
-def _index_select(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _index_select(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     (axis,), index = axes_of(call.args["dim"], rank_of(call.first)), call.args["index"]
     return _chosen(call, program, axis, index) if program.is_constant(index) and rank_of(index) == 1 else None
 
 
-def _chosen(call: Call, program: Program, axis: int, index: Node) -> tuple[Draft, ...] | None:
+def _chosen(call: Call, program: Program, axis: int, index: Node) -> tuple[AnchoredOp, ...] | None:
     """By a constant vector of indices."""
     size, shape = sizes_of(call.first)[axis].known, shape_of(index)
     if size is None or shape is None or shape[0] > MOST_PICKS:
@@ -204,7 +206,7 @@ def _chosen(call: Call, program: Program, axis: int, index: Node) -> tuple[Draft
     return _take(call, program, axis, tuple((values.astype(np.int64) % max(size, 1)).tolist()))
 
 
-def _index(call: Call, program: Program) -> tuple[Draft, ...] | None:
+def _index(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     """Positions picked by constant indices, as nearest resizing and reflecting pads decompose; the rank stays."""
     indices = call.args["indices"]
     axes = tuple(axis for axis, each in enumerate(indices) if each is not None)

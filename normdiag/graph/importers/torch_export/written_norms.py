@@ -10,7 +10,7 @@ from torch.fx import Node
 
 from normdiag.graph.eval_norm import eval_affine
 from normdiag.graph.importers.torch_export.calls import module_of, rank_of
-from normdiag.graph.importers.torch_export.program import Draft, Program
+from normdiag.graph.importers.torch_export.program import AnchoredOp, Program
 from normdiag.graph.importers.torch_export.steps import TorchTensors
 from normdiag.graph.recognise.moments import find_normals
 from normdiag.graph.recognise.terms import Normal, Term
@@ -19,7 +19,7 @@ from normdiag.records import NormLayer
 from normdiag.records.ops import Norm, Parameter
 
 
-def written_norms(program: Program) -> Iterator[Draft]:
+def written_norms(program: Program) -> Iterator[AnchoredOp]:
     """A draft for each of them.
 
     A gamma and a beta along other axes than those of an operator's are operations of their own, after the norm.
@@ -61,7 +61,7 @@ def _from_its_source(found: WrittenOut, tensors: TorchTensors) -> WrittenOut:
     return _from_its_source(replace(found, input=step.inputs[0], nodes=(step.place, *found.nodes)), tensors)
 
 
-def _draft(found: WrittenOut, layer: NormLayer, tensors: TorchTensors) -> Draft:
+def _draft(found: WrittenOut, layer: NormLayer, tensors: TorchTensors) -> AnchoredOp:
     program, core = tensors.program, tensors.program.nodes[found.core]
     _, path, class_name = module_of(core)
     training = layer.kind == "batch_norm"  # what its layer in training mode would do, this does always
@@ -71,7 +71,7 @@ def _draft(found: WrittenOut, layer: NormLayer, tensors: TorchTensors) -> Draft:
     gamma, beta = (_parameter(name, found, tensors) for name in (found.gamma, found.beta))
     axis = found.channel_axis % found.rank if found.rank else found.channel_axis
     detail = Norm(layer, axis, gamma, beta, obstacle=affine if isinstance(affine, str) else None)
-    return Draft(core, layer.kind, "norm", detail, (found.input,), (found.output,), _nodes(found, program), given)
+    return AnchoredOp(core, layer.kind, "norm", detail, (found.input,), (found.output,), _nodes(found, program), given)
 
 
 def _parameter(name: str, found: WrittenOut, tensors: TorchTensors) -> Parameter | None:

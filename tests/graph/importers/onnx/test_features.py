@@ -10,14 +10,14 @@ import pytest
 from onnx import TensorProto, helper
 
 from normdiag.graph.importers.onnx.features import feature_axes, unit_axis
-from normdiag.graph.importers.onnx.view import View, view_of
+from normdiag.graph.importers.onnx.view import GraphView, view_of
 from normdiag.models.onnx.external import TensorReader
 from tests.models.onnx.onnx_cases import make_model
 
 KERNEL = np.ones((4, 4, 1, 1), np.float32)
 
 
-def view(text: str, domains: tuple[str, ...] = (), **arrays: np.ndarray) -> View:
+def view(text: str, domains: tuple[str, ...] = (), **arrays: np.ndarray) -> GraphView:
     return view_of(make_model(text, 17, domains, **arrays), TensorReader(Path("model.onnx")))
 
 

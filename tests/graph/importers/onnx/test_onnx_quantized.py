@@ -16,6 +16,7 @@ import normdiag
 from normdiag.graph.importers.onnx.constants import make_constants
 from normdiag.graph.importers.onnx.nodes import make_graph
 from normdiag.models.onnx import load_onnx
+from normdiag.models.onnx.program import opset_of
 
 RNG = np.random.default_rng(11)
 
@@ -83,7 +84,7 @@ def test_as_the_specification_says(name: str, quantize: bool, tmp_path: Path) ->
     model = model_of(nodes, arrays)
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     program = load_onnx(tmp_path / "m.onnx")
-    value = make_constants(make_graph(program.proto.graph, program.opset), program.reader).array("out")
+    value = make_constants(make_graph(program.proto.graph, opset_of(program.proto)), program.reader).array("out")
     (expected,) = ReferenceEvaluator(model).run(["out"], {})
     assert value is not None and value.dtype == np.float32
     np.testing.assert_allclose(value, expected, rtol=1e-6)
@@ -108,7 +109,7 @@ def test_what_does_not_fit_is_not_constant(
     model = model_of([node], {"data": np.ones((2, 4), np.int8), "scale": scale, "zero": zero})
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     program = load_onnx(tmp_path / "m.onnx")
-    assert make_constants(make_graph(program.proto.graph, program.opset), program.reader).array("out") is None
+    assert make_constants(make_graph(program.proto.graph, opset_of(program.proto)), program.reader).array("out") is None
 
 
 def model_of(nodes: list[onnx.NodeProto], arrays: dict[str, np.ndarray]) -> onnx.ModelProto:
