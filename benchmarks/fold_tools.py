@@ -1,4 +1,4 @@
-"""Every tool that folds BatchNorm, behind one signature: `python -m benchmarks.fold_tools TOOL IN OUT`.
+"""Every tool that folds BatchNorm, after one signature: `python -m benchmarks.fold_tools TOOL IN OUT`.
 
 Prints one JSON line: the seconds from file to file without imports, and the peak resident MiB of the process. The
 ONNX tools take and write .onnx; the PyTorch ones take a live module (see benchmarks.fold). The others come with `pip

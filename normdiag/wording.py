@@ -18,7 +18,7 @@ def shell_path(path: str) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """What a misspelt word probably meant, to be put behind a message: "; did you mean 'select'?", or nothing."""
+    """What a misspelt word probably meant, to be put after a message: "; did you mean 'select'?", or nothing."""
     from difflib import get_close_matches
 
     found = get_close_matches(word, list(known), 1)

@@ -59,7 +59,7 @@ app.command(
 )(inspect)
 app.command(
     name="fold",
-    help="Fold BatchNorm into the neighbouring linear layers, and prove that nothing else changed.",
+    help="Fold BatchNorm into the neighbouring linear layers, and verify that nothing else changed.",
     epilog="Example:  normdiag fold net.onnx -o folded.onnx",
 )(fold)
 app.command(

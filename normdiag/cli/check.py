@@ -196,7 +196,7 @@ def _write_baseline(report: CheckReport, path: Path, quiet: bool) -> CheckReport
 
 
 def _step_summary(report: CheckReport) -> None:
-    """The whole report behind what the step has already written to its summary page."""
+    """The whole report after what the step has already written to its summary page."""
     target = os.environ.get("GITHUB_STEP_SUMMARY")
     if not target:
         return

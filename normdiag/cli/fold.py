@@ -1,4 +1,4 @@
-"""`normdiag fold`: options in, a folded and proven model out."""
+"""`normdiag fold`: options in, a folded and verified model out."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def fold(
     color: opt.Color = None,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Plan, fold, prove, write, report."""
+    """Plan, fold, verify, write, report."""
     if not model:
         raise UsageError("the path of the model is empty")
     if output is None and not dry_run:

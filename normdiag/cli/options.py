@@ -28,7 +28,7 @@ class Format(str, Enum):
 Model = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL", help="A PyTorch, safetensors or ONNX file, told from its bytes, or a Hugging Face folder."
+        metavar="MODEL", help="A PyTorch, safetensors or ONNX file, detected from content, or a Hugging Face folder."
     ),
 ]
 
@@ -167,7 +167,10 @@ FoldOutput = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing FILE.", rich_help_panel=FOLDING)]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Show what would be folded and why the rest stays.", rich_help_panel=FOLDING)
+    bool,
+    typer.Option(
+        "--dry-run", help="Show what would be folded and why the rest is not folded.", rich_help_panel=FOLDING
+    ),
 ]
 Norms = Annotated[
     str,
@@ -179,7 +182,9 @@ Norms = Annotated[
 ]
 NoVerify = Annotated[
     bool,
-    typer.Option("--no-verify", help="Write without running either model: nothing is proven.", rich_help_panel=FOLDING),
+    typer.Option(
+        "--no-verify", help="Write without running either model: nothing is verified.", rich_help_panel=FOLDING
+    ),
 ]
 SetEval = Annotated[
     bool,

@@ -24,7 +24,7 @@ def exit_code(report: Report, *, require_data: bool = False) -> int:
 
 
 def fold_exit_code(report: FoldReport) -> int:
-    """1 where the fold was not proven or a finding is an error, else 0."""
+    """1 where the fold was not verified or a finding is an error, else 0."""
     failed = report.verification is not None and not report.verification.passed
     return FOUND if failed or _has_error(report.findings) else CLEAN
 

@@ -1,4 +1,4 @@
-"""From a model to a folded one: open, plan, fold, prove, write. What was not proven is written only where asked for."""
+"""From a model to a folded one: open, plan, fold, verify, write. What was not verified is written only if asked for."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, "int | None"], None]
 NORMS = ("batch", "layer")
-NOT_PROVEN = "nothing was run: that the folded model equals the original is not proven"
+NOT_PROVEN = "nothing was run: that the folded model equals the original is not verified"
 STATIC = "--static-batch"
 DRY = "a dry run: nothing was run or written"
 
@@ -82,12 +82,12 @@ class FoldResult:
 
     @property
     def plan(self) -> FoldPlan:
-        """What was folded, what stays and why."""
+        """What was folded, what is not folded and why."""
         return self.report.plan
 
     @property
     def verification(self) -> Verification | None:
-        """The proof, None where it was not asked for."""
+        """The verification, None where it was not asked for."""
         return self.report.verification
 
 
@@ -131,12 +131,12 @@ def fold(
     set_eval: bool = False,
     progress: Progress | None = None,
 ) -> FoldResult:
-    """Fold BatchNorm into the neighbouring linear layers, prove that nothing else changed, and write the result.
+    """Fold BatchNorm into the neighbouring linear layers, verify that nothing else changed, and write the result.
 
     `model` is a live torch.nn.Module, which is left as it is, or the path of a model file. `batches` and `data` are
     what both models are run on, as for `inspect`; without either, seeded inputs of the shapes that the model or
     `data_options.input_shapes` gives. `output` ends in .onnx, .pt2, or .safetensors, .pt and .pth for weights; an
-    existing file is replaced only with `force`, and nothing is written where the proof fails
+    existing file is replaced only with `force`, and nothing is written where the verification fails
     (`result.verification.passed`). `norms`: "batch", and "layer" for gamma and beta of LayerNorm and RMSNorm. `dry_run`
     ends with the plan; without `verify` nothing is run. `set_eval` puts an ONNX model that was exported in training
     mode into evaluation mode first, and compares with that. `progress(runs, total)` is called after each run.
@@ -154,7 +154,7 @@ def fold(
 def run_fold(
     model: Any, inputs: Inputs, reading: LoadOptions, options: FoldOptions, progress: Progress | None
 ) -> FoldResult:
-    """Open, plan, fold, prove and write. Raises InputError and UsageError as `normdiag.fold` does."""
+    """Open, plan, fold, verify and write. Raises InputError and UsageError as `normdiag.fold` does."""
     foldable = open_foldable(model, inputs, reading, options)
     result = _folded(foldable, inputs, options, progress)
     report = replace(result.report, model=replace(result.report.model, sha256=foldable.sha256))

@@ -253,7 +253,7 @@ def _with_attribution(report: Report, runner: Runner, source: Source, evidence: 
 
 
 def _own_statistics(layer: NormLayer, sums: ChannelSums | None) -> ReplacedStatistics:
-    assert sums is not None and layer.running_mean is not None  # own drift was computed from them
+    assert sums is not None and layer.running_mean is not None  # local drift was computed from them
     return ReplacedStatistics(*observed_statistics(sums, layer.running_mean))
 
 

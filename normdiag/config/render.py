@@ -26,7 +26,7 @@ def to_dict(config: Config, known: Sequence[Rule] = RULES) -> dict[str, Any]:
     if config.data.said():
         models = {glob: _data(config.data.over(settings), config) for glob, settings in config.models.items()}
         everywhere = _data(config.data, config)
-        models["*"] = models.pop("*", everywhere)  # behind the others: the first that fits counts
+        models["*"] = models.pop("*", everywhere)  # after the others: the first that fits counts
     return {
         "select": list(config.select),
         "ignore": list(config.ignore),

@@ -88,7 +88,7 @@ def reading(label: str, *errors: type[Exception]) -> Iterator[None]:
 
 
 def release_pages(array: Any) -> None:
-    """Drop the pages of the mapped file behind an array, which else count as this process's memory once they are read.
+    """Drop the pages of the mapped file after an array, which else count as this process's memory once they are read.
 
     They come back from the file if they are touched again. Without a map, or where the system has no madvise, a no-op.
     """

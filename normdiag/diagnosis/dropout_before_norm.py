@@ -18,7 +18,7 @@ def dropout_before_norm(seen: Seen) -> Case | None:
     How it is told: by a dropout on the way to the layer (ND204) and deviations that are smaller than the stored ones
     there, by no more than the dropout can make them.
 
-    What to do: recalibrate with the dropout off; for the next training put the dropout behind the last norm.
+    What to do: recalibrate with the dropout off; for the next training put the dropout after the last norm.
 
     Source: Li et al. 2019, Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift.
     """
@@ -32,6 +32,6 @@ def dropout_before_norm(seen: Seen) -> Case | None:
         tuple(row.name for row in rows),
         0.86,
         "Statistics were taken with a dropout switched on that is off when the model is used.",
-        f"behind the dropout, values vary {ratio:.2f} times as much as stored, in {len(rows)} layers",
+        f"after the dropout, values vary {ratio:.2f} times as much as stored, in {len(rows)} layers",
         ("ND204", *ON_DATA),
     )

@@ -26,7 +26,7 @@ def wrong_affine(seen: Seen) -> Case | None:
     How it is told: without data, by gamma and beta themselves, which have habits: gamma stays positive in nearly all
     channels, beta takes both signs. With data, by the place where drift begins: with batch statistics in all layers,
     an input's mean depends on the gammas, betas and weights before it alone, not on the data. So where the layers up
-    to some norm are right and the means behind it are not, that norm's gamma and beta are the suspects (or the weights
+    to some norm are right and the means after it are not, that norm's gamma and beta are the suspects (or the weights
     between).
 
     What to do: load the layer again from the file that was saved in training. Recalibrating hides part of the damage.
@@ -96,7 +96,7 @@ def _by_place(seen: Seen) -> Case | None:
     return Case(
         (before.name, begins.name),
         0.72,
-        f"Gamma and beta of '{before.name}', or the weights behind it, are not those of training.",
+        f"Gamma and beta of '{before.name}', or the weights after it, are not those of training.",
         f"up to '{before.name}' the statistics fit; the means that reach '{begins.name}' are off by "
         f"{begins.mean_square**0.5:.2g} standard deviations, and no other data could move them",
         ("ND209", *ON_DATA),

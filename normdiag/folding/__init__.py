@@ -1,1 +1,1 @@
-"""Folding: which norms can go and where (plan), the new weights, the proof, and the edited model of each backend."""
+"""Folding: which norms can go and where (plan), the new weights, the verification, the edited model of each backend."""

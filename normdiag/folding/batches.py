@@ -1,4 +1,4 @@
-"""The second pass of a proof: whole batches, of which the outputs are compared."""
+"""The second pass of a verification: whole batches, of which the outputs are compared."""
 
 from __future__ import annotations
 

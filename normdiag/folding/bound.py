@@ -107,7 +107,7 @@ def accepted(estimate: float, roundoff: float, *, own: float | None = None, resp
 
 
 def most(roundoff: float) -> float:
-    """No bound is above this, 4 sqrt(roundoff): agreement in less than half of the digits proves nothing."""
+    """No bound is above this, 4 sqrt(roundoff): agreement in less than half of the digits verifies nothing."""
     return 4 * math.sqrt(roundoff)
 
 

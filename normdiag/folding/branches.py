@@ -1,4 +1,4 @@
-"""Which branch of an Add should take the shift: one behind which no padding stands in its way."""
+"""Which branch of an Add should take the shift: one after which no padding stands in its way."""
 
 from __future__ import annotations
 

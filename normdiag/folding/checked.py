@@ -12,7 +12,7 @@ from normdiag.folding.draft import Move
 from normdiag.folding.plan import BATCH, NOTHING_DENIED, planned
 from normdiag.records import Affine, FoldPlan, LayerEdit, OpGraph, Refusal
 
-# After so many plans, a layer that still does not fit takes up nothing at all.
+# After so many plans, a layer that still does not fit absorbs nothing at all.
 PATIENCE = 8
 
 
@@ -24,7 +24,7 @@ def checked_plan(
 ) -> FoldPlan:
     """The plan of plan_folds with weights looked at, one layer at a time, and with the copies that it makes.
 
-    A layer whose new parameters would not fit its dtype does not take up the norm that is to blame: that one goes
+    A layer whose new parameters would not fit its dtype does not absorb the norm that is to blame: that one goes
     another way or stays, and the rest is planned again. `peaks` keeps what was read of the weights.
     """
     look = _Look(graph, peaks or Peaks())

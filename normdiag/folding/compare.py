@@ -17,7 +17,7 @@ class Difference:
 
     `largest` is infinite where the shapes differ, or where only `after` has NaN or an infinity at some place. `lost`:
     only `before` has one at some place, as where the original overflows and the folded model does not. `values` counts
-    the places that are finite in both, `size` all: what is NaN or empty in both differs by nothing and proves nothing.
+    the places that are finite in both, `size` all: what is NaN or empty in both differs by nothing and shows nothing.
     """
 
     largest: float

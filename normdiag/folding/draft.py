@@ -24,7 +24,7 @@ Walk = Callable[[Situation, int, Affine], Route | Obstacle]
 
 @dataclass(frozen=True)
 class Move:
-    """One edit of one layer: for which source, and all that the layer had taken up once it was made."""
+    """One edit of one layer: for which source, and all that the layer had absorbed once it was made."""
 
     source: int
     layer: int
@@ -149,13 +149,13 @@ def _edit(draft: PlanDraft, source: FoldSource, layer: int, edit: LayerEdit) -> 
 def _done(
     draft: PlanDraft, source: FoldSource, route: Route, direction: Direction, *, shift_stays: bool = False
 ) -> None:
-    """Note that it is folded, and the lone numbers on its way with it."""
+    """Note that it is folded, and the scalar constants on its way with it."""
     _gone(draft, source, _step(draft.situation, source, route, direction, shift_stays=shift_stays))
     _along(draft, route, direction)
 
 
 def _gone(draft: PlanDraft, source: FoldSource, step: FoldStep) -> None:
-    """Note the step; what the op itself had taken up has gone with it."""
+    """Note the step; what the op itself had absorbed has gone with it."""
     draft.situation.edits.pop(source.index, None)
     removed = step.whole and not step.shift_stays
     (draft.situation.gone if removed else draft.situation.settled).add(source.index)

@@ -1,4 +1,4 @@
-"""Whether what was compared can carry a proof: where everything is NaN, any two models are equal."""
+"""Whether what was compared can carry a verification: where everything is NaN, any two models are equal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from normdiag.wording import abridged
 
 
 def check_evidence(tally: Tally, graph: OpGraph, plan: FoldPlan, points: Sequence[Point]) -> None:
-    """Raise InputError where an output, or a folded point and all that lies behind it, never had a finite value.
+    """Raise InputError where an output, or a folded point and all that lies after it, never had a finite value.
 
     An output that is always empty is no evidence either; but where the folded points were compared they are.
     """
@@ -23,7 +23,7 @@ def check_evidence(tally: Tally, graph: OpGraph, plan: FoldPlan, points: Sequenc
         raise InputError(_no_value(f"at output {_quoted(outputs)} on any input"))
     layers = [point.layer for point in unseen(tally, points) if not _seen_behind(tally, graph, point.before)]
     if layers:
-        raise InputError(_no_value(f"at the fold of {_quoted(layers)} on any input, nor at an output behind it"))
+        raise InputError(_no_value(f"at the fold of {_quoted(layers)} on any input, nor at an output after it"))
 
 
 def unseen(tally: Tally, points: Iterable[Point]) -> list[Point]:
@@ -57,5 +57,5 @@ def _quoted(names: Sequence[str]) -> str:
 def _no_value(where: str) -> str:
     return (
         f"the original gives no finite value {where}: nothing can be compared there; give other inputs with --data, or "
-        "--no-verify writes it without a proof"
+        "--no-verify writes it without a verification"
     )

@@ -1,6 +1,6 @@
 """What original and folded are run on: the user's data, or seeded inputs where there is none.
 
-Made-up inputs are standard normal, what a network sees behind the usual preprocessing, in three magnitudes: at 10 the
+Made-up inputs are standard normal, what a network sees after the usual preprocessing, in three magnitudes: at 10 the
 scales dominate and saturating activations reach their ends; at 0.1 the shifts do. Beside single samples of each there
 is a batch of eight, and one run with a mean of 1 and, where the model leaves sizes free, another shape.
 """
@@ -156,7 +156,7 @@ def _dtype(spec: InputSpec) -> np.dtype[Any]:
 
 
 def _free(spec: InputSpec) -> tuple[int, ...]:
-    """The axes behind the first whose sizes are free."""
+    """The axes after the first whose sizes are free."""
     return tuple(axis for axis, n in enumerate(spec.shape or ()) if axis and n is None)
 
 

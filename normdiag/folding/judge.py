@@ -108,7 +108,7 @@ def _shifts(graph: OpGraph) -> Mapping[str, float]:
 def _point_errors(rows: Iterable[TallyRow], points: Sequence[Point]) -> list[PointError]:
     """One for each point, of the group where it is worst: those above their bound in order, then the others by excess.
 
-    What is wrong at one layer is wrong behind it too, and may grow; the first is the one to look at.
+    What is wrong at one layer is wrong after it too, and may grow; the first is the one to look at.
     """
     worst: dict[str, TallyRow] = {}
     for row in rows:  # worst first
@@ -145,6 +145,6 @@ def _nothing(tally: Tally) -> str:
     if tally.overflows:
         return (
             "the original gives NaN or infinity on all made-up inputs, so that nothing can be compared: use --data; "
-            "--no-verify writes it without a proof"
+            "--no-verify writes it without a verification"
         )
-    return "the model has no output that could be compared: a fold cannot be proven"
+    return "the model has no output that could be compared: a fold cannot be verified"

@@ -35,7 +35,7 @@ def plan_folds(
 def planned(
     graph: OpGraph, norms: frozenset[str], denied: Mapping[int, Refusal], barred: Mapping[tuple[int, int], str]
 ) -> tuple[FoldPlan, tuple[Move, ...]]:
-    """The plan, where `barred` layers do not take up a norm (op index, layer index: why), and what made each edit."""
+    """The plan, where `barred` layers do not absorb a norm (op index, layer index: why), and what made each edit."""
     sources = find_sources(graph, norms)
     draft = _draft(graph, [source for source in sources if source.index not in denied], barred)
     stay = [source for source in sources if source.asked and source.index not in draft.steps]
@@ -56,9 +56,9 @@ def planned(
 def _draft(graph: OpGraph, sources: list[FoldSource], barred: Mapping[tuple[int, int], str]) -> PlanDraft:
     """Upstream in graph order, so that a norm finds those before it gone; downstream against it, likewise.
 
-    First without norms that may still go themselves among the layers: what one takes up can stand in its own way, as a
+    First without norms that may still go themselves among the layers: what one absorbs can stand in its own way, as a
     negative scale does before a maximum. Then into those as well. Scales alone come last, in graph order again: a norm
-    whose shift stays takes up no more.
+    whose shift stays absorbs no more.
     """
     draft = PlanDraft(start(graph, barred))
     for waiting in ({source.index for source in sources if source.whole}, set[int]()):

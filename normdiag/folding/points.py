@@ -1,4 +1,4 @@
-"""The first pass of a proof: single samples, at every folded point, with the original in float64 beside it."""
+"""The first pass of a verification: single samples, at every folded point, with the original in float64 beside it."""
 
 from __future__ import annotations
 

@@ -34,9 +34,9 @@ def range_spreads(graph: OpGraph, plan: FoldPlan, peaks: Peaks | None = None) ->
 
 
 def _carrying(graph: OpGraph, plan: FoldPlan) -> Mapping[str, Array]:
-    """By layer that took up a norm channel by channel: the channels to which the norm leaves a signal.
+    """By layer that absorbed a norm channel by channel: the channels to which the norm leaves a signal.
 
-    The standard deviation behind a norm is |gamma| sqrt(var / (var + eps)). A channel with less than a tenth of the
+    The standard deviation after a norm is |gamma| sqrt(var / (var + eps)). A channel with less than a tenth of the
     median's is pruned or dead: its weights are small because they do not matter, and rounding them away harms nothing.
     """
     norms = {op.name: op.detail.layer for op in graph.ops if isinstance(op.detail, Norm)}

@@ -1,4 +1,4 @@
-"""The graph as it stands while norms are being folded: who reads what, what is gone, what each layer has taken up."""
+"""The graph as it stands while norms are being folded: who reads what, what is gone, what each layer has absorbed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Situation:
 
     `gone` are ops that hand their input on unchanged from now on, `settled` those that nothing more is done to.
     `waiting` are norms that may still go themselves, and take nothing up until then.
-    `barred` says which layers must not take up a norm (op index, layer index), and why.
+    `barred` says which layers must not absorb a norm (op index, layer index), and why.
     """
 
     graph: OpGraph
@@ -95,7 +95,7 @@ def _laid(parameter: Parameter, axes: tuple[int, ...], rank: int) -> Array:
 
 
 def edited_map(own: Affine, edit: LayerEdit | None) -> Affine:
-    """The map with what its op has taken up."""
+    """The map with what its op has absorbed."""
     none = identity(rank(own))
     inner, outer = (edit.inner or none, edit.outer or none) if edit else (none, none)
     return compose(compose(inner, own), outer)

@@ -59,7 +59,7 @@ def is_batch(layer: NormLayer) -> bool:
 
 
 def source_map(situation: Situation, source: FoldSource) -> Affine | Obstacle:
-    """What it does now, with what it has taken up, in the axes of its data; or why that is not known."""
+    """What it does now, with what it has absorbed, in the axes of its data; or why that is not known."""
     op = situation.op(source.index)
     why = _unknown(op)
     if why:

@@ -1,4 +1,4 @@
-"""What the runs of a proof found, by kind of comparison, group of inputs and tensor."""
+"""What the runs of a verification found, by kind of comparison, group of inputs and tensor."""
 
 from __future__ import annotations
 

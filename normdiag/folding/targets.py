@@ -117,7 +117,7 @@ def _norm_obstacle(op: Op, norm: Norm, affine: Affine) -> Obstacle | None:
     if norm.gamma is None or (norm.beta is None and norm.scale is not None):
         return blocked(op, "{op} has no gamma and beta to take it up")
     if norm.beta is None and shifts(affine) and norm.layer.kind == "rms_norm":
-        return blocked(op, "{op} has no beta to take up its shift", shift_only=True)
+        return blocked(op, "{op} has no beta to absorb its shift", shift_only=True)
     axes = norm_axes(norm, rank(affine)) or ()
     own = norm.gamma.shape if norm.scale is None else norm.scale.shape
     if len(axes) != len(own) or norm.gamma.shape != own or set(varying(affine)) - set(axes):

@@ -1,4 +1,4 @@
-"""Proof of a fold: original and folded on the same inputs, against what rounding can explain.
+"""Verification of a fold: original and folded on the same inputs, against what rounding can explain.
 
 Two passes. The first takes single samples and looks at every folded point, with the original in float64 beside it; the
 second takes whole batches and compares the outputs. A fold has passed when all outputs and points are within bounds.
@@ -73,7 +73,7 @@ class _Task:
         return lambda group: depth_seen(tally, group, graph, self.plan, points)
 
     def verdict(self, tally: Tally, runs: Runs, points: Sequence[Point] = ()) -> Verification:
-        """All groups judged. Raises InputError where that proves nothing."""
+        """All groups judged. Raises InputError where that verifies nothing."""
         of = self.depth_of(tally, points)
         place = {op.name: index for index, op in enumerate(self.original.graph.ops)}
         points = sorted(points, key=lambda point: place.get(point.layer, -1))
@@ -160,7 +160,7 @@ def _first_that_runs(
         else:
             return feed, samples, feed.batches
     raise InputError(
-        "a fold is proven by running the model, and it does not run on made-up inputs "
+        "a fold is verified by running the model, and it does not run on made-up inputs "
         f"({errors[0] if errors else 'there are none'}): give data with --data, or the sizes of one sample "
-        "with --input-shape; --no-verify writes it without a proof"
+        "with --input-shape; --no-verify writes it without a verification"
     )

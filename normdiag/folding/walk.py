@@ -1,8 +1,8 @@
 """From one norm through the graph to the layers that take it up, against the flow of data or along it.
 
 A walk changes nothing. It visits operations in order, so that each one is asked once with all that its outputs (inputs)
-need together; it succeeds as a whole or ends at the first obstacle. A lone number on the way, as of x * 0.5, is taken
-along: the layers take it up together with the norm.
+need together; it succeeds as a whole or ends at the first obstacle. A scalar constant on the way, as of x * 0.5, is
+taken along: the layers absorb it together with the norm.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ ELEMENTS_PER_STEP = 512
 
 @dataclass(frozen=True)
 class Route:
-    """Where a walk ended: what each layer takes up, by index in the order of the walk, and the ops on the way.
+    """Where a walk ended: what each layer absorbs, by index in the order of the walk, and the ops on the way.
 
-    `along` are lone numbers that the layers take up as well.
+    `along` are scalar constants that the layers absorb as well.
     """
 
     takes: dict[int, Affine] = field(default_factory=dict)
@@ -108,7 +108,7 @@ def _needed_before(situation: Situation, tensor: str, reader: int, *, first: boo
 
 
 def _needed_after(situation: Situation, tensor: str, *, first: bool) -> Obstacle | None:
-    """Why the values of a tensor behind the norm must not change."""
+    """Why the values of a tensor after the norm must not change."""
     return _fixed_tensor(situation, tensor, f"its output {tensor!r}" if first else f"{tensor!r} after it")
 
 
@@ -125,7 +125,7 @@ def _fixed_tensor(situation: Situation, tensor: str, where: str) -> Obstacle | N
 def _ask_before(
     situation: Situation, route: Route, source: int, index: int, outputs: Mapping[int, Affine]
 ) -> dict[int, Affine] | Obstacle:
-    """Have the op at `index` take up what its outputs must undergo, or say what that means for its inputs."""
+    """Have the op at `index` absorb what its outputs must undergo, or say what that means for its inputs."""
     op = situation.op(index)
     if situation.spent(sum(numbers(each) for each in outputs.values()) // ELEMENTS_PER_STEP):
         return blocked(op, "the graph before it is too entangled to follow")
@@ -145,7 +145,7 @@ def _ask_before(
 def _ask_after(
     situation: Situation, route: Route, source: int, index: int, inputs: Mapping[int, Affine]
 ) -> dict[int, Affine] | Obstacle:
-    """Have the op at `index` take up what its inputs lack, or say what its outputs lack then."""
+    """Have the op at `index` absorb what its inputs lack, or say what its outputs lack then."""
     op = situation.op(index)
     if situation.spent(sum(numbers(each) for each in inputs.values()) // ELEMENTS_PER_STEP):
         return blocked(op, "the graph after it is too entangled to follow")
@@ -163,7 +163,7 @@ def _ask_after(
 
 
 def _along(route: Route, op: Op, index: int, affine: Affine, *, ahead: bool) -> dict[int, Affine] | Obstacle:
-    """Take a lone number along; `ahead`: it comes after the map."""
+    """Take a scalar constant along; `ahead`: it comes after the map."""
     own = own_map(op, rank(affine))
     why = getattr(op.detail, "obstacle", None)
     if own is None or why:

@@ -1,4 +1,4 @@
-"""New parameters of a layer that takes up a fold: float64 arithmetic, one rounding to the stored dtype at the end.
+"""New parameters of a layer that absorbs a fold: float64 arithmetic, one rounding to the stored dtype at the end.
 
 With new(x) = outer(L(inner(x))): W' = outer.scale * W * inner.scale and
 b' = outer.scale * (b + W @ inner.shift) + outer.shift (see docs/folding.md).

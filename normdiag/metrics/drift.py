@@ -78,7 +78,7 @@ def batch_noise(drift: Drift, batch_size: int) -> float | None:
     """RMS difference, in stored standard deviations, that statistics of `batch_size` samples show by chance.
 
     It is measured on the batches seen, in which every BatchNorm normalized with its batch, and scaled with 1/sqrt(b):
-    what the variance over samples would give, Var(m)/b, is up to three times too much behind other layers, which have
+    what the variance over samples would give, Var(m)/b, is up to three times too much after other layers, which have
     taken the batch's shift away. None where a single batch was seen.
     """
     return None if drift.batch_spread is None else drift.batch_spread / float(np.sqrt(batch_size))

@@ -14,8 +14,8 @@ from normdiag.records import Attribution, Evidence, Gap, LayerMetrics, OutputCha
 Floats = NDArray[np.float64]
 
 
-# Where neither any layer's own drift nor the gap reaches these, nothing is left that replaced statistics would explain:
-# below them no rule speaks of either.
+# Where neither a layer's local drift nor the gap reaches these, nothing is left that replaced statistics would explain:
+# below them no rule reports either.
 DRIFT, RELATIVE_RMS, DISAGREEMENT = 0.1, 0.25, 0.04
 
 

@@ -1,4 +1,4 @@
-"""How a channel of activations is distributed, as far as weights, gamma and beta say: the law behind a BatchNorm.
+"""How a channel of activations is distributed, as far as weights, gamma and beta say: the law after a BatchNorm.
 
 Behind BatchNorm a channel has mean beta and standard deviation |gamma|, whatever came before: that is what the layer
 is for. Its shape is taken to be Gaussian. A law is carried as the means of POINTS equally likely slices of it, so that
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 POINTS = 32
 # A channel that keeps less than this of its gamma passes on its bias alone (ND103: a variance of eps/100).
 KEPT = 0.1
-# Behind a layer with more such channels, whether by damage or by training, what it passed on in training is not known.
+# After a layer with more such channels, whether by damage or by training, what it passed on in training is not known.
 MOST_DEAD = 0.5
 
 
@@ -33,7 +33,7 @@ class Law:
     """Of a tensor with C channels along `axis`: the mean of each, and where known its distribution.
 
     `mean` is float64 (C,). `values` (C, POINTS) are the means of equally likely slices, as functions of the output of
-    the norm that `source` names; None where only the mean is known, as behind a convolution.
+    the norm that `source` names; None where only the mean is known, as after a convolution.
     """
 
     mean: Floats
@@ -55,7 +55,7 @@ def behind_norm(layer: NormLayer, axis: int, source: str) -> Law | None:
     """The law of a BatchNorm's output: mean beta, standard deviation |gamma| sqrt(var / (var + eps)).
 
     None where its gamma, beta or variance are unknown or no numbers, and where at least half of its channels are dead:
-    that tends to be a fault of this layer, and those behind it have seen another output in training.
+    that tends to be a fault of this layer, and those after it have seen another output in training.
     """
     channels = layer.channels
     if channels is None or layer.running_var is None:
@@ -73,7 +73,7 @@ def behind_norm(layer: NormLayer, axis: int, source: str) -> Law | None:
 
 
 def applied(law: Law, function: Callable[[Floats], Floats]) -> Law | None:
-    """The law behind a function of each value; None where the distribution in front of it is not known."""
+    """The law after a function of each value; None where the distribution before it is not known."""
     if law.values is None:
         return None
     with np.errstate(all="ignore"):
@@ -82,7 +82,7 @@ def applied(law: Law, function: Callable[[Floats], Floats]) -> Law | None:
 
 
 def through(function: Pointwise, law: Law) -> Law | None:
-    """The law behind a function of one tensor; None where function or distribution are not known."""
+    """The law after a function of one tensor; None where function or distribution are not known."""
     if function.kind == "prelu":
         return _through_prelu(function, law)
     known = FUNCTIONS.get(function.kind)

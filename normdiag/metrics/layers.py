@@ -34,7 +34,7 @@ def _measure(layer: NormLayer, seen: LayerEvidence, batch_size: int) -> LayerMet
 
 
 def effective_samples(own: Drift) -> tuple[float | None, float | None]:
-    """b (noise / own drift)^2 at any batch size b, and its standard error; None where no two batches were seen.
+    """b (noise / local drift)^2 at any batch size b, and its standard error; None where no two batches were seen.
 
     Statistics of b samples miss the data's by a mean square of spread^2 / b. Infinite where there is no drift.
     """

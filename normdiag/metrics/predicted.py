@@ -40,7 +40,7 @@ MOST_CHANNELS = 2**16
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """A BatchNorm layer's stored mean beside the one that the weights in front of it predict.
+    """A BatchNorm layer's stored mean beside the one that the weights before it predict.
 
     `predicted`, `stored` and `s` = sqrt(var + eps) are float64 (C,), of the channels whose variance is above eps:
     the others say nothing, since they carry nothing.
@@ -121,7 +121,7 @@ def _compared(layer: NormLayer, law: Law) -> Iterator[Predicted]:
 
 
 def _needed(graph: OpGraph, layers: Mapping[str, NormLayer]) -> frozenset[str]:
-    """The tensors whose laws the judged layers depend on; behind a norm nothing in front of it counts."""
+    """The tensors whose laws the judged layers depend on; after a norm nothing before it counts."""
     needed: set[str] = set()
     for op in reversed(graph.ops):
         if op.outputs and op.outputs[0] in layers:

@@ -29,7 +29,7 @@ TRUST_HINT = "if you trust whoever made the file, let torch load it with --trust
 
 
 def load(path: Path, options: LoadOptions | None = None, *, run: bool = False) -> Model:
-    """Read a model file of any known format, told from its bytes.
+    """Read a model file of any known format, detected from content.
 
     Of an ONNX file it lists no layers yet, which have to be found in its graph (graph.open_model).
 

@@ -1,4 +1,4 @@
-"""Which kind of model file a path holds, told from its bytes and zip members: nothing is unpickled or imported."""
+"""Which kind of model file a path holds, detected from content: nothing is unpickled or imported."""
 
 from __future__ import annotations
 

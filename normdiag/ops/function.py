@@ -75,7 +75,7 @@ class Operator:
 
 @dataclass(frozen=True)
 class TorchNames:
-    """What PyTorch calls a function: in torch, torch.nn.functional, Tensor and aten (an underscore behind means in
+    """What PyTorch calls a function: in torch, torch.nn.functional, Tensor and aten (an underscore after means in
     place), and as classes in torch.nn. `read` takes the arguments after the tensor; None where this call is another
     function, or no activation.
     """

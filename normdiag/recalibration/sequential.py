@@ -1,7 +1,7 @@
-"""Each layer measured behind repaired ones: as deployed, the statistics put in over and over until they settle.
+"""Each layer measured after repaired ones: as deployed, the statistics put in over and over until they settle.
 
 A pass measures all layers with the statistics of the pass before. A layer whose predecessors are right is right after
-it: so the first layers are right at once, those behind them one pass later, and all of them after as many passes as
+it: so the first layers are right at once, those after them one pass later, and all of them after as many passes as
 layers hang on each other. Begun with batch statistics, they settle long before, to within what sampling leaves.
 """
 

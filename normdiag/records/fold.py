@@ -1,4 +1,4 @@
-"""What folding plans, does and proves."""
+"""What folding plans, does and verifies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Affine:
 
 @dataclass(frozen=True, eq=False)
 class LayerEdit:
-    """What one layer takes up: `inner` is applied to its input, `outer` to its output, in the axes of those tensors."""
+    """What one layer absorbs: `inner` is applied to its input, `outer` to its output, in the axes of those tensors."""
 
     inner: Affine | None = None
     outer: Affine | None = None
@@ -69,7 +69,7 @@ class Copied:
 
 @dataclass(frozen=True, eq=False)
 class FoldPlan:
-    """Which norms go where, which stay and why.
+    """Which norms go where, which are not folded and why.
 
     `edits` are by index into `OpGraph.ops`; `removed` the indexes of the ops that disappear; `stripped` of the norms
     that lose gamma and beta only; `shifts` of the ops that become an Add of what is given, in the rank of the data.

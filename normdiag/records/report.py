@@ -50,7 +50,7 @@ class OnTrainingData:
 class Finding:
     """What is wrong, where, how sure, and the remedy.
 
-    `layers` are all that it speaks of, the one to look at first in front; none where it speaks of the model as a whole.
+    `layers` are all that it reports, the one to look at first in front; none where it reports the model as a whole.
     `text` holds for each of them, however many others there are, and names none; `details` is what differs, a few words
     by the name of a layer. So layers can be taken out, as the configuration and a baseline do, and what is said of the
     others stays right. The numbers of `evidence` are from the whole model, whatever has been taken out.

@@ -109,7 +109,7 @@ def reason(model: CheckedModel) -> str:
 
 
 def behind(prefix: str, path: str) -> str:
-    """The path of a model behind a prefix; of an absolute one only the file's name, and without a prefix as it is.
+    """The path of a model after a prefix; of an absolute one only the file's name, and without a prefix as it is.
 
     The prefix is a folder or a URL.
     """

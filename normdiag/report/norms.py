@@ -40,7 +40,7 @@ def _drifts(report: Report, layers: Layers, on: str, detail: Detail) -> Iterator
         if any(m.own for m in shown):
             short = [fixed(m.own.corrected) if m.own else MISSING for m in shown]
             own = aligned_errors([_estimate(m.own) for m in shown])
-            columns.append(Column("own drift", own, "own", short, 4))
+            columns.append(Column("local drift", own, "own", short, 4))
         columns.append(Column("worst channel", [_worst(m.drift) for m in shown], "worst ch.", keep=3))
         if any(m.noise is not None for m in shown):
             noise = [MISSING if m.noise is None else fixed(m.noise) for m in shown]
@@ -49,7 +49,7 @@ def _drifts(report: Report, layers: Layers, on: str, detail: Detail) -> Iterator
         return columns
 
     legend = (
-        "drift ± error: how far the layer's output is off, in stored standard deviations; own drift: the "
+        "drift ± error: how far the layer's output is off, in stored standard deviations; local drift: the "
         "same with the layers before it corrected; noise: what one batch is off by chance"
     )
     title = f"Stored statistics against {on}"

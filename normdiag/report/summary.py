@@ -39,13 +39,13 @@ def summary(report: Report, detail: Detail) -> Section:
 
 
 def findings(found: Sequence[Finding], detail: Detail) -> Iterator[Block]:
-    """How many there are, and each rule once, with its remedy under the layers that it speaks of."""
+    """How many there are, and each rule once, with its remedy under the layers that it reports."""
     yield paragraph(counted(found))
     yield from by_rule(found, detail)
 
 
 def by_rule(found: Sequence[Finding], detail: Detail, *, level: int = 1) -> Iterator[Block]:
-    """Each rule once with the layers that it speaks of, severest first; room before each."""
+    """Each rule once with the layers that it reports, severest first; room before each."""
     ranked = sorted(found, key=lambda f: (SEVERITIES.index(f.severity), f.rule))
     for _, group in groupby(ranked, key=lambda f: (f.severity, f.rule, f.remedy)):
         yield Space()

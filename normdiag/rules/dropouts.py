@@ -1,4 +1,4 @@
-"""BatchNorm layers behind a dropout, and what it does to their statistics."""
+"""BatchNorm layers after a dropout, and what it does to their statistics."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Shifted:
 
 
 def shifted(graph: OpGraph | None) -> Mapping[str, Shifted]:
-    """Each BatchNorm behind a dropout, by its name, with the dropout that drops most; none where no graph is known."""
+    """Each BatchNorm after a dropout, by its name, with the dropout that drops most; none where no graph is known."""
     found: dict[str, Shifted] = {}
     if graph is None:
         return found

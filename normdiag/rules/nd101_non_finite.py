@@ -50,7 +50,7 @@ def non_finite(context: Context, limits: Mapping[str, float]) -> Iterator[Findin
         yield FindingDraft(
             layers=(first.layer.name,),
             text="its input holds NaN or infinity on this data; no layer before it does",
-            remedy="Look at the weights and activations in front of this layer for NaN, infinity or overflow.",
+            remedy="Look at the weights and activations before this layer for NaN, infinity or overflow.",
             evidence={"calls": first.calls},
         )
 

@@ -25,7 +25,7 @@ def variance_below_eps(context: Context, limits: Mapping[str, float]) -> Iterato
     as soon as the input changes. A whole dead layer is an error; some dead channels are a warning, for networks
     trained with weight decay have them by the hundred; channels merely below eps are information.
 
-    How to fix it: prune the dead channels, or find out why the layer in front of them stopped (too much weight decay,
+    How to fix it: prune the dead channels, or find out why the layer before them stopped (too much weight decay,
     dead ReLUs, an L1 penalty). Where eps was set by another framework's convention (1e-3), check that it is meant.
 
     Where the file does not hold eps (a bare state dict), 1e-5 is taken, and the confidence is low. One finding, the
@@ -47,7 +47,7 @@ def variance_below_eps(context: Context, limits: Mapping[str, float]) -> Iterato
             text=f"{below} of {var.size} channels with a running variance below {eps:g}{assumed}"
             + (f", {dead} so far below that they pass on their bias alone" if dead else "")
             + (total if layer is speaker and len(found) > 1 else ""),
-            remedy="Prune these channels, or find out why the layer in front of them went silent.",
+            remedy="Prune these channels, or find out why the layer before them went silent.",
             evidence={"below_eps": below, "dead": dead, "channels": var.size, "eps": eps, "min": float(var.min())},
             severity="error" if dead == var.size else "warning" if dead else "info",
             confidence="high" if layer.eps is not None else "low",

@@ -18,7 +18,7 @@ KINDS = frozenset({"batch_norm", "instance_norm", "group_norm"})
 # The gamma that a layer's others are held against, of those that are not zero. The median would itself be near zero
 # where half are pruned, the largest may be an outlier.
 USUAL = 0.9
-NO_WAY_AROUND = "the next layer reads nothing else, so what is in front of it in this branch is lost"
+NO_WAY_AROUND = "the next layer reads nothing else, so what is before it in this branch is lost"
 
 
 @rule("ND106", "gamma-near-zero", "info", ratio=1e-3, half=0.5)
@@ -44,7 +44,7 @@ def gamma_near_zero(context: Context, limits: Mapping[str, float]) -> Iterator[F
     model without data or `--input-shape`, or with all of ND2xx switched off). LayerNorm and RMSNorm, whose features are
     no channels to be cut, and whose gamma some implementations store less 1.
 
-    How to fix it: cut the channels out of this layer and of the weights before and behind it (with beta added to the
+    How to fix it: cut the channels out of this layer and of the weights before and after it (with beta added to the
     next bias), or lower the weight decay on gamma. Where all of gamma is zero, load the values that belong there.
 
     Source: Liu et al. 2017, Learning Efficient Convolutional Networks through Network Slimming, section 3.

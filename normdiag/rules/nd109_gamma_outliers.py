@@ -29,7 +29,7 @@ def gamma_outliers(context: Context, limits: Mapping[str, float]) -> Iterator[Fi
     What keeps it silent: under 16 features (limit `features`); more than a tenth of gamma negative (limit
     `negative`), for then gamma is no plain scale: some RMSNorms store it less 1; a median of zero.
 
-    How to fix it: nothing in floating point. Before quantization move gamma into the weights behind the layer
+    How to fix it: nothing in floating point. Before quantization move gamma into the weights after the layer
     (`normdiag fold --norms batch,layer`), or quantize its output per channel.
 
     Source: Wei et al. 2022, Outlier Suppression, section 3.
@@ -44,7 +44,7 @@ def gamma_outliers(context: Context, limits: Mapping[str, float]) -> Iterator[Fi
         yield FindingDraft(
             layers=(layer.name,),
             text=f"gamma of feature {feature} is {ratio:.3g} times the median of {layer.gamma.size}",
-            remedy="Before quantization, fold gamma into the weights behind this layer or quantize per channel.",
+            remedy="Before quantization, fold gamma into the weights after this layer or quantize per channel.",
             evidence={"ratio": ratio, "feature": feature, "features": int(layer.gamma.size)},
             confidence="medium" if layer.kind == "layer_or_group_norm" else "high",
         )

@@ -18,7 +18,7 @@ def code_in_file(context: Context, limits: Mapping[str, float]) -> Iterator[Find
     would), so nothing has happened yet.
 
     Why it matters: torch.load with weights_only=False, joblib and pickle call these functions before anybody sees a
-    weight. It is how malware is put into models. Silence is no proof of the opposite: a list of names cannot be
+    weight. It is how malware is put into models. Silence is no verification of the opposite: a list of names cannot be
     complete, which is why nothing here relies on it.
 
     How to fix it: do not load the file. Get the model from whoever made it, as safetensors, or keep the weights alone:

@@ -27,9 +27,9 @@ def batch_dependent(context: Context, limits: Mapping[str, float]) -> Iterator[F
     """A BatchNorm normalizes with the statistics of its batch, so that a sample's output depends on the others in it.
 
     What it means: the mean and variance come from whatever is run together, not from training. The same sample gets
-    other outputs in other company and in batches of other sizes. In a batch of one it is normalized by itself: over
+    other outputs in another batch and in batches of other sizes. In a batch of one it is normalized by itself: over
     its positions where it has several, which takes away how bright or loud it was; where it has one position, as
-    behind a linear layer or a global pool, the result is the bias, whatever the input.
+    after a linear layer or a global pool, the result is the bias, whatever the input.
 
     Where it is looked for: in ONNX models, a BatchNormalization with training_mode=1 or (before operator set 14) with
     more than one output, or one with computed batch statistics; in TorchScript and .pt2 files, a batch norm in

@@ -1,4 +1,4 @@
-"""ND203: a bias directly in front of a norm that takes it away again."""
+"""ND203: a bias directly before a norm that cancels it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CANCELS = ("batch_norm", "instance_norm")
 
 @rule("ND203", "redundant-bias", "info")
 def redundant_bias(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
-    """Convolutions or linear layers have a bias although the BatchNorm or InstanceNorm behind them takes it away again.
+    """Convolutions or linear layers have a bias although the BatchNorm or InstanceNorm after them cancels it.
 
     What it means: the norm subtracts the mean of each channel, and the bias is part of that mean. In training the bias
     changes no output and gets no gradient; it stays where weight decay leaves it. In eval mode the stored mean holds
@@ -29,7 +29,7 @@ def redundant_bias(context: Context, limits: Mapping[str, float]) -> Iterator[Fi
     subtracted from running_mean as well; `normdiag fold` removes both.
 
     What keeps it silent: a bias of zeros, which exporters put in by themselves; a tensor that something else reads
-    too; a bias that does not run along the channels of the norm. Only the graph shows what is in front of what:
+    too; a bias that does not run along the channels of the norm. Only the graph shows what is before what:
     ND202 says of which models it is known. A norm that the exporter has folded is not there any more.
 
     Source: Ioffe and Szegedy 2015, section 3.2 ("the bias b can be ignored").
@@ -42,14 +42,14 @@ def redundant_bias(context: Context, limits: Mapping[str, float]) -> Iterator[Fi
     if biased:
         yield FindingDraft(
             layers=tuple(dict.fromkeys(biased)),
-            text="bias that the normalization behind takes away again",
-            remedy="Build layers in front of BatchNorm with bias=False.",
+            text="bias that the normalization after it cancels",
+            remedy="Build layers before BatchNorm with bias=False.",
             evidence={"layers": len(biased), "first": biased[0]},
         )
 
 
 def _biased(op: Op, norm: Norm, graph: OpGraph, links: Flow) -> str | None:
-    """The layer in front of a norm whose bias it cancels."""
+    """The layer before a norm whose bias it cancels."""
     if norm.layer.kind not in CANCELS:
         return None
     before = links.before(op, "identity")

@@ -1,4 +1,4 @@
-"""ND204: BatchNorm statistics that were gathered behind a dropout."""
+"""ND204: BatchNorm statistics that were gathered after a dropout."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from normdiag.rules.rule import FindingDraft, rule
 
 @rule("ND204", "dropout-before-norm", "warning", drift=0.1)
 def dropout_before_norm(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
-    """A dropout lies in front of a BatchNorm, whose statistics were gathered with it on and are used with it off.
+    """A dropout lies before a BatchNorm, whose statistics were gathered with it on and are used with it off.
 
     What it means: a dropout that keeps a share k of the values and divides them by k leaves their mean as it is and
     adds (1 - k)/k of their mean square to the variance: it multiplies that of values around zero by 1/k. The running
     variance was gathered so; in eval mode nothing is dropped, and the layer's output has sqrt(k) of its standard
-    deviation. That is a drift of 1 - sqrt(k): 0.29 for a dropout of 0.5. Values with a mean away from zero, as behind a
+    deviation. That is a drift of 1 - sqrt(k): 0.29 for a dropout of 0.5. Values with a mean away from zero, as after a
     ReLU, make it worse: 0.36 for a ReLU of normal values, 0.5 and more where the mean is large. Convolutions and linear
     layers between the two hand the ratio on, and pull it towards 1 where their inputs are correlated.
 
@@ -25,10 +25,10 @@ def dropout_before_norm(context: Context, limits: Mapping[str, float]) -> Iterat
     information, and a warning begins where the expected drift is above 0.1 (limit `drift`).
 
     What keeps it silent: a sum with a branch without dropout, or another nonlinearity than ReLU and its leaky kin,
-    behind which the ratio is not known; and exports without Dropout nodes, which is most of them. If the statistics
+    after which the ratio is not known; and exports without Dropout nodes, which is most of them. If the statistics
     were gathered again in eval mode, nothing is wrong: data shows it (ND301). ND202 says which models are looked at.
 
-    How to fix it: put the dropout behind the last BatchNorm, or recalibrate the statistics with the dropout off and
+    How to fix it: put the dropout after the last BatchNorm, or recalibrate the statistics with the dropout off and
     compare the accuracy before and after.
 
     Source: Li et al. 2018, Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift,
@@ -40,10 +40,10 @@ def dropout_before_norm(context: Context, limits: Mapping[str, float]) -> Iterat
         yield FindingDraft(
             layers=tuple(each.norm for each in found),
             text=f"statistics gathered with {100 * (1 - keep):.0f}% dropped in training; with the dropout off, the "
-            f"standard deviation is smaller, by {100 * drift:.0f}% for values around zero and by more behind a ReLU",
-            remedy="Put the dropout behind the last BatchNorm, or recalibrate with the dropout off and measure.",
+            f"standard deviation is smaller, by {100 * drift:.0f}% for values around zero and by more after a ReLU",
+            remedy="Put the dropout after the last BatchNorm, or recalibrate with the dropout off and measure.",
             evidence={"keep": keep, "expected_drift": drift, "layers": len(found)},
-            details={each.norm: f"behind {each.dropout}" for each in found},
+            details={each.norm: f"after {each.dropout}" for each in found},
             severity="warning" if drift > limits["drift"] else "info",
             confidence="medium",
         )

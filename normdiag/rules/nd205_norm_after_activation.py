@@ -1,4 +1,4 @@
-"""ND205: BatchNorm behind the nonlinearity in a net that has it in front elsewhere."""
+"""ND205: BatchNorm after the nonlinearity in a net that has it in front elsewhere."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ NOT_HIDDEN = frozenset({"Softmax", "LogSoftmax", "Hardmax", "Erf"})
 
 @rule("ND205", "norm-after-activation", "info", before=4, share=0.75)
 def norm_after_activation(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
-    """A few BatchNorm layers lie behind the nonlinearity, in a network that has them in front of it elsewhere.
+    """A few BatchNorm layers lie after the nonlinearity, in a network that has them before it elsewhere.
 
     What it means: most layers here are convolution, BatchNorm, nonlinearity, and these are convolution, nonlinearity,
     BatchNorm. Both orders train. A mixture is sometimes meant and more often a slip in the code, or in a conversion
     by hand, where it changes what the model computes.
 
-    Why it matters: behind a ReLU the values are not symmetric and half of them are zero, so that mean and variance
-    describe them badly; and such a norm folds only into the layer behind it, where no padding comes between.
+    Why it matters: after a ReLU the values are not symmetric and half of them are zero, so that mean and variance
+    describe them badly; and such a norm folds only into the layer after it, where no padding comes between.
 
     Why these limits: "elsewhere" are at least 4 layers (limit `before`) and at least three quarters (limit `share`)
     of those that are one or the other.
 
     What keeps it silent: a network that has all of them behind; pre-activation networks, where BatchNorm has a
-    nonlinearity behind it or comes out of a sum or a concatenation; a second BatchNorm behind one that is in front;
+    nonlinearity after it or comes out of a sum or a concatenation; a second BatchNorm after one that is in front;
     the BatchNorm of an input. ND202 says which models are looked at; norms that the exporter folded do not count.
 
     How to fix it: compare with the code that the model was trained with; if that is what was meant, ignore this.
@@ -46,7 +46,7 @@ def norm_after_activation(context: Context, limits: Mapping[str, float]) -> Iter
     if after and before >= limits["before"] and before >= limits["share"] * len(places):
         yield FindingDraft(
             layers=tuple(after),
-            text=f"BatchNorm behind the nonlinearity, where {before} others of this network have it in front",
+            text=f"BatchNorm after the nonlinearity, where {before} others of this network have it in front",
             remedy="Compare the order of layers with the code that the model was trained with.",
             evidence={"after": len(after), "before": before},
             confidence="medium",
@@ -54,7 +54,7 @@ def norm_after_activation(context: Context, limits: Mapping[str, float]) -> Iter
 
 
 def _places(graph: OpGraph) -> Mapping[str, Literal["before", "after"]]:
-    """For each BatchNorm between a linear layer and a nonlinearity, or behind both."""
+    """For each BatchNorm between a linear layer and a nonlinearity, or after both."""
     links = flow(graph)
     found: dict[str, Literal["before", "after"]] = {}
     for name, (op, norm) in norms(graph).items():

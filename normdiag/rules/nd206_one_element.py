@@ -15,11 +15,11 @@ def one_element(context: Context, limits: Mapping[str, float]) -> Iterator[Findi
     """A layer normalizes groups of a single element: what comes in is lost, and the output is the bias alone.
 
     What it means: the mean of one number is that number and its variance is 0, so (x - mean) / sqrt(0 + eps) is 0 for
-    every x. It happens to InstanceNorm where an image has shrunk to 1x1 (behind a global pool, or for inputs smaller
+    every x. It happens to InstanceNorm where an image has shrunk to 1x1 (after a global pool, or for inputs smaller
     than those in training), to GroupNorm with as many groups as channels at 1x1, and to LayerNorm over one feature.
     An RMSNorm over one element leaves the sign of its input.
 
-    Why it matters: the network is cut at this layer, and nothing that was learned in front of it has any effect.
+    Why it matters: the network is cut at this layer, and nothing that was learned before it has any effect.
 
     Where it is looked for: in data that was run, where a layer never saw anything else; in the sizes of the graph
     (ND202 says where it is known), as far as they are fixed; and in the shape of a LayerNorm or RMSNorm module. Silent

@@ -1,4 +1,4 @@
-"""ND209: stored means that the weights in front of them contradict, without any data."""
+"""ND209: stored means that the weights before them contradict, without any data."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ REMEDY = (
 
 @rule("ND209", "statistics-contradict-weights", "warning", off=0.4, relative=0.8, channels=4, drift=0.5)
 def statistics_contradict_weights(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
-    """A BatchNorm layer's stored mean is not the one that the weights in front of it give.
+    """A BatchNorm layer's stored mean is not the one that the weights before it give.
 
-    What it means: behind a BatchNorm each channel has the mean beta and the standard deviation |gamma|, so what comes
-    out of the activation and the linear layer behind it has a mean that can be computed: with a = beta/|gamma|, a
+    What it means: after a BatchNorm each channel has the mean beta and the standard deviation |gamma|, so what comes
+    out of the activation and the linear layer after it has a mean that can be computed: with a = beta/|gamma|, a
     ReLU gives |gamma| phi(a) + beta Phi(a), and the weights add that up. The next BatchNorm has stored that mean. The
     rule fires where the two differ by at least 0.4 stored standard deviations (limit `off`, RMS over the channels)
     and have little in common: a difference of at least 0.8 of their own size (limit `relative`; 0 where they agree,
@@ -36,8 +36,8 @@ def statistics_contradict_weights(context: Context, limits: Mapping[str, float])
     networks are found, by 77 % of their layers. Where one layer alone has such statistics, 103 of 133 are found, and
     no other layer is named. Missed are layers whose means are small against their standard deviation.
 
-    What it cannot see: layers whose input mean is not predictable (behind a max pool, a sum that went through an
-    activation, squeeze and excitation, flattened positions, the model's input); what is behind a layer of which half of
+    What it cannot see: layers whose input mean is not predictable (after a max pool, a sum that went through an
+    activation, squeeze and excitation, flattened positions, the model's input); what is after a layer of which half of
     the channels or more pass on their bias alone, through their variance (ND102, ND103) or a gamma of zero (ND106): the
     fault is there, not here; small errors; wrong variances; statistics that are all 0 and 1 (ND104); gamma and beta of
     another checkpoint, mostly. Averaged weights with the statistics of the last ones mostly stay below the limits: in
@@ -50,7 +50,7 @@ def statistics_contradict_weights(context: Context, limits: Mapping[str, float])
     weights, or load the buffers that were saved with the weights. Measure the accuracy before and after.
 
     Source: Nagel et al. 2019, Data-Free Quantization Through Weight Equalization and Bias Correction, section 4.2.1
-    (the mean behind a ReLU); Izmailov et al. 2018, Averaging Weights Leads to Wider Optima, section 3.2.
+    (the mean after a ReLU); Izmailov et al. 2018, Averaging Weights Leads to Wider Optima, section 3.2.
     """
     if context.graph is None:
         return

@@ -15,7 +15,7 @@ def dropout_in_training(context: Context, limits: Mapping[str, float]) -> Iterat
 
     What it means: the node's input `training_mode` is true. Runtimes honour that: the same input gives another output
     each time, and part of the accuracy is gone. BatchNorm layers of the same export tend to be in training mode as well
-    (ND201); statistics behind such a dropout are those of training, so that drift does not show it.
+    (ND201); statistics after such a dropout are those of training, so that drift does not show it.
 
     Why a warning: dropping at inference may be meant, to sample how sure a model is (Monte Carlo dropout). Then ignore
     the rule for this file.

@@ -15,7 +15,7 @@ from normdiag.rules.rule import FindingDraft, rule
 PREPARATION = "Check that the input is prepared as in training (scale, mean, std, channel order)."
 BUFFERS = "Recalibrate the statistics on training data; check that the buffers belong to these weights."
 DROPOUT = (
-    "Put the dropout in front of it (ND204) behind the last BatchNorm, or recalibrate with the dropout off; then look "
+    "Put the dropout before it (ND204) after the last BatchNorm, or recalibrate with the dropout off; then look "
     "for other causes."
 )
 
@@ -31,16 +31,16 @@ def drift(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraf
     Why 0.5: healthy networks on data without their training augmentation show 0.1 to 0.4 (ResNet20 on CIFAR-10: 0.12
     in the median, 0.24 at most); input scaled to [0,1] instead of normalized gives 0.6, and 0..255 over 40.
 
-    Less is a warning where one layer stands alone: the lower ends of its drift and of its own drift are above 0.2
-    (limit `alone`), and the latter is at least five times (limit `times`) the own drift of every other layer. Data
+    Less is a warning where one layer stands alone: the lower ends of its drift and of its local drift are above 0.2
+    (limit `alone`), and the latter is at least five times (limit `times`) the local drift of every other layer. Data
     unlike that of training moves the layers together, or the first one: on brighter, flatter, noisy, blurred, cut or
-    mirrored images, and in nets trained with strong augmentation or with a dropout of 0.5 in front of a norm (ND204),
+    mirrored images, and in nets trained with strong augmentation or with a dropout of 0.5 before a norm (ND204),
     no later layer was beyond 2.4 times all others. Images of one class alone move the last layers most, by up to 3.7
     times. So the first layer never counts as alone, and it takes three layers to tell.
 
-    Which layer: those are named that drift with batch statistics in all layers before them (their own drift). Layers
+    Which layer: those are named that drift with batch statistics in all layers before them (their local drift). Layers
     that drift only because of one before are counted, not named. Where none drifts so by itself, small drift has grown
-    on its way: of the layers up to the first that is off, the one with the largest own drift is named. Where own drift
+    on its way: of the layers up to the first that is off, the one with the largest local drift is named. Where that
     could not be measured, the first is named. Both with medium confidence.
 
     How to fix it: if the first layer alone is named, check the preprocessing before anything else. If a later one, its
@@ -83,7 +83,7 @@ def _likeliest(measured: list[LayerMetrics], drifting: list[LayerMetrics]) -> li
 
 
 def _standing_alone(measured: Sequence[LayerMetrics], least: float, times: float) -> Iterator[FindingDraft]:
-    """The layer behind the first whose own drift is surely larger than any other's, by far."""
+    """The layer after the first whose local drift is surely larger than any other's, by far."""
     owns = [(each, each.own) for each in measured if each.own is not None and np.isfinite(each.own.rms)]
     if len(owns) < 3:
         return

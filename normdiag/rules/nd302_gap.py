@@ -50,7 +50,7 @@ def gap(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]
         layers=(),
         text=f"output '{value.output}' differs by {value.relative_rms:.3g} of its RMS"
         f" between batch and running statistics (batch size {value.batch_size}){answers}{where}",
-        remedy="Look at the layers with the largest own drift; --attribute ranks them by what they add to the gap.",
+        remedy="Look at the layers with the largest local drift; --attribute ranks them by what they add to the gap.",
         evidence={
             "relative_rms": value.relative_rms,
             "top1_disagreement": top1,
@@ -64,7 +64,7 @@ def gap(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]
 
 
 def _worst(report: Report) -> LayerMetrics | None:
-    """The layer with the largest own drift."""
+    """The layer with the largest local drift."""
     return max((each for each in report.layers if each.own is not None), key=_own, default=None)
 
 

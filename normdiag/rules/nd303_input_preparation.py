@@ -41,7 +41,7 @@ def input_preparation(context: Context, limits: Mapping[str, float]) -> Iterator
     moves the means and leaves every deviation as it was. Statistics that do not belong to their weights differ in
     another way in each channel. ND301 says which layer is off, this rule that the cause lies before the model.
 
-    When it fires: the first layer's drift is above 0.5 (limit `drift`, as in ND301), no later layer has an own drift
+    When it fires: the first layer's drift is above 0.5 (limit `drift`, as in ND301), no later layer has an local drift
     above it, and the ratios of observed to stored deviation agree over the channels, within a factor of e^0.25 in
     standard deviation (limit `spread`). On ResNet20 that spread is 0.08 to 0.14 for wrong scales and shifts, 0.46 for
     the statistics of another net. Above 10 standard deviations (limit `far`) it fires without such agreement, for
@@ -56,7 +56,7 @@ def input_preparation(context: Context, limits: Mapping[str, float]) -> Iterator
     mix-up has the factor that was found, the finding names it.
 
     Silent on random data, for layers that normalize with their batch (ND201), with fewer than four channels, and where
-    the graph shows a dropout in front of the layer that can make its deviations as small as they are; most
+    the graph shows a dropout before the layer that can make its deviations as small as they are; most
     exports show none.
 
     Source: linearity of the convolution; Ioffe and Szegedy 2015, section 3.2.

@@ -43,7 +43,7 @@ def observed_variance(context: Context, limits: Mapping[str, float]) -> Iterator
         yield FindingDraft(
             layers=(name,),
             text=f"{100 * share:.0f}% of the {what} have a variance below eps ({metrics.layer.eps:g}) on this data",
-            remedy="Check how the input is prepared, and whether the layer in front of this one still passes anything.",
+            remedy="Check how the input is prepared, and whether the layer before this one still passes anything.",
             evidence={"share": share, "eps": metrics.layer.eps},
             severity="warning" if share >= limits["share"] else "info",
         )

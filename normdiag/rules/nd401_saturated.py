@@ -30,7 +30,7 @@ def saturated(context: Context, limits: Mapping[str, float]) -> Iterator[Finding
     a warning and 20 % (limit `noted`) information. Where only a share of the values was looked at, two standard errors
     are taken off first.
 
-    How to fix it: normalize in front of it, lower the learning rate or the initial weights, or use another activation.
+    How to fix it: normalize before it, lower the learning rate or the initial weights, or use another activation.
 
     Source: Glorot and Bengio 2010, section 3; Ioffe and Szegedy 2015, section 4.1.
     """

@@ -48,7 +48,7 @@ def vanishing_gradient(context: Context, limits: Mapping[str, float]) -> Iterato
     worst = min(hidden, key=_slope)
     yield FindingDraft(
         layers=(worst.name,),
-        text=f"lets least through of {len(hidden)} bounded activations in a row, behind which "
+        text=f"lets least through of {len(hidden)} bounded activations in a row, after which "
         f"{remains:.2g} of the gradient is left; their slopes are {100 * slope:.0f}% of the steepest",
         remedy="Normalize the input of these activations, or retrain with smaller initial weights.",
         evidence={"remains": remains, "slope": slope, "depth": len(hidden), "least": _slope(worst)},

@@ -55,7 +55,7 @@ class Rule:
 
     @property
     def needs_data(self) -> bool:
-        """Whether it speaks of what the model does on data: the series ND3xx and ND4xx."""
+        """Whether it reports what the model does on data: the series ND3xx and ND4xx."""
         return self.id[2:3] in ("3", "4")
 
     @property

@@ -17,7 +17,7 @@ def stops(graph: OpGraph, constant: Callable[[NormLayer], bool]) -> Mapping[str,
 
     'output': an output of the model is constant for it. 'branch': the next layer reads a constant, though the outputs
     depend on the input by another way. Left out are layers whose output meets, in a sum or otherwise, a tensor that
-    depends on the input before another layer reads it (the end of a residual branch), those behind another that is
+    depends on the input before another layer reads it (the end of a residual branch), those after another that is
     found, and all of a graph with subgraphs, whose reads are not known.
     """
     dead = frozenset(op for op in graph.ops if (layer := _layer(op)) is not None and constant(layer))

@@ -95,7 +95,7 @@ def _is_special(target: Path) -> bool:
 
 
 def _stream_of(target: Path) -> int | None:
-    """The number of an open stream that a name stands for: 1 for /dev/stdout, whatever file or pipe is behind it."""
+    """The number of an open stream that a name stands for: 1 for /dev/stdout, whatever file or pipe is after it."""
     name = os.path.normpath(target)
     if name in ("/dev/stdout", "/dev/stderr"):
         return 1 if name == "/dev/stdout" else 2

@@ -1,4 +1,4 @@
-"""The command line with an `inspect` behind it that records how it was called, and returns a report made by hand."""
+"""The command line with an `inspect` after it that records how it was called, and returns a report made by hand."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_no_module_of_the_folder_is_imported(folder: Path, command: str) -> None
 
 
 def test_a_file_name_is_no_option(folder: Path) -> None:
-    """The hook's arguments end in `--`, behind which pre-commit puts the names of the files."""
+    """The hook's arguments end in `--`, after which pre-commit puts the names of the files."""
     name = "--arch=numpy.py:Net.onnx"
     (folder / "a.onnx").rename(folder / name)
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""`normdiag.fold` whole: files in, files out, nothing written that was not proven, nothing changed that was given."""
+"""`normdiag.fold` whole: files in, files out, nothing written that was not verified, nothing changed that was given."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_an_output_behind_the_last_fold_is_compared_with_float64(samples: Path) 
 
 @pytest.mark.exports
 def test_batches_may_come_only_once() -> None:
-    """A generator: the batch that the export takes as its example counts in the proof all the same."""
+    """A generator: the batch that the export takes as its example counts in the verification all the same."""
     torch.manual_seed(0)
     result = normdiag.fold(DigitsCNN(), (torch.randn(2, 1, 8, 8) for _ in range(3)))
     assert result.verification is not None
@@ -86,7 +86,7 @@ def test_a_dry_run_writes_and_runs_nothing(samples: Path, tmp_path: Path) -> Non
 def test_without_the_proof_the_report_says_so(samples: Path, tmp_path: Path) -> None:
     result = normdiag.fold(samples / "digits_cnn.onnx", output=tmp_path / "f.onnx", verify=False)
     assert result.verification is None
-    assert any("not proven" in note for note in result.report.notes)
+    assert any("not verified" in note for note in result.report.notes)
     assert result.report.carried_out
     assert norms(tmp_path / "f.onnx") == 0
 
@@ -289,7 +289,7 @@ def test_options_are_checked_before_any_work() -> None:
 def test_gamma_and_beta_of_another_norm_are_no_batch_norm(
     samples: Path, tmp_path: Path, real: Callable[[str], Path]
 ) -> None:
-    """GroupNorm as torch.onnx writes it: its scale and shift stand behind an InstanceNormalization, as constants."""
+    """GroupNorm as torch.onnx writes it: its scale and shift stand after an InstanceNormalization, as constants."""
     result = normdiag.fold(samples / "digits_cnn_group.onnx", output=tmp_path / "f.onnx")
     assert (result.plan.norms, result.plan.steps) == (0, ())
     assert (tmp_path / "f.onnx").read_bytes() == (samples / "digits_cnn_group.onnx").read_bytes()

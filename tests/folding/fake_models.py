@@ -118,7 +118,7 @@ class FakeFolded:
 
 @dataclass(frozen=True, eq=False)
 class FakeModel:
-    """`limit` is a fixed batch size, `head` is put behind the last layer."""
+    """`limit` is a fixed batch size, `head` is put after the last layer."""
 
     layers: tuple[Layer, ...]
     dtype: Any = np.float32

@@ -52,7 +52,7 @@ def test_overflow_is_refused_with_its_layer_and_channels() -> None:
 
 
 def test_a_scale_that_overflows_is_not_put_down_to_the_shift() -> None:
-    """In front of a padded layer the shift could stay, were it not for the scale."""
+    """Before a padded layer the shift could stay, were it not for the scale."""
     net = Net(4, 7)
     x = net.norm(net.relu(net.x), gamma=1e5, name="bn")
     x = net.conv(x, 4, weight=parameter("w", np.full((4, 4, 3), 1.0)), padded=True, name="conv")

@@ -1,4 +1,4 @@
-"""Where nothing finite was compared nothing is proven."""
+"""Where nothing finite was compared nothing is verified."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_fold_without_a_finite_value_is_left_to_the_output_behind_it():
 
 def test_a_fold_without_a_finite_value_at_it_or_behind_it_is_not_proven():
     net = random_model(0, 3, head=lambda x: x.argmax(1))
-    with pytest.raises(InputError, match="no finite value at the fold of 'bn1' on any input, nor at an output behind"):
+    with pytest.raises(InputError, match="no finite value at the fold of 'bn1' on any input, nor at an output after"):
         proof(hidden(net, 1, "a2"))
 
 

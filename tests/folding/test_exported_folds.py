@@ -19,7 +19,7 @@ from tests.nets.unet import UNet
 
 
 def tokens() -> nn.Module:
-    """A linear layer over tokens, its norm behind a transpose, and a norm in front of the head."""
+    """A linear layer over tokens, its norm after a transpose, and a norm before the head."""
     parts = {"mix": nn.Linear(32, 6), "norm": nn.BatchNorm1d(6), "last": nn.BatchNorm1d(6), "head": nn.Linear(6, 4)}
     return Fn(lambda s, x: s.head(s.last(torch.relu(s.norm(s.mix(x[:, 0]).transpose(1, 2))).mean(2))), **parts)
 

@@ -14,7 +14,7 @@ from tests.folding.planning import bn, nothing, planned_only, stays
 
 @pytest.mark.parametrize("tensor", ["conv_out", "identity0_out"])
 def test_integers_are_not_scaled(tensor: str) -> None:
-    """Behind an exact cast from integers there is nothing that could hold a fraction."""
+    """After an exact cast from integers there is nothing that could hold a fraction."""
     net = Net(4, 7)
     x = net.through(net.conv(net.x, 4, name="conv"))
     plan = planned_only(net, bn(net, x), dtypes={tensor: "int32"})

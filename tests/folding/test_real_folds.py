@@ -24,7 +24,7 @@ from tests.nets.resnet20 import load_resnet20, prepare
 from tests.nets.unet import UNet
 
 Real = Callable[[str], Path]
-# Norms, and how many of them stand behind a convolution that nobody else reads.
+# Norms, and how many of them stand after a convolution that nobody else reads.
 NETS = {
     ResNet18: (1 + 4 * 4 + 3, 20),
     MobileNetV2: (1 + 2 + 16 * 3 + 1, 52),
@@ -78,7 +78,7 @@ def test_resnet20_is_as_right_as_before(real: Real) -> None:
 
 
 def test_mnist_folds_forwards_and_backwards(real: Real) -> None:
-    """norm1 stands behind a ReLU and goes through flatten into fc1; norm2 goes into fc2."""
+    """norm1 stands after a ReLU and goes through flatten into fc1; norm2 goes into fc2."""
     net = load_mnist(real("burn/mnist.pt"))
     x, labels = digits(real("mnist/t10k-images-idx3-ubyte.gz"), real("mnist/t10k-labels-idx1-ubyte.gz"), 1000)
     outcome = fold_torch(net, (x[:4],))

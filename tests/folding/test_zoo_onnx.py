@@ -1,4 +1,4 @@
-"""Every ONNX graph of the zoo: what folds, what stays and why; the output is the same and the rest of the file too."""
+"""Every ONNX graph of the zoo: what folds, what is not and why; the output is the same and the rest of the file too."""
 
 from __future__ import annotations
 

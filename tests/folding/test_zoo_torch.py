@@ -1,4 +1,4 @@
-"""Every PyTorch module of the zoo: what folds, what stays and why; the output is the same, the module untouched."""
+"""Every PyTorch module of the zoo: what folds, what is not and why; the output is the same, the module untouched."""
 
 from __future__ import annotations
 

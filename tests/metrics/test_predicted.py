@@ -80,7 +80,7 @@ LINEAR = {
     "transposed": "z = ConvTranspose <strides=[2,2], pads=[1,0,1,0]> (a, w, b)",
     "transposed groups": "z = ConvTranspose <strides=[2,3], group=2, output_padding=[1,0]> (a, grouped)",
     "concat": "c = Concat <axis=1> (a, n) z = Conv (c, wide)",
-    "concat in front of the norm": "p, q = Split <axis=1> (a, halves) c = Conv(p, two) z = Concat <axis=1> (q, c)",
+    "concat before the norm": "p, q = Split <axis=1> (a, halves) c = Conv(p, two) z = Concat <axis=1> (q, c)",
     "average pool": "p = AveragePool <kernel_shape=[3,3]> (a) z = Conv (p, w)",
     "no layer between": "z = Relu(a)",
 }
@@ -93,7 +93,7 @@ DARK = {
     "max pool": "p = MaxPool <kernel_shape=[3,3]> (a) z = Conv (p, w)",
     "an activation without a norm": "c = Conv(a, w) r = Relu(c) z = Conv(r, w)",
     "squeeze and excitation": "g = GlobalAveragePool(a) c = Conv(g, k1) s = Sigmoid(c) m = Mul(a, s) z = Conv(m, w)",
-    "a sum behind an activation": "c = Conv <pads=[1,1,1,1]> (a, w) d = Add(c, a) r = Relu(d) z = Conv(r, w)",
+    "a sum after an activation": "c = Conv <pads=[1,1,1,1]> (a, w) d = Add(c, a) r = Relu(d) z = Conv(r, w)",
     "the input": "z = Conv(x, w)",
     "a clip with computed bounds": "m = ReduceMax <keepdims=0> (x) c = Clip(n, zero, m) z = Conv(c, w)",
     "one row of all": "s = Slice(a, starts, one_end, axis2) z = Relu(s)",

@@ -1,4 +1,4 @@
-"""DenseNet121 as torchvision builds it (Huang et al. 2016), narrow: 121 BatchNorm, 59 of them behind a convolution."""
+"""DenseNet121 as torchvision builds it (Huang et al. 2016), narrow: 121 BatchNorm, 59 of them after a convolution."""
 
 from __future__ import annotations
 

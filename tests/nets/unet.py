@@ -1,6 +1,6 @@
 """A U-Net (Ronneberger et al. 2015) with BatchNorm, as it is mostly written today, and narrow: 22 BatchNorm.
 
-Nine blocks of two convolutions, and a norm behind each of the four transposed convolutions.
+Nine blocks of two convolutions, and a norm after each of the four transposed convolutions.
 """
 
 from __future__ import annotations

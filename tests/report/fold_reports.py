@@ -43,7 +43,7 @@ def proven(**changes: object) -> Verification:
 
 
 def clean() -> FoldReport:
-    """Everything folded and proven."""
+    """Everything folded and verified."""
     steps = tuple(FoldStep(f"layer{i}.bn", "batch_norm", "before", (f"layer{i}.conv",), (), 16) for i in (1, 2, 3))
     ranges = (RangeSpread("layer1.conv", 16, 3.2, 8.1, 0, 0), RangeSpread("layer2.conv", 16, 2.0, 30.5, 0, 1))
     plan = FoldPlan(steps, norms=3)
@@ -75,7 +75,7 @@ def mixed() -> FoldReport:
 
 
 def failed() -> FoldReport:
-    """A fold that did not prove."""
+    """A fold that did not verify."""
     plan = FoldPlan(clean().plan.steps, norms=3)
     points = (PointError("layer2.bn", "out", 0.4, 1e-5), PointError("layer1.bn", "out", 1e-7, 1e-5))
     return FoldReport(INFO, plan, proven(passed=False, error=0.031, points=points), size_before=5, size_after=5)

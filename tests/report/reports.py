@@ -153,7 +153,7 @@ def _findings(layers: list[LayerMetrics]) -> tuple[Finding, ...]:
         "high",
         (name,),
         "its stored statistics are 2.4 +/- 0.03 standard deviations from those of the data; "
-        "own drift 2.2, so this layer is where it begins.",
+        "local drift 2.2, so this layer is where it begins.",
         "Recalibrate with training data, or check that the statistics belong to these weights.",
         {"drift": 2.4, "lower": 2.34},
     )

@@ -64,7 +64,7 @@ def test_a_dropout_in_front_is_the_first_thing_to_look_at(tmp_path: Path, factor
     report = measured(tmp_path, dropped(0.5), factor)
     assert found("ND204", report) and not found("ND303", report)
     (finding,) = found("ND301", report)
-    assert finding.severity == "error" and finding.remedy.startswith("Put the dropout in front of it (ND204)")
+    assert finding.severity == "error" and finding.remedy.startswith("Put the dropout before it (ND204)")
 
 
 @pytest.mark.parametrize(

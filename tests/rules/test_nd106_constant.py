@@ -27,10 +27,9 @@ PLAIN = f"a = Conv(x, kernel) {dead('a', 'b', 'n1')} c = Relu(b) d = Conv(c, ker
 LOST = {
     "a plain net": PLAIN,
     "the last layer": f"a = Conv(x, kernel) {dead('a', 'y', 'n1')}",
-    "in front of a residual branch": f"{dead('x', 'b', 'n1')} c = Conv(b, kernel) y = Add(b, c)",
-    "in front of the end of a branch": f"{dead('x', 'b', 'n1')} c = Conv(b, kernel) {dead('c', 'd', 'n2')} "
-    "y = Add(b, d)",
-    "behind a residual branch that begins at zero": f"c = Conv(x, kernel) {dead('c', 'd', 'n0')} e = Add(x, d) "
+    "before a residual branch": f"{dead('x', 'b', 'n1')} c = Conv(b, kernel) y = Add(b, c)",
+    "before the end of a branch": f"{dead('x', 'b', 'n1')} c = Conv(b, kernel) {dead('c', 'd', 'n2')} y = Add(b, d)",
+    "after a residual branch that begins at zero": f"c = Conv(x, kernel) {dead('c', 'd', 'n0')} e = Add(x, d) "
     f"{dead('e', 'y', 'n1')}",
     "two in a row": f"{dead('x', 'b', 'n1')} c = Conv(b, kernel) {dead('c', 'y', 'n2')}",
     "instance norm": "[n1] a = InstanceNormalization(x, zero4, beta4) y = Conv(a, kernel)",
@@ -66,8 +65,8 @@ def test_a_branch_that_another_layer_reads_is_a_warning(tmp_path: Path) -> None:
 
 TRAPS = {
     "the end of a residual branch": f"a = Conv(x, kernel) {dead('a', 'b', 'n1')} y = Add(b, x)",
-    "an activation in front of the sum": f"a = Conv(x, kernel) {dead('a', 'b', 'n1')} c = Relu(b) y = Add(x, c)",
-    "squeeze and excitation in front of the sum": f"{dead('x', 'b', 'n1')} p = GlobalAveragePool(b) "
+    "an activation before the sum": f"a = Conv(x, kernel) {dead('a', 'b', 'n1')} c = Relu(b) y = Add(x, c)",
+    "squeeze and excitation before the sum": f"{dead('x', 'b', 'n1')} p = GlobalAveragePool(b) "
     "q = Conv(p, kernel) s = Sigmoid(q) m = Mul(b, s) y = Add(m, x)",
     "a gate": f"{dead('x', 'b', 'n1')} s = Sigmoid(b) y = Mul(x, s)",
     "a dense block": f"{dead('x', 'b', 'n1')} c = Concat <axis=1> (b, x) y = Conv(c, wide)",

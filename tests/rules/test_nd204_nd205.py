@@ -1,4 +1,4 @@
-"""ND204 and ND205: dropout in front of BatchNorm, and BatchNorm behind the nonlinearity."""
+"""ND204 and ND205: dropout before BatchNorm, and BatchNorm after the nonlinearity."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_nd204_names_the_worst_first_and_those_of_one_ratio_together(tmp_path: P
     )
     worst, other = found("ND204", seen(tmp_path, graph(body), OLD))
     assert worst.layers == ("bn2",) and other.layers == ("bn1", "bn3")
-    assert worst.message.startswith("bn2 (behind worse): statistics gathered with 60% dropped in training")
-    assert "bn3 (behind drop_2): statistics gathered with 30% dropped" in other.message
+    assert worst.message.startswith("bn2 (after worse): statistics gathered with 60% dropped in training")
+    assert "bn3 (after drop_2): statistics gathered with 30% dropped" in other.message
     assert "by 37% for values around zero" in worst.message and "by 16% for" in other.message
     assert other.evidence["layers"] == 2
 
@@ -136,11 +136,11 @@ def after_usual(rest: str) -> str:
 
 TRAPS = {
     "pre-activation: from a sum into a ReLU": f"s = Add(LAST, x) {bn('s', 'n', 'pre')} q = Relu(n) y = Conv(q, kernel)",
-    "pre-activation behind the stem": f"p = MaxPool <kernel_shape=[1,1]> (LAST) {bn('p', 'n', 'pre')} q = Relu(n) "
+    "pre-activation after the stem": f"p = MaxPool <kernel_shape=[1,1]> (LAST) {bn('p', 'n', 'pre')} q = Relu(n) "
     "y = Conv(q, kernel)",
-    "pre-activation behind a stem without a norm": f"c = Conv(LAST, kernel) r = Relu(c) "
+    "pre-activation after a stem without a norm": f"c = Conv(LAST, kernel) r = Relu(c) "
     f"{bn('r', 'n', 'pre')} q = Relu(n) y = Conv(q, kernel)",
-    "a second norm behind one in front": f"{bn('LAST', 'n', 'second')} y = Conv(n, kernel)",
+    "a second norm after one in front": f"{bn('LAST', 'n', 'second')} y = Conv(n, kernel)",
     "softmax is no hidden layer": f"c = Conv(LAST, kernel) s = Softmax(c) {bn('s', 'y', 'soft')}",
     "a linear bottleneck": f"c = Conv(LAST, kernel) {bn('c', 'y', 'bottleneck')}",
     "layer norm": "c = Conv(LAST, kernel) r = Relu(c) y = InstanceNormalization(r, gamma4, beta4)",

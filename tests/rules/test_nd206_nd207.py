@@ -14,7 +14,7 @@ from tests.rules.graph_reports import bn, found, seen
 ONE = {
     "instance norm at 1x1": "g (float[N,4,1,1] x) => (float[N,4,1,1] y) "
     "{ y = InstanceNormalization(x, gamma4, beta4) }",
-    "instance norm behind a global pool": "g (float[N,4,H,W] x) => (float[N,4,1,1] y) "
+    "instance norm after a global pool": "g (float[N,4,H,W] x) => (float[N,4,1,1] y) "
     "{ a = GlobalAveragePool(x) y = InstanceNormalization(a, gamma4, beta4) }",
     "a group for each channel": "g (float[N,4,1] x) => (float[N,4,1] y) "
     "{ y = GroupNormalization <num_groups=4> (x, gamma4, beta4) }",

@@ -62,7 +62,7 @@ def test_both_ends_of_the_error_bars_count() -> None:
 
 
 def test_trap_own_drift_that_small_batches_make() -> None:
-    """A norm behind a linear layer, with two samples in each batch: the deployed layer is right."""
+    """A norm after a linear layer, with two samples in each batch: the deployed layer is right."""
     assert not found("ND301", rows(0.02, 0.45, 0.02, deployed=(0.02, 0.03, 0.02)))
 
 

@@ -1,4 +1,4 @@
-"""Which layer ND301 and ND302 name where small drift of one layer grows in those behind it."""
+"""Which layer ND301 and ND302 name where small drift of one layer grows in those after it."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def test_no_other_byte_of_the_others_changes(tmp_path: Path, make: Callable[[Pat
 
 
 def test_archives_whose_checksums_stand_in_front(tmp_path: Path) -> None:
-    """As other tools than torch write them: no descriptor behind the bytes."""
+    """As other tools than torch write them: no descriptor after the bytes."""
     with zipfile.ZipFile(state(tmp_path / "m.pt")) as old, zipfile.ZipFile(tmp_path / "z.pt", "w") as new:
         for name in old.namelist():
             new.writestr(name, old.read(name))

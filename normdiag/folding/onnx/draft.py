@@ -51,7 +51,7 @@ class ModelEdits:
         return self.nodes[index][0]
 
     def insert(self, index: int, op: str, inputs: list[str], output: str, name: str) -> None:
-        """A new node where node `index` is or was, behind what stands there."""
+        """A new node where node `index` is or was, after what stands there."""
         from onnx import helper
 
         if index not in self.nodes:

@@ -161,7 +161,7 @@ def _take_out(draft: ModelEdits, layer: Layer) -> None:
 
 
 def _append(draft: ModelEdits, index: int, op: str, tensor: NewTensor, hint: str) -> None:
-    """An elementwise node behind another, whose output keeps its name."""
+    """An elementwise node after another, whose output keeps its name."""
     node = draft.edited(index)
     output = node.output[0]
     node.output[0] = draft.fresh(f"{output}_before_{op.lower()}")

@@ -77,7 +77,7 @@ class ProgramEditor:
     def add(
         self, operator: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, *, like: fx.Node
     ) -> fx.Node:
-        """A new operation right behind its first argument and `like`; its result looks like that of `like`."""
+        """A new operation right after its first argument and `like`; its result looks like that of `like`."""
         position = {node: index for index, node in enumerate(self.graph.nodes)}
         with self.graph.inserting_after(max(args[0], like, key=position.__getitem__)):
             node = self.graph.create_node("call_function", operator, args, kwargs)
@@ -176,7 +176,7 @@ class ProgramEditor:
         return placeholder
 
     def _fresh(self, target: str, kind: InputSpec | None) -> fx.Node:
-        """A placeholder for a new parameter, in front of everything else that is not a parameter."""
+        """A placeholder for a new parameter, before everything else that is not a parameter."""
         behind = next(iter(node for node, spec in self._specs.items() if spec.kind != InputKind.PARAMETER), None)
         anchor = behind or next(iter(self.graph.nodes))
         with self.graph.inserting_before(anchor):

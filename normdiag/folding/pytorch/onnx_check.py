@@ -42,7 +42,7 @@ def check_onnx(path: Path, program: ExportedProgram, names: Mapping[str, str], e
         try:
             found = OnnxFoldable(path).evaluator().run(_in_order(batch, inputs))
         except InputError as error:
-            return f"onnxruntime cannot run the file here, so it is not proven to equal the folded model: {error}"
+            return f"onnxruntime cannot run the file here, so it is not verified to equal the folded model: {error}"
         expected, exact = TorchEvaluator(program).run(batch), _exact(program, batch)
         for written, name in names.items():
             if name in expected and _differs(found.get(written), expected[name], exact.get(name)):

@@ -240,7 +240,7 @@ def _max(algebra: Algebra, step: Step) -> Term | None:
 
 
 def _broadcast(algebra: Algebra, step: Step) -> Term | None:
-    """A statistic brought back to the rank of x, or the reshape behind a GroupNorm's inner normalization."""
+    """A statistic brought back to the rank of x, or the reshape after a GroupNorm's inner normalization."""
     term = algebra.term(step.inputs[0])
     if isinstance(term, Moment):
         return replace(term, kept=True)

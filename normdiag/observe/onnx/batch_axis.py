@@ -49,7 +49,7 @@ def free_batch(proto: Any, setting: Setting) -> Freed:
     candidate = with_free_batch(proto, size)
     if _agree(proto, candidate, inputs, setting):
         return Freed(candidate)
-    lost = "; a batch of one has no batch statistics, so no own drift and no gap" if size == 1 else ""
+    lost = "; a batch of one has no batch statistics, so no local drift and no gap" if size == 1 else ""
     return Freed(proto, size, (f"the model's batch size is fixed at {size} and cannot be made free{lost}",))
 
 

@@ -1,4 +1,4 @@
-"""onnxruntime behind one small class: quiet, and with errors in one line."""
+"""onnxruntime after one small class: quiet, and with errors in one line."""
 
 from __future__ import annotations
 

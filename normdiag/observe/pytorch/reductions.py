@@ -137,7 +137,7 @@ def channel_table(x: Tensor) -> SampleTable:
 
 
 def channel_view(x: Tensor, axis: int) -> ChannelView:
-    """A tensor with its channels on `axis` (1, or the last) as a ChannelView; a copy only where it has neither layout."""
+    """A tensor with its channels on `axis` (1, or the last) as a ChannelView; a copy only if it has neither layout."""
     if x.dim() < 2:
         x, axis = x.reshape(-1, 1), 1
     if axis != 1 or x.dim() == 2:

@@ -161,7 +161,7 @@ def _notification(level: str, text: str) -> dict[str, Any]:
 
 
 def uri(path: str, prefix: str = "") -> str:
-    """A path as a URI reference behind `prefix`, a folder or a URL; an absolute one without a prefix is file://."""
+    """A path as a URI reference after `prefix`, a folder or a URL; an absolute one without a prefix is file://."""
     whole = behind(prefix, path)
     if "://" in prefix:
         scheme, _, rest = whole.partition("://")

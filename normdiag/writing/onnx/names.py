@@ -30,7 +30,7 @@ def all_names(model: Any) -> set[str]:
 
 
 def free_name(hint: str, taken: set[str]) -> str:
-    """`hint`, with a number behind it where that is taken; taken from now on."""
+    """`hint`, with a number after it where that is taken; taken from now on."""
     name, count = hint, 0
     while name in taken or not name:
         count += 1

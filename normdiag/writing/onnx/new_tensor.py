@@ -15,7 +15,7 @@ from normdiag.records.model import Array
 
 @dataclass(frozen=True, eq=False)
 class NewTensor:
-    """An initializer to be: `data_type` is onnx's number, `pieces` makes the values: flat arrays, one behind the other.
+    """An initializer to be: `data_type` is onnx's number, `pieces` makes the values: flat arrays, one after the other.
 
     `like` is the onnx.TensorProto whose values it replaces, where that is an initializer: documentation and the place
     of external data are taken from there.

@@ -20,7 +20,7 @@ _BEHIND_RAW_DATA = ("doc_string", "external_data", "data_location", "metadata_pr
 class Patch:
     """Edits of a model by the number of a field and the index of its occurrence in the original.
 
-    `graph` and `model` say what stands there instead, nothing for what goes; `added` what comes behind the last
+    `graph` and `model` say what stands there instead, nothing for what goes; `added` what comes after the last
     field of that number in the graph.
     """
 
@@ -121,7 +121,7 @@ def _encoded(number: int, item: Item) -> list[Piece]:
 
 
 def _around(item: NewTensor) -> tuple[bytes, bytes]:
-    """The message of a tensor without its values: the fields before and behind these, in the order of their numbers."""
+    """The message of a tensor without its values: the fields before and after these, in the order of their numbers."""
     before, after = item.header(), item.header()
     for name in _BEHIND_RAW_DATA:
         before.ClearField(name)

@@ -1,6 +1,6 @@
 """The checksums of a zip archive after bytes of its stored members were replaced.
 
-Each member's CRC-32 stands in the directory at the end, and in front of or behind its bytes:
+Each member's CRC-32 stands in the directory at the end, and before or after its bytes:
 https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.3.7 to 4.3.12.
 """
 
@@ -19,7 +19,7 @@ _ENTRY = struct.Struct("<4s12xI8xHHH")  # signature, CRC, lengths of name, extra
 _LOCAL_CRC, _ENTRY_CRC = 14, 16
 _LOCAL_SIZE, _ENTRY_SIZE = 30, 46
 _DESCRIPTOR = b"PK\x07\x08"
-_BEHIND = 0x8  # flag: the CRC stands behind the bytes
+_BEHIND = 0x8  # flag: the CRC stands after the bytes
 
 
 def checksum_edits(name: str, path: str, data: memoryview, edits: Sequence[ByteEdit]) -> list[ByteEdit]:
@@ -56,7 +56,7 @@ def _data_start(data: memoryview, info: zipfile.ZipInfo) -> int:
 
 
 def _near(data: memoryview, info: zipfile.ZipInfo, end: int) -> int:
-    """Where the CRC beside the bytes stands: in the local header, or in the descriptor behind them."""
+    """Where the CRC beside the bytes stands: in the local header, or in the descriptor after them."""
     if not info.flag_bits & _BEHIND:
         return info.header_offset + _LOCAL_CRC
     return end + (len(_DESCRIPTOR) if data[end : end + 4] == _DESCRIPTOR else 0)

@@ -65,7 +65,7 @@ def replaced(target: Path, content: bytes) -> None:
 @pytest.mark.parametrize("change", [rewritten, replaced])
 @pytest.mark.parametrize("kind", ["inside", "outside"])
 def test_what_was_not_proven_is_not_written(tmp_path: Path, kind: str, change: Callable[[Path, bytes], None]) -> None:
-    """Re-exporting to the same name takes a moment of a long proof. An open file that is replaced is still the old."""
+    """Re-exporting to the same name takes a moment of a long verification. A file replaced while open stays the old."""
     (tmp_path / "new").mkdir()
     path = save(network(), tmp_path / "m.onnx") if kind == "inside" else outside(tmp_path)
     new = save(network(3.0), tmp_path / "new" / "m.onnx") if kind == "inside" else outside(tmp_path / "new", 3.0)

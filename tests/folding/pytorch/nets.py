@@ -190,7 +190,7 @@ class Products(nn.Module):
 
 
 class Branches(nn.Module):
-    """A norm behind a sum whose branches are convolutions and a constant."""
+    """A norm after a sum whose branches are convolutions and a constant."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -218,7 +218,7 @@ class Counting(nn.Module):
 
 
 class Overwriting(nn.Module):
-    """A norm into the convolution behind it, with a write in between: its input must not see the write."""
+    """A norm into the convolution after it, with a write in between: its input must not see the write."""
 
     def __init__(self) -> None:
         super().__init__()

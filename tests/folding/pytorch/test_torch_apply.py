@@ -110,7 +110,7 @@ def test_tied_weights_part() -> None:
 
 
 class Twice(nn.Module):
-    """A convolution that runs twice, with a norm behind the first time."""
+    """A convolution that runs twice, with a norm after the first time."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -150,7 +150,7 @@ def test_onnx_in_bfloat16_is_written_with_a_note(tmp_path: Path) -> None:
     """onnxruntime has no such convolution on a CPU."""
     _, result = folded(case("conv")[0].bfloat16(), IMAGES)
     (note,) = result.write(tmp_path / "out.onnx")
-    assert "not proven to equal the folded model" in note
+    assert "not verified to equal the folded model" in note
     assert "BatchNormalization" not in operators(tmp_path / "out.onnx")
 
 

@@ -74,7 +74,7 @@ class _Trial:
         return all(self.up(read, positive, shift, alone and len(part.reads) == 1) for read in part.reads)
 
     def down(self, x: int, positive: bool, shift: bool, alone: bool) -> bool:
-        """Whether what all readers of `x` do can take up a per-channel map of it."""
+        """Whether what all readers of `x` do can absorb a per-channel map of it."""
         readers = self.readers[x]
         if x in self.outputs or not readers:
             return False
@@ -94,7 +94,7 @@ class _Trial:
 
 
 def adds(part: Part) -> bool:
-    """Whether it is a lone number, which goes with the norm, that shifts."""
+    """Whether it is a scalar constant, which goes with the norm, that shifts."""
     return bool(part.kind == "number" and part.form == "plus")
 
 

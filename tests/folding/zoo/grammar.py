@@ -170,7 +170,7 @@ class _Draft:
 
 @st.composite
 def networks(draw: Any, wild: bool = False) -> Network:
-    """Networks of images, with a head of features behind about half of them. `wild`: with parts that nobody counts."""
+    """Networks of images, with a head of features after about half of them. `wild`: with parts that nobody counts."""
     draft = _Draft(draw, wild)
     x = draft.add("input", shape=(draw(st.integers(2, 4)), 6, 5))
     for _ in range(draw(st.integers(2, 5))):

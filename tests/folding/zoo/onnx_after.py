@@ -1,4 +1,4 @@
-"""ONNX: norms that go into the layer behind them, since the one before cannot take them."""
+"""ONNX: norms that go into the layer after them, since the one before cannot take them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def padded_without_shift(g: Net, how: str) -> None:
     folded=None,
 )
 def padded_with_shift(g: Net, how: str) -> None:
-    """The shift must not reach the border: it stays in front of the layer, or the norm stays."""
+    """The shift must not reach the border: it stays before the layer, or the norm stays."""
     options: dict[str, Any] = {
         "pads": {"pads": [1, 1, 1, 1]},
         "same": {"auto_pad": "SAME_LOWER"},
@@ -65,7 +65,7 @@ def padded_with_shift(g: Net, how: str) -> None:
 
 @ZOO.case("Relu BatchNormalization Conv Relu", folded=0, refused=("(?i)pad",))
 def padded_with_shift_where_the_scale_is_zero(g: Net) -> None:
-    """gamma * x + beta with gamma 0: no Add in front of a scaled weight can say that."""
+    """gamma * x + beta with gamma 0: no Add before a scaled weight can say that."""
     finish(g, g.conv(g.bn(activated(g), 4), 4, 6, pads=[1, 1, 1, 1]))
 
 

@@ -193,7 +193,7 @@ def two_norms_between_relu_and_convolution(g: Net) -> None:
 
 @ZOO.case("Relu BatchNormalization Relu", folded=1, refused=("Relu|nonlinear|input",))
 def two_norms_between_nonlinearities(g: Net) -> None:
-    """One takes up the other."""
+    """One absorbs the other."""
     x = g.op("Relu", g.input("N", 4, 6, 5))
     g.output(g.op("Relu", g.bn(g.bn(x, 4), 4)))
 

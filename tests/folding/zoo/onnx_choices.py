@@ -1,4 +1,4 @@
-"""ONNX: norms behind or in front of slices and gathers, each of which gets its share."""
+"""ONNX: norms after or before slices and gathers, each of which gets its share."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def a_norm_on_one_crop(g: Net) -> None:
 
 @ZOO.case("Relu Slice Slice Concat Conv")
 def every_second_position_into_channels(g: Net) -> None:
-    """As YOLO's Focus, in front of a convolution."""
+    """As YOLO's Focus, before a convolution."""
     y = g.bn(g.op("Relu", g.input("N", 3, 6, 4)), 3)
     parts = (cut(g, y, 0, 3, 2), cut(g, y, 3, 6, 2))
     g.output(g.conv(str(g.op("Concat", *parts, axis=1)), 6, 4))

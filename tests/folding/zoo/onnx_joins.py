@@ -1,4 +1,4 @@
-"""ONNX: norms behind Concat, Split and Add, which each layer before takes its share of."""
+"""ONNX: norms after Concat, Split and Add, which each layer before takes its share of."""
 
 from __future__ import annotations
 

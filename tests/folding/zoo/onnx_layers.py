@@ -1,4 +1,4 @@
-"""ONNX: gamma and beta of LayerNorm and RMSNorm, which go into the linear layers behind (`--norms batch,layer`)."""
+"""ONNX: gamma and beta of LayerNorm and RMSNorm, which go into the linear layers after (`--norms batch,layer`)."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def rms_normalization(g: Net) -> None:
 
 @ZOO.case("Transpose LayerNormalization Transpose Conv Relu", **OPTIONS)
 def into_a_convolution(g: Net) -> None:
-    """ConvNeXt: a norm over the channels, channels last, in front of a pointwise convolution."""
+    """ConvNeXt: a norm over the channels, channels last, before a pointwise convolution."""
     y = layer_norm(g, str(g.op("Transpose", g.input("N", 6, 5, 4), perm=[0, 2, 3, 1])))
     y = str(g.op("Transpose", y, perm=[0, 3, 1, 2]))
     g.output(g.op("Relu", g.conv(y, 6, 4, 1)))

@@ -1,4 +1,4 @@
-"""ONNX: lone numbers, as of x * 0.5, which go along with a norm and never by themselves."""
+"""ONNX: scalar constants, as of x * 0.5, which go along with a norm and never by themselves."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def on_one_way_to_the_layers(g: Net) -> None:
 
 @ZOO.case("Relu Add Conv")
 def the_shift_stays(g: Net) -> None:
-    """In front of a padded convolution the scale goes, and the number with it."""
+    """Before a padded convolution the scale goes, and the number with it."""
     y = number(g, g.bn(g.op("Relu", g.input("N", 3, 6, 5)), 3, sign=1))
     g.output(g.conv(y, 3, 4, 3, pads=[1] * 4))
 

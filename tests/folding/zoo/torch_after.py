@@ -1,4 +1,4 @@
-"""PyTorch: norms that go into the layer behind them, layer norms, and norms that must stay."""
+"""PyTorch: norms that go into the layer after them, layer norms, and norms that must stay."""
 
 from __future__ import annotations
 

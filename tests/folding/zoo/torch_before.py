@@ -1,4 +1,4 @@
-"""PyTorch: norms that go into the layer before them, right behind it or through what lies between."""
+"""PyTorch: norms that go into the layer before them, right after it or through what lies between."""
 
 from __future__ import annotations
 

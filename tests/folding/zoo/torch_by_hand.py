@@ -1,4 +1,4 @@
-"""PyTorch: layer norms written in elementary operations, whose gamma and beta go, or take up a norm behind them."""
+"""PyTorch: layer norms written in elementary operations, whose gamma and beta go, or absorb a norm after them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PyTorch: norms behind sums and joins, and weights and modules that are used twice."""
+"""PyTorch: norms after sums and joins, and weights and modules that are used twice."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def chunk_and_concat() -> nn.Module:
 
 
 def parts(cut: Any, *channels: int) -> nn.Module:
-    """A convolution of six channels, cut, and a norm behind each part."""
+    """A convolution of six channels, cut, and a norm after each part."""
     norms = {f"norm{i}": nn.BatchNorm2d(n) for i, n in enumerate(channels)}
 
     def forward(self: Any, x: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ def a_convolution_called_twice() -> nn.Module:
 
 @ZOO.case((2, 4, 9, 8), folded=None)
 def a_norm_called_twice() -> nn.Module:
-    """One norm behind two convolutions; it counts once or twice."""
+    """One norm after two convolutions; it counts once or twice."""
     return Fn(
         lambda s, x: torch.relu(s.norm(s.b(torch.relu(s.norm(s.a(x)))))),
         a=nn.Conv2d(4, 4, 3),

@@ -70,7 +70,7 @@ def test_ultraface_is_freed_of_its_batch_of_one_and_agrees_with_one_by_one(real:
 
 
 def test_sums_of_the_batch_pass_equal_whole_tensors_of_its_own_graph(real: Real, tmp_path: Path) -> None:
-    """Own drift: what BatchNorm reads when every one before it uses its batch, written out in float64."""
+    """Local drift: what BatchNorm reads when every one before it uses its batch, written out in float64."""
     path = real("ultraface/version-slim-320.onnx")
     model = open_model(path)
     x = np.random.default_rng(0).standard_normal((2, 3, 240, 320)).astype(np.float32)

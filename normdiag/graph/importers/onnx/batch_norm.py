@@ -74,7 +74,7 @@ def _of_the_batch(node: Node, view: GraphView, terms: Mapping[str, Term]) -> boo
     """Whether it normalizes with its input's own statistics over all axes but 1 (track_running_stats=False).
 
     Either because it is in training mode, where the mean and variance that it reads are merely averaged with the
-    batch's (torch's older exporter computes some for it), or because these are the input's own. Not behind a Reshape:
+    batch's (torch's older exporter computes some for it), or because these are the input's own. Not after a Reshape:
     Keras writes LayerNorm as a BatchNormalization of the input reshaped to one sample.
     """
     constants = view.constants

@@ -52,7 +52,7 @@ def op_graph(
     initializers that are also graph inputs stands in parameters.py. `known` are the layers of this very model, and
     `view` is what is known of its tensors, where they were found before.
 
-    Raises InputError where nodes read what nothing in front of them writes, where two write the same tensor, and where
+    Raises InputError where nodes read what nothing before them writes, where two write the same tensor, and where
     parameters of normalization layers are damaged.
     """
     check_names(model.graph, reader.path)
@@ -186,7 +186,7 @@ def _pinned(graph: Graph) -> Mapping[str, str]:
 
 
 def _check(model: Any, graph: Graph, reader: TensorReader) -> None:
-    """Every tensor is written once, in front of those who read it."""
+    """Every tensor is written once, before those who read it."""
     written = {value.name for value in (*graph.proto.input, *graph.proto.initializer)}
     written |= {sparse.values.name for sparse in graph.proto.sparse_initializer}
     own = {f.name for f in model.functions if not DOMAINS.get(f.domain, f.domain)}
@@ -194,7 +194,7 @@ def _check(model: Any, graph: Graph, reader: TensorReader) -> None:
         where = f"{reader.path}: {node.op} {node.name or next(iter(node.outputs), '')!r}"
         missing = next((name for name in node.inputs if name and name not in written), None)
         if missing is not None:
-            raise InputError(f"{where} reads {missing!r}, which nothing in front of it writes; export the model again")
+            raise InputError(f"{where} reads {missing!r}, which nothing before it writes; export the model again")
         again = next((name for name in node.outputs if name and name in written), None)
         if again is not None:
             raise InputError(f"{where} writes {again!r}, which is there already; export the model again")

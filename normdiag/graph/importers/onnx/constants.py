@@ -1,4 +1,4 @@
-"""What is constant in a graph, wherever it is kept: initializer, Constant node, outer scope, behind cheap reshapes."""
+"""What is constant in a graph, wherever it is kept: initializer, Constant node, outer scope, after cheap reshapes."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def _gather(node: Node, values: list[Array]) -> Array:
 
 
 def _slice(node: Node, values: list[Array]) -> Array:
-    """Like Python's, but for axes and for a start in front of the first element."""
+    """Like Python's, but for axes and for a start before the first element."""
     data, *given = values
     bounds = [node.integers(name) or () for name in ("starts", "ends", "axes")]
     if given:

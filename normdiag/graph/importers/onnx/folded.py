@@ -36,7 +36,7 @@ NAMES = (
 )
 # torch.onnx before 1.12 and onnxoptimizer: '402', where weights that were left alone have names.
 NUMBERED = Names("torch.onnx", re.compile(r"\d+"), re.compile(r"\d+"))
-# What quantization puts behind the name of a weight.
+# What quantization puts after the name of a weight.
 QUANTIZED = re.compile(r"_(?:quantized|DequantizeLinear_Output|DequantizeLinear)$")
 
 

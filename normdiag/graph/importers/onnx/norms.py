@@ -51,7 +51,7 @@ def _batch_norm(scope: GraphScope, node: Node, layer: NormLayer) -> Norm:
 
 
 def _stored(eps: float | None) -> float | None:
-    """The float32 behind its shortest decimal: what a runtime adds, which shows in double precision."""
+    """The float32 after its shortest decimal: what a runtime adds, which shows in double precision."""
     return None if eps is None else float(np.float32(eps))
 
 
@@ -92,7 +92,7 @@ def _other(scope: GraphScope, node: Node, site: NormSite) -> Norm:
 
 
 def _per_channel(parameter: Parameter | None, layer: NormLayer) -> Parameter | None:
-    """Operator set 18 stores one gamma for each group, which cannot take up a factor for each channel."""
+    """Operator set 18 stores one gamma for each group, which cannot absorb a factor for each channel."""
     if parameter is None or parameter.shape == (layer.channels,):
         return parameter
     return replace(parameter, obstacle=PER_GROUP)

@@ -1,4 +1,4 @@
-"""Dimensions behind operators that rearrange elements: reshape, transpose, slice, pad, resize, gather."""
+"""Dimensions after operators that rearrange elements: reshape, transpose, slice, pad, resize, gather."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _reshape(book: Book, node: Node) -> Found:
 
 
 def reshaped(x: Sizes, target: tuple[Size | None, ...], keep_zero: bool = False) -> Dims:
-    """The dimensions behind a Reshape. 0 takes the size of the input there; -1, and one unknown, is what is left."""
+    """The dimensions after a Reshape. 0 takes the size of the input there; -1, and one unknown, is what is left."""
     copied = [x[i] if size == Size(0) and not keep_zero and i < len(x) else size for i, size in enumerate(target)]
     known = [size for size in copied if size is not None and size != Size(-1)]
     if len(copied) - len(known) != 1:
@@ -173,7 +173,7 @@ def _slice(book: Book, node: Node) -> Found:
 
 
 def pads(book: Book, node: Node) -> tuple[tuple[int, int], ...] | None:
-    """What a Pad adds in front of and behind each axis; None where the graph computes it."""
+    """What a Pad adds before and after each axis; None where the graph computes it."""
     rank = book.rank(node.inputs[0])
     given = integers(node, "pads") or integers(node, "paddings") or numbers_of(book.value(node.input(1)))
     if rank is None or given is None:

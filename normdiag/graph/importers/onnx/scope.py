@@ -78,7 +78,7 @@ class UnnamedOp:
         return (self, *self.rest)
 
     def followed_by(self, *others: UnnamedOp) -> UnnamedOp:
-        """The same with these steps behind it."""
+        """The same with these steps after it."""
         return replace(self, rest=(*self.rest, *others))
 
 

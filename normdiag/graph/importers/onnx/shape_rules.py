@@ -47,7 +47,7 @@ def _pool(book: Book, node: Node) -> Found:
 
 
 def may_overrun(_: Book, node: Node) -> bool:
-    """Whether a pool's last window may begin behind the data, where ceil_mode rounds up.
+    """Whether a pool's last window may begin after the data, where ceil_mode rounds up.
 
     Inference counts such a window. onnxruntime drops it, and older versions of it do not.
     """
@@ -62,7 +62,7 @@ def may_overrun(_: Book, node: Node) -> bool:
 
 
 def _positions(x: Sizes | None, rank: int, node: Node, kernel: tuple[int, ...], ceil: bool = False) -> Dims:
-    """Behind a sliding window; kept as they are where stride and padding keep them."""
+    """After a sliding window; kept as they are where stride and padding keep them."""
     if x is None or len(x) != rank:
         return (None,) * (rank - 2)
     steps = integers(node, "strides") or (1,) * len(kernel)
@@ -79,7 +79,7 @@ def _positions(x: Sizes | None, rank: int, node: Node, kernel: tuple[int, ...], 
 
 
 def _window(size: Size, reach: int, step: int, padding: tuple[int, int], ceil: bool) -> Size | None:
-    """None also where a last window would begin behind the data (see may_overrun)."""
+    """None also where a last window would begin after the data (see may_overrun)."""
     if step == 1 and sum(padding) == reach:
         return size
     if size.known is None or step < 1:

@@ -1,4 +1,4 @@
-"""Who else reads the stored tensor behind a parameter, also through transposes and casts of constants."""
+"""Who else reads the stored tensor after a parameter, also through transposes and casts of constants."""
 
 from __future__ import annotations
 

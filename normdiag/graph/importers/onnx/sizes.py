@@ -87,7 +87,7 @@ def _enter(book: Book, tensor: str, found: Dims | None, other: Dims | None) -> N
 
 
 def _enter_type(book: Book, node: Node) -> None:
-    """Where inference fails, behind an unknown operation, the type of a product or sum is that of its operands."""
+    """Where inference fails, after an unknown operation, the type of a product or sum is that of its operands."""
     if node.op in UNIFORM and not node.domain and node.outputs and node.outputs[0] not in book.dtypes:
         known = [book.dtypes[name] for name in node.inputs[:2] if name in book.dtypes]
         if known:

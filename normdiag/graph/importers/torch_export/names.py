@@ -18,7 +18,7 @@ def named(drafts: Sequence[AnchoredOp], program: Program) -> list[tuple[str, Anc
     """Each draft with its name, which its norm, if it is one, has as well.
 
     The path of the module that it is all of, or whose parameters it reads; else `path.operator`, numbered `_2` and so
-    on within one call of that module. What runs again has `#2` and so on behind its name.
+    on within one call of that module. What runs again has `#2` and so on after its name.
     """
     naming = _Naming(drafts, program)
     seen: Counter[str] = Counter()

@@ -16,7 +16,7 @@ _KINDS: tuple[NormKind, ...] = ("batch_norm", "instance_norm", "group_norm", "la
 
 
 def unreached_norms(program: Program) -> tuple[tuple[NormLayer, str], ...]:
-    """Every norm in a subgraph of the program, with the reason why it stays."""
+    """Every norm in a subgraph of the program, with the reason why it is not folded."""
     found = []
     for node in program.nodes:
         graph = getattr(program.exported.graph_module, str(node.target), None) if node.op == "get_attr" else None

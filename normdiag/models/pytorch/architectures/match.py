@@ -12,7 +12,7 @@ from typing import Any
 from normdiag.models.pytorch.architectures.fingerprint import Shapes, names_hash, shapes_hash
 
 INDEX = Path(__file__).with_name("index.json")
-# What wrappers put in front of all names; they nest a few deep at most.
+# What wrappers put before all names; they nest a few deep at most.
 PREFIXES = ("module.", "model.", "net.", "_orig_mod.")
 _MAX_NESTING = 4
 
@@ -21,7 +21,7 @@ _MAX_NESTING = 4
 class Match:
     """Architectures that weights fit: in `functions`, names of one function each, the plainest first.
 
-    `prefix` stands in front of all names in the file. `classes` and `channels` are what the weights are for, None where
+    `prefix` stands before all names in the file. `classes` and `channels` are what the weights are for, None where
     no tensor tells; `tensors` is how many fitted.
     """
 

@@ -17,9 +17,9 @@ from tests.graph.importers.onnx.opgraph_cases import read
 from tests.models.onnx.onnx_cases import make_model
 
 DAMAGE = {
-    "reads nothing": ("y", ["nobody"], "which nothing in front of it writes"),
-    "reads itself": ("y", ["y"], "which nothing in front of it writes"),
-    "reads what comes later": ("y", ["later"], "which nothing in front of it writes"),
+    "reads nothing": ("y", ["nobody"], "which nothing before it writes"),
+    "reads itself": ("y", ["y"], "which nothing before it writes"),
+    "reads what comes later": ("y", ["later"], "which nothing before it writes"),
     "writes its input": ("x", ["x"], "is there already"),
     "writes nothing": ("z", ["x"], "is written by no node"),
 }

@@ -61,7 +61,7 @@ KERNELS = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1))  # and how much is padded at 
 
 @pytest.mark.parametrize("kind", ["AveragePool", "MaxPool", "LpPool"])
 def test_windows_that_begin_behind_the_data_are_not_counted(kind: str) -> None:
-    """All is as onnxruntime does it, behind other operations too, or else not known: where it differs from ONNX."""
+    """All is as onnxruntime does it, after other operations too, or else not known: where it differs from ONNX."""
     unknown = 0
     for size, (kernel, pad), step in product_of((5, 6, 7), KERNELS, (1, 2, 3)):
         pool = f"{kind}<kernel_shape=[{kernel}], strides=[{step}], pads=[{pad}, {pad}], ceil_mode=1>(x)"
