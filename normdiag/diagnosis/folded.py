@@ -38,4 +38,4 @@ def _told(folded: tuple[FoldedNorm, ...]) -> str:
         names = abridged([each.name or f"after {each.layer}" for each in folded])
         return f"the exporter folded {layers} into the layers before them ({names})"
     names = abridged([each.layer for each in folded])
-    return f"the weights show that {layers} were folded into the layers before them ({names})"
+    return f"the names of the weights say that {layers} were folded into the layers before them ({names})"
