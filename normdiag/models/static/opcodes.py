@@ -1,7 +1,6 @@
 """A pickle machine that runs nothing: opcodes from pickletools, an explicit stack and memo, and inert results.
 
-The C unpickler recurses and imports; this one does neither. Sets become lists and keys that could be slow to hash
-become opaque, so that every opcode costs constant time.
+The C unpickler recurses and imports; this one does neither. Sets become lists, keys slow to hash opaque: constant time.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ _NO_FUNCTION = ("pretrained_cfg", "default_cfg", "feature_info", "training", "he
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenArchitecture:
     """An architecture: the shapes of its tensors, and the axes that the numbers of classes and channels set."""
 
     name: str
@@ -46,7 +46,7 @@ class Seen:
 def main() -> None:
     """Build, compare, write."""
     warnings.simplefilter("ignore")
-    by_names: dict[str, list[Seen]] = {}
+    by_names: dict[str, list[SeenArchitecture]] = {}
     names = listed_architectures()
     for number, name in enumerate(names):
         try:
@@ -66,7 +66,7 @@ def write(index: Mapping[str, list[dict[str, Any]]]) -> None:
     INDEX.write_text(f'{{"made_with": {json.dumps(made_with)}, "names": {{\n{lines}\n}}}}\n')
 
 
-def look_at(name: str) -> Seen:
+def look_at(name: str) -> SeenArchitecture:
     """Build it twice. Raises ValueError where its names depend on the number of channels."""
     usual = _shapes(_built(name, None, None))
     other = _shapes(_built(name, CLASSES, CHANNELS))
@@ -81,15 +81,15 @@ def look_at(name: str) -> Seen:
                 classes.append((key, axis))
             if pair == (3, CHANNELS):
                 channels.append((key, axis))
-    return Seen(name, usual, classes, channels)
+    return SeenArchitecture(name, usual, classes, channels)
 
 
-def variants(alike: Sequence[Seen], functions: Functions | None = None) -> list[dict[str, Any]]:
+def variants(alike: Sequence[SeenArchitecture], functions: Functions | None = None) -> list[dict[str, Any]]:
     """Architectures with the same names of tensors, by the axes that are open and the shapes of the others.
 
     torchvision's take three channels alone: they are put beside those of the same shapes that take others.
     """
-    same: dict[tuple[str, str], list[Seen]] = {}
+    same: dict[tuple[str, str], list[SeenArchitecture]] = {}
     for seen in alike:
         same.setdefault((str(seen.classes), shapes_hash(seen.shapes, seen.classes, [])), []).append(seen)
     found: list[dict[str, Any]] = []
