@@ -1,4 +1,4 @@
-"""The means that the weights themselves predict for the inputs of BatchNorm layers, without any data (DESIGN, 3)."""
+"""The means that the weights themselves predict for the inputs of BatchNorm layers, without any data."""
 
 from __future__ import annotations
 

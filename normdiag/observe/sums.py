@@ -1,4 +1,4 @@
-"""From what a backend sums over positions to the five sums of a channel (DESIGN, section 3)."""
+"""From what a backend sums over positions to the five sums of a channel."""
 
 from __future__ import annotations
 
