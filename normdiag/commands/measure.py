@@ -245,7 +245,7 @@ def _with_attribution(report: Report, runner: Runner, source: Source, evidence: 
         note = "no attribution: it goes over the data a second time; pass a list or a DataLoader, not a generator"
         return replace(report, notes=(*report.notes, note))
     own = all_statistics(report.layers, evidence)
-    before, after = passes.attribute(runner, _first(source, ATTRIBUTION_SAMPLES), own)
+    before, after = passes.attribute(runner, first_batches(source, ATTRIBUTION_SAMPLES), own)
     assert report.gap is not None  # the caller has asked for it
     ranked = rank_attribution(before, after, report.gap.output)
     note = f"attribution: measured on the first {min(ATTRIBUTION_SAMPLES, evidence.samples)} samples"
@@ -257,7 +257,7 @@ def _own_statistics(layer: NormLayer, sums: ChannelSums | None) -> ReplacedStati
     return ReplacedStatistics(*observed_statistics(sums, layer.running_mean))
 
 
-def _first(batches: Iterable[Batch], samples: int) -> Iterator[Batch]:
+def first_batches(batches: Iterable[Batch], samples: int) -> Iterator[Batch]:
     """The first batches, until they hold that many samples."""
     seen = 0
     for batch in batches:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from normdiag.commands.fitted import fitted_candidate
-from normdiag.commands.measure import GivenBatches, all_statistics
+from normdiag.commands.measure import GivenBatches, all_statistics, first_batches
 from normdiag.data import DataOptions
 from normdiag.data.candidates import PreparationCandidate, candidates
 from normdiag.data.join import reprepared
@@ -72,12 +72,12 @@ def prepare_trial(
     """What to try on this data. Raises InputError where there are no samples."""
     options = replace(options, max_samples=None)
     if isinstance(source, GivenBatches):
-        batches = list(_first(iter(source), SAMPLES))
+        batches = list(first_batches(iter(source), SAMPLES))
         head = batches[0].arrays[0] if batches else None
 
         def opener(candidate: PreparationCandidate, samples: int) -> Iterator[Batch]:
             recipe = parse_recipe(candidate.option)
-            return (reprepared(batch, recipe, inputs) for batch in _first(batches, samples))
+            return (reprepared(batch, recipe, inputs) for batch in first_batches(batches, samples))
 
     else:
         head = next((batch.arrays[0] for batch in _opened(data, options, inputs, "raw", TRIAL_SAMPLES)), None)
@@ -191,16 +191,6 @@ def _opened(
     data: Sequence[str], options: DataOptions, inputs: Sequence[InputSpec], option: str, samples: int
 ) -> Iterable[Batch]:
     return open_data(data, replace(options, preprocess=option, max_samples=samples), inputs)
-
-
-def _first(batches: Iterable[Batch], samples: int) -> Iterator[Batch]:
-    """The first batches, until they hold that many samples."""
-    seen = 0
-    for batch in batches:
-        if seen >= samples:
-            return
-        yield batch
-        seen += batch.size
 
 
 def worth_trying(report: Report) -> bool:
