@@ -8,13 +8,13 @@ from normdiag.diagnosis.evidence.seen import Seen
 
 @cause("dead_channels", action="reload_weights", rivals="drift")
 def dead_channels(seen: Seen) -> Case | None:
-    """Most channels of a layer pass nothing on: a gamma of zero, no variance, or units that no sample activates.
+    """Channels of a layer pass nothing on: a gamma of zero, no variance, or units that no sample activates.
 
     What it means: the layer's output is a constant in these channels, whatever the input. Pruning and an L1 penalty
     do that on purpose; a conversion, a learning rate too high or a weight decay on gamma by mistake.
 
     How it is told: by gammas next to zero (ND106), variances below eps (ND103) or rectifiers that are inactive on all
-    samples (ND402), in half of a layer's channels and more, where no wrong input or statistic explains it.
+    samples (ND402), where no wrong input or statistic explains it. The evidence says in how many channels.
 
     What to do: load the layer from the file that was saved in training; where the channels were cut on purpose, remove
     them and recalibrate.
@@ -29,7 +29,7 @@ def dead_channels(seen: Seen) -> Case | None:
     return Case(
         layers,
         0.92 if at_gamma else 0.25,
-        f"Most channels of '{layers[0]}' pass nothing on, whatever the input.",
+        f"Channels of '{layers[0]}' pass nothing on, whatever the input.",
         findings[0].message,
         ("ND103", "ND106", "ND402", *(ON_DATA if at_gamma else ())),
         severity=findings[0].severity,
