@@ -15,6 +15,7 @@ import typer
 
 from normdiag.cli.check import check
 from normdiag.cli.fold import fold
+from normdiag.cli.groups import flat
 from normdiag.cli.inspect import inspect
 from normdiag.cli.output import open_streams, say, silence_stdout
 from normdiag.cli.preprocess import preprocess
@@ -56,27 +57,27 @@ app.command(
     name="inspect",
     help="Measure what every normalization layer of a model is doing.",
     epilog="Example:  normdiag inspect net.onnx --data val.npz --preprocess imagenet",
-)(inspect)
+)(flat(inspect))
 app.command(
     name="fold",
     help="Fold BatchNorm into the neighbouring linear layers, and verify that nothing else changed.",
     epilog="Example:  normdiag fold net.onnx -o folded.onnx",
-)(fold)
+)(flat(fold))
 app.command(
     name="recalibrate",
     help="Measure the running statistics of BatchNorm anew and write them back, if that makes the model better.",
     epilog="Example:  normdiag recalibrate net.onnx --data train/ -o fixed.onnx",
-)(recalibrate)
+)(flat(recalibrate))
 app.command(
     name="check",
     help="Check exported models against the rules: exit code 0, 1 or 2 for your CI.",
     epilog="Example:  normdiag check models/ --report sarif=normdiag.sarif",
-)(check)
+)(flat(check))
 app.command(
     name="preprocess",
     help="Which preparation of the input do the model's statistics belong to?",
     epilog="Example:  normdiag preprocess net.onnx --data images/",
-)(preprocess)
+)(flat(preprocess))
 app.command(
     name="rule",
     help="What a rule says, why it matters and how to fix it.",

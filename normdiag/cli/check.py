@@ -12,7 +12,8 @@ import typer
 
 from normdiag.cli import check_options as chk
 from normdiag.cli import options as opt
-from normdiag.cli.given import configuration, data_flags, data_settings, load_options, refuse_without_data
+from normdiag.cli.given import configuration
+from normdiag.cli.groups import Feeding, Reading
 from normdiag.cli.output import (
     DEFAULT_WIDTH,
     is_ascii_only,
@@ -36,23 +37,11 @@ if TYPE_CHECKING:
 
 
 def check(
+    feeding: Feeding,
+    reading: Reading,
     models: chk.Models = None,
-    data: opt.Data = None,
     train_data: opt.TrainData = None,
-    preprocess: opt.Preprocess = None,
-    batch_size: chk.BatchSize = None,
-    max_samples: opt.MaxSamples = None,
-    resize: opt.Resize = None,
-    crop: opt.Crop = None,
-    grayscale: opt.Grayscale = None,
-    input_shape: opt.InputShape = None,
     serve_batch: opt.ServeBatch = None,
-    in_order: opt.InOrder = None,
-    seed: chk.Seed = None,
-    arch: opt.Arch = None,
-    arch_arg: opt.ArchArg = None,
-    key: opt.Key = None,
-    trust: opt.Trust = False,
     device: opt.Device = "cpu",
     timeout: opt.Timeout = None,
     saturation_threshold: opt.Threshold = None,
@@ -77,20 +66,7 @@ def check(
     quiet: opt.Quiet = False,
 ) -> None:
     """Parse, check, write, gate."""
-    settings = data_settings(
-        data=data,
-        preprocess=preprocess,
-        batch_size=batch_size,
-        max_samples=max_samples,
-        seed=seed,
-        resize=resize,
-        crop=crop,
-        grayscale=grayscale,
-        input_shape=input_shape,
-        serve_batch=serve_batch,
-        in_order=in_order,
-        train_data=train_data,
-    )
+    settings = feeding.settings(train_data=tuple(train_data) if train_data else None, serve_batch=serve_batch)
     flags = replace(_flags(select, extend_select, ignore, fail_on, target, settings), require_data=require_data)
     config = configuration(flags, config_file, none=no_config, allow_code=allow_config_code)
     if show_config:
@@ -99,7 +75,8 @@ def check(
     if not models:
         raise UsageError("give model files, folders or globs (normdiag check --help shows what there is)")
     if not any(each.data for each in (config.data, *config.models.values())):
-        refuse_without_data(data_flags(settings) | {"--saturation-threshold": saturation_threshold})
+        others = {"--train-data": train_data, "--serve-batch": serve_batch}
+        feeding.refuse_without_data(others | {"--saturation-threshold": saturation_threshold})
     if baseline is not None and write_baseline is not None:
         raise UsageError("--baseline and --write-baseline exclude each other: one reads what the other writes")
     files = [_report_file(each) for each in report or ()]
@@ -108,14 +85,13 @@ def check(
     if targets:
         from normdiag.commands.model_files import find_models
 
-        check_targets(targets, sources(find_models(models).files, arch, config, baseline))
+        check_targets(targets, sources(find_models(models).files, reading.arch, config, baseline))
     from normdiag.commands.check import Checking
     from normdiag.commands.check import check as check_models
     from normdiag.render.ci.render import render
 
     threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}
-    reading = load_options(key, arch, arch_arg, trust)
-    checking = Checking(config, reading, device, timeout=timeout, **threshold)
+    checking = Checking(config, reading.options(), device, timeout=timeout, **threshold)
     with stdout_to_stderr(), progress_bar(quiet=quiet, unit="models") as progress:
         found = check_models(models, checking, jobs=jobs, known=baseline, progress=progress, isolated=True)
     if write_baseline is not None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from normdiag.cli.options import CONFIGURATION, DATA, MEASURING, OUTPUT
+from normdiag.cli.options import CONFIGURATION, MEASURING, OUTPUT
 from normdiag.cli.options import RULES as GATE
 
 
@@ -64,13 +64,6 @@ Models = Annotated[
         show_default=False,
     ),
 ]
-# Without a default, so that what a configuration file says is told from what a flag says.
-BatchSize = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Samples that run together; default 32.", rich_help_panel=DATA),
-]
-Seed = Annotated[int | None, typer.Option(metavar="N", min=0, help="Of random data; default 0.", rich_help_panel=DATA)]
-
 FailOn = Annotated[
     Severity | None,
     typer.Option(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from normdiag.cli import options as opt
-from normdiag.cli.given import data_options, load_options, refuse_without_data
+from normdiag.cli.groups import Feeding, Reading
 from normdiag.cli.output import is_ascii_only, print_out, print_text, say, stdout_to_stderr, terminal_width, wants_color
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.status import INTERRUPTED, fold_exit_code
@@ -23,24 +23,13 @@ if TYPE_CHECKING:
 
 def fold(
     model: opt.Model,
+    feeding: Feeding,
+    reading: Reading,
     output: opt.FoldOutput = None,
     force: opt.Force = False,
     dry_run: opt.DryRun = False,
     norms: opt.Norms = "batch",
     no_verify: opt.NoVerify = False,
-    data: opt.Data = None,
-    preprocess: opt.Preprocess = None,
-    batch_size: opt.BatchSize = 8,
-    max_samples: opt.MaxSamples = None,
-    resize: opt.Resize = None,
-    crop: opt.Crop = None,
-    grayscale: opt.Grayscale = None,
-    input_shape: opt.InputShape = None,
-    seed: opt.Seed = 0,
-    arch: opt.Arch = None,
-    arch_arg: opt.ArchArg = None,
-    key: opt.Key = None,
-    trust: opt.Trust = False,
     timeout: opt.Timeout = None,
     opset: opt.Opset = None,
     input_name: opt.InputName = None,
@@ -57,21 +46,8 @@ def fold(
         raise UsageError("the path of the model is empty")
     if output is None and not dry_run:
         raise UsageError("where shall the folded model go? Give -o FILE, or --dry-run to see the plan alone")
-    if not data:
-        gray = "--rgb" if grayscale is False else "--grayscale"
-        sizes = {"--max-samples": max_samples, "--resize": resize, "--crop": crop}
-        refuse_without_data({"--preprocess": preprocess, **sizes, gray: grayscale})
-    reading = load_options(key, arch, arch_arg, trust)
-    feeding = data_options(
-        preprocess=preprocess,
-        batch_size=batch_size,
-        max_samples=max_samples,
-        seed=seed,
-        resize=resize,
-        crop=crop,
-        grayscale=grayscale,
-        input_shape=input_shape,
-    )
+    if not feeding.data:
+        feeding.refuse_without_data({}, but=("--batch-size", "--input-shape", "--seed"))
     from normdiag.commands.fold import fold as fold_model  # here, so that --help and wrong usage do not wait for it
     from normdiag.folding.options import ExportOptions
 
@@ -85,9 +61,9 @@ def fold(
                 force=force,
                 dry_run=dry_run,
                 verify=not no_verify,
-                data=tuple(data or ()),
-                data_options=feeding,
-                load_options=reading,
+                data=feeding.specs,
+                data_options=feeding.options(batch_size=8),
+                load_options=reading.options(),
                 export=ExportOptions(
                     () if static_batch else (0,), opset, tuple(input_name or ()), tuple(output_name or ())
                 ),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from normdiag.cli import check_options as chk
 from normdiag.cli import options as opt
-from normdiag.cli.given import configuration, data_flags, data_settings, load_options, refuse_without_data
+from normdiag.cli.given import configuration
+from normdiag.cli.groups import Feeding, Reading
 from normdiag.cli.output import (
     DEFAULT_WIDTH,
     is_ascii_only,
@@ -35,22 +35,10 @@ if TYPE_CHECKING:
 
 def inspect(
     model: opt.Model,
-    data: opt.Data = None,
+    feeding: Feeding,
+    reading: Reading,
     train_data: opt.TrainData = None,
-    preprocess: opt.PreprocessOrAuto = None,
-    batch_size: chk.BatchSize = None,
-    max_samples: opt.MaxSamples = None,
-    resize: opt.Resize = None,
-    crop: opt.Crop = None,
-    grayscale: opt.Grayscale = None,
-    input_shape: opt.InputShape = None,
     serve_batch: opt.ServeBatch = None,
-    in_order: opt.InOrder = None,
-    seed: chk.Seed = None,
-    arch: opt.Arch = None,
-    arch_arg: opt.ArchArg = None,
-    key: opt.Key = None,
-    trust: opt.Trust = False,
     device: opt.Device = "cpu",
     timeout: opt.Timeout = None,
     attribute: opt.Attribute = False,
@@ -73,21 +61,7 @@ def inspect(
     if json and format_ is opt.Format.text:
         raise UsageError("--json and --format text contradict each other")
     target = output if output is not None and str(output) != "-" else None
-    settings = data_settings(
-        data=data,
-        preprocess=preprocess,
-        batch_size=batch_size,
-        max_samples=max_samples,
-        seed=seed,
-        resize=resize,
-        crop=crop,
-        grayscale=grayscale,
-        input_shape=input_shape,
-        serve_batch=serve_batch,
-        in_order=in_order,
-        train_data=train_data,
-    )
-    reading = load_options(key, arch, arch_arg, trust)
+    settings = feeding.settings(train_data=tuple(train_data) if train_data else None, serve_batch=serve_batch)
     from normdiag.commands.check import Checking, inspect_as_configured  # here, so that --help does not wait for it
     from normdiag.config import Settings
 
@@ -95,14 +69,13 @@ def inspect(
         Settings(data=settings, require_data=require_data), config_file, none=no_config, allow_code=allow_config_code
     )
     if not config.data_for(model).data:
-        flags = {"--attribute": attribute or None, "--saturation-threshold": saturation_threshold}
+        flags = {"--train-data": train_data, "--serve-batch": serve_batch, "--attribute": attribute or None}
         # A shape alone still shows the rules on the graph of a PyTorch model what to export it with.
-        unused = {name: value for name, value in data_flags(settings).items() if name != "--input-shape"}
-        refuse_without_data(unused | flags)
+        feeding.refuse_without_data(flags | {"--saturation-threshold": saturation_threshold}, but=("--input-shape",))
     if target is not None:
-        check_target(target, sources([model], arch, config))
+        check_target(target, sources([model], reading.arch, config))
     threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}
-    checking = Checking(config, reading, device, **threshold)
+    checking = Checking(config, reading.options(), device, **threshold)
     waiting = progress_bar(quiet=quiet or not is_first())
     with deadline(timeout, model), stdout_to_stderr(), waiting as progress:
         report = inspect_as_configured(model, checking, attribute=attribute, distributed=True, progress=progress)

@@ -69,17 +69,8 @@ Preprocess = Annotated[
     str | None,
     typer.Option(
         metavar="RECIPE",
-        help=f"{RECIPES}. Default: integers to 0..1, floats as they are.",
-        rich_help_panel=DATA,
-    ),
-]
-PreprocessOrAuto = Annotated[
-    str | None,
-    typer.Option(
-        "--preprocess",
-        metavar="RECIPE",
-        help=f"{RECIPES}; or auto, the one that fits the model's statistics best. Default: integers to 0..1, floats as "
-        "they are.",
+        help=f"{RECIPES}; inspect and check: or auto, the one that fits the model's statistics best. Default: integers "
+        "to 0..1, floats as they are.",
         rich_help_panel=DATA,
     ),
 ]
@@ -92,7 +83,14 @@ InUse = Annotated[
         rich_help_panel=DATA,
     ),
 ]
-BatchSize = Annotated[int, typer.Option(metavar="N", help="Samples that run together.", rich_help_panel=DATA)]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Samples that run together; default 32 (fold: 8, recalibrate: 64).",
+        rich_help_panel=DATA,
+    ),
+]
 MaxSamples = Annotated[int | None, typer.Option(metavar="N", help="Stop after this many.", rich_help_panel=DATA)]
 Resize = Annotated[
     str | None,
@@ -125,7 +123,10 @@ ServeBatch = Annotated[
     ),
 ]
 Seed = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Of random data and of the order of samples.", rich_help_panel=DATA)
+    int | None,
+    typer.Option(
+        metavar="N", min=0, help="Of random data and of the order of samples; default 0.", rich_help_panel=DATA
+    ),
 ]
 
 Arch = Annotated[

@@ -10,7 +10,7 @@ import typer
 from normdiag.cli import options as opt
 from normdiag.cli import recalibrate_options as rec
 from normdiag.cli.fold import interruptible
-from normdiag.cli.given import data_options, load_options
+from normdiag.cli.groups import Feeding, Reading
 from normdiag.cli.output import (
     is_ascii_only,
     is_first,
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 def recalibrate(
     model: opt.Model,
+    feeding: Feeding,
+    reading: Reading,
     output: rec.Output = None,
     force: rec.Force = False,
     dry_run: rec.DryRun = False,
@@ -44,20 +46,6 @@ def recalibrate(
     holdout: rec.Holdout = 0.2,
     eval_data: rec.EvalData = None,
     accept_worse: rec.AcceptWorse = False,
-    data: opt.Data = None,
-    preprocess: opt.Preprocess = None,
-    batch_size: rec.BatchSize = 64,
-    max_samples: opt.MaxSamples = None,
-    resize: opt.Resize = None,
-    crop: opt.Crop = None,
-    grayscale: opt.Grayscale = None,
-    input_shape: opt.InputShape = None,
-    in_order: opt.InOrder = False,
-    seed: opt.Seed = 0,
-    arch: opt.Arch = None,
-    arch_arg: opt.ArchArg = None,
-    key: opt.Key = None,
-    trust: opt.Trust = False,
     device: opt.Device = "cpu",
     timeout: opt.Timeout = None,
     json: opt.FoldJson = False,
@@ -70,18 +58,6 @@ def recalibrate(
         raise UsageError("the path of the model is empty")
     if output is None and not dry_run:
         raise UsageError("where shall the recalibrated model go? Give -o FILE, or --dry-run to see what would change")
-    reading = load_options(key, arch, arch_arg, trust)
-    feeding = data_options(
-        preprocess=preprocess,
-        batch_size=batch_size,
-        max_samples=max_samples,
-        seed=seed,
-        resize=resize,
-        crop=crop,
-        grayscale=grayscale,
-        input_shape=input_shape,
-        shuffled=not in_order,
-    )
     from normdiag.commands.recalibrate import recalibrate as run  # here, so that --help does not wait for it
     from normdiag.recalibration.options import RecalibrateOptions
     from normdiag.report.words import number
@@ -104,10 +80,10 @@ def recalibrate(
         with deadline(timeout, model), stdout_to_stderr(), waiting as bar:
             report = run(
                 Path(model),
-                data=tuple(data or ()),
+                data=feeding.specs,
                 eval_data=tuple(eval_data or ()),
-                data_options=feeding,
-                load_options=reading,
+                data_options=feeding.options(batch_size=64),
+                load_options=reading.options(),
                 options=options,
                 device=device,
                 distributed=True,

@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-from normdiag.cli.options import DATA
-
 RECALIBRATING = "Recalibrating"
 JUDGING = "Judging the result"
 
@@ -95,4 +93,3 @@ AcceptWorse = Annotated[
     bool,
     typer.Option("--accept-worse", help="Write the result even if it is worse.", rich_help_panel=JUDGING),
 ]
-BatchSize = Annotated[int, typer.Option(metavar="N", help="Samples that run together.", rich_help_panel=DATA)]

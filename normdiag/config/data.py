@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from normdiag.data import DataOptions
+from normdiag.data import AUTO, DataOptions
 from normdiag.data.options import Size
 from normdiag.data.recipe import parse_recipe
 from normdiag.data.specs import exists, parse_spec
@@ -52,7 +52,7 @@ class DataSettings:
         """How to read the data, with the defaults for what is not said. Raises UsageError for what cannot be."""
         if self.serve_batch is not None and self.serve_batch < 1:
             raise UsageError(f"--serve-batch must be at least 1, not {self.serve_batch}")
-        if self.preprocess is not None:
+        if self.preprocess not in (None, AUTO):
             parse_recipe(self.preprocess)
         others = ("data", "serve_batch", "in_order", "train_data")
         said = {name: value for name, value in self.said().items() if name not in others}

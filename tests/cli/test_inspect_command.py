@@ -299,3 +299,8 @@ def test_the_configuration_may_hold_the_data_or_wait_for_it(
     assert cli("inspect", "net.onnx", "--serve-batch", "4").code == 0
     assert cli("inspect", "net.pt").code == 0
     assert cli("inspect", "net.pt", "--serve-batch", "4").code == 2
+
+
+def test_auto_may_stand_for_a_preparation(cli: Cli, calls: list[Called]) -> None:
+    assert cli("inspect", "net.onnx", "--data", "x.npy", "--preprocess", "auto").code == 0
+    assert calls[0].options["data_options"] == DataOptions(preprocess="auto")

@@ -51,7 +51,7 @@ def test_defaults_are_those_of_the_api(cli: Cli, recalibrates: Callable[[Recalib
     assert call.options == {
         "data": ("x.npy",),
         "eval_data": (),
-        "data_options": DataOptions(batch_size=64, shuffled=True),
+        "data_options": DataOptions(batch_size=64),
         "load_options": LoadOptions(),
         "options": RecalibrateOptions(output=Path("o.onnx")),
         "device": "cpu",

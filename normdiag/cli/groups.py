@@ -1,0 +1,139 @@
+"""Options that several commands share, declared once: a command takes a group of them as one parameter.
+
+typer knows single parameters only, so `flat` spells the groups out for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, fields, is_dataclass, replace
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from normdiag.cli import options as opt
+from normdiag.errors import UsageError
+
+if TYPE_CHECKING:
+    from normdiag.config import DataSettings
+    from normdiag.data import DataOptions
+    from normdiag.models import LoadOptions
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the model is read."""
+
+    arch: opt.Arch = None
+    arch_arg: opt.ArchArg = None
+    key: opt.Key = None
+    trust: opt.Trust = False
+
+    def options(self) -> LoadOptions:
+        """With the modules that the user's own configuration allows the model to be rebuilt from."""
+        from normdiag.config.own import read_own_config
+        from normdiag.models import LoadOptions
+
+        arguments, allowed = tuple(self.arch_arg or ()), read_own_config().modules
+        return LoadOptions(key=self.key, arch=self.arch, arch_args=arguments, trust=self.trust, allow_modules=allowed)
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """The data, and how it is read and run. None where no flag says so."""
+
+    data: opt.Data = None
+    preprocess: opt.Preprocess = None
+    batch_size: opt.BatchSize = None
+    max_samples: opt.MaxSamples = None
+    resize: opt.Resize = None
+    crop: opt.Crop = None
+    grayscale: opt.Grayscale = None
+    input_shape: opt.InputShape = None
+    in_order: opt.InOrder = None
+    seed: opt.Seed = None
+
+    @property
+    def specs(self) -> tuple[str, ...]:
+        """What `--data` names."""
+        return tuple(self.data or ())
+
+    def options(self, batch_size: int) -> DataOptions:
+        """How to read the data; `batch_size` is the default. Raises UsageError for sizes that are none."""
+        settings = self.settings()
+        return replace(settings, batch_size=settings.batch_size or batch_size).options()
+
+    def settings(self, **more: Any) -> DataSettings:
+        """What the flags say, and `more` members of it. Raises UsageError for sizes that are none."""
+        from normdiag.config import DataSettings
+
+        return DataSettings(
+            data=self.specs or None,
+            preprocess=self.preprocess,
+            batch_size=self.batch_size,
+            max_samples=self.max_samples,
+            seed=self.seed,
+            resize=_size("--resize", self.resize),
+            crop=_size("--crop", self.crop),
+            grayscale=self.grayscale,
+            input_shapes=tuple(self.input_shape) if self.input_shape else None,
+            in_order=self.in_order,
+            **more,
+        )
+
+    def refuse_without_data(self, more: Mapping[str, object], *, but: tuple[str, ...] = ()) -> None:
+        """Raise UsageError for the first of these options, and of `more`, that is given where no data is.
+
+        It would do nothing. Those named in `but` do something all the same.
+        """
+        own = {_flag(each, self): getattr(self, each.name) for each in fields(self) if each.name != "data"}
+        for name, value in (own | dict(more)).items():
+            if value is not None and name not in but:
+                raise UsageError(f"{name} does nothing without --data (your own, or random)")
+
+
+@dataclass(frozen=True)
+class Trying(Feeding):
+    """The data of `preprocess`, which tries preparations of its own."""
+
+    preprocess: opt.InUse = None
+
+
+def flat(command: Callable[..., None]) -> Callable[..., None]:
+    """A command as typer reads it: in place of each parameter that is a group, the options of that group."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+
+    def called(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{each.name: given.pop(each.name) for each in fields(group)})
+        command(**given)
+
+    single = signature(command)
+    named = ((name, each.replace(annotation=hints[name])) for name, each in single.parameters.items())
+    spelled_out = (_options(groups[name]) if name in groups else (each,) for name, each in named)
+    parameters = [each.replace(kind=Parameter.KEYWORD_ONLY) for group in spelled_out for each in group]
+    called.__signature__ = single.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return called
+
+
+def _options(group: Any) -> list[Parameter]:
+    hints, kind = get_type_hints(group, include_extras=True), Parameter.KEYWORD_ONLY
+    return [Parameter(each.name, kind, default=each.default, annotation=hints[each.name]) for each in fields(group)]
+
+
+def _flag(option: Field[Any], group: Feeding) -> str:
+    """How an option is written on the command line."""
+    if option.name == "grayscale" and group.grayscale is False:
+        return "--rgb"
+    return "--" + option.name.replace("_", "-")
+
+
+def _size(option: str, text: str | None) -> int | tuple[int, int] | None:
+    """'256' or '256x224' (height x width)."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text, re.ASCII)
+    if match is None:
+        raise UsageError(f"{option} {text}: give one size, as 256, or height and width, as 256x224")
+    return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))

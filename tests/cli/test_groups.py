@@ -1,0 +1,39 @@
+"""Options declared once: typer sees them one by one, and the command gets them as one parameter."""
+
+from __future__ import annotations
+
+from inspect import signature
+
+import pytest
+
+from normdiag.cli.groups import Feeding, Reading, flat
+from normdiag.data import DataOptions
+from normdiag.errors import UsageError
+
+
+def test_a_group_becomes_its_options_and_comes_back_as_one_parameter() -> None:
+    seen: list[object] = []
+
+    def command(model: str, reading: Reading, *, quiet: bool = False) -> None:
+        seen.extend((model, reading, quiet))
+
+    spelled_out = flat(command)
+    assert list(signature(spelled_out).parameters) == ["model", "arch", "arch_arg", "key", "trust", "quiet"]
+    spelled_out(model="net.pt", arch="net.py:Net", arch_arg=None, key=None, trust=True, quiet=False)
+    assert seen == ["net.pt", Reading(arch="net.py:Net", trust=True), False]
+
+
+def test_the_default_batch_size_is_the_command_s_and_sizes_are_read() -> None:
+    given = Feeding(resize="256", crop="224x192", in_order=True)
+    assert given.options(8) == DataOptions(batch_size=8, resize=256, crop=(224, 192), shuffled=False)
+    assert Feeding(batch_size=3).options(8).batch_size == 3
+    with pytest.raises(UsageError, match="--resize big"):
+        Feeding(resize="big").options(8)
+
+
+def test_what_does_nothing_without_data_is_named_as_it_was_written() -> None:
+    with pytest.raises(UsageError, match="--rgb does nothing"):
+        Feeding(grayscale=False).refuse_without_data({})
+    with pytest.raises(UsageError, match="--attribute does nothing"):
+        Feeding().refuse_without_data({"--attribute": True})
+    Feeding(seed=1).refuse_without_data({}, but=("--seed",))
