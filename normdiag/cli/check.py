@@ -14,21 +14,12 @@ from normdiag.cli import check_options as chk
 from normdiag.cli import options as opt
 from normdiag.cli.given import configuration
 from normdiag.cli.groups import Feeding, Reading
-from normdiag.cli.output import (
-    DEFAULT_WIDTH,
-    is_ascii_only,
-    print_out,
-    print_text,
-    say,
-    stdout_to_stderr,
-    terminal_width,
-    wants_color,
-    write_file,
-)
+from normdiag.cli.output import print_out, print_text, say, stdout_to_stderr, write_file
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.status import check_exit_code
 from normdiag.cli.targets import check_targets, sources
 from normdiag.errors import InputError, UsageError
+from normdiag.terminal import DEFAULT_WIDTH, is_ascii_only, terminal_width, wants_color
 from normdiag.wording import nearest
 
 if TYPE_CHECKING:

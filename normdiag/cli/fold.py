@@ -11,11 +11,12 @@ import typer
 
 from normdiag.cli import options as opt
 from normdiag.cli.groups import Feeding, Reading
-from normdiag.cli.output import is_ascii_only, print_out, print_text, say, stdout_to_stderr, terminal_width, wants_color
+from normdiag.cli.output import print_out, print_text, say, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.status import INTERRUPTED, fold_exit_code
 from normdiag.deadline import deadline
 from normdiag.errors import UsageError
+from normdiag.terminal import is_ascii_only, terminal_width, wants_color
 
 if TYPE_CHECKING:
     from normdiag.records import FoldReport

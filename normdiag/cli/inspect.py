@@ -11,23 +11,13 @@ import typer
 from normdiag.cli import options as opt
 from normdiag.cli.given import configuration
 from normdiag.cli.groups import Feeding, Reading
-from normdiag.cli.output import (
-    DEFAULT_WIDTH,
-    is_ascii_only,
-    is_first,
-    print_out,
-    print_text,
-    say,
-    stdout_to_stderr,
-    terminal_width,
-    wants_color,
-    write_file,
-)
+from normdiag.cli.output import is_first, print_out, print_text, say, stdout_to_stderr, write_file
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.status import exit_code
 from normdiag.cli.targets import check_target, sources
 from normdiag.deadline import deadline
 from normdiag.errors import UsageError
+from normdiag.terminal import DEFAULT_WIDTH, is_ascii_only, terminal_width, wants_color
 
 if TYPE_CHECKING:
     from normdiag.records import Report

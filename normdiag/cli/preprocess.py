@@ -8,9 +8,10 @@ import typer
 
 from normdiag.cli import options as opt
 from normdiag.cli.groups import Reading, Trying
-from normdiag.cli.output import is_ascii_only, print_out, print_text, stdout_to_stderr, terminal_width, wants_color
+from normdiag.cli.output import print_out, print_text, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
 from normdiag.errors import UsageError
+from normdiag.terminal import is_ascii_only, terminal_width, wants_color
 
 
 def preprocess(

@@ -11,20 +11,12 @@ from normdiag.cli import options as opt
 from normdiag.cli import recalibrate_options as rec
 from normdiag.cli.fold import interruptible
 from normdiag.cli.groups import Feeding, Reading
-from normdiag.cli.output import (
-    is_ascii_only,
-    is_first,
-    print_out,
-    print_text,
-    say,
-    stdout_to_stderr,
-    terminal_width,
-    wants_color,
-)
+from normdiag.cli.output import is_first, print_out, print_text, say, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.status import recalibration_exit_code
 from normdiag.deadline import deadline
 from normdiag.errors import UsageError
+from normdiag.terminal import is_ascii_only, terminal_width, wants_color
 
 if TYPE_CHECKING:
     from normdiag.records import RecalibrationReport

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from normdiag.cli import check_options as opt
 from normdiag.cli import options
-from normdiag.cli.output import is_ascii_only, print_out, terminal_width, wants_color, write_file
+from normdiag.cli.output import print_out, write_file
 from normdiag.errors import InputError, UsageError
+from normdiag.terminal import is_ascii_only, terminal_width, wants_color
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

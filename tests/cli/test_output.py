@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -59,30 +58,3 @@ def test_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     finally:
         os.close(reader)
     assert fifo.is_fifo()
-
-
-@pytest.mark.parametrize(
-    ("choice", "terminal", "environment", "expected"),
-    [
-        (None, True, {}, True),
-        (None, False, {}, False),
-        (None, True, {"NO_COLOR": "1"}, False),
-        (None, True, {"NO_COLOR": ""}, True),
-        (None, True, {"TERM": "dumb"}, False),
-        (True, False, {"NO_COLOR": "1"}, True),
-        (False, True, {}, False),
-    ],
-)
-def test_colour(
-    choice: bool | None,
-    terminal: bool,
-    environment: dict[str, str],
-    expected: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setenv("TERM", "xterm")
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
-    assert output.wants_color(choice) is expected
