@@ -50,6 +50,14 @@ def any_bytes(content: bytes, rng: random.Random) -> bytes:
     return content[:start]
 
 
+def one_bit(content: bytes, rng: random.Random) -> bytes:
+    """One bit flipped, after the first few bytes: most formats still read it, and values come out wrong."""
+    changed = bytearray(content)
+    if len(changed) > 8:
+        changed[rng.randrange(8, len(changed))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
 def early_bytes(content: bytes, rng: random.Random) -> bytes:
     """The same among the first bytes, where headers are."""
     end = min(len(content), 256)
@@ -98,9 +106,11 @@ def zip_members(content: bytes, rng: random.Random) -> bytes:
     parts = list(members(content).items())
     index = rng.randrange(len(parts))
     name, data = parts[index]
-    way = rng.randrange(5)
+    way = rng.randrange(6)
     if way == 0:
         parts[index] = name, any_bytes(data, rng)
+    elif way == 5:
+        parts[index] = name, one_bit(data, rng)
     elif way == 1:
         del parts[index]
     elif way == 2:
@@ -180,17 +190,54 @@ def text(content: bytes, rng: random.Random) -> bytes:
     return b" ".join(words)
 
 
+def json_value(content: bytes, rng: random.Random) -> bytes:
+    """Well-formed JSON in which one value is of another type or size, or one key is missing or new."""
+    document = json.loads(content)
+    inside = document
+    while True:
+        inner = [each for each in (inside.values() if isinstance(inside, dict) else inside) if each and _holds(each)]
+        if not inner or rng.random() < 0.3:
+            break
+        inside = rng.choice(inner)
+    key = rng.choice(list(inside)) if isinstance(inside, dict) else rng.randrange(len(inside))
+    way = rng.randrange(4)
+    if way == 0:
+        del inside[key]
+    elif way == 1 and isinstance(inside, dict):
+        inside[rng.choice(TEXTS)] = inside[key]
+    else:
+        inside[key] = rng.choice((*NUMBERS, *TEXTS, None, True, 0.5, [], {}, [inside[key]] * 3))
+    return json.dumps(document).encode("utf-8", "surrogatepass")
+
+
+def _holds(value: object) -> bool:
+    return isinstance(value, dict | list)
+
+
+def toml_value(content: bytes, rng: random.Random) -> bytes:
+    """Well-formed TOML in which the value of one key is of another type or size."""
+    lines = content.split(b"\n")
+    keys = [index for index, line in enumerate(lines) if b" = " in line]
+    if not keys:
+        return any_bytes(content, rng)
+    index = rng.choice(keys)
+    name = lines[index].partition(b" = ")[0]
+    values = ("true", "-1", "0", "0.5", "1e999", "nan", "[]", '["ND1"]', '[["x"]]', '""', '"info"', "{}", "1979-05-27")
+    lines[index] = name + b" = " + rng.choice((*values, *(str(number) for number in NUMBERS))).encode()
+    return b"\n".join(lines)
+
+
 Way = Callable[[bytes, random.Random], bytes]
 _WAYS: dict[str, tuple[Way, ...]] = {
     "onnx": (any_bytes, protobuf, protobuf, protobuf),
     "onnx run": (any_bytes, protobuf, protobuf, protobuf),
     "onnx fold": (any_bytes, protobuf, protobuf, protobuf),
     "torch zip": (any_bytes, zip_members),
-    "pickle": (opcodes, opcodes, any_bytes),
-    "safetensors": (safetensors_header, safetensors_header, early_bytes),
-    "npy": (text, early_bytes, any_bytes),
-    "npz": (any_bytes, zip_members),
-    "image": (any_bytes, early_bytes),
-    "toml": (text, any_bytes),
-    "baseline": (text, any_bytes),
+    "pickle": (opcodes, opcodes, any_bytes, one_bit, one_bit),
+    "safetensors": (safetensors_header, safetensors_header, early_bytes, one_bit),
+    "npy": (text, early_bytes, any_bytes, one_bit),
+    "npz": (any_bytes, zip_members, zip_members),
+    "image": (any_bytes, early_bytes, one_bit),
+    "toml": (text, any_bytes, toml_value, toml_value),
+    "baseline": (text, any_bytes, json_value, json_value),
 }
