@@ -16,7 +16,7 @@ from normdiag.graph import open_model
 from normdiag.models import LoadOptions
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.ranks import ALONE, Ranks, started
-from normdiag.records import LayerMetrics, Model, Report, Target
+from normdiag.records import Batch, LayerMetrics, Model, Report, Target
 from normdiag.rules import RULES, Rule
 from normdiag.wording import abridged
 
@@ -73,7 +73,7 @@ def inspect(
     _check_limits(threshold, serve_batch)
     rules = RULES if rules is None else rules
     deployed = Deployment(target, serve_batch)
-    loaded = open_model(model, load_options, run=given.any)
+    loaded, reading = _opened(model, load_options, given, device)
     if given.any:
         loaded = with_ready_commands(loaded, "inspect", [word for each in data for word in ("--data", each)])
     ranks = _processes(alone=not distributed or not given.any, attribute=attribute)
@@ -96,7 +96,6 @@ def inspect(
         return judged(_static_report(loaded, source.info.source), loaded, rules, deployed)
     how = _Measuring(device, attribute, threshold, progress, ranks)
     report = _measured(loaded, source, replace(given, options=options), how)
-    reading = () if load_options is None else load_options.words
     report = replace(report, notes=(*notes, *report.notes), reading=reading)
     return judged(report, loaded, rules, deployed, None if report.interrupted else source.first)
 
@@ -124,9 +123,33 @@ class _Given:
         return self.batches is not None or bool(self.data)
 
     @property
+    def repeatable(self) -> bool:
+        """Whether there is real data that can be read again, and in a known preparation."""
+        once = self.batches is not None and iter(self.batches) is self.batches
+        return self.any and not once and self.data != RANDOM and self.options.preprocess != AUTO
+
+    @property
     def training(self) -> bool:
         """Whether there is some of what the model was trained on."""
         return self.train_batches is not None or bool(self.train_data)
+
+
+def _opened(
+    model: nn.Module | str | Path, load_options: LoadOptions | None, given: _Given, device: str | None
+) -> tuple[Model, tuple[str, ...]]:
+    """The model, and the options with which another command opens the same."""
+    loaded = open_model(model, load_options, run=given.any)
+    reading = () if load_options is None else load_options.words
+    if not loaded.fitting or not given.repeatable:
+        return loaded, reading
+    from normdiag.commands.architecture import with_fitting_architecture
+    from normdiag.commands.measure import open_source
+
+    def read(each: Model) -> Iterable[Batch]:
+        return open_source(each, given.batches, given.data, given.options)
+
+    loaded, chosen = with_fitting_architecture(loaded, load_options, read, device)
+    return loaded, (*reading, *chosen)
 
 
 @dataclass(frozen=True)

@@ -142,16 +142,19 @@ def _built(static: StaticFile, info: ModelInfo, options: LoadOptions) -> Model:
 def _refused(static: StaticFile, info: ModelInfo, error: RefusedError) -> Model:
     """What was read, why it does not run, and the options that would run it."""
     if error.options:
-        return _only_read(static, info, f"{error}; choose one", error.options)
+        return _only_read(static, info, f"{error}; choose one", error.options, error.fitting)
     if not static.whole_module:
         return _only_read(static, info, f"{error}; {ARCH_HINT}", (YOUR_ARCH,))
     return _only_read(static, info, f"{error}; {ARCH_HINT} or, {TRUST_HINT}", (YOUR_ARCH, "--trust"))
 
 
-def _only_read(static: StaticFile, info: ModelInfo, why: str, run_with: tuple[str, ...] = ()) -> Model:
+def _only_read(
+    static: StaticFile, info: ModelInfo, why: str, run_with: tuple[str, ...] = (), fitting: tuple[str, ...] = ()
+) -> Model:
     from normdiag.models.static import norm_layers
 
-    return Model(info, norm_layers(static), why_not_run=why, copies=static.copies, run_with=run_with)
+    layers = norm_layers(static)
+    return Model(info, layers, why_not_run=why, copies=static.copies, run_with=run_with, fitting=fitting)
 
 
 def count_parameters(tensors: Mapping[str, Any]) -> int:

@@ -14,7 +14,8 @@ class LoadOptions:
     `key` chooses the tensor dict in a checkpoint; `arch` ("net.py:Net") builds the module that the weights go into,
     with `arch_args` ("name=value"), and "none" keeps weights from being matched with known architectures; `trust` lets
     torch unpickle the file, which runs code from it. `allow_modules` are modules beside torch.nn, torchvision and timm
-    whose classes a pickled module may be rebuilt from.
+    whose classes a pickled module may be rebuilt from. `known_arch` is the one of several known architectures that
+    weights without code go into (`Model.fitting`).
     """
 
     key: str | None = None
@@ -22,6 +23,7 @@ class LoadOptions:
     arch_args: tuple[str, ...] = ()
     trust: bool = False
     allow_modules: tuple[str, ...] = ()
+    known_arch: str | None = None
 
     @property
     def user_arch(self) -> str | None:

@@ -119,7 +119,8 @@ class Model:
     says, where program is None, why nothing can be run and which option would change that. `folded` are the layers
     that are no longer there; `skipped` says of nodes that normalize why they could not be analysed. `suggested` are
     inputs that the model can be run on where nobody gives any, as far as its file or its architecture says;
-    `run_with` are the options, each set complete, with which a model that does not run would.
+    `run_with` are the options, each set complete, with which a model that does not run would; `fitting` are the known
+    architectures that these stand for where its weights fit several.
     """
 
     info: ModelInfo
@@ -132,3 +133,4 @@ class Model:
     skipped: tuple[str, ...] = ()
     suggested: tuple[InputSpec, ...] = ()
     run_with: tuple[str, ...] = ()
+    fitting: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 from tests.fuzz.campaign import campaign
@@ -16,6 +17,7 @@ def main() -> int:
     """Run and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=1000)
+    parser.add_argument("--minutes", type=float, help="stop after so many, with the table of what was run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"), help="where files that fail are kept")
     given = parser.parse_args()
@@ -24,7 +26,8 @@ def main() -> int:
         if number % 500 == 0:
             print(f"{number:,} of {given.cases:,}", file=sys.stderr, flush=True)
 
-    tallies = campaign(given.cases, given.seed, given.keep, told)
+    end = time.monotonic() + 60.0 * (given.minutes or 1e6)
+    tallies = campaign(given.cases, given.seed, given.keep, told, lambda: time.monotonic() > end)
     print("| file | cases | read | refused | failures | slowest, s | largest, MB |\n|---|---:|---:|---:|---|---:|---:|")
     for kind, tally in sorted(tallies.items()):
         failures = ", ".join(f"{n} {what}" for what, n in tally.failures.items()) or "0"

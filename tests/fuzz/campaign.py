@@ -45,7 +45,11 @@ class Tally:
 
 
 def campaign(
-    cases: int, seed: int, keep: Path | None = None, told: Callable[[int], None] = lambda _: None
+    cases: int,
+    seed: int,
+    keep: Path | None = None,
+    told: Callable[[int], None] = lambda _: None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, Tally]:
     """Run that many cases; files that made a command fail go to `keep`, with what it printed."""
     import onnx  # noqa: F401
@@ -59,6 +63,8 @@ def campaign(
         # Those whose command runs a model take ten times as long: a quarter as many of them.
         kinds = [kind for kind in sorted({each.kind for each in known}) for _ in range(1 if kind in RUNS else 4)]
         for number in range(cases):
+            if stopped():
+                break
             kind = kinds[number % len(kinds)]
             each = rng.choice([one for one in known if one.kind == kind])
             path = folder / each.name

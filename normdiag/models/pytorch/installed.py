@@ -43,13 +43,14 @@ _ENUMS = frozenset({"timm.layers.format.Format"})
 class RefusedError(InputError):
     """What a file asks for is not built: the reason, without the path of the file.
 
-    `options` are those of the command line with which it would be, each set complete.
+    `options` are those of the command line with which it would be, each set complete; `fitting` are the names of the
+    known architectures that these build, in the same order.
     """
 
-    def __init__(self, reason: str, options: Sequence[str] = ()) -> None:
+    def __init__(self, reason: str, options: Sequence[str] = (), fitting: Sequence[str] = ()) -> None:
         """The reason comes without a full stop."""
         super().__init__(reason)
-        self.options = tuple(options)
+        self.options, self.fitting = tuple(options), tuple(fitting)
 
 
 def module_class(named: Global, allowed: Sequence[str] = ()) -> type[nn.Module]:

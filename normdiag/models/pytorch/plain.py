@@ -54,5 +54,5 @@ def build_plain(static: StaticFile, options: LoadOptions) -> Built:
         )
     from normdiag.models.pytorch.architectures import matched_module
 
-    module, how = matched_module(static.tensors)
+    module, how = matched_module(static.tensors, options.known_arch)
     return Built(module, f"built as {how}")

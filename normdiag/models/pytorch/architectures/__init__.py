@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -19,19 +20,22 @@ __all__ = ["matched_module"]
 _OPTIONAL = "num_batches_tracked"
 
 
-def matched_module(tensors: Mapping[str, Array]) -> tuple[nn.Module, str]:
+def matched_module(tensors: Mapping[str, Array], chosen: str | None = None) -> tuple[nn.Module, str]:
     """The only architecture of torchvision and timm that these weights fit, with the weights in it, and what it is.
 
-    Raises RefusedError where none fits, or where several do that compute different functions: it then lists them all,
-    each by the options that build it.
+    `chosen` is the one to take where several fit. Raises RefusedError where none fits, or where several do that compute
+    different functions: it then lists them all, each by the options that build it.
     """
     match = match_weights({name: tuple(array.shape) for name, array in tensors.items()})
     if match is None:
         raise RefusedError("its weights are those of no architecture in torchvision or timm that is known here")
-    if len(match.functions) > 1:
+    if chosen is not None:
+        match = replace(match, functions=tuple(names for names in match.functions if names[0] == chosen))
+    if len(match.functions) != 1:
         options = tuple(factory_options(names[0], _arguments(match, names[0])) for names in match.functions)
-        listed = abridged([names[0].replace(":", " ", 1) for names in match.functions])
-        raise RefusedError(f"its {match.tensors} tensors fit {len(options)} architectures ({listed})", options)
+        fitting = tuple(names[0] for names in match.functions)
+        listed = abridged([name.replace(":", " ", 1) for name in fitting])
+        raise RefusedError(f"its {match.tensors} tensors fit {len(options)} architectures ({listed})", options, fitting)
     name, module = _first_installed(match)
     _load(module, match, tensors)
     stripped = f" without '{match.prefix}'" if match.prefix else ""

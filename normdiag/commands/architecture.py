@@ -1,0 +1,73 @@
+"""Which of several known architectures weights belong to: the one whose stored statistics fit the data."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from normdiag.commands.measure import first_batches, open_runner
+from normdiag.graph import open_model
+from normdiag.metrics.preparation import Figure, Fit, drift_figure, surely_first
+from normdiag.models import LoadOptions
+from normdiag.observe import passes
+from normdiag.ops import SATURATION_THRESHOLD
+from normdiag.records import Batch, Model
+
+SAMPLES = 64
+# More than so many are not tried: the wrong ones cost as much as the right one.
+MOST = 4
+# Of the stored deviation: beyond it the data, or the statistics, are others, and fit none of them. What differs by less
+# than the second is not told apart, whatever the error bars say.
+FITS, APART = 0.6, 0.05
+
+Opener = Callable[[Model], Iterable[Batch]]
+
+
+def with_fitting_architecture(
+    model: Model, options: LoadOptions | None, opened: Opener, device: str | None
+) -> tuple[Model, tuple[str, ...]]:
+    """The model built as the architecture that fits the data best, and the options that build it again.
+
+    Architectures with the same tensors differ in what holds none: padding, eps, a blur before the stride. Statistics
+    that were gathered in one of them drift in the others. As it was where none is surely best, or none fits.
+    `opened(model)` reads the data for a model.
+    """
+    if model.program is not None or model.info.path is None or not 2 <= len(model.fitting) <= MOST:
+        return model, ()
+    path = Path(model.info.path)
+    built = [open_model(path, replace(options or LoadOptions(), known_arch=name), run=True) for name in model.fitting]
+    if any(each.program is None for each in built):
+        return model, ()
+    fits = [_fit(each, first_batches(opened(each), SAMPLES), device) for each in built]
+    best = _surely_best(fits)
+    if best is None:
+        return model, ()
+    how = f"{built[best].info.built}; {_comparison(model.fitting, fits, best)}"
+    return replace(built[best], info=replace(built[best].info, built=how)), tuple(shlex.split(model.run_with[best]))
+
+
+def _comparison(names: Sequence[str], fits: Sequence[Fit], best: int) -> str:
+    others = (f"{fits[i].drift.whole:.2f} as {name.replace(':', ' ')}" for i, name in enumerate(names) if i != best)
+    drift = f"{fits[best].drift.whole:.2f}"
+    return f"the data drifts by {drift} in it, by {' and by '.join(others)}, which has the same tensors"
+
+
+def _fit(model: Model, batches: Iterable[Batch], device: str | None) -> Fit:
+    runner = open_runner(model, device, SATURATION_THRESHOLD)
+    evidence = passes.observe(runner, batches).evidence
+    seen = ((layer, evidence.layers.get(layer.name)) for layer in runner.layers() if layer.has_statistics)
+    pairs = [(layer, each.deployed) for layer, each in seen if each is not None and each.deployed is not None]
+    return Fit(drift_figure(pairs), None)
+
+
+def _surely_best(fits: Sequence[Fit]) -> int | None:
+    order = sorted(range(len(fits)), key=lambda index: fits[index].drift.whole)
+    first, second = (fits[index].drift for index in order[:2])
+    apart = _difference(second, first) > APART
+    return order[0] if first.whole < FITS and apart and surely_first(fits, order) else None
+
+
+def _difference(one: Figure, other: Figure) -> float:
+    return one.minus(other)[0]

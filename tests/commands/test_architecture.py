@@ -1,0 +1,93 @@
+"""Several known architectures have the same tensors: the data says which of them the statistics belong to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import normdiag
+from normdiag.models import LoadOptions
+
+torch = pytest.importorskip("torch")
+
+from normdiag.models.pytorch import architectures  # noqa: E402
+from normdiag.models.pytorch.architectures import match  # noqa: E402
+from normdiag.models.pytorch.architectures.fingerprint import names_hash, shapes_hash  # noqa: E402
+
+
+def build(name: str, _arguments: Any = None) -> Any:
+    """'plain' and 'blur' have the same tensors; 'lax' differs from 'plain' in eps alone."""
+    nn = torch.nn
+    between = nn.AvgPool2d(3, 1, 1) if "blur" in name else nn.Identity()
+    eps = 1.01e-5 if "lax" in name else 1e-5
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), between, nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8, eps=eps)
+    ).eval()
+
+
+def images(seed: int) -> Any:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(256, 3, 12, 12)).astype(np.float32))
+
+
+def weights(name: str, path: Path) -> Path:
+    torch.manual_seed(0)
+    net = build(name).train()
+    for norm in (net[1], net[5]):
+        norm.momentum = None
+    with torch.no_grad():
+        net(images(0))
+    torch.save(net.state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Put these architectures into the index in place of those of torchvision and timm."""
+
+    def use(*names: str) -> None:
+        shapes = {key: tuple(value.shape) for key, value in build("plain").state_dict().items()}
+        variant = {"classes": [], "channels": [], "shapes": {shapes_hash(shapes, [], []): [[name] for name in names]}}
+        monkeypatch.setattr(match, "_index", lambda: {"names": {names_hash(shapes): [variant]}})
+        monkeypatch.setattr(architectures, "build_architecture", build)
+
+    return use
+
+
+@pytest.mark.parametrize("name", ["plain", "blur"])
+def test_the_one_that_the_data_fits_is_built(name: str, known: Any, tmp_path: Path) -> None:
+    known("timm:plain", "timm:blur")
+    report = normdiag.inspect(weights(name, tmp_path / "net.pt"), images(1))
+    assert report.model.built is not None and report.model.built.startswith(f"built as timm {name}, matched")
+    assert report.verdict == "ok"
+    assert report.reading == ("--arch", f"timm.models:{name}"), "commands in the report build the same"
+    assert len([each for each in report.layers if each.drift is not None]) == 2
+
+
+def test_what_the_data_does_not_tell_apart_is_asked(known: Any, tmp_path: Path) -> None:
+    known("timm:plain", "timm:lax")
+    report = normdiag.inspect(weights("plain", tmp_path / "net.pt"), images(1))
+    assert (
+        report.why_not_run is not None
+        and "fit 2 architectures (timm plain, timm lax); choose one" in report.why_not_run
+    )
+
+
+def test_data_that_fits_neither_chooses_nothing(known: Any, tmp_path: Path) -> None:
+    known("timm:plain", "timm:blur")
+    report = normdiag.inspect(weights("plain", tmp_path / "net.pt"), images(1) * 4.0)
+    assert report.why_not_run is not None and "choose one" in report.why_not_run
+
+
+def test_batches_that_can_be_read_once_are_not_used_up(known: Any, tmp_path: Path) -> None:
+    known("timm:plain", "timm:blur")
+    report = normdiag.inspect(weights("plain", tmp_path / "net.pt"), iter([images(1)]))
+    assert report.why_not_run is not None and "choose one" in report.why_not_run
+
+
+def test_a_name_that_does_not_fit_is_refused(known: Any, tmp_path: Path) -> None:
+    known("timm:plain", "timm:blur")
+    path = weights("plain", tmp_path / "net.pt")
+    assert normdiag.models.load(path, LoadOptions(known_arch="timm:resnet18"), run=True).program is None
