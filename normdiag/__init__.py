@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from normdiag.commands.fold import FoldResult, fold
     from normdiag.commands.inspect import inspect
     from normdiag.commands.preprocess import preprocess
+    from normdiag.commands.profile import merged_profile, profile
     from normdiag.commands.recalibrate import RecalibrationResult, recalibrate
     from normdiag.config import Config
     from normdiag.data import DataOptions
     from normdiag.folding.options import ExportOptions
     from normdiag.folding.pytorch import load_folded
     from normdiag.models import LoadOptions
+    from normdiag.profiles import read_profile, write_profile
     from normdiag.recalibration.options import RecalibrateOptions
-    from normdiag.records import CheckReport, FoldReport, RecalibrationReport, Report
+    from normdiag.records import CheckReport, FoldReport, Profile, RecalibrationReport, Report
 
 __version__ = "0.1.0"
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "FoldReport",
     "FoldResult",
     "LoadOptions",
+    "Profile",
     "RecalibrateOptions",
     "RecalibrationReport",
     "RecalibrationResult",
@@ -41,8 +44,12 @@ __all__ = [
     "fold",
     "inspect",
     "load_folded",
+    "merged_profile",
     "preprocess",
+    "profile",
+    "read_profile",
     "recalibrate",
+    "write_profile",
 ]
 
 _HOMES = {
@@ -64,6 +71,11 @@ _HOMES = {
     "DataOptions": "normdiag.data",
     "LoadOptions": "normdiag.models",
     "Report": "normdiag.records",
+    "profile": "normdiag.commands.profile",
+    "merged_profile": "normdiag.commands.profile",
+    "read_profile": "normdiag.profiles",
+    "write_profile": "normdiag.profiles",
+    "Profile": "normdiag.records",
 }
 
 

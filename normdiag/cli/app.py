@@ -19,6 +19,7 @@ from normdiag.cli.groups import flat
 from normdiag.cli.inspect import inspect
 from normdiag.cli.output import open_streams, say, silence_stdout
 from normdiag.cli.preprocess import preprocess
+from normdiag.cli.profile import profile
 from normdiag.cli.recalibrate import recalibrate
 from normdiag.cli.rule import rule
 from normdiag.cli.status import INTERRUPTED, UNUSABLE
@@ -78,6 +79,11 @@ app.command(
     help="Which preparation of the input do the model's statistics belong to?",
     epilog="Example:  normdiag preprocess net.onnx --data images/",
 )(flat(preprocess))
+app.command(
+    name="profile",
+    help="Keep what a model shows on data, as a reference to compare with later; or merge such profiles.",
+    epilog="Example:  normdiag profile net.onnx --data train/ -o train.profile",
+)(flat(profile))
 app.command(
     name="rule",
     help="What a rule says, why it matters and how to fix it.",

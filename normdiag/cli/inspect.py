@@ -12,6 +12,7 @@ from normdiag.cli import options as opt
 from normdiag.cli.given import configuration
 from normdiag.cli.groups import Feeding, Reading
 from normdiag.cli.output import is_first, print_out, print_text, say, stdout_to_stderr, write_file
+from normdiag.cli.profile import inspect_profile
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.status import exit_code
 from normdiag.cli.targets import check_target, sources
@@ -51,8 +52,14 @@ def inspect(
     if json and format_ is opt.Format.text:
         raise UsageError("--json and --format text contradict each other")
     target = output if output is not None and str(output) != "-" else None
+    from normdiag.models.sniff import is_profile  # here, as all that follows, so that --help does not wait for it
+
+    if is_profile(Path(model)):
+        beside = {"--data": feeding.data, "-o": target, "--channels": channels}
+        inspect_profile(Path(model), beside, json=json, color=color, all_points=all_layers)
+        raise typer.Exit(0)
     settings = feeding.settings(train_data=tuple(train_data) if train_data else None, serve_batch=serve_batch)
-    from normdiag.commands.check import Checking, inspect_as_configured  # here, so that --help does not wait for it
+    from normdiag.commands.check import Checking, inspect_as_configured
     from normdiag.config import Settings
 
     config = configuration(

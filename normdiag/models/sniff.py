@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -35,6 +36,9 @@ CHECKPOINTS = (
 INDEXES = frozenset(name for name in CHECKPOINTS if name.endswith(INDEX))
 
 HEAD_BYTES = 4096
+# A profile is a safetensors file whose header, after its length of 8 bytes, begins with this key.
+PROFILE_KEY = "normdiag.profile"
+_PROFILE = b'{"__metadata__":{"' + PROFILE_KEY.encode() + b'"'
 # A safetensors header longer than this is refused by the safetensors library too.
 MAX_SAFETENSORS_HEADER = 100_000_000
 
@@ -63,6 +67,8 @@ def sniff(path: Path) -> Format:
     if checkpoint_in(path):
         return "hugging-face"
     head, size = _read_head(path)
+    if head[8:].startswith(_PROFILE):
+        raise InputError(f"{path}: is a profile, not a model: inspect shows it, --reference compares a model with it")
     if _is_safetensors(head):  # first: the length that it begins with may look like any other format
         return "safetensors"
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"):
@@ -78,6 +84,15 @@ def sniff(path: Path) -> Format:
     if _is_onnx(path, size):
         return "onnx"
     raise InputError(f"{path}: not a model file that is known here (PyTorch, TorchScript, .pt2, safetensors, ONNX)")
+
+
+def is_profile(path: Path) -> bool:
+    """Whether a file begins as a profile does, which `normdiag profile` writes."""
+    if not path.is_file():
+        return False
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(8 + len(_PROFILE))[8:] == _PROFILE
+    return False
 
 
 def _by_first_bytes(head: bytes) -> Format | None:

@@ -57,16 +57,20 @@ class Recalibrated:
         return Recalibrated(self.samples + other.samples, *both)
 
 
-def observe(runner: Runner, batches: Iterable[Batch], progress: Progress | None = None) -> Observation:
+def observe(
+    runner: Runner, batches: Iterable[Batch], progress: Progress | None = None, *, points: bool = False
+) -> Observation:
     """Sum the evidence of all batches. Ctrl-C keeps what was summed up to the last whole batch.
 
-    `progress` is called with the number of samples seen so far. Raises InputError where the data does not fit.
+    With `points` the sums of the model's points are added, for one more run of each batch. `progress` is called with
+    the number of samples seen so far. Raises InputError where the data does not fit.
     """
     evidence, held, hashes = Evidence(), _Holder(), set[int]()
     try:
         for batch in fit(batches, runner):
             seen = runner.run(batch)
-            evidence = evidence + seen.evidence
+            more = replace(seen.evidence, points=runner.points(batch)) if points else seen.evidence
+            evidence = evidence + more
             held.offer(batch, seen)
             hashes.update(_hashes(batch))
             if progress is not None:
@@ -74,6 +78,16 @@ def observe(runner: Runner, batches: Iterable[Batch], progress: Progress | None 
     except KeyboardInterrupt:
         return Observation(evidence, tuple(held.kept), interrupted=True, distinct=len(hashes))
     return Observation(evidence, tuple(held.kept), interrupted=False, distinct=len(hashes))
+
+
+def observe_points(runner: Runner, batches: Iterable[Batch], progress: Progress | None = None) -> Evidence:
+    """The sums of the model's points over all batches, and nothing else. Ctrl-C is not caught: half is no reference."""
+    evidence = Evidence()
+    for batch in fit(batches, runner):
+        evidence = evidence + Evidence(batch.size, 1, batch.size, points=runner.points(batch))
+        if progress is not None:
+            progress(evidence.samples)
+    return evidence
 
 
 def _hashes(batch: Batch) -> Iterator[int]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.records import Batch, Evidence, NormLayer, PopulationSums
+from normdiag.records import Batch, Evidence, NormLayer, Point, PointSums, PopulationSums
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -59,6 +59,9 @@ class Runner(Protocol):
 
         In pass B here an InstanceNorm normalizes each sample by itself. It costs little more than one plain forward.
         """
+
+    def points(self, batch: Batch) -> Mapping[Point, PointSums]:
+        """Sums of the inputs, of what enters norms and activations as deployed, in order, and of the outputs."""
 
     def outputs(
         self,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from normdiag.records import ChannelSums, Span
 
 Array = NDArray[Any]
+Floats = NDArray[np.float64]
 
 # The mean of (x - mu)^2 taken from raw float32 sums loses log10(1 + mu^2/var) digits. Up to this ratio one digit is
 # lost of the seven, which a drift to 1e-5 can spare; above it the backend subtracts mu before it sums.
@@ -21,15 +22,24 @@ def channel_sums(total: Array, square: Array, positions: int, mean: Array, span:
 
     `total` and `square`, both (N, C), are the sums of x and x^2 over the `positions` of each channel; `mean` (C,) is
     the stored running_mean, or zeros where the backend has already subtracted it; `span` is where the batch lies in
-    the data (None: at its beginning). The shift is done in float64:
-    m = total/P - mean; q = square/P - 2 mean total/P + mean^2 (floored at m^2, which rounding alone can undercut).
+    the data (None: at its beginning).
+    """
+    with np.errstate(all="ignore"):
+        return ChannelSums.of(*sample_means(total, square, positions, mean), span)
+
+
+def sample_means(total: Array, square: Array, positions: int, mean: Array) -> tuple[Floats, Floats]:
+    """Per sample and channel, (N, C) each, the means of (x - mean) and (x - mean)^2 from sums of x and x^2.
+
+    The shift is done in float64: m = total/P - mean; q = square/P - 2 mean total/P + mean^2 (floored at m^2, which
+    rounding alone can undercut).
     """
     mu = np.asarray(mean, np.float64)
     with np.errstate(all="ignore"):  # NaN and infinity in the activations are what a rule reports
         average = np.asarray(total, np.float64) / positions
         m = average - mu
         q = np.asarray(square, np.float64) / positions - mu * (2.0 * average - mu)
-        return ChannelSums.of(m, np.maximum(q, m * m), span)
+        return m, np.maximum(q, m * m)
 
 
 def finite_shift(mean: Array) -> NDArray[np.float64]:

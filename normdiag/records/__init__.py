@@ -63,6 +63,7 @@ from normdiag.records.ops import (
     Window,
 )
 from normdiag.records.preparation import PreparationReport, Preparations, RankedPreparation
+from normdiag.records.profile import Point, PointMap, PointRole, PointSums, Profile, ProfiledData, ProfiledModel
 from normdiag.records.recalibration import Effect, LayerChange, PopulationSums, RecalibrationReport
 from normdiag.records.report import DataInfo, Finding, OnTrainingData, RangeSpread, Report, Severity, Target
 
@@ -123,11 +124,18 @@ __all__ = [
     "OverChannels",
     "Parameter",
     "Pass",
+    "Point",
     "PointError",
+    "PointMap",
+    "PointRole",
+    "PointSums",
     "Pointwise",
     "PopulationSums",
     "PreparationReport",
     "Preparations",
+    "Profile",
+    "ProfiledData",
+    "ProfiledModel",
     "RangeSpread",
     "RankedPreparation",
     "Recalibration",

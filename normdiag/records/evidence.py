@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.records.channel_sums import ChannelSums, Span
+from normdiag.records.profile import Point, PointSums
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -222,6 +223,7 @@ class Evidence:
     """All that was seen. Mappings go by layer, activation or output name, in network order.
 
     `batch_size` is the largest number of samples that ran together; `gap_samples` counts the samples of pass B.
+    `points` are there where they were asked for.
     """
 
     samples: int = 0
@@ -231,6 +233,7 @@ class Evidence:
     layers: Mapping[str, LayerEvidence] = field(default_factory=dict)
     activations: Mapping[str, ActivationSums] = field(default_factory=dict)
     outputs: Mapping[str, OutputSums] = field(default_factory=dict)
+    points: Mapping[Point, PointSums] = field(default_factory=dict)
 
     def __add__(self, other: Evidence) -> Evidence:
         return Evidence(
@@ -241,6 +244,7 @@ class Evidence:
             _merge(self.layers, other.layers),
             _merge(self.activations, other.activations),
             _merge(self.outputs, other.outputs),
+            _merge(self.points, other.points),
         )
 
 
@@ -252,7 +256,8 @@ def count_variances(variances: Floats) -> Counts:
 
 
 T = TypeVar("T", ChannelSums, GroupSums)
-V = TypeVar("V", LayerEvidence, ActivationSums, OutputSums)
+K = TypeVar("K")
+V = TypeVar("V", LayerEvidence, ActivationSums, OutputSums, PointSums)
 
 
 def _either(a: T | None, b: T | None) -> T | None:
@@ -261,7 +266,7 @@ def _either(a: T | None, b: T | None) -> T | None:
     return a + b
 
 
-def _merge(a: Mapping[str, V], b: Mapping[str, V]) -> dict[str, V]:
+def _merge(a: Mapping[K, V], b: Mapping[K, V]) -> dict[K, V]:
     merged = dict(a)
     for name, value in b.items():
         merged[name] = merged[name] + value if name in merged else value

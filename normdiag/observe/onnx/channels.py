@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from normdiag.models.onnx import NormSite
 from normdiag.observe.onnx.edit import DOUBLE, FLOAT, GraphEdit
@@ -13,6 +14,7 @@ from normdiag.observe.onnx.session import TensorType, Values
 from normdiag.observe.sums import channel_sums, finite_shift, needs_shift
 from normdiag.records import ChannelSums, PopulationSums, Span
 
+Array = NDArray[Any]
 ELEMENT_TYPES = {"tensor(float)": FLOAT, "tensor(double)": DOUBLE, "tensor(float16)": 10, "tensor(bfloat16)": 16}
 _MEAN, _VARIANCE = 3, 4  # inputs of BatchNormalization
 
@@ -50,13 +52,23 @@ class ChannelWatch:
         sums = channel_sums(values[self.mean], values[self.square], 1, about - shift, span)
         return PopulationSums(sums, int(np.prod(values[self.shape])) // max(channels, 1))
 
+    @property
+    def name(self) -> str:
+        """The layer's, by which it is shifted."""
+        return self.site.layer.name
+
     def lost_digits(self, values: Values) -> bool:
         """Whether the data's mean was so large beside its variance that unshifted sums lost digits."""
-        if self.shift is not None or values[self.mean].dtype == np.float64:
-            return False
-        mean = values[self.mean].astype(np.float64).mean(0)
-        variance = values[self.square].astype(np.float64).mean(0) - mean * mean
-        return bool(np.isfinite(mean).all()) and needs_shift(mean, variance + (self.site.layer.eps or 0.0))
+        return self.shift is None and lost_digits(values[self.mean], values[self.square], self.site.layer.eps or 0.0)
+
+
+def lost_digits(mean: Array, square: Array, eps: float) -> bool:
+    """Whether unshifted float32 means (N, C) of x and x^2 have lost digits of the variance."""
+    if mean.dtype == np.float64:
+        return False
+    average = mean.astype(np.float64).mean(0)
+    variance = square.astype(np.float64).mean(0) - average * average
+    return bool(np.isfinite(average).all()) and needs_shift(average, variance + eps)
 
 
 def stored_statistics_need_shift(site: NormSite) -> bool:
@@ -78,12 +90,19 @@ def watch_channels(edit: GraphEdit, site: NormSite, kind: TensorType, *, shifted
     if rank is None:
         x, rank = edit.reshape(x, (0, 0, -1)), 3
     if not shifted or rank == 2:
-        mean, square = _moments(edit, x, rank)
+        mean, square = moments(edit, x, rank)
         return ChannelWatch(site, edit.output(mean), edit.output(square), None, shape)
-    center = edit.reduce("ReduceMean", edit.reduce("ReduceMean", x, range(2, rank)), (0,))
-    x = edit.node("Sub", x, edit.reshape(center, (1, -1, *[1] * (rank - 2))))
-    mean, square = _moments(edit, x, rank)
+    x, center = centred(edit, x, rank)
+    mean, square = moments(edit, x, rank)
     return ChannelWatch(site, edit.output(mean), edit.output(square), edit.output(center), shape)
+
+
+def centred(edit: GraphEdit, x: str, rank: int, axis: int = 1) -> tuple[str, str]:
+    """A tensor less its mean per channel over the batch, and that mean (C,)."""
+    positions = [each for each in range(1, rank) if each != axis]
+    center = edit.reduce("ReduceMean", edit.reduce("ReduceMean", x, positions), (0,))
+    shape = [-1 if each == axis else 1 for each in range(rank)]
+    return edit.node("Sub", x, edit.reshape(center, shape)), center
 
 
 def use_batch_statistics(edit: GraphEdit, watch: ChannelWatch, kind: TensorType) -> None:
@@ -105,21 +124,22 @@ def wide(edit: GraphEdit, x: str, kind: TensorType) -> tuple[str, int | None]:
     return edit.cast(x, FLOAT), kind.rank
 
 
-def _moments(edit: GraphEdit, x: str, rank: int) -> tuple[str, str]:
-    """Means over the positions of x and x^2, (N, C).
+def moments(edit: GraphEdit, x: str, rank: int, axis: int = 1) -> tuple[str, str]:
+    """Means over the positions of x and x^2, (N, C), of a tensor of rank 2 and more with its channels on `axis`.
 
-    The sum of squares over the last axis first, then the rest in double: onnxruntime adds squares one by one, so that
+    The sum of squares over one axis first, then the rest in double: onnxruntime adds squares one by one, so that
     long float32 sums are 40 times less exact, and slower, than short ones.
     """
     if rank == 2:
         x = edit.cast(x, DOUBLE)
         return x, edit.node("Mul", x, x)
-    mean = edit.reduce("ReduceMean", x, range(2, rank))
+    positions = [each for each in range(1, rank) if each != axis]
+    mean = edit.reduce("ReduceMean", x, positions)
     if rank == 3:
-        return mean, edit.reduce("ReduceMean", edit.node("Mul", x, x), (2,))
-    rows = edit.cast(edit.reduce("ReduceSumSquare", x, (rank - 1,)), DOUBLE)
-    total = edit.reduce("ReduceMean", rows, range(2, rank - 1))
-    return mean, edit.node("Div", total, dimension(edit, x, rank - 1))
+        return mean, edit.reduce("ReduceMean", edit.node("Mul", x, x), positions)
+    *others, last = positions
+    rows = edit.cast(edit.reduce("ReduceSumSquare", x, (last,)), DOUBLE)
+    return mean, edit.node("Div", edit.reduce("ReduceMean", rows, others), dimension(edit, x, last))
 
 
 def dimension(edit: GraphEdit, x: str, axis: int) -> str:

@@ -1,4 +1,4 @@
-"""What to watch in a graph, and the two graphs that are run: as deployed, and with batch statistics."""
+"""What to watch in a graph, and the graphs that are run: as deployed, with batch statistics, and for points alone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from normdiag.observe.onnx.channels import (
 )
 from normdiag.observe.onnx.edit import GraphEdit
 from normdiag.observe.onnx.groups import GroupWatch, watch_groups
+from normdiag.observe.onnx.points import PointWatch, watch_activation_input, watch_norm
 from normdiag.observe.onnx.sampling import STRATA
 from normdiag.observe.onnx.saturation import ActivationWatch, watch_activation
 from normdiag.observe.onnx.session import TensorType
@@ -61,12 +62,18 @@ class WatchedGraph:
     groups: tuple[GroupWatch, ...] = ()
     activations: tuple[ActivationWatch, ...] = ()
     draws: bool = False
+    points: tuple[PointWatch, ...] = ()
+
+    @property
+    def shiftable(self) -> tuple[ChannelWatch | PointWatch, ...]:
+        """What loses digits unless it is shifted, where means are large beside deviations."""
+        return (*self.channels, *self.points)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The additional outputs, each once."""
-        watches: tuple[ChannelWatch | GroupWatch | ActivationWatch, ...]
-        watches = (*self.channels, *self.groups, *self.activations)
+        watches: tuple[ChannelWatch | GroupWatch | ActivationWatch | PointWatch, ...]
+        watches = (*self.channels, *self.groups, *self.activations, *self.points)
         return tuple(dict.fromkeys(name for watch in watches for name in watch.outputs))
 
 
@@ -116,6 +123,26 @@ def batch_graph(proto: Any, plan: Plan, shifted: frozenset[str]) -> WatchedGraph
         if not watch.site.layer.training:
             use_batch_statistics(edit, watch, plan.types.get(watch.site.input, UNKNOWN))
     return WatchedGraph(edit.build(), channels)
+
+
+def point_graph(proto: Any, plan: Plan, shifted: frozenset[str]) -> WatchedGraph:
+    """As deployed, with sums alone of what enters norms and activations, in graph order."""
+    edit = GraphEdit(proto)
+    sites: set[NormSite | ActivationSite] = {*plan.batch_norms, *plan.unstored, *plan.groups, *plan.activations}
+    points = tuple(
+        _point(edit, site, plan.types.get(site.input, UNKNOWN), shifted) for site in sorted(sites, key=_first_node)
+    )
+    return WatchedGraph(edit.build(), (), points=points)
+
+
+def _first_node(site: NormSite | ActivationSite) -> int:
+    return min(site.nodes)
+
+
+def _point(edit: GraphEdit, site: NormSite | ActivationSite, kind: TensorType, shifted: frozenset[str]) -> PointWatch:
+    if isinstance(site, NormSite):
+        return watch_norm(edit, site, kind, shifted)
+    return watch_activation_input(edit, site, kind, shifted)
 
 
 def _channels(edit: GraphEdit, plan: Plan, site: NormSite, shifted: frozenset[str]) -> ChannelWatch:

@@ -13,14 +13,34 @@ from normdiag.observe.gap import compare_outputs
 from normdiag.observe.onnx.batch_axis import free_batch
 from normdiag.observe.onnx.feed import graph_inputs, make_feed
 from normdiag.observe.onnx.overridable import overridable_graph, statistics_feed
-from normdiag.observe.onnx.plan import Plan, WatchedGraph, batch_graph, deployed_graph, make_plan, watched_tensors
+from normdiag.observe.onnx.plan import (
+    Plan,
+    WatchedGraph,
+    batch_graph,
+    deployed_graph,
+    make_plan,
+    point_graph,
+    watched_tensors,
+)
 from normdiag.observe.onnx.sampling import STRATA, strata
 from normdiag.observe.onnx.session import Session, Setting, Values, tensor_types
 from normdiag.observe.onnx.weights import split_weights
+from normdiag.observe.points import array_points, input_points
 from normdiag.observe.protocol import Outputs, ReplacedStatistics, SeenBatch
 from normdiag.observe.sampled import SEED
 from normdiag.ops import SATURATION_THRESHOLD
-from normdiag.records import Batch, ChannelSums, Evidence, LayerEvidence, Model, NormLayer, PopulationSums, Span
+from normdiag.records import (
+    Batch,
+    ChannelSums,
+    Evidence,
+    LayerEvidence,
+    Model,
+    NormLayer,
+    Point,
+    PointSums,
+    PopulationSums,
+    Span,
+)
 
 Build = Callable[[Any, Plan, frozenset[str]], WatchedGraph]
 
@@ -90,6 +110,13 @@ class OnnxRunner:
         graph, values = watched.run(make_feed(self._inputs, batch, self._where))
         return {watch.site.layer.name: watch.population(values, batch.together) for watch in graph.channels}
 
+    def points(self, batch: Batch) -> Mapping[Point, PointSums]:
+        """Sums of the inputs, of what enters norms and activations, and of the outputs."""
+        graph, values = self._points.run(make_feed(self._inputs, batch, self._where))
+        seen = {watch.point: watch.sums(values, batch.span) for watch in graph.points}
+        outputs = {name: values[name] for name in self._outputs}
+        return {**input_points(batch), **seen, **array_points("output", outputs, batch.span)}
+
     def outputs(
         self,
         batch: Batch,
@@ -103,6 +130,10 @@ class OnnxRunner:
             _, values = self._batch.run(feed)
             return {name: values[name] for name in self._outputs}
         return self._overridable.run(self._outputs, feed | statistics_feed(self._plan, statistics or {}))
+
+    @cached_property
+    def _points(self) -> WatchedPass:
+        return self._watched(point_graph)
 
     @cached_property
     def _overridable(self) -> Session:
@@ -120,7 +151,7 @@ class OnnxRunner:
 
 
 class WatchedPass:
-    """One of the two graphs and its session, made on first use.
+    """One of the graphs and its session, made on first use.
 
     Where the data shows that unshifted sums lose digits in a layer, the graph is made anew with a shift there.
     """
@@ -147,7 +178,7 @@ class WatchedPass:
             graph, session = self._ready or self._prepared()
             drawn = {STRATA: strata(self._random)} if graph.draws else {}
             values = session.run((*self._outputs, *graph.outputs), {**feed, **drawn})
-            lost = {watch.site.layer.name for watch in graph.channels if watch.lost_digits(values)} - self._shifted
+            lost = {watch.name for watch in graph.shiftable if watch.lost_digits(values)} - self._shifted
             if not lost:
                 return graph, values
             self._shifted |= lost

@@ -1,4 +1,4 @@
-"""What is done at each normalization and activation: pass E as deployed, pass B on batch statistics, or a trial."""
+"""What is done at each normalization and activation: pass E as deployed, pass B on batch statistics, or sums alone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from normdiag.models.pytorch.arrays import Array, to_numpy
+from normdiag.observe.points import table_sums
 from normdiag.observe.protocol import ReplacedStatistics
 from normdiag.observe.pytorch.activations import activation_sums
 from normdiag.observe.pytorch.groups import group_sums
@@ -16,7 +17,7 @@ from normdiag.observe.pytorch.norms import NormCall
 from normdiag.observe.pytorch.reductions import channel_table
 from normdiag.observe.sums import finite_shift
 from normdiag.ops import Activation
-from normdiag.records import ActivationSums, LayerEvidence, NormLayer, PopulationSums, Span
+from normdiag.records import ActivationSums, LayerEvidence, NormLayer, Point, PointSums, PopulationSums, Span
 
 Run = Callable[[Tensor], object]
 
@@ -120,6 +121,30 @@ class PopulationPass:
         return call.without_update() if table.positions > 1 else None
 
     activation = staticmethod(_not_counted)
+
+
+class PointPass:
+    """Sums alone, of what enters each normalization and activation, as deployed, in the order in which they ran."""
+
+    def __init__(self, span: Span) -> None:
+        """`span` is where the batch lies in the data."""
+        self._span = span
+        self.points: dict[Point, PointSums] = {}
+
+    def norm(self, name: str, call: NormCall) -> None:
+        """Its input, with the features of LayerNorm and RMSNorm as the channels."""
+        axis = 1 if call.normalized_shape is None else call.input.dim() - len(call.normalized_shape)
+        self._add(Point("norm", name, call.kind), call.input, axis)
+
+    def activation(self, name: str, activation: Activation, x: Tensor, axis: int, _run: Run | None) -> bool:
+        """Its input; it is left to run by itself."""
+        self._add(Point("activation", name, activation.kind), x, axis)
+        return False
+
+    def _add(self, point: Point, x: Tensor, axis: int) -> None:
+        table = channel_table(x.movedim(axis, 1) if x.dim() > 2 else x)
+        sums = table_sums(table.total, table.square, table.positions, table.shift, self._span)
+        self.points[point] = self.points[point] + sums if point in self.points else sums
 
 
 class TrialPass:

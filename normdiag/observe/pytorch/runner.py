@@ -16,15 +16,26 @@ from normdiag.errors import InputError, UsageError
 from normdiag.models.pytorch.arrays import Array
 from normdiag.models.pytorch.layers import module_layers, named_modules, require_initialised, unwrap
 from normdiag.observe.gap import compare_outputs
+from normdiag.observe.points import array_points, input_points
 from normdiag.observe.protocol import Outputs, ReplacedStatistics, SeenBatch
 from normdiag.observe.pytorch.guard import untouched
 from normdiag.observe.pytorch.memory import keep_memory
-from normdiag.observe.pytorch.passes import BatchPass, DeployedPass, Listener, PopulationPass, TrialPass
+from normdiag.observe.pytorch.passes import BatchPass, DeployedPass, Listener, PointPass, PopulationPass, TrialPass
 from normdiag.observe.pytorch.values import as_inputs, model_dtype, named_outputs, tensors
 from normdiag.observe.pytorch.watcher import LayoutError, Watcher
 from normdiag.observe.sampled import SEED
 from normdiag.ops import SATURATION_THRESHOLD
-from normdiag.records import ActivationSums, Batch, Evidence, LayerEvidence, Model, NormLayer, PopulationSums
+from normdiag.records import (
+    ActivationSums,
+    Batch,
+    Evidence,
+    LayerEvidence,
+    Model,
+    NormLayer,
+    Point,
+    PointSums,
+    PopulationSums,
+)
 
 NOT_RUN = "did not run on this data"
 NOT_SEEN = "was not seen to run: TorchScript may have merged it into other operators"
@@ -111,6 +122,11 @@ class TorchRunner:
         for name, layer in seen.found.items():
             self._found.setdefault(name, layer)
         return dict(seen.sums)
+
+    def points(self, batch: Batch) -> Mapping[Point, PointSums]:
+        """Sums of the inputs, of what enters norms and activations, and of the outputs."""
+        seen, outputs = self._run(batch, lambda: PointPass(batch.span))
+        return {**input_points(batch), **seen.points, **array_points("output", outputs, batch.span)}
 
     def outputs(
         self,

@@ -1,0 +1,136 @@
+"""`normdiag profile`: a model and data in, a file of sums out; or several such files in, one out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from normdiag.cli import options as opt
+from normdiag.cli.groups import Feeding, Reading
+from normdiag.cli.output import is_first, print_out, print_text, stdout_to_stderr
+from normdiag.cli.progress import progress_bar
+from normdiag.cli.targets import check_target
+from normdiag.deadline import deadline
+from normdiag.errors import UsageError
+from normdiag.terminal import is_ascii_only, terminal_width, wants_color
+
+if TYPE_CHECKING:
+    from normdiag.commands.profile import Progress
+    from normdiag.records import Profile
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(metavar="MODEL | PROFILE...", help="A model to profile on data, or profiles to be merged."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="The profile to write.", rich_help_panel=opt.OUTPUT),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing FILE.", rich_help_panel=opt.OUTPUT)]
+AllPoints = Annotated[bool, typer.Option("--all", help="Show every point.", rich_help_panel=opt.OUTPUT)]
+Groups = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Groups of samples that errors come from: 16, or 8, 4 or 2 for a smaller file.",
+        rich_help_panel=opt.MEASURING,
+        show_default=False,
+    ),
+]
+
+
+def profile(
+    sources: Sources,
+    feeding: Feeding,
+    reading: Reading,
+    output: Output = None,
+    force: Force = False,
+    groups: Groups = None,
+    device: opt.Device = "cpu",
+    timeout: opt.Timeout = None,
+    json: opt.FoldJson = False,
+    all_points: AllPoints = False,
+    color: opt.Color = None,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Measure or merge, write, print."""
+    if not all(sources):
+        raise UsageError("the path of the model is empty")
+    if output is None:
+        raise UsageError("where shall the profile go? Give -o FILE")
+    check_target(output, [*sources, *feeding.specs, *filter(None, [reading.arch])])
+    if output.exists() and not force:
+        raise UsageError(f"-o {output} exists; --force replaces it")
+    from normdiag.models.sniff import is_profile  # here, so that --help does not wait for it
+    from normdiag.profiles import write_profile
+
+    if all(is_profile(Path(each)) for each in sources):
+        _refuse({"--data": feeding.data, "--groups": groups, "--arch": reading.arch}, "where profiles are merged")
+        from normdiag.commands.profile import merged_profile
+
+        made = merged_profile(sources)
+    elif len(sources) > 1:
+        raise UsageError("give one model and --data, or profiles alone to be merged")
+    else:
+        if not feeding.data:
+            feeding.refuse_without_data({"-o": output})
+        waiting = progress_bar(quiet=quiet or not is_first())
+        with deadline(timeout, sources[0]), stdout_to_stderr(), waiting as progress:
+            made = _measured(Path(sources[0]), feeding, reading, device, groups, progress)
+    if is_first():
+        write_profile(made, output)
+        show_profile(made, json=json, color=color, all_points=all_points, written=str(output))
+    raise typer.Exit(0)
+
+
+def _measured(
+    model: Path, feeding: Feeding, reading: Reading, device: str, groups: int | None, progress: Progress | None
+) -> Profile:
+    from normdiag.commands.profile import profile as run
+
+    return run(
+        model,
+        data=feeding.specs,
+        data_options=feeding.options(batch_size=64),
+        load_options=reading.options(),
+        device=device,
+        groups=16 if groups is None else groups,
+        distributed=True,
+        progress=progress,
+    )
+
+
+def show_profile(
+    profile: Profile, *, json: bool, color: bool | None, all_points: bool, written: str | None = None
+) -> None:
+    """Print it, as text or as JSON."""
+    if json:
+        from normdiag.render.profile_json import dump_profile
+
+        print_out(dump_profile(profile))
+        return
+    from normdiag.render.text import render_text
+    from normdiag.report.abridge import Detail
+    from normdiag.report.profile import profile_document
+
+    document = profile_document(profile, Detail(all_points), written=written)
+    print_text(render_text(document, width=terminal_width(), color=wants_color(color), ascii_only=is_ascii_only()))
+
+
+def inspect_profile(
+    path: Path, given: Mapping[str, object], *, json: bool, color: bool | None, all_points: bool
+) -> None:
+    """What `inspect` shows of a profile. Raises UsageError for options in `given` that are for models."""
+    _refuse(given, f"with a profile: {path} holds what was measured")
+    from normdiag.profiles import read_profile
+
+    show_profile(read_profile(path), json=json, color=color, all_points=all_points)
+
+
+def _refuse(given: Mapping[str, object], where: str) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"{name} does nothing {where}")
