@@ -86,10 +86,10 @@ def inspect(
         return judged(_static_report(loaded), loaded, rules, deployed, example)
     from normdiag.commands.measure import Remembering, open_source  # what a static report does without
 
-    if given.data == RANDOM and not options.input_shapes:
+    if given.data == RANDOM:
         if loaded.program is None:
             return judged(_static_report(loaded, RANDOM[0]), loaded, rules, deployed)
-        loaded = with_made_up_inputs(loaded)
+        loaded = with_made_up_inputs(loaded, options)
     options, notes = _prepared(loaded, data, options, device)
     source = Remembering(open_source(loaded, batches, data, options))
     if loaded.program is None:

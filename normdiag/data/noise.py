@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from normdiag.data.feed import ArrayFacts, Feed, check_batch_bytes
 from normdiag.data.preprocess import numpy_dtype
+from normdiag.data.usual_sizes import example_option
 from normdiag.errors import UsageError
 from normdiag.records import Batch, InputSpec
 
@@ -79,9 +80,32 @@ def _put_in(declared: InputSpec, given: InputSpec | None) -> InputSpec:
     shape = declared.shape
     if given and given.shape:
         dims = given.shape[1:]
-        # Whoever gives as many sizes as the model declares has counted the sample axis in.
-        shape = (shape[0], *dims[1:]) if shape and len(dims) == len(shape) else (None, *dims)
+        shape = (shape[0], *dims[1:]) if shape and _counts_samples(declared, given) else (None, *dims)
     return InputSpec(declared.name, declared.dtype, shape)
+
+
+def _counts_samples(declared: InputSpec, given: InputSpec) -> bool:
+    """Whoever gives as many sizes as the model declares has counted the sample axis in."""
+    return bool(declared.shape and given.shape) and len((given.shape or ())[1:]) == len(declared.shape or ())
+
+
+def shape_notes(inputs: Sequence[InputSpec], shapes: Sequence[str]) -> tuple[str, ...]:
+    """What was made of shapes that have the sample axis in them, where those of one sample are asked for."""
+    names = [spec.name for spec in inputs]
+    given = [(text, parse_input_shape(text)) for text in shapes]
+    pairs = [(text, each, each.name or names[index]) for index, (text, each) in enumerate(given) if inputs]
+    declared = {spec.name: spec for spec in inputs}
+    return tuple(
+        _batch_axis_note(text, each)
+        for text, each, name in pairs
+        if name in declared and _counts_samples(declared[name], each)
+    )
+
+
+def _batch_axis_note(text: str, given: InputSpec) -> str:
+    """That the first size of a shape was taken for that of the batch."""
+    taken = ",".join(str(size) for size in (given.shape or ())[2:]) or "one number"
+    return f"--input-shape {text} has the batch axis in it: one sample is {taken}"
 
 
 def _known(spec: InputSpec) -> InputSpec:
@@ -90,7 +114,7 @@ def _known(spec: InputSpec) -> InputSpec:
         known = "unknown" if spec.shape is None else ", ".join("?" if n is None else str(n) for n in spec.shape)
         raise UsageError(
             f"--data random: input {spec.name!r} has the shape ({known}); "
-            f"give the sizes of one sample with --input-shape {spec.name}=3,224,224"
+            f"give the sizes of one sample with {example_option(spec)}"
         )
     return spec
 

@@ -14,7 +14,7 @@ from normdiag.records import InputSpec
 
 Array = NDArray[Any]
 
-_CHANNELS = (1, 3, 4)
+CHANNELS = (1, 3, 4)
 _DTYPES = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32"}
 
 
@@ -90,7 +90,7 @@ def recognise_layout(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Layout | N
     """
     if len(shape) != 4:
         return None
-    last, second = shape[3] in _CHANNELS, shape[1] in _CHANNELS
+    last, second = shape[3] in CHANNELS, shape[1] in CHANNELS
     if last and second:
         return "nhwc" if dtype.kind in "iu" else "nchw"
     return "nhwc" if last else "nchw" if second else None
@@ -101,9 +101,9 @@ def declared_layout(spec: InputSpec | None) -> Layout | None:
     shape = spec.shape if spec else None
     if shape is None or len(shape) != 4:
         return None
-    if shape[1] in _CHANNELS:
+    if shape[1] in CHANNELS:
         return "nchw"
-    return "nhwc" if shape[3] in _CHANNELS else None
+    return "nhwc" if shape[3] in CHANNELS else None
 
 
 def numpy_dtype(name: str) -> np.dtype[Any] | None:

@@ -12,7 +12,7 @@ from normdiag.data.feed import Feed
 from normdiag.data.files import file_feed
 from normdiag.data.images import Decoding
 from normdiag.data.join import joined, spec_of
-from normdiag.data.noise import random_feed
+from normdiag.data.noise import random_feed, shape_notes
 from normdiag.data.options import DataOptions, SourceInfo
 from normdiag.data.order import carries_state, in_order
 from normdiag.data.preprocess import declared_layout, describe, is_pixels, recipe_for
@@ -130,7 +130,7 @@ def _info(
         random=any(feed.kind == "random" for feed in feeds),
         pixels=any(is_pixels(fact.dtype) for feed in feeds for fact in feed.facts or ()),
         preprocess=_describe(feeds, inputs, recipe),
-        notes=_range_notes(feeds, recipe),
+        notes=(*shape_notes(inputs, options.input_shapes), *_range_notes(feeds, recipe)),
     )
 
 

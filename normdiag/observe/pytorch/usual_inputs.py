@@ -13,6 +13,7 @@ from torch import nn
 
 from normdiag.data.noise import draw
 from normdiag.data.preprocess import numpy_dtype
+from normdiag.data.usual_sizes import GUESSED, usual_inputs_of
 from normdiag.models.pytorch.arrays import Array
 from normdiag.models.pytorch.layers import named_modules, unwrap
 from normdiag.observe.pytorch.guard import untouched
@@ -47,7 +48,9 @@ def usual_inputs(module: nn.Module, suggested: Sequence[InputSpec] = ()) -> tupl
     come first the usual sizes. The module is left as it was.
     """
     found = unwrap(module)
-    candidates = [(tuple(suggested), "as its file says")] if suggested else []
+    free = any(None in (spec.shape or ())[1:] for spec in suggested)
+    reason = GUESSED if free else "as its file says"
+    candidates = [(specs, reason) for specs in usual_inputs_of(suggested)]
     for specs, reason in (*candidates, *_configured(found), *_by_layers(found)):
         if runs(found, specs):
             return specs, reason
