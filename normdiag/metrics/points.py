@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from normdiag.metrics.drift import moments
+from normdiag.metrics.moments import moments
 from normdiag.records import PointSums
 
 

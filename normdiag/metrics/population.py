@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.metrics.drift import Moments, moments
+from normdiag.metrics.moments import Moments, moments
 from normdiag.records import NormKind, PopulationSums
 
 Floats = NDArray[np.float64]

@@ -11,7 +11,7 @@ from torch import nn
 
 import normdiag
 from normdiag import DataOptions, LoadOptions, Profile
-from normdiag.metrics.drift import moments
+from normdiag.metrics.moments import moments
 from normdiag.records import Point, PointSums
 from sample_models.net import DigitsCNN
 from tests.contract.test_backends import BACKENDS, PAIRS, digits

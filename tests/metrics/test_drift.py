@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normdiag.metrics.drift import _Errors, _se_of_d, batch_noise, measure_drift, observed_statistics
+from normdiag.metrics.drift import batch_noise, measure_drift, observed_statistics
+from normdiag.metrics.ratios import RatioErrors, se_of_d
 from normdiag.records import ChannelSums, Drift
 
 EPS = 1e-5
@@ -87,8 +88,8 @@ def test_the_standard_error_of_d_counts_its_second_order(
     corrected = math.sqrt(z * z + w * w - var_z - var_r)
     expected = (drawn**2).sum(1).std() / (2.0 * corrected)
     assert expected < math.sqrt(var_z + var_r), "the case is not one that the noise floor decides"
-    error = _Errors(*(np.array([each]) for each in (var_z, var_r, cov)))
-    found = _se_of_d(np.array([z]), np.array([1.0 + w]), np.array([corrected]), error)
+    error = RatioErrors(*(np.array([each]) for each in (var_z, var_r, cov)))
+    found = se_of_d(np.array([z]), np.array([1.0 + w]), np.array([corrected]), error)
     assert found[0] == pytest.approx(expected, rel=0.005)
 
 

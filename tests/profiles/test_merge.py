@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from normdiag.errors import InputError
-from normdiag.metrics.drift import moments
+from normdiag.metrics.moments import moments
 from normdiag.profiles import merge
 from normdiag.records import Point, Profile
 from tests.profiles.profiles import MODEL, profile, sums
