@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,11 @@ from normdiag.cli.given import configuration
 from normdiag.cli.groups import Feeding, Reading
 from normdiag.cli.output import print_out, print_text, say, stdout_to_stderr, write_file
 from normdiag.cli.progress import progress_bar
+from normdiag.cli.reports import option, report_files, write_reports
 from normdiag.cli.status import check_exit_code
 from normdiag.cli.targets import check_targets, sources
 from normdiag.errors import InputError, UsageError
 from normdiag.terminal import DEFAULT_WIDTH, is_ascii_only, terminal_width, wants_color
-from normdiag.wording import nearest
 
 if TYPE_CHECKING:
     from normdiag.config import Config, DataSettings, Settings
@@ -50,7 +51,7 @@ def check(
     show_config: chk.ShowConfig = False,
     jobs: chk.Jobs = 1,
     format_: chk.OutFormat = chk.CheckFormat.text,
-    report: chk.Reports = None,
+    report: opt.Reports = None,
     sarif_uri: chk.SarifUri = "",
     all_layers: opt.All = False,
     color: opt.Color = None,
@@ -70,8 +71,8 @@ def check(
         feeding.refuse_without_data(others | {"--saturation-threshold": saturation_threshold})
     if baseline is not None and write_baseline is not None:
         raise UsageError("--baseline and --write-baseline exclude each other: one reads what the other writes")
-    files = [_report_file(each) for each in report or ()]
-    targets = [(f"--report {kind}:", path) for kind, path in files]
+    files = report_files(report, [each.value for each in chk.CheckFormat])
+    targets = [(option(kind), path) for kind, path in files]
     targets += [] if write_baseline is None else [("--write-baseline", write_baseline)]
     if targets:
         from normdiag.commands.model_files import find_models
@@ -87,9 +88,8 @@ def check(
         found = check_models(models, checking, jobs=jobs, known=baseline, progress=progress, isolated=True)
     if write_baseline is not None:
         found = _write_baseline(found, write_baseline, quiet)
-    for kind, path in files:
-        write_file(path, render(found, kind, prefix=sarif_uri, all_layers=all_layers, width=DEFAULT_WIDTH))
-        _say(f"wrote {path}", quiet)
+    to_file = partial(render, found, prefix=sarif_uri, all_layers=all_layers, width=DEFAULT_WIDTH)
+    write_reports(files, to_file, quiet=quiet)
     style = {"color": wants_color(color), "all_layers": all_layers, "ascii_only": is_ascii_only()}
     print_report = print_text if format_ is chk.CheckFormat.text else print_out
     print_report(render(found, format_.value, prefix=sarif_uri, width=terminal_width(), **style))
@@ -134,18 +134,6 @@ def _shown(config: Config, format_: chk.CheckFormat) -> str:
 
         return dump({"source": config.source, "folder": os.path.relpath(config.folder), **to_dict(config)})
     raise UsageError("--show-config is printed as text (TOML) or json")
-
-
-def _report_file(text: str) -> tuple[str, Path]:
-    """'sarif=out.sarif' taken apart."""
-    kind, equals, file = text.partition("=")
-    known = [each.value for each in chk.CheckFormat]
-    if kind in known and not file:
-        raise UsageError(f"--report {text}: names no file; give it as {kind}=FILE")
-    if not equals or not file or kind not in known:
-        wanted = f"give it as FORMAT=FILE with one of {', '.join(known)}"
-        raise UsageError(f"--report {text}: {wanted}{nearest(kind, known)}")
-    return kind, Path(file)
 
 
 def _write_baseline(report: CheckReport, path: Path, quiet: bool) -> CheckReport:

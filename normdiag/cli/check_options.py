@@ -21,6 +21,7 @@ class CheckFormat(str, Enum):
     junit = "junit"
     github = "github"
     markdown = "markdown"
+    html = "html"
 
 
 class RuleFormat(str, Enum):
@@ -115,16 +116,7 @@ OutFormat = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="Of what is printed: text, json, sarif, junit, github or markdown.",
-        rich_help_panel=OUTPUT,
-    ),
-]
-Reports = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--report",
-        metavar="FORMAT=FILE",
-        help="Write a file as well, as sarif=out.sarif; may be given several times.",
+        help="Of what is printed: text, json, sarif, junit, github, markdown or html.",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from normdiag.cli import options as opt
 from normdiag.cli.groups import Feeding, Reading
 from normdiag.cli.output import print_out, print_text, say, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
+from normdiag.cli.reports import check_report_files, of_document, report_files, write_reports
 from normdiag.cli.status import INTERRUPTED, fold_exit_code
 from normdiag.deadline import deadline
 from normdiag.errors import UsageError
@@ -38,6 +40,7 @@ def fold(
     static_batch: opt.StaticBatch = False,
     set_eval: opt.SetEval = False,
     json: opt.FoldJson = False,
+    report_to: opt.Reports = None,
     all_layers: opt.All = False,
     color: opt.Color = None,
     quiet: opt.Quiet = False,
@@ -47,6 +50,8 @@ def fold(
         raise UsageError("the path of the model is empty")
     if output is None and not dry_run:
         raise UsageError("where shall the folded model go? Give -o FILE, or --dry-run to see the plan alone")
+    files = report_files(report_to)
+    check_report_files(files, [model, reading.arch, *feeding.specs], output)
     if not feeding.data:
         feeding.refuse_without_data({}, but=("--batch-size", "--input-shape", "--seed"))
     from normdiag.commands.fold import fold as fold_model  # here, so that --help and wrong usage do not wait for it
@@ -72,6 +77,7 @@ def fold(
                 progress=progress,
             ).report
         text = _as_json(report) if json else _as_text(report, color, all_layers)
+        write_reports(files, _reports(report, all_layers), quiet=quiet)
         (print_out if json else print_text)(text)
     if report.verification is not None and not report.verification.passed:
         from normdiag.folding.verify import failure_message
@@ -100,6 +106,12 @@ def _identity(path: Path | None) -> tuple[int, int, int] | None:
         status = None if path is None else path.stat()
         return None if status is None else (status.st_dev, status.st_ino, status.st_mtime_ns)
     return None
+
+
+def _reports(report: FoldReport, all_layers: bool) -> Callable[[str], str]:
+    from normdiag.report.fold import fold_document
+
+    return of_document(partial(fold_document, report), partial(_as_json, report), all_layers=all_layers)
 
 
 def _as_json(report: FoldReport) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from normdiag.cli.groups import Feeding, Reading
 from normdiag.cli.output import is_first, print_out, print_text, say, stdout_to_stderr, write_file
 from normdiag.cli.profile import inspect_profile
 from normdiag.cli.progress import progress_bar
+from normdiag.cli.reports import check_report_files, of_document, report_files, write_reports
 from normdiag.cli.status import exit_code
 from normdiag.cli.targets import check_target, sources
 from normdiag.deadline import deadline
@@ -41,6 +44,7 @@ def inspect(
     format_: opt.ReportFormat = None,
     json: opt.Json = False,
     output: opt.Output = None,
+    report_to: opt.Reports = None,
     all_layers: opt.All = False,
     channels: opt.Channels = None,
     color: opt.Color = None,
@@ -69,8 +73,11 @@ def inspect(
         flags = {"--train-data": train_data, "--serve-batch": serve_batch, "--attribute": attribute or None}
         # A shape alone still shows the rules on the graph of a PyTorch model what to export it with.
         feeding.refuse_without_data(flags | {"--saturation-threshold": saturation_threshold}, but=("--input-shape",))
+    read = sources([model], reading.arch, config)
     if target is not None:
-        check_target(target, sources([model], reading.arch, config))
+        check_target(target, read)
+    files = report_files(report_to)
+    check_report_files(files, read, target)
     threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}
     checking = Checking(config, reading.options(), device, **threshold)
     waiting = progress_bar(quiet=quiet or not is_first())
@@ -83,11 +90,19 @@ def inspect(
         report = replace(report, notes=(*report.notes, note))
     as_json = json or format_ is opt.Format.json
     text = _as_json(report, channels) if as_json else _as_text(report, target, color, all_layers, channels)
+    write_reports(files, _reports(report, all_layers, channels), quiet=quiet)
     if target is None:
         (print_out if as_json else print_text)(text)
     else:
         _write(report, text, target, quiet)
     raise typer.Exit(exit_code(report, require_data=config.require_data))
+
+
+def _reports(report: Report, all_layers: bool, channels: str | None) -> Callable[[str], str]:
+    from normdiag.report.inspect import inspect_document
+
+    as_json = partial(_as_json, report, channels)
+    return of_document(partial(inspect_document, report), as_json, all_layers=all_layers)
 
 
 def _as_json(report: Report, channels: str | None) -> str:

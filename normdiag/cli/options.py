@@ -274,6 +274,15 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="Write the report to a file.", rich_help_panel=OUTPUT),
 ]
+Reports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--report",
+        metavar="FORMAT=FILE",
+        help="Write a file as well, as html=out.html; may be given several times.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 All = Annotated[bool, typer.Option("--all", help="Show every layer of a long model.", rich_help_panel=OUTPUT)]
 Channels = Annotated[
     str | None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from normdiag.cli.fold import interruptible
 from normdiag.cli.groups import Feeding, Reading
 from normdiag.cli.output import is_first, print_out, print_text, say, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
+from normdiag.cli.reports import check_report_files, of_document, report_files, write_reports
 from normdiag.cli.status import recalibration_exit_code
 from normdiag.deadline import deadline
 from normdiag.errors import UsageError
@@ -41,6 +44,7 @@ def recalibrate(
     device: opt.Device = "cpu",
     timeout: opt.Timeout = None,
     json: opt.FoldJson = False,
+    report_to: opt.Reports = None,
     all_layers: opt.All = False,
     color: opt.Color = None,
     quiet: opt.Quiet = False,
@@ -50,6 +54,8 @@ def recalibrate(
         raise UsageError("the path of the model is empty")
     if output is None and not dry_run:
         raise UsageError("where shall the recalibrated model go? Give -o FILE, or --dry-run to see what would change")
+    files = report_files(report_to)
+    check_report_files(files, [model, reading.arch, *feeding.specs, *(eval_data or ())], output)
     from normdiag.commands.recalibrate import recalibrate as run  # here, so that --help does not wait for it
     from normdiag.recalibration.options import RecalibrateOptions
     from normdiag.report.words import number
@@ -84,10 +90,17 @@ def recalibrate(
         if not is_first():
             raise typer.Exit(recalibration_exit_code(report))
         text = _as_json(report) if json else _as_text(report, color, all_layers)
+        write_reports(files, _reports(report, all_layers), quiet=quiet)
         (print_out if json else print_text)(text)
     if report.outcome == "worse" and report.written is None:
         say("worse on the samples held out; nothing written (--accept-worse writes it all the same)")
     raise typer.Exit(recalibration_exit_code(report))
+
+
+def _reports(report: RecalibrationReport, all_layers: bool) -> Callable[[str], str]:
+    from normdiag.report.recalibrate import recalibration_document
+
+    return of_document(partial(recalibration_document, report), partial(_as_json, report), all_layers=all_layers)
 
 
 def _as_json(report: RecalibrationReport) -> str:

@@ -1,4 +1,4 @@
-"""A report as what is said, without how it looks: sections of paragraphs, facts, lists, tables and findings.
+"""A report as what is said, without how it looks: sections of paragraphs, facts, lists, tables, findings and figures.
 
 Every renderer shows the same document. Strings may hold anything that stood in a file: the renderer makes them safe.
 """
@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from normdiag.records.figures import Chart, LayerDetail
 from normdiag.records.report import Severity
 
-Role = Literal["", "strong", "muted", "good", "passed", "caution", "bad", "error", "warning", "info"]
+Role = Literal["", "strong", "command", "muted", "good", "passed", "caution", "bad", "error", "warning", "info"]
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """Words in one role: emphasis, or a severity."""
+    """Words in one role: emphasis, a command to paste, or a severity."""
 
     text: str
     role: Role = ""
@@ -92,24 +93,33 @@ class Table:
     columns: Sequence[Column]
 
 
-Block = Paragraph | Space | FactList | Bullets | FindingGroup | Table
+Block = Paragraph | Space | FactList | Bullets | FindingGroup | Table | Chart
 
 
 @dataclass(frozen=True)
 class Section:
-    """Blocks under a title; the `legend` explains what stands below it. Without a title it follows on."""
+    """Blocks under a title; the `legend` explains what stands below it. Without a title it follows on.
+
+    `opening`: it belongs to the first screen: the answer, or what it is about.
+    """
 
     title: str
     blocks: tuple[Block, ...]
     legend: str = ""
+    opening: bool = False
 
 
 @dataclass(frozen=True)
 class Document:
-    """A title, empty for none, and sections."""
+    """A title, empty for none, and sections.
+
+    `layers` are there in detail where one of them can be chosen; `focus` is the name of the first to look at, if any.
+    """
 
     title: str
     sections: tuple[Section, ...]
+    layers: tuple[LayerDetail, ...] = ()
+    focus: str = ""
 
 
 def paragraph(text: str, role: Role = "", *, level: int = 1) -> Paragraph:

@@ -16,10 +16,14 @@ WHOLE, ROWS = 30, 24
 
 @dataclass(frozen=True)
 class Detail:
-    """How much is said: every row of long tables, and the channels of one layer."""
+    """How much is said: every row of long tables and every finding, the channels of one layer.
+
+    `figures`: for a page, with figures, every row of the tables, and each layer in detail.
+    """
 
     all_layers: bool = False
     channels: str | None = None
+    figures: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ def choose(ranks: Sequence[Severity | None], weights: Sequence[float | None], de
     `ranks` holds the severest finding of each row and `weights` what makes a row worth seeing; NaN counts as largest.
     """
     n = len(ranks)
-    if detail.all_layers or n <= WHOLE:
+    if detail.all_layers or detail.figures or n <= WHOLE:
         return ShownRows(list(range(n)))
 
     def importance(row: int) -> tuple[int, bool, float]:

@@ -9,6 +9,7 @@ from normdiag.ops import FUNCTIONS
 from normdiag.records import ActivationMetrics, GradientProduct, Report
 from normdiag.records.document import Block, Column, Section, Table, paragraph
 from normdiag.report.abridge import Detail, choose, left_out, severities
+from normdiag.report.charts import gradient_chart, saturation_chart
 from normdiag.report.header import RANDOM
 from normdiag.report.words import count, number, percent, short_name
 
@@ -31,12 +32,20 @@ def activations(report: Report, detail: Detail) -> Iterator[Section]:
     names = [short_name(a.name) for a in shown]
     table = Table(count(len(ranks), "activation"), names, [worst.get(a.name) for a in shown], _columns(shown))
     title = "Activations" + (f" on {RANDOM}" if report.data and report.data.random else "")
-    blocks: list[Block] = [table, *left_out(choice, "activation")]
+    blocks: list[Block] = [*_charts(report, detail), table, *left_out(choice, "activation")]
     if any(each.sampled_share < 1.0 for each in shown):
         blocks.append(paragraph(_sampled(shown)))
     if report.gradient:
         blocks.append(paragraph(_gradient(report.gradient)))
     yield Section(title, tuple(blocks), LEGEND)
+
+
+def _charts(report: Report, detail: Detail) -> Iterator[Block]:
+    if detail.figures:
+        yield saturation_chart(report.activations)
+        gradient = None if report.gradient is None else gradient_chart(report.activations, report.gradient)
+        if gradient is not None:
+            yield gradient
 
 
 def _columns(shown: Sequence[ActivationMetrics]) -> list[Column]:

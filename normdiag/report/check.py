@@ -36,7 +36,7 @@ def check_document(check: CheckReport, detail: Detail | None = None) -> Document
         *bullets("Not judged on data", unjudged_lines(check)),
         *_skipped(check),
         *bullets(STALE, stale_lines(check)),
-        Section("", (Space(), paragraph(verdict(check), "passed" if check.passed else "bad", level=0))),
+        Section("", (Space(), paragraph(verdict(check), "passed" if check.passed else "bad", level=0)), opening=True),
     )
     return Document("normdiag check", sections)
 

@@ -10,12 +10,12 @@ from normdiag.records.document import Block, Paragraph, Phrase, Space, paragraph
 from normdiag.report.words import MARKS, count, shortened
 
 
-def causes(report: Report) -> Iterator[Block]:
-    """Each cause with its evidence, its remedy and how much follows from it."""
+def causes(report: Report, where: str) -> Iterator[Block]:
+    """Each cause with its evidence, its remedy and how much follows from it; `where` says how to see that."""
     for index, each in enumerate(report.diagnosis):
         if index:
             yield Space()
-        yield from _cause(each, report.findings, first=not index)
+        yield from _cause(each, report.findings, where, first=not index)
 
 
 def unexplained(report: Report) -> tuple[Finding, ...]:
@@ -25,7 +25,7 @@ def unexplained(report: Report) -> tuple[Finding, ...]:
     )
 
 
-def _cause(each: Diagnosis, findings: Sequence[Finding], *, first: bool) -> Iterator[Block]:
+def _cause(each: Diagnosis, findings: Sequence[Finding], where: str, *, first: bool) -> Iterator[Block]:
     opening = "Problem: " if first and each.severity != "info" else ""
     summary = each.summary if not opening else each.summary[0].lower() + each.summary[1:]
     mark = MARKS[each.severity]
@@ -39,10 +39,10 @@ def _cause(each: Diagnosis, findings: Sequence[Finding], *, first: bool) -> Iter
         yield Paragraph((arrow, Phrase(shortened(each.remedy.text))), level=2)
     else:
         yield paragraph(shortened(each.remedy.text), level=2)
-        yield Paragraph((arrow, Phrase(shortened(each.remedy.command), "strong")), level=2)
+        yield Paragraph((arrow, Phrase(shortened(each.remedy.command), "command")), level=2)
     followed = sum(each.covers(found.rule, found.layers) for found in findings)
     if followed:
-        yield paragraph(f"explains {count(followed, 'finding')} (--all)", "muted", level=2)
+        yield paragraph(f"explains {count(followed, 'finding')} ({where})", "muted", level=2)
 
 
 def _sentence(each: Diagnosis) -> str:

@@ -54,7 +54,7 @@ def fold_document(report: FoldReport, detail: Detail | None = None) -> Document:
 def _header(report: FoldReport) -> Section:
     """The model and where the result went."""
     target = shortened(report.written) if report.written else "nothing was written"
-    return Section("", (facts(*model_rows(report.model), ("output", target)),))
+    return Section("", (facts(*model_rows(report.model), ("output", target)),), opening=True)
 
 
 def _summary(report: FoldReport, detail: Detail) -> Section:
@@ -66,7 +66,7 @@ def _summary(report: FoldReport, detail: Detail) -> Section:
         blocks.append(paragraph(_verdict(checked), "good" if checked.passed else "bad"))
     latency = _latency(checked) if report.plan.steps else ""
     blocks += [paragraph(fact) for fact in (_size(report), latency, _copies(report)) if fact]
-    return Section("Summary", tuple(blocks))
+    return Section("Summary", tuple(blocks), opening=True)
 
 
 def _outcome(report: FoldReport) -> str:

@@ -24,7 +24,7 @@ def header(report: Report) -> Section:
     rows = [*model_rows(report.model), ("data", _data(report))]
     if report.interrupted:
         rows.append(("stopped", Phrase(_interrupted(report), "caution")))
-    return Section("", (facts(*rows),))
+    return Section("", (facts(*rows),), opening=True)
 
 
 def model_rows(model: ModelInfo) -> list[tuple[str, str | Phrase]]:

@@ -10,9 +10,10 @@ from normdiag.report.channels import channels
 from normdiag.report.folded import folded
 from normdiag.report.gap import gap
 from normdiag.report.header import header
+from normdiag.report.layer_details import focus, layer_details
 from normdiag.report.norms import norms
 from normdiag.report.notes import notes
-from normdiag.report.summary import summary
+from normdiag.report.summary import all_findings, summary
 
 
 def inspect_document(report: Report, detail: Detail | None = None) -> Document:
@@ -26,6 +27,9 @@ def inspect_document(report: Report, detail: Detail | None = None) -> Document:
         *channels(report, detail),
         *activations(report, detail),
         *gap(report, detail),
+        *all_findings(report, detail),
         *notes(report),
     )
-    return Document("normdiag inspect", sections)
+    if not detail.figures:
+        return Document("normdiag inspect", sections)
+    return Document("normdiag inspect", sections, layer_details(report, detail), focus(report))

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from normdiag.records import Drift, LayerMetrics, Report
 from normdiag.records.document import Column, Section, Table
+from normdiag.records.figures import Chart
 from normdiag.report.abridge import Detail, choose, left_out, severities
+from normdiag.report.charts import drift_chart, outlier_chart
 from normdiag.report.header import RANDOM
 from normdiag.report.words import KIND_WORDS, MISSING, aligned_errors, count, fixed, number, short_name
 
@@ -53,7 +55,7 @@ def _drifts(report: Report, layers: Layers, on: str, detail: Detail) -> Iterator
         "same with the layers before it corrected; noise: what one batch is off by chance"
     )
     title = f"Stored statistics against {on}"
-    yield from _table(report, layers, columns, _corrected, title, legend, detail)
+    yield from _table(report, layers, columns, _corrected, title, legend, detail, drift_chart(report, layers, HIGH))
 
 
 def _word(drift: Drift | None) -> str:
@@ -85,7 +87,7 @@ def _groups(report: Report, layers: Layers, on: str, detail: Detail) -> Iterator
     if any(map(_flags, layers)):
         legend += "; fp16: squares overflow half precision; 1 elem.: groups of one element, whose output is the bias"
     title = f"Normalized groups on {on}"
-    yield from _table(report, layers, columns, _nearness, title, legend, detail)
+    yield from _table(report, layers, columns, _nearness, title, legend, detail, outlier_chart(layers))
 
 
 def _static(report: Report, layers: Layers, detail: Detail) -> Iterator[Section]:
@@ -117,6 +119,7 @@ def _table(
     title: str,
     legend: str,
     detail: Detail,
+    chart: Chart | None = None,
 ) -> Iterator[Section]:
     """A section with the layers worth showing, in network order, and a line on those left out."""
     if not layers:
@@ -127,7 +130,8 @@ def _table(
     names = [short_name(m.layer.name) for m in shown]
     ranks = [worst.get(m.layer.name) for m in shown]
     table = Table(count(len(layers), "layer"), names, ranks, columns(shown))
-    yield Section(title, (table, *left_out(choice, "layer")), legend)
+    figures = () if chart is None or not detail.figures else (chart,)
+    yield Section(title, (*figures, table, *left_out(choice, "layer")), legend)
 
 
 def _identity(shown: Layers) -> list[Column]:

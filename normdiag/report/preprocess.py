@@ -20,8 +20,8 @@ def preprocess_document(report: PreparationReport, detail: Detail | None = None)
     detail = detail or Detail()
     data = shortened(report.source)
     sections = (
-        Section("", (facts(*model_rows(report.model), ("data", data)),)),
-        Section("Summary", tuple(_summary(report))),
+        Section("", (facts(*model_rows(report.model), ("data", data)),), opening=True),
+        Section("Summary", tuple(_summary(report)), opening=True),
         _ranking(report.found, detail),
         *bullets("Notes", [*report.notes, *report.model.notes]),
     )

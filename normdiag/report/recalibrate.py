@@ -30,7 +30,7 @@ def recalibration_document(report: RecalibrationReport, detail: Detail | None = 
     detail = detail or Detail()
     sections = (
         _header(report),
-        Section("Summary", tuple(_summary(report))),
+        Section("Summary", tuple(_summary(report)), opening=True),
         *_effect(report.effect),
         *_layers(report, detail),
         *_kept(report),
@@ -43,7 +43,7 @@ def _header(report: RecalibrationReport) -> Section:
     measured = f"{count(report.samples, 'sample')} measured in batches of up to {report.batch_size:,}"
     data = f"{shortened(report.source)}: {measured}, {report.held_out:,} held out"
     target = shortened(report.written) if report.written else "nothing was written"
-    return Section("", (facts(*model_rows(report.model), ("data", data), ("output", target)),))
+    return Section("", (facts(*model_rows(report.model), ("data", data), ("output", target)),), opening=True)
 
 
 def _summary(report: RecalibrationReport) -> Iterator[Block]:

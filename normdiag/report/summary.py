@@ -35,13 +35,25 @@ def summary(report: Report, detail: Detail) -> Section:
     """The verdict, findings, severest first, and the facts in a line each."""
     title = "Summary" + (f" ({RANDOM})" if report.data and report.data.random else "")
     found = by_rule(report.findings if detail.all_layers else unexplained(report), detail)
-    return Section(title, (*verdict(report), *found, Space(), *map(paragraph, _facts(report))))
+    return Section(
+        title,
+        (*verdict(report, "below" if detail.figures else "--all"), *found, Space(), *map(paragraph, _facts(report))),
+        opening=True,
+    )
 
 
 def findings(found: Sequence[Finding], detail: Detail) -> Iterator[Block]:
     """How many there are, and each rule once, with its remedy under the layers that it reports."""
     yield paragraph(counted(found))
     yield from by_rule(found, detail)
+
+
+def all_findings(report: Report, detail: Detail) -> Iterator[Section]:
+    """For a page, every finding where the summary leaves some out: those that a cause explains, and long lists."""
+    if detail.figures and not detail.all_layers:
+        first, whole = by_rule(unexplained(report), detail), by_rule(report.findings, Detail(all_layers=True))
+        if tuple(first) != (blocks := tuple(whole)):
+            yield Section("All findings", blocks, counted(report.findings))
 
 
 def by_rule(found: Sequence[Finding], detail: Detail, *, level: int = 1) -> Iterator[Block]:

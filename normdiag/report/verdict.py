@@ -20,11 +20,11 @@ VERDICT_MARKS: dict[Verdict, str] = {"problem": "✗", "not_measured": "?", "ok"
 ROLES: dict[Verdict, Role] = {"problem": "error", "not_measured": "warning", "ok": "good"}
 
 
-def verdict(report: Report) -> Iterator[Block]:
-    """The verdict, then what it rests on."""
+def verdict(report: Report, where: str = "--all") -> Iterator[Block]:
+    """The verdict, then what it rests on; `where` says how to see the findings that a cause explains."""
     found, missing = report.verdict, report.coverage.missing
     if found == "problem" and report.diagnosis:
-        yield from causes(report)
+        yield from causes(report, where)
     else:
         yield paragraph(shortened(f"{VERDICT_MARKS[found]} {_headline(report)}"), ROLES[found])
     told = missing[0] if found == "not_measured" and missing else None

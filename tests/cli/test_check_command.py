@@ -129,7 +129,7 @@ def test_exit_codes(cli: Cli, calls: list[Call], found: list[CheckReport], repor
     assert result.code == code and result.err == "" and result.out == render(report, "text", width=80)
 
 
-@pytest.mark.parametrize("format_", ["json", "sarif", "junit", "github", "markdown"])
+@pytest.mark.parametrize("format_", ["json", "sarif", "junit", "github", "markdown", "html"])
 def test_formats(cli: Cli, calls: list[Call], found: list[CheckReport], format_: str) -> None:
     found.append(several())
     assert cli("check", "a", "--format", format_, "--sarif-uri", "sub").out == render(several(), format_, prefix="sub")
@@ -154,7 +154,7 @@ def test_reports_go_to_files_and_stdout_stays_as_it_is(
         (["check"], "give model files, folders or globs"),
         (
             ["check", "a", "--report", "sarfi=x"],
-            "sarif, junit, github, markdown; did you mean 'sarif'",
+            "sarif, junit, github, markdown, html; did you mean 'sarif'",
         ),
         (["check", "a", "--report", "sarif"], "--report sarif: names no file; give it as sarif=FILE\n"),
         (["check", "a", "--report", "sarif="], "--report sarif=: names no file; give it as sarif=FILE\n"),

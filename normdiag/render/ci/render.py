@@ -5,7 +5,7 @@ from __future__ import annotations
 from normdiag.errors import UsageError
 from normdiag.records import CheckReport
 
-FORMATS = ("text", "json", "sarif", "junit", "github", "markdown")
+FORMATS = ("text", "json", "sarif", "junit", "github", "markdown", "html")
 
 
 def render(
@@ -29,6 +29,12 @@ def render(
 
         document = check_document(check, Detail(all_layers))
         return render_text(document, width=width, color=color, ascii_only=ascii_only)
+    if format_ == "html":
+        from normdiag.render.html import render_html
+        from normdiag.report.abridge import Detail
+        from normdiag.report.check import check_document
+
+        return render_html(check_document(check, Detail(all_layers, figures=True)))
     if format_ not in FORMATS:
         raise UsageError(f"there is no format {format_!r}: {', '.join(FORMATS)}")
     from importlib import import_module

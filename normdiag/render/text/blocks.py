@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from normdiag.records.document import Block, Bullets, FactList, FindingGroup, Paragraph, Phrase, Space, Table
+from normdiag.records.figures import Chart
 from normdiag.render.text.lines import BLANK, Line, StyledText, cells, pad, wrap
 from normdiag.render.text.tables import table
 from normdiag.render.text.view import MARGIN, STYLES, TextView
@@ -25,6 +26,8 @@ def block_lines(block: Block, view: TextView) -> Iterator[Line]:
             yield from _findings(block, view)
         case Table():
             yield from table(block, view)
+        case Chart():  # the table beside it has its numbers
+            return
 
 
 def prose(phrases: Sequence[Phrase], view: TextView, *, indent: int = MARGIN) -> Iterator[Line]:

@@ -16,6 +16,7 @@ NARROWEST = 40
 STYLES: dict[Role, str] = {
     "": "",
     "strong": "bold",
+    "command": "bold",
     "muted": "dim",
     "good": "green",
     "passed": "bold green",

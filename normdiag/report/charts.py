@@ -1,0 +1,88 @@
+"""What is seen along the depth of a network, as charts: each beside the table that has its numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+
+import numpy as np
+
+from normdiag.records import ActivationMetrics, Drift, GradientProduct, LayerMetrics, Report
+from normdiag.records.figures import Chart, Limit, Series
+from normdiag.report.words import short_name
+
+# Values that spread over more than this share of the median are drawn on a logarithmic axis.
+SPREAD = 40.0
+STANDARD_DEVIATIONS = "stored standard deviations"
+
+
+def drift_chart(report: Report, layers: Sequence[LayerMetrics], limit: float) -> Chart:
+    """Drift as deployed, in front of it the part that begins in the layer itself; the layers at fault are marked."""
+    series = [_drifts("drift", [m.drift for m in layers])]
+    if any(m.own for m in layers):
+        series.append(_drifts("local drift", [m.own for m in layers]))
+    at_fault = {name for each in report.diagnosis for name in each.layers[:1] if each.severity != "info"}
+    return Chart(
+        "Drift along the depth",
+        STANDARD_DEVIATIONS,
+        _names(layers),
+        tuple(series),
+        limits=(Limit(limit, f"reported from {limit:g} on"),),
+        marked=frozenset(map(short_name, at_fault)),
+        logarithmic=spreads(series[0].values),
+    )
+
+
+def outlier_chart(layers: Sequence[LayerMetrics]) -> Chart:
+    """How far the largest channel of each layer stands out: what makes transformers hard to quantize."""
+    ratios = [m.groups.outlier_ratio if m.groups else math.nan for m in layers]
+    return Chart(
+        "Outlier channels along the depth",
+        "largest channel over the median one",
+        _names(layers),
+        (Series("outlier channel", ratios),),
+        logarithmic=spreads(ratios),
+    )
+
+
+def saturation_chart(activations: Sequence[ActivationMetrics]) -> Chart:
+    """The share of values in the flat tails, and that of units which never leave them."""
+    saturated = Series(
+        "saturated or inactive",
+        [100.0 * a.saturated_fraction for a in activations],
+        [100.0 * a.saturated_se for a in activations],
+    )
+    dead = Series("dead units", [100.0 * a.dead_units / max(a.units, 1) for a in activations])
+    names = [short_name(a.name) for a in activations]
+    return Chart("Saturation along the depth", "%", names, (saturated, dead), "bars")
+
+
+def gradient_chart(activations: Sequence[ActivationMetrics], gradient: GradientProduct) -> Chart | None:
+    """What a chain of the activations up to each would pass of the gradient; None where it is not all of them."""
+    if gradient.depth != len(activations):
+        return None
+    squares = [a.mean_squared_derivative for a in activations]
+    passed = [math.sqrt(max(product, 0.0)) for product in accumulate(squares, lambda a, b: a * b)]
+    sigmoids = [0.25 ** (depth + 1) for depth in range(len(squares))]
+    series = (Series("this network", passed), Series("as many sigmoids, at most", sigmoids))
+    names = [short_name(a.name) for a in activations]
+    title = "Gradient that the activations let through, along the depth"
+    return Chart(title, "share, root mean square", names, series, "lines", logarithmic=True)
+
+
+def spreads(values: Sequence[float]) -> bool:
+    """Whether most values would be too small to see beside the largest."""
+    positive = np.array([value for value in values if math.isfinite(value) and value > 0])
+    return positive.size > 1 and float(positive.max()) > SPREAD * float(np.median(positive))
+
+
+def _drifts(title: str, drifts: Sequence[Drift | None]) -> Series:
+    def each(value: Callable[[Drift], float]) -> list[float]:
+        return [math.nan if drift is None else value(drift) for drift in drifts]
+
+    return Series(title, each(lambda drift: drift.corrected), each(lambda drift: drift.se))
+
+
+def _names(layers: Sequence[LayerMetrics]) -> list[str]:
+    return [short_name(m.layer.name) for m in layers]
