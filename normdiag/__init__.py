@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from normdiag.commands.check import Checking, check
-    from normdiag.commands.fold import FoldResult, fold
+    from normdiag.commands.fold import fold
     from normdiag.commands.inspect import inspect
     from normdiag.commands.preprocess import preprocess
     from normdiag.commands.profile import merged_profile, profile
-    from normdiag.commands.recalibrate import RecalibrationResult, recalibrate
+    from normdiag.commands.recalibrate import recalibrate
     from normdiag.config import Config
     from normdiag.data import DataOptions
     from normdiag.folding.options import ExportOptions
@@ -23,17 +23,21 @@ if TYPE_CHECKING:
     from normdiag.profiles import read_profile, write_profile
     from normdiag.recalibration.options import RecalibrateOptions
     from normdiag.records import CheckReport, FoldReport, Profile, RecalibrationReport, Report
+    from normdiag.results import CheckResult, FoldResult, Inspection, PreparationResult, RecalibrationResult
 
 __version__ = "0.1.0"
 __all__ = [
     "CheckReport",
+    "CheckResult",
     "Checking",
     "Config",
     "DataOptions",
     "ExportOptions",
     "FoldReport",
     "FoldResult",
+    "Inspection",
     "LoadOptions",
+    "PreparationResult",
     "Profile",
     "RecalibrateOptions",
     "RecalibrationReport",
@@ -56,11 +60,14 @@ _HOMES = {
     "inspect": "normdiag.commands.inspect",
     "fold": "normdiag.commands.fold",
     "load_folded": "normdiag.folding.pytorch",
-    "FoldResult": "normdiag.commands.fold",
+    "FoldResult": "normdiag.results",
+    "Inspection": "normdiag.results",
+    "CheckResult": "normdiag.results",
+    "PreparationResult": "normdiag.results",
     "FoldReport": "normdiag.records",
     "ExportOptions": "normdiag.folding.options",
     "recalibrate": "normdiag.commands.recalibrate",
-    "RecalibrationResult": "normdiag.commands.recalibrate",
+    "RecalibrationResult": "normdiag.results",
     "RecalibrationReport": "normdiag.records",
     "RecalibrateOptions": "normdiag.recalibration.options",
     "check": "normdiag.commands.check",

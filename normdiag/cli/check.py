@@ -84,6 +84,7 @@ def check(
 
     threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}
     checking = Checking(config, reading.options(), device, timeout=timeout, **threshold)
+    found: CheckReport
     with stdout_to_stderr(), progress_bar(quiet=quiet, unit="models") as progress:
         found = check_models(models, checking, jobs=jobs, known=baseline, progress=progress, isolated=True)
     if write_baseline is not None:

@@ -17,6 +17,8 @@ from normdiag.errors import DeadlineReached, NormdiagError, debugging, one_line
 from normdiag.models import LoadOptions
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import CheckedModel, CheckReport, Report
+from normdiag.results import CheckResult
+from normdiag.results.shown import result_of
 
 Progress = Callable[[int, "int | None"], None]
 
@@ -40,7 +42,7 @@ def check(
     known: Path | None = None,
     progress: Progress | None = None,
     isolated: bool = False,
-) -> CheckReport:
+) -> CheckResult:
     """Check model files, folders of them and globs.
 
     A model that cannot be read becomes a line of the report, and the others are checked all the same. `known` is a
@@ -49,6 +51,13 @@ def check(
     the error of one model. `progress(models, total)` is called after each model. Ctrl-C ends the check, and the report
     covers what was seen so far. Raises InputError where there is no model at all or the baseline cannot be read,
     UsageError for a configuration that contradicts itself.
+
+    >>> import normdiag
+    >>> gate = normdiag.check(["sample_models/digits_cnn.onnx", "sample_models/digits_cnn_training.onnx"])
+    >>> gate.passed
+    False
+    >>> [(model.path, finding.rule) for model, finding in gate.failing()]
+    [('sample_models/digits_cnn_training.onnx', 'ND201')]
     """
     checking = checking or Checking()
     checking.config.data.options()
@@ -71,7 +80,7 @@ def check(
         require_data=config.require_data,
         skipped=found.skipped,
     )
-    return report if known is None else baseline.apply(report, listed, known)
+    return result_of(CheckResult, report if known is None else baseline.apply(report, listed, known))
 
 
 def _checked(files: Sequence[str], checking: Checking, jobs: int, isolated: bool) -> Iterator[CheckedModel]:

@@ -25,7 +25,8 @@ from normdiag.folding.ranges import range_spreads
 from normdiag.folding.verify import verify
 from normdiag.models import LoadOptions, from_module, load, refuse_for_onnx
 from normdiag.models.sniff import sniff
-from normdiag.records import Batch, FoldPlan, FoldReport, Model, Report, Verification
+from normdiag.records import Batch, FoldPlan, FoldReport, Model, Report
+from normdiag.results import FoldResult
 from normdiag.rules import with_findings
 from normdiag.writing.atomic import check_place
 
@@ -66,29 +67,6 @@ class FoldOptions:
             given = [option for option in _given(self.export) if option != STATIC]
             if given and self.output.suffix.lower() != ".onnx":
                 raise UsageError(f"{given[0]} is for .onnx files, which -o {self.output} is not")
-
-
-@dataclass(frozen=True, eq=False)
-class FoldResult:
-    """What came of a fold. `folded` is None for a dry run."""
-
-    report: FoldReport
-    folded: Folded | None = None
-
-    @cached_property
-    def model(self) -> Any:
-        """The folded model: an onnx.ModelProto for an ONNX file, else a torch.nn.Module that takes the same inputs."""
-        return None if self.folded is None else self.folded.model
-
-    @property
-    def plan(self) -> FoldPlan:
-        """What was folded, what is not folded and why."""
-        return self.report.plan
-
-    @property
-    def verification(self) -> Verification | None:
-        """The verification, None where it was not asked for."""
-        return self.report.verification
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +120,13 @@ def fold(
     mode into evaluation mode first, and compares with that. `progress(runs, total)` is called after each run.
 
     Raises InputError for a model or data that cannot be used, UsageError for arguments that contradict each other.
+
+    >>> import normdiag
+    >>> result = normdiag.fold("sample_models/digits_cnn.onnx")
+    >>> result
+    <FoldResult: 3 of 3 norms folded.>
+    >>> result.verification.passed
+    True
     """
     if batches is not None and data:
         raise UsageError("give either batches or data, not both")

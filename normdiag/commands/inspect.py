@@ -17,6 +17,8 @@ from normdiag.models import LoadOptions
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.ranks import ALONE, Ranks, started
 from normdiag.records import Batch, LayerMetrics, Model, Report, Target
+from normdiag.results import Inspection
+from normdiag.results.shown import result_of
 from normdiag.rules import RULES, Rule
 from normdiag.wording import abridged
 
@@ -45,7 +47,7 @@ def inspect(
     target: Target | None = None,
     serve_batch: int | None = None,
     distributed: bool = False,
-) -> Report:
+) -> Inspection:
     """Diagnose every normalization layer of a model on the data given.
 
     `model` is a live torch.nn.Module, which is left bit-identical, or the path of a model file. `batches` is an array
@@ -67,6 +69,22 @@ def inspect(
 
     Ctrl-C ends the run and reports on what was seen so far. Raises InputError for a model or data that cannot be
     used, UsageError for arguments that contradict each other.
+
+    >>> import normdiag
+    >>> found = normdiag.inspect("sample_models/digits_mlp_batch.onnx", data=["sample_models/digits.npz"])
+    >>> found.verdict
+    'ok'
+    >>> found.gap.top1_disagreement < 0.08
+    True
+
+    A live module, and what is wrong with it:
+
+    >>> import numpy as np
+    >>> from sample_models.net import DigitsCNN
+    >>> images = np.load("sample_models/digits.npz")["x"]
+    >>> fresh = normdiag.inspect(DigitsCNN(), images.astype("float32") / 255)
+    >>> [(each.cause, each.remedy.action) for each in fresh.diagnosis]
+    [('never_updated', 'recalibrate')]
     """
     options = replace(in_random_order(data_options), no_small_last=False)
     given = _Given(batches, tuple(data), train_batches, tuple(train_data), options)
@@ -83,21 +101,27 @@ def inspect(
         if options.input_shapes and not runs:
             raise UsageError("--input-shape does nothing here without --data random")
         example = made_up_example(loaded, options) if runs else None
-        return judged(_static_report(loaded), loaded, rules, deployed, example)
+        return _result(_static_report(loaded), loaded, rules, deployed, example)
     from normdiag.commands.measure import Remembering, open_source  # what a static report does without
 
     if given.data == RANDOM:
         if loaded.program is None:
-            return judged(_static_report(loaded, RANDOM[0]), loaded, rules, deployed)
+            return _result(_static_report(loaded, RANDOM[0]), loaded, rules, deployed)
         loaded = with_made_up_inputs(loaded, options)
     options, notes = _prepared(loaded, data, options, device)
     source = Remembering(open_source(loaded, batches, data, options))
     if loaded.program is None:
-        return judged(_static_report(loaded, source.info.source), loaded, rules, deployed)
+        return _result(_static_report(loaded, source.info.source), loaded, rules, deployed)
     how = _Measuring(device, attribute, threshold, progress, ranks)
     report = _measured(loaded, source, replace(given, options=options), how)
     report = replace(report, notes=(*notes, *report.notes), reading=reading)
-    return judged(report, loaded, rules, deployed, None if report.interrupted else source.first)
+    return _result(report, loaded, rules, deployed, None if report.interrupted else source.first)
+
+
+def _result(
+    report: Report, model: Model, rules: Sequence[Rule], deployed: Deployment, example: Batch | None = None
+) -> Inspection:
+    return result_of(Inspection, judged(report, model, rules, deployed, example))
 
 
 @dataclass(frozen=True, eq=False)

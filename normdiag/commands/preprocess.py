@@ -14,7 +14,8 @@ from normdiag.errors import InputError, UsageError
 from normdiag.graph import open_model
 from normdiag.models import LoadOptions
 from normdiag.ops import SATURATION_THRESHOLD
-from normdiag.records import Model, PreparationReport
+from normdiag.records import Model
+from normdiag.results import PreparationResult
 from normdiag.wording import abridged
 
 if TYPE_CHECKING:
@@ -35,12 +36,16 @@ def preprocess(
     load_options: LoadOptions | None = None,
     device: str | None = None,
     progress: Callable[[int, int | None], None] | None = None,
-) -> PreparationReport:
+) -> PreparationResult:
     """Rank the usual preparations of the input by how well they fit the running statistics of a model.
 
     `model`, `batches` and `data` are as for `inspect`; `batches` is taken as it comes and prepared further. Up to 256
     samples are run in each preparation that may be the best, 64 in the others. `progress(done, total)` is called after
     each. Raises InputError for a model or data that cannot be used, and where the model has no running statistics.
+
+    >>> import normdiag
+    >>> normdiag.preprocess("sample_models/digits_cnn.onnx", data=["sample_models/digits.npz"]).found.best
+    'unit'
     """
     if batches is not None and data:
         raise UsageError("give either batches or data, not both")
@@ -55,7 +60,7 @@ def preprocess(
         raise InputError(f"{loaded.info.path}: the model cannot be run: {loaded.why_not_run}")
     runner = open_runner(loaded, device, SATURATION_THRESHOLD)
     found = try_all(runner, prepare_trial(source, data, options, loaded.inputs), progress)
-    return PreparationReport(loaded.info, source.info.source, found, (UNSEEN,))
+    return PreparationResult(loaded.info, source.info.source, found, (UNSEEN,))
 
 
 def chosen_preparation(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,6 @@ from normdiag.errors import InputError, UsageError
 from normdiag.graph import open_model
 from normdiag.metrics.population import samples_needed
 from normdiag.models import LoadOptions
-from normdiag.observe.protocol import ReplacedStatistics
 from normdiag.ranks import ALONE, Ranks, started, together
 from normdiag.recalibration.choose import candidates, changes, new_statistics, pooled, share_kept
 from normdiag.recalibration.decide import drifts, outcome
@@ -28,6 +27,7 @@ from normdiag.recalibration.options import RecalibrateOptions
 from normdiag.recalibration.sequential import settle
 from normdiag.recalibration.target import Recalibratable
 from normdiag.records import Batch, LayerChange, Model, RecalibrationReport, Report
+from normdiag.results import RecalibrationResult
 from normdiag.wording import abridged
 from normdiag.writing.atomic import check_place
 
@@ -47,20 +47,6 @@ FEW_SAMPLES = (
     "with few samples a healthy net can lose: a ResNet32 with all answers right fell to 96.5% with 16 images, 96.3% "
     "with 64 and 98.0% with 256, and a small MLP from 97% to 88% with 16; --pseudo-count keeps a share of the stored"
 )
-
-
-@dataclass(frozen=True, eq=False)
-class RecalibrationResult:
-    """What came of it: the report, and the new statistics by layer name (none where the old ones stay)."""
-
-    report: RecalibrationReport
-    statistics: dict[str, ReplacedStatistics]
-    target: Recalibratable
-
-    @cached_property
-    def model(self) -> Any:
-        """The model with the new statistics: an onnx.ModelProto for an ONNX file, else a torch.nn.Module, a copy."""
-        return self.target.result(self.statistics)
 
 
 def recalibrate(
@@ -90,6 +76,15 @@ def recalibrate(
     all get the same result, and the first one writes.
 
     Raises InputError for a model or data that cannot be used, UsageError for arguments that contradict each other.
+
+    >>> import torch, normdiag
+    >>> from sample_models.net import DigitsCNN
+    >>> net = DigitsCNN()
+    >>> weights = net.load_state_dict(torch.load("sample_models/digits_cnn_averaged.pt"))
+    >>> result = normdiag.recalibrate(net, data=["sample_models/digits_train.npz"], in_place=True)
+    >>> before, after = result.report.effect.accuracy
+    >>> before < after
+    True
     """
     options = options or RecalibrateOptions()
     options = options if output is None else replace(options, output=Path(output))

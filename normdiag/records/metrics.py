@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ class OverChannels:
     spread_se: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Drift:
     """Stored against observed statistics, in units of the stored standard deviation.
 
@@ -100,6 +100,13 @@ class Drift:
         """The largest d."""
         return float(self.d[self.max_channel])
 
+    def __repr__(self) -> str:
+        """One line, without the arrays."""
+        return (
+            f"<Drift: {self.corrected:.3f} ± {self.se:.3f} over {len(self.d)} channels, largest {self.max:.3g} in "
+            f"channel {self.max_channel}; {self.samples} samples>"
+        )
+
 
 @dataclass(frozen=True)
 class StoredFit:
@@ -131,7 +138,7 @@ class GroupMetrics:
     variance_min: float
     variance_median: float
     abs_max: float
-    channel_rms: Floats
+    channel_rms: Floats = field(repr=False)
     outlier_channel: int
     outlier_ratio: float
     half_overflow: bool

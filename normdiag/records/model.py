@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from numpy.typing import NDArray
@@ -40,10 +40,10 @@ class NormLayer:
     channels: int | None = None
     eps: float | None = None
     momentum: float | None = None
-    gamma: Array | None = None
-    beta: Array | None = None
-    running_mean: Array | None = None
-    running_var: Array | None = None
+    gamma: Array | None = field(default=None, repr=False)
+    beta: Array | None = field(default=None, repr=False)
+    running_mean: Array | None = field(default=None, repr=False)
+    running_var: Array | None = field(default=None, repr=False)
     num_batches_tracked: int | None = None
     training: bool | None = None
     groups: int | None = None

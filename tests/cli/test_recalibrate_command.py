@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from normdiag.commands.recalibrate import RecalibrationResult
 from normdiag.data import DataOptions
 from normdiag.models import LoadOptions
 from normdiag.recalibration.options import RecalibrateOptions
 from normdiag.records import RecalibrationReport
+from normdiag.results import RecalibrationResult
 from tests.cli.conftest import Called, Result
 from tests.report.recalibration_reports import few, repaired, right, worse
 
