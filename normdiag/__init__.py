@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from normdiag.commands.check import Checking, check
+    from normdiag.commands.diff import diff
     from normdiag.commands.fold import fold
     from normdiag.commands.inspect import inspect
     from normdiag.commands.preprocess import preprocess
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from normdiag.models import LoadOptions
     from normdiag.profiles import read_profile, write_profile
     from normdiag.recalibration.options import RecalibrateOptions
-    from normdiag.records import CheckReport, FoldReport, Profile, RecalibrationReport, Report
+    from normdiag.records import CheckReport, DiffReport, FoldReport, Profile, RecalibrationReport, Report
     from normdiag.results import CheckResult, FoldResult, Inspection, PreparationResult, RecalibrationResult
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ __all__ = [
     "Checking",
     "Config",
     "DataOptions",
+    "DiffReport",
     "ExportOptions",
     "FoldReport",
     "FoldResult",
@@ -45,6 +47,7 @@ __all__ = [
     "Report",
     "__version__",
     "check",
+    "diff",
     "fold",
     "inspect",
     "load_folded",
@@ -71,6 +74,8 @@ _HOMES = {
     "RecalibrationReport": "normdiag.records",
     "RecalibrateOptions": "normdiag.recalibration.options",
     "check": "normdiag.commands.check",
+    "diff": "normdiag.commands.diff",
+    "DiffReport": "normdiag.records",
     "preprocess": "normdiag.commands.preprocess",
     "Checking": "normdiag.commands.check",
     "CheckReport": "normdiag.records",

@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from normdiag.cli.check import check
+from normdiag.cli.diff import diff
 from normdiag.cli.fold import fold
 from normdiag.cli.groups import flat
 from normdiag.cli.inspect import inspect
@@ -84,6 +85,11 @@ app.command(
     help="Keep what a model shows on data, as a reference to compare with later; or merge such profiles.",
     epilog="Example:  normdiag profile net.onnx --data train/ -o train.profile",
 )(flat(profile))
+app.command(
+    name="diff",
+    help="What differs between two models, layer by layer: exit code 0 for nothing, 1 for something.",
+    epilog="Example:  normdiag diff net.pt net.onnx",
+)(diff)
 app.command(
     name="rule",
     help="What a rule says, why it matters and how to fix it.",

@@ -57,6 +57,11 @@ def load(path: Path, options: LoadOptions | None = None, *, run: bool = False) -
         return model if digest is None else replace(model, info=replace(model.info, sha256=digest.result()))
 
 
+def read_weights(path: Path, options: LoadOptions | None = None) -> StaticFile:
+    """The tensors of a PyTorch file, and what it says of its modules; nothing of it is run. Raises as `load` does."""
+    return _read(path, sniff(path), None if options is None else options.key)
+
+
 def from_module(module: nn.Module) -> Model:
     """A live torch.nn.Module as it stands; it is watched, never changed."""
     return _model_of(module, ModelInfo(None, "module", "pytorch", None, None, _module_parameters(module)))

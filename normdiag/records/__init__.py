@@ -5,6 +5,7 @@ from normdiag.records.channel_sums import ChannelSums, Span
 from normdiag.records.check import CheckedModel, CheckReport, FailOn, KnownFinding, reaches
 from normdiag.records.coverage import Coverage, Topic, Unmeasured, Verdict
 from normdiag.records.diagnosis import Action, Diagnosis, Remedy
+from normdiag.records.diff import DiffReport
 from normdiag.records.evidence import (
     ActivationSums,
     Evidence,
@@ -87,6 +88,7 @@ __all__ = [
     "DataInfo",
     "Detail",
     "Diagnosis",
+    "DiffReport",
     "Drift",
     "Effect",
     "Evidence",

@@ -1,0 +1,73 @@
+"""`normdiag diff`: two models in, what differs between them out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from normdiag.cli import options as opt
+from normdiag.cli.given import load_options
+from normdiag.cli.output import is_ascii_only, print_out, print_text, stdout_to_stderr, terminal_width, wants_color
+from normdiag.cli.status import CLEAN, FOUND
+from normdiag.deadline import deadline
+from normdiag.errors import UsageError
+
+ModelA = Annotated[str, typer.Argument(metavar="A", help="A model of any format, as for inspect.")]
+ModelB = Annotated[str, typer.Argument(metavar="B", help="The other one, of the same format or another.")]
+KeyB = Annotated[
+    str | None,
+    typer.Option(help="Which tensor dict of B to take, where it is another.", rich_help_panel=opt.READING),
+]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="A relative difference that is accepted. Default: what rounding explains.",
+        rich_help_panel=opt.MEASURING,
+    ),
+]
+
+
+def diff(
+    a: ModelA,
+    b: ModelB,
+    tolerance: Tolerance = None,
+    arch: opt.Arch = None,
+    arch_arg: opt.ArchArg = None,
+    key: opt.Key = None,
+    key_b: KeyB = None,
+    trust: opt.Trust = False,
+    timeout: opt.Timeout = None,
+    json: opt.Json = False,
+    all_layers: opt.All = False,
+    color: opt.Color = None,
+) -> None:
+    """Parse, compare, print."""
+    if not a or not b:
+        raise UsageError("the path of a model is empty")
+    reading = load_options(key, arch, arch_arg, trust)
+    from normdiag.commands.diff import diff as compare  # here, so that --help does not wait for it
+
+    with deadline(timeout, a), stdout_to_stderr():
+        report = compare(
+            Path(a),
+            Path(b),
+            load_options=reading,
+            load_options_b=reading if key_b is None else replace(reading, key=key_b),
+            tolerance=tolerance,
+        )
+    if json:
+        from normdiag.render.diff_json import dump_diff
+
+        print_out(dump_diff(report))
+    else:
+        from normdiag.render.text import render_text
+        from normdiag.report.abridge import Detail
+        from normdiag.report.diff import diff_document
+
+        document = diff_document(report, Detail(all_layers))
+        print_text(render_text(document, width=terminal_width(), color=wants_color(color), ascii_only=is_ascii_only()))
+    raise typer.Exit(CLEAN if report.equal else FOUND)

@@ -1,0 +1,1 @@
+"""How two models differ: in what they store, and in what they compute."""

@@ -1,0 +1,35 @@
+"""The comparison of two models as one JSON document; docs/diff.schema.json checks it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from normdiag import __version__
+from normdiag.records.diff import DiffReport, LayerDifference
+from normdiag.render.json import SCHEMA_VERSION, dump, finite, model_dict
+
+
+def diff_to_json(report: DiffReport) -> dict[str, Any]:
+    """The comparison as plain dicts, lists, strings and finite numbers."""
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "normdiag_version": __version__,
+        "a": model_dict(report.a),
+        "b": model_dict(report.b),
+        "equal": report.equal,
+        "tolerance": report.tolerance,
+        "layers": [_layer(each, report.tolerance or 0.0) for each in report.layers],
+        "only_a": [asdict(each) for each in report.only_a],
+        "only_b": [asdict(each) for each in report.only_b],
+    }
+    return finite(document, report.notes)
+
+
+def _layer(each: LayerDifference, tolerance: float) -> dict[str, Any]:
+    return {**asdict(each), "differs": each.differs(tolerance)}
+
+
+def dump_diff(report: DiffReport) -> str:
+    """`diff_to_json` as text: valid by RFC 8259, ASCII only, ending in a newline."""
+    return dump(diff_to_json(report))
