@@ -23,6 +23,9 @@ from normdiag.records.diff import DiffReport
 if TYPE_CHECKING:
     from torch import nn
 
+# Kinds of ops whose constants are told with them.
+LAYERS = ("conv", "conv_transpose", "linear", "norm")
+
 
 @dataclass(frozen=True, eq=False)
 class OpenedSide:
@@ -53,7 +56,8 @@ def diff(
         raise UsageError(f"--tolerance {tolerance:g}: give a relative difference of 0 or more, as 0.001")
     options = load_options or LoadOptions()
     one, two = _open(a, options), _open(b, load_options_b or options)
-    layers, only_a, only_b = compare_contents(one.contents, two.contents)
+    one_form = (one.model.info.backend == "onnx") == (two.model.info.backend == "onnx")
+    layers, only_a, only_b = compare_contents(one.contents, two.contents, one_form=one_form)
     return DiffReport(one.model.info, two.model.info, layers, only_a, only_b, tolerance)
 
 
@@ -85,10 +89,11 @@ def _of_module(model: Model) -> OpenedSide:
 def _of_onnx(model: Model) -> OpenedSide:
     graph = graph_of(model)
     assert graph is not None  # it is an ONNX model
-    reader = model.program.reader
+    proto, reader = model.program.proto.graph, model.program.reader
+    of_layers = {name for op in graph.ops if op.kind in LAYERS for i in op.nodes for name in proto.node[i].input}
     stored = {
         tensor.name: Parameter(tensor.name, tuple(tensor.dims), "float32", partial(reader.array, tensor))
-        for tensor in model.program.proto.graph.initializer
-        if tensor.data_type in FLOATS and np.prod(tensor.dims) > 1
+        for tensor in proto.initializer
+        if tensor.data_type in FLOATS and np.prod(tensor.dims) > 1 and tensor.name not in of_layers
     }
     return OpenedSide(model, contents_of_graph(graph, stored))

@@ -35,16 +35,13 @@ def contents_of_tensors(tensors: Mapping[str, Array], norms: Sequence[NormLayer]
 
 
 def contents_of_graph(graph: OpGraph, stored: Mapping[str, Parameter]) -> tuple[LayerContents, ...]:
-    """The layers of a graph in its order, then those of the `stored` tensors that none of them reads.
-
-    What is stored under a number and read by no layer is left out: a constant that the exporter made.
-    """
+    """The layers of a graph in its order, then those of the `stored` tensors that none of them reads."""
     layers = [layer for op in graph.ops if (layer := _of_op(op)) is not None]
     layers += [_of_norm(norm) for norm, _ in graph.unreached]
     read = {parameter.name for op in graph.ops for parameter in _parameters(op)}
     known = {tensor.name for layer in layers for tensor in layer.tensors.values()} | read
-    named = {name: each for name, each in stored.items() if name not in known and not _NUMBERED.fullmatch(name)}
-    return (*_with_own_names(layers), *_of_stored(named, {layer.name for layer in layers}))
+    others = {name: each for name, each in stored.items() if name not in known}
+    return (*_with_own_names(layers), *_of_stored(others, {layer.name for layer in layers}))
 
 
 def _is_float(array: Array) -> bool:
@@ -94,8 +91,9 @@ def _held(weight: Parameter, bias: Parameter | None) -> dict[str, Parameter]:
 
 
 def _prefix(*parameters: Parameter | None) -> tuple[str, ...]:
-    """'conv1' where the weights are called 'conv1.weight'."""
-    names = (each.name for each in parameters if each is not None and not _NUMBERED.fullmatch(each.name))
+    """'conv1' where the weights are called 'conv1.weight'. Exporters let layers share a bias of zeros: no name, that."""
+    own = (each for each in parameters if each is not None and not each.shared_with)
+    names = (each.name for each in own if not _NUMBERED.fullmatch(each.name))
     return tuple(dict.fromkeys(path for name in names if (path := name.rpartition(".")[0])))
 
 
@@ -140,6 +138,11 @@ def _of_stored(stored: Mapping[str, Parameter], taken: set[str]) -> Iterable[Lay
     groups: dict[str, dict[str, Parameter]] = {}
     for name, parameter in stored.items():
         path, _, role = name.rpartition(".")
-        if path not in taken:
-            groups.setdefault(path or role, {})[role if path else "weight"] = parameter
-    return (LayerContents(name, "weights", tensors) for name, tensors in groups.items())
+        if not path or path in taken or _NUMBERED.fullmatch(name):
+            groups[name] = {"weight": parameter}
+        else:
+            groups.setdefault(path, {})[role] = parameter
+    return (
+        LayerContents(name, "weights", tensors, unnamed="." not in name or bool(_NUMBERED.fullmatch(name)))
+        for name, tensors in groups.items()
+    )

@@ -27,25 +27,44 @@ def explained_by_folding(
     if before.shape != after.shape or len(before.shape) < 2:
         return None
     axis = 1 if "conv_transpose" in (plain.kind, folded.kind) else 0
-    weights = [np.moveaxis(each.read().astype(np.float64), axis, 0) for each in (before, after)]
+    one, two = (_rows(each.read(), axis) for each in (before, after))
     tolerance = ROUNDINGS * unit_roundoff(coarser(before.dtype, after.dtype))
+    with np.errstate(all="ignore"):
+        ratio = np.sqrt(np.sum(two**2, axis=1) / np.sum(one**2, axis=1))
     for norm in norms:
-        affine = _affine(norm)
-        if affine is None or len(affine[0]) != len(weights[0]):
+        affine = _affine(norm, ratio)
+        if affine is None:
             continue
         scale, shift = affine
-        made = scale.reshape(-1, *[1] * (weights[0].ndim - 1)) * weights[0]
-        if _near(made, weights[1], tolerance) and _near(scale * _bias(plain) + shift, _bias(folded), tolerance):
+        made = scale * _bias(plain) + shift
+        if _near(made, _bias(folded), tolerance) and _near(scale[:, None] * one, two, tolerance):
             return norm
     return None
 
 
-def _affine(layer: LayerContents) -> tuple[Array, Array] | None:
-    """Scale and shift of a norm in eval mode; of one that does not say its eps, with PyTorch's default."""
-    if layer.norm is None:
+def _rows(weight: Array, axis: int) -> Array:
+    """One row of float64 for each output channel."""
+    return np.moveaxis(weight.astype(np.float64), axis, 0).reshape(weight.shape[axis], -1)
+
+
+def _affine(layer: LayerContents, ratio: Array) -> tuple[Array, Array] | None:
+    """Scale and shift of a norm in eval mode; None for one that cannot be what weights grew by `ratio`, (channels,).
+
+    Of one that does not say its eps, with the eps that the ratio tells: (gamma / ratio)^2 - variance.
+    """
+    norm = layer.norm
+    if norm is None or norm.running_var is None or len(norm.running_var) != len(ratio):
         return None
-    found = eval_affine(replace(layer.norm, eps=USUAL_EPS) if layer.norm.eps is None else layer.norm)
-    return None if isinstance(found, str) else found
+    if norm.eps is None:
+        gamma = 1.0 if norm.gamma is None else norm.gamma.astype(np.float64)
+        with np.errstate(all="ignore"):
+            told = (gamma / ratio) ** 2 - norm.running_var.astype(np.float64)
+        eps = float(np.median(told[np.isfinite(told)])) if np.isfinite(told).any() else USUAL_EPS
+        norm = replace(norm, eps=max(eps, 0.0))
+    found = eval_affine(norm)
+    if isinstance(found, str) or not np.allclose(np.abs(found[0]), ratio, rtol=1e-2, atol=1e-3 * np.nanmax(ratio)):
+        return None
+    return found
 
 
 def _bias(layer: LayerContents) -> Array:

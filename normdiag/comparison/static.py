@@ -24,10 +24,14 @@ SURE = ("module", "function", "operator")
 Compared = tuple[tuple[LayerDifference, ...], tuple[UnpairedLayer, ...], tuple[UnpairedLayer, ...]]
 
 
-def compare_contents(a: Sequence[LayerContents], b: Sequence[LayerContents]) -> Compared:
-    """Every pair of layers, equal or not, and what only `a` and only `b` have."""
+def compare_contents(a: Sequence[LayerContents], b: Sequence[LayerContents], *, one_form: bool = True) -> Compared:
+    """Every pair of layers, equal or not, and what only `a` and only `b` have.
+
+    Without `one_form`, where one is a graph and the other is not, a tensor that only one stores is no difference by
+    itself: exporters compute with parameters ahead of time.
+    """
     found = pair_layers(a, b)
-    differences = [_difference(a[pair.a], b[pair.b], pair.by) for pair in found.pairs]
+    differences = [_difference(a[pair.a], b[pair.b], pair.by, one_form) for pair in found.pairs]
     only_a, only_b = [a[i] for i in found.only_a], [b[j] for j in found.only_b]
     into_a, into_b = dict[str, str](), dict[str, str]()
     for place, pair in enumerate(found.pairs):
@@ -49,7 +53,8 @@ def _folded(
 
 
 def _unpaired(layers: Sequence[LayerContents], into: dict[str, str]) -> tuple[UnpairedLayer, ...]:
-    return tuple(UnpairedLayer(layer.name, kind_of(layer), into.get(layer.name)) for layer in layers)
+    named = (layer for layer in layers if not layer.unnamed)
+    return tuple(UnpairedLayer(layer.name, kind_of(layer), into.get(layer.name)) for layer in named)
 
 
 def kind_of(layer: LayerContents) -> str:
@@ -57,7 +62,7 @@ def kind_of(layer: LayerContents) -> str:
     return layer.kind if layer.norm is None else layer.norm.kind
 
 
-def _difference(one: LayerContents, two: LayerContents, by: MatchedBy) -> LayerDifference:
+def _difference(one: LayerContents, two: LayerContents, by: MatchedBy, one_form: bool) -> LayerDifference:
     is_norm = one.norm is not None and two.norm is not None
     roles = AFFINE if is_norm else tuple(dict.fromkeys([*one.tensors, *two.tensors]))
     found = _changes(one, two, roles)
@@ -69,7 +74,7 @@ def _difference(one: LayerContents, two: LayerContents, by: MatchedBy) -> LayerD
         weights=None if is_norm else found,
         affine=found if is_norm else None,
         statistics=_statistics(one.norm, two.norm) if one.norm is not None and two.norm is not None else None,
-        settings=tuple(_settings(one, two, roles)),
+        settings=tuple(_settings(one, two, roles, one_form)),
     )
 
 
@@ -126,12 +131,12 @@ def _only_rounded(one: NormLayer, two: NormLayer) -> bool:
     return all(each is None or each.rounding for each in found)
 
 
-def _settings(one: LayerContents, two: LayerContents, roles: Sequence[str]) -> Iterator[Setting]:
+def _settings(one: LayerContents, two: LayerContents, roles: Sequence[str], one_form: bool) -> Iterator[Setting]:
     for role in roles:
         a, b = one.tensors.get(role), two.tensors.get(role)
         if a is not None and b is not None and a.shape != b.shape and _arrays(a, b, role) is None:
             yield Setting(f"shape of {role}", _shape(a.shape), _shape(b.shape))
-        elif (a is None) != (b is None) and role not in AFFINE:
+        elif (a is None) != (b is None) and role not in AFFINE and one_form:
             yield Setting(role, "absent" if a is None else "present", "absent" if b is None else "present")
     if one.norm is not None and two.norm is not None:
         yield from _norm_settings(one.norm, two.norm)

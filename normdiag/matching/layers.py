@@ -59,8 +59,10 @@ def _by_name(a: Left, b: Left) -> Pairs:
 
 
 def _alike(one: LayerContents, two: LayerContents) -> bool:
-    """Whether both are norms, or neither is: layers of one name are then the same layer, whatever became of it."""
-    return (one.norm is None) == (two.norm is None)
+    """Whether both are norms, or both linear with tensors of one role: one name then means one layer, in any shape."""
+    if one.norm is not None or two.norm is not None:
+        return one.norm is not None and two.norm is not None
+    return not one.tensors.keys().isdisjoint(two.tensors)
 
 
 def _by_end(a: Left, b: Left) -> Pairs:
@@ -83,18 +85,17 @@ def _fits(one: LayerContents, two: LayerContents) -> bool:
 
 
 def _by_values(a: Left, b: Left) -> Pairs:
-    """Weights of one shape that are nearer to each other than to any others, and equal but for rounding."""
+    """Weights of one shape that are equal but for rounding, each with the nearest; of equal ones the first."""
     pairs: Pairs = []
     groups_a, groups_b = _by_shape(a), _by_shape(b)
     for shape in groups_a.keys() & groups_b.keys():
         places_a, places_b = groups_a[shape], groups_b[shape]
         distance = _distances([a[i] for i in places_a], [b[j] for j in places_b])
-        for row, column in enumerate(distance.argmin(axis=1)):
-            if (
-                distance[row, column] < EQUAL
-                and (distance[row] < EQUAL).sum() == 1 == (distance[:, column] < EQUAL).sum()
-            ):
-                pairs.append((places_a[row], places_b[int(column)]))
+        for row in np.argsort(distance.min(axis=1), kind="stable"):
+            column = int(distance[row].argmin())
+            if distance[row, column] < EQUAL:
+                pairs.append((places_a[row], places_b[column]))
+                distance[:, column] = np.inf
     return sorted(pairs)
 
 
@@ -102,7 +103,7 @@ def _by_shape(layers: Left) -> dict[tuple[int, ...], list[int]]:
     """Positions of layers with weights of more than one value, by the shape of these."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for i, layer in layers.items():
-        if layer.norm is None and "weight" in layer.tensors and np.prod(layer.shape) > 1:
+        if layer.norm is None and np.prod(layer.shape) > 1:
             groups.setdefault(layer.shape, []).append(i)
     return groups
 
@@ -118,7 +119,8 @@ def _distances(a: Sequence[LayerContents], b: Sequence[LayerContents]) -> NDArra
 
 
 def _first_values(layer: LayerContents) -> NDArray[np.float64]:
-    return np.asarray(layer.tensors["weight"].read()).reshape(-1)[:SAMPLED].astype(np.float64)
+    assert layer.main is not None  # layers without tensors have no shape to be grouped by
+    return np.asarray(layer.main.read()).reshape(-1)[:SAMPLED].astype(np.float64)
 
 
 def _by_order(a: Left, b: Left) -> Pairs:

@@ -18,7 +18,8 @@ class LayerContents:
     """The stored tensors of one layer, by PyTorch's roles (weight, bias, running_mean, ...), and what it is.
 
     Weights have PyTorch's order of axes: (out, in, ...). `kind` is 'weights' where the file does not say what reads
-    them. `aliases` are further names that it may go by. `norm` is set for a normalization layer.
+    them. `aliases` are further names that it may go by. `norm` is set for a normalization layer. `unnamed`: its name is
+    a number that the exporter gave, and perhaps it is a constant and no layer.
     """
 
     name: str
@@ -26,6 +27,7 @@ class LayerContents:
     tensors: Mapping[str, Parameter]
     norm: NormLayer | None = None
     aliases: tuple[str, ...] = ()
+    unnamed: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -33,13 +35,16 @@ class LayerContents:
         return (self.name, *self.aliases)
 
     @property
+    def main(self) -> Parameter | None:
+        """The tensor that it is known by: its weight, else the first there is."""
+        return self.tensors.get("weight") or next(iter(self.tensors.values()), None)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Of its main tensor; (channels,) of a norm without parameters, () where nothing is known."""
-        if "weight" in self.tensors:
-            return self.tensors["weight"].shape
-        if self.norm is not None:
-            return () if self.norm.channels is None else (self.norm.channels,)
-        return next((each.shape for each in self.tensors.values()), ())
+        if self.main is not None:
+            return self.main.shape
+        return () if self.norm is None or self.norm.channels is None else (self.norm.channels,)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,8 @@ def _moved(report: DiffReport) -> Iterator[str]:
         worst = max(moved, key=_by_statistics)
         yield (
             f"Statistics moved though weights did not: {count(len(moved), 'layer')}, {short_name(worst.a)} the "
-            f"furthest ({number(worst.statistics)} stored deviations). Recalibrated, run in training mode, or another model's."
+            f"furthest ({number(worst.statistics)} stored deviations). Recalibrated, run in training mode, or another "
+            "model's."
         )
     if norms and not moved and (weights or affine):
         yield (
