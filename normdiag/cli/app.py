@@ -89,7 +89,7 @@ app.command(
     name="diff",
     help="What differs between two models, layer by layer: exit code 0 for nothing, 1 for something.",
     epilog="Example:  normdiag diff net.pt net.onnx",
-)(diff)
+)(flat(diff))
 app.command(
     name="rule",
     help="What a rule says, why it matters and how to fix it.",

@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from normdiag.cli import options as opt
-from normdiag.cli.given import load_options
-from normdiag.cli.output import is_ascii_only, print_out, print_text, stdout_to_stderr, terminal_width, wants_color
+from normdiag.cli.groups import Reading
+from normdiag.cli.output import print_out, print_text, stdout_to_stderr
 from normdiag.cli.status import CLEAN, FOUND
 from normdiag.deadline import deadline
 from normdiag.errors import UsageError
+from normdiag.terminal import is_ascii_only, terminal_width, wants_color
 
 ModelA = Annotated[str, typer.Argument(metavar="A", help="A model of any format, as for inspect.")]
 ModelB = Annotated[str, typer.Argument(metavar="B", help="The other one, of the same format or another.")]
@@ -34,12 +35,9 @@ Tolerance = Annotated[
 def diff(
     a: ModelA,
     b: ModelB,
+    reading: Reading,
     tolerance: Tolerance = None,
-    arch: opt.Arch = None,
-    arch_arg: opt.ArchArg = None,
-    key: opt.Key = None,
     key_b: KeyB = None,
-    trust: opt.Trust = False,
     timeout: opt.Timeout = None,
     json: opt.Json = False,
     all_layers: opt.All = False,
@@ -48,15 +46,15 @@ def diff(
     """Parse, compare, print."""
     if not a or not b:
         raise UsageError("the path of a model is empty")
-    reading = load_options(key, arch, arch_arg, trust)
+    options = reading.options()
     from normdiag.commands.diff import diff as compare  # here, so that --help does not wait for it
 
     with deadline(timeout, a), stdout_to_stderr():
         report = compare(
             Path(a),
             Path(b),
-            load_options=reading,
-            load_options_b=reading if key_b is None else replace(reading, key=key_b),
+            load_options=options,
+            load_options_b=options if key_b is None else replace(options, key=key_b),
             tolerance=tolerance,
         )
     if json:

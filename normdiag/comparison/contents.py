@@ -91,7 +91,7 @@ def _held(weight: Parameter, bias: Parameter | None) -> dict[str, Parameter]:
 
 
 def _prefix(*parameters: Parameter | None) -> tuple[str, ...]:
-    """'conv1' where the weights are called 'conv1.weight'. Exporters let layers share a bias of zeros: no name, that."""
+    """'conv1' where the weights are called 'conv1.weight'; not after a bias of zeros that layers share."""
     own = (each for each in parameters if each is not None and not each.shared_with)
     names = (each.name for each in own if not _NUMBERED.fullmatch(each.name))
     return tuple(dict.fromkeys(path for name in names if (path := name.rpartition(".")[0])))
