@@ -17,6 +17,7 @@ PYTHON_API = {
     "normdiag.commands.check": "check",
     "normdiag.commands.preprocess": "preprocess",
     "normdiag.results.inspection": "Inspection",
+    "normdiag.testing": "assert_healthy",
 }
 
 
