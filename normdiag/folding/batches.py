@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from normdiag.folding.backend import Evaluator
 from normdiag.folding.bound import Depth
 from normdiag.folding.feeds import FoldTrial
+from normdiag.folding.noise import leave_out_noise
 from normdiag.folding.steady import Steadiness, respond
 from normdiag.folding.tally import Tally, Values, add_outputs, of_folded, ran
+from normdiag.records import OpGraph
 
 
 def originals(evaluator: Evaluator, trials: Iterable[FoldTrial]) -> Iterator[tuple[FoldTrial, Values]]:
@@ -34,6 +36,7 @@ def compare(
     tally: Tally,
     depth_of: Callable[[str], Depth],
     steadiness: Steadiness | None,
+    graph: OpGraph,
 ) -> Iterator[FoldTrial]:
     """Compare the outputs with those of the folded model and yield what was compared.
 
@@ -41,11 +44,12 @@ def compare(
     original's steadiness is measured on that very batch.
     """
     for trial, values in seen:
-        found = of_folded(after, trial.batch)
+        found, kept = of_folded(after, trial.batch), tally.kept(trial.group)
         if add_outputs(tally, trial.group, values, found, values):
             depth = depth_of(trial.group)
             if steadiness is not None and tally.exceeds(trial.group, depth):
                 steadiness.measure(tally, trial, values, found)
                 if tally.exceeds(trial.group, depth):
                     steadiness.measure_again(tally, trial, values)
+            leave_out_noise(tally, trial.group, kept, depth, graph)
             yield trial

@@ -106,6 +106,15 @@ def accepted(estimate: float, roundoff: float, *, own: float | None = None, resp
     return min(most(roundoff), max(ESTIMATED * estimate, MEASURED * max(own, response)))
 
 
+def proves_nothing(moved: float, roundoff: float, *, measured: bool) -> bool:
+    """Whether rounding moves the original so far that what it explains is above what counts as agreement at all.
+
+    `moved` is its error against float64 where that was `measured`, or how far it moved when its input changed in the
+    last bit.
+    """
+    return (MEASURED if measured else RESPONSE) * moved > most(roundoff)
+
+
 def most(roundoff: float) -> float:
     """No bound is above this, 4 sqrt(roundoff): agreement in less than half of the digits verifies nothing."""
     return 4 * math.sqrt(roundoff)

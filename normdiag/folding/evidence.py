@@ -1,4 +1,7 @@
-"""Whether what was compared can carry a verification: where everything is NaN, any two models are equal."""
+"""Whether what was compared can carry a verification.
+
+Where everything is NaN, any two models are equal; where the original is in rounding noise, any two differ.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,53 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from normdiag.errors import InputError
 from normdiag.folding.backend import Point
+from normdiag.folding.feeds import TrialFeed
+from normdiag.folding.noise import depends_on
 from normdiag.folding.tally import Tally
 from normdiag.records import FoldPlan, OpGraph
 from normdiag.wording import abridged
 
 
-def check_evidence(tally: Tally, graph: OpGraph, plan: FoldPlan, points: Sequence[Point]) -> None:
-    """Raise InputError where an output, or a folded point and all that lies after it, never had a finite value.
+def check_evidence(tally: Tally, graph: OpGraph, plan: FoldPlan, points: Sequence[Point], feed: TrialFeed) -> None:
+    """Raise InputError where an output, or a folded point and all that lies after it, was never compared.
 
     An output that is always empty is no evidence either; but where the folded points were compared they are.
     """
-    every_point = bool(points) or not plan.steps
-    seen = tally.seen("output").items()
-    outputs = [tensor for tensor, (values, size) in seen if not values and (size or not every_point)]
+    outputs, layers = missing(tally, graph, plan, points)
+    if (outputs or layers) and tally.noise:
+        raise InputError(only_noise(tally, feed))
     if outputs:
         raise InputError(_no_value(f"at output {_quoted(outputs)} on any input"))
-    layers = [point.layer for point in unseen(tally, points) if not _seen_behind(tally, graph, point.before)]
     if layers:
         raise InputError(_no_value(f"at the fold of {_quoted(layers)} on any input, nor at an output after it"))
+
+
+def missing(tally: Tally, graph: OpGraph, plan: FoldPlan, points: Sequence[Point]) -> tuple[list[str], list[str]]:
+    """The outputs that were never compared, and the layers of the points that were not, nor an output after them."""
+    every_point = bool(points) or not plan.steps
+    seen, inner = tally.seen("output"), {point.before for point in points}
+    noise = [tensor for tensor in tally.noise if tensor not in seen and tensor not in inner]
+    outputs = [tensor for tensor, (values, size) in seen.items() if not values and (size or not every_point)]
+    return [*noise, *outputs], [
+        point.layer for point in unseen(tally, points) if not _seen_behind(tally, graph, point.before)
+    ]
+
+
+def only_noise(tally: Tally, feed: TrialFeed) -> str:
+    """Why a fold cannot be verified: no layer is to blame."""
+    inputs, remedy = (
+        ("made-up inputs", "give a few real samples with --data") if feed.made_up else ("these data", "give other data")
+    )
+    return (
+        f"the fold cannot be verified on {inputs}: rounding alone moves the original there "
+        f"{moved_by(max(tally.noise.values()))}, so that any two right models differ; {remedy}, or --no-verify writes "
+        "it without a verification"
+    )
+
+
+def moved_by(share: float) -> str:
+    """How far rounding moves something, as a share of its largest value."""
+    return f"by up to {share:.1e} of its largest value" if share < 1 else "by as much as its largest value"
 
 
 def unseen(tally: Tally, points: Iterable[Point]) -> list[Point]:
@@ -42,11 +74,7 @@ def groups_without_values(tally: Tally) -> Iterator[tuple[str, list[str]]]:
 
 def _seen_behind(tally: Tally, graph: OpGraph, tensor: str) -> bool:
     """Whether an output that depends on a tensor had a finite value. Of one that the graph does not know it may."""
-    reached = {tensor}
-    for op in graph.ops:
-        if not reached.isdisjoint(op.inputs):
-            reached.update(op.outputs)
-    apart = set(graph.outputs) - reached
+    apart = set(graph.outputs) - depends_on(graph, [tensor])
     return any(values and name not in apart for name, (values, _) in tally.seen("output").items())
 
 

@@ -23,6 +23,9 @@ from normdiag.records import Batch, Conv, InputSpec, Linear, Norm, OpGraph
 from normdiag.records.model import Array
 
 MAGNITUDES = (1.0, 10.0, 0.1)
+# What is taken one by one where the original overflows, or is in rounding noise, on all of those: magnitude, mean, and
+# the side of the patches of equal values that images are made of.
+SPARE = ((0.3, 0.0, 1), (1.0, 0.0, 8), (0.25, 0.5, 8), (0.25, 0.5, 1), (3.0, 0.0, 8), (0.03, 0.0, 1))
 SAMPLES = 8
 DATA = "data"
 
@@ -51,7 +54,8 @@ class TrialFeed:
 
     `samples` are small and are looked at inside the models, group after group, as many of each group as are needed; of
     `batches` only the outputs are compared. Where there are no samples they are cut from the first batch. `made_up`:
-    nobody chose these inputs. `note` says what was taken for granted.
+    nobody chose these inputs. `spare` are further samples for where those before show nothing. `note` says what was
+    taken for granted.
     """
 
     source: str
@@ -59,6 +63,7 @@ class TrialFeed:
     samples: Iterable[FoldTrial] = ()
     made_up: bool = False
     note: str | None = None
+    spare: Iterable[FoldTrial] = ()
 
 
 def given(batches: Iterable[Batch], source: str = "the data") -> TrialFeed:
@@ -95,7 +100,8 @@ def _feed(specs: Sequence[InputSpec], declared: Sequence[InputSpec], seed: int) 
     samples = _Seeded(_samples(tuple(specs)), seed)
     batches = _Seeded(_batches(specs, declared), seed + 1)
     note = "; ".join(filter(None, (_taken(a, b) for a, b in zip(specs, declared, strict=True))))
-    return TrialFeed("seeded random inputs", batches, samples, True, note or None)
+    spare = _Seeded(tuple(_Plan(tuple(specs), 1, *each) for each in SPARE), seed + 2)
+    return TrialFeed("seeded random inputs", batches, samples, True, note or None, spare)
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,12 @@ class _Plan:
     size: int
     magnitude: float
     offset: float = 0.0
+    patch: int = 1
+
+    @property
+    def group(self) -> str:
+        """What is like it."""
+        return f"magnitude {self.magnitude:g}" + (f", patches of {self.patch}" if self.patch > 1 else "")
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,7 @@ class _Seeded:
             arrays = tuple(_values(spec, plan, each) for spec, each in zip(plan.specs, streams, strict=True))
             names = tuple(spec.name for spec in plan.specs)
             batch = Batch(arrays, names if all(names) else None)
-            yield FoldTrial(batch, f"magnitude {plan.magnitude:g}", plan.magnitude, optional=True)
+            yield FoldTrial(batch, plan.group, plan.magnitude, optional=True)
 
 
 def _samples(specs: tuple[InputSpec, ...]) -> tuple[_Plan, ...]:
@@ -142,8 +154,16 @@ def _any_number(specs: Sequence[InputSpec]) -> bool:
 
 def _values(spec: InputSpec, plan: _Plan, rng: np.random.Generator) -> Array:
     dtype = _dtype(spec)
-    values = draw(rng, dtype, _sized(spec, plan.size))
+    values = _patches(draw(rng, dtype, _sized(spec, plan.size)), plan.patch)
     return values if dtype.kind in "biu" else (values * plan.magnitude + plan.offset).astype(dtype)
+
+
+def _patches(values: Array, side: int) -> Array:
+    """The same with one value in each patch of the positions, which are the axes after the channels."""
+    for axis in range(2, values.ndim):
+        places = np.arange(values.shape[axis]) // side * side
+        values = values.take(places, axis)
+    return values
 
 
 def _sized(spec: InputSpec, size: int) -> tuple[int, ...]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from normdiag.errors import InputError
 from normdiag.folding.backend import Point
-from normdiag.folding.bound import MEASURED, Depth, depth, most
-from normdiag.folding.evidence import groups_without_values, unseen
+from normdiag.folding.bound import Depth, depth
+from normdiag.folding.evidence import groups_without_values, moved_by, only_noise, unseen
 from normdiag.folding.feeds import TrialFeed
 from normdiag.folding.tally import Tally, TallyRow
 from normdiag.records import FoldPlan, Latency, Norm, OpGraph, PointError, ScaleShift, Verification
@@ -44,7 +44,7 @@ def judged(
     inner = tally.rows("point", depths)
     rows = tally.rows("output", depths) or inner or tally.rows("integer", depths)
     if not rows:
-        raise InputError(_nothing(tally))
+        raise InputError(only_noise(tally, runs.feed) if tally.noise else _nothing(tally))
     worst = rows[0]
     blind = unseen(tally, points)
     seen = [point for point in points if point not in blind]
@@ -60,14 +60,14 @@ def judged(
         runs=len(runs.done),
         samples=sum(sizes),
         source=runs.feed.source,
-        float64_error=tally.largest("exact"),
-        original_float64_error=tally.largest("own"),
+        float64_error=tally.largest("exact", depths),
+        original_float64_error=tally.largest("own", depths),
         float64_note=runs.float64_note,
         points=tuple(_point_errors(inner, seen)),
         batch_sizes=tuple(sorted(set(sizes))),
         magnitudes=tuple(sorted({run.magnitude for run in runs.done if run.magnitude is not None})),
         latency=runs.latency,
-        note="; ".join(_notes(tally, runs, rows, blind, first.roundoff)) or None,
+        note="; ".join(_notes(tally, runs, rows, blind, depths)) or None,
     )
 
 
@@ -119,7 +119,7 @@ def _point_errors(rows: Iterable[TallyRow], points: Sequence[Point]) -> list[Poi
 
 
 def _notes(
-    tally: Tally, runs: Runs, rows: Sequence[TallyRow], blind: Sequence[Point], roundoff: float
+    tally: Tally, runs: Runs, rows: Sequence[TallyRow], blind: Sequence[Point], depths: Mapping[str, Depth]
 ) -> Iterable[str]:
     if runs.feed.note:
         yield runs.feed.note
@@ -127,8 +127,9 @@ def _notes(
         yield f"{tally.overflows} runs were left out since the original overflows in them"
     for group, names in groups_without_values(tally):
         yield f"the original gives no finite value at {abridged(names)} on the inputs of {group}"
-    if blind:
-        yield f"no finite value was seen at {abridged([point.layer for point in blind])}, only at outputs behind"
+    empty = [point.layer for point in blind if point.before not in tally.noise]
+    if empty:
+        yield f"no finite value was seen at {abridged(empty)}, only at outputs after it"
     if not any(tally.all("output")):
         yield "no output is floating-point; what is compared is " + abridged(sorted({row.tensor for row in rows}))
     else:
@@ -136,9 +137,21 @@ def _notes(
         if differing:
             share = max(differing.values())
             yield f"up to {share:.2g} of the values of {abridged(sorted(differing))} (integers) differ, as ties may"
-    unsteady = max(tally.largest("own") or 0.0, tally.largest("response") or 0.0)
-    if MEASURED * unsteady > most(roundoff):
-        yield f"the original itself is unsteady: rounding moves it by {unsteady:.1e}"
+    yield from _unsteady(tally, blind, depths)
+
+
+def _unsteady(tally: Tally, blind: Sequence[Point], depths: Mapping[str, Depth]) -> Iterable[str]:
+    """What is to be known of an original that is in rounding noise itself."""
+    moved = tally.most_unsteady(depths)
+    if not moved:
+        return
+    yield f"the original itself is unsteady: rounding alone moves it {moved_by(moved)}"
+    if tally.noisy:
+        runs = f"{tally.noisy} run{'s' if tally.noisy > 1 else ''}"
+        yield f"what differs for that reason in {runs} proves nothing, and other inputs were compared"
+    unseen_points = [point.layer for point in blind if point.before in tally.noise]
+    if unseen_points:
+        yield f"at {abridged(unseen_points)} nothing else was seen, only at outputs after it"
 
 
 def _nothing(tally: Tally) -> str:

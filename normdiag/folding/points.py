@@ -10,9 +10,11 @@ from normdiag.folding.backend import Evaluator, Foldable, Folded, Point
 from normdiag.folding.bound import Depth
 from normdiag.folding.compare import difference
 from normdiag.folding.feeds import FoldTrial
+from normdiag.folding.noise import leave_out_noise
 from normdiag.folding.probe import needed
 from normdiag.folding.steady import Steadiness
 from normdiag.folding.tally import Tally, Values, add_outputs, of_folded, ran
+from normdiag.records import OpGraph
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Watch:
     after: Evaluator
     points: tuple[Point, ...]
     steadiness: Steadiness
+    graph: OpGraph
 
 
 def watch(original: Foldable, folded: Folded, roundoff: float) -> Watch:
@@ -31,7 +34,7 @@ def watch(original: Foldable, folded: Folded, roundoff: float) -> Watch:
     places = {point.before: point.after for point in points}
     before = original.evaluator(tuple(places))
     after = folded.evaluator(tuple(dict.fromkeys(point.after for point in points)))
-    return Watch(before, after, points, Steadiness(original, before, places, roundoff))
+    return Watch(before, after, points, Steadiness(original, before, places, roundoff), original.graph)
 
 
 def look(
@@ -46,9 +49,12 @@ def look(
             values = ran(watched.before, trial)
             if values is not None:
                 wanted = needed(values)
+                kept = tally.kept(trial.group)
                 if _compare(watched, trial, values, tally):
-                    if tally.exceeds(trial.group, depth_of(trial.group)):
+                    depth = depth_of(trial.group)
+                    if tally.exceeds(trial.group, depth):
                         watched.steadiness.measure_again(tally, trial, values)
+                        leave_out_noise(tally, trial.group, kept, depth, watched.graph)
                     yield trial
 
 

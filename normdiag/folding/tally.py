@@ -9,7 +9,7 @@ from typing import Literal
 
 from normdiag.errors import InputError
 from normdiag.folding.backend import Evaluator
-from normdiag.folding.bound import Depth, accepted
+from normdiag.folding.bound import Depth, accepted, proves_nothing
 from normdiag.folding.compare import Difference, difference, is_floating, mismatch, worst
 from normdiag.folding.feeds import FoldTrial
 from normdiag.records import Batch
@@ -19,6 +19,7 @@ Values = Mapping[str, Array]
 # 'output', 'integer' and 'point': folded against original. 'own': original against float64, 'exact': folded against
 # float64. 'response': the original against itself on an input that differs in the last bit.
 Kind = Literal["output", "integer", "point", "own", "exact", "response"]
+Kept = Mapping[Kind, Mapping[str, Difference]]
 COMPARED: tuple[Kind, ...] = ("output", "point")
 MISSING = Difference(math.inf, 1.0)
 
@@ -42,11 +43,15 @@ class TallyRow:
 class Tally:
     """Collects differences. Those of one kind, group and tensor share one scale, the largest value in all of them.
 
-    `overflows` counts runs that were left out since the original overflowed in them; `strict` leaves none out.
+    `overflows` counts runs that were left out since the original overflowed in them; `strict` leaves none out. `noise`
+    has for each tensor that was left out of runs, since the original itself is in rounding noise there, how far
+    rounding moved it at most, and `noisy` counts these runs.
     """
 
     strict: bool
     overflows: int = 0
+    noisy: int = 0
+    noise: dict[str, float] = field(default_factory=dict)
     found: dict[tuple[Kind, str], dict[str, Difference]] = field(default_factory=dict)
 
     def add(self, kind: Kind, group: str, differences: Mapping[str, Difference]) -> None:
@@ -71,10 +76,20 @@ class Tally:
             counts[tensor] = values + each.values, size + each.size
         return counts
 
-    def largest(self, kind: Kind) -> float | None:
-        """The worst relative difference of a kind; None where nothing was compared."""
-        groups = [group for k, group in self.found if k == kind]
-        return max((error for group in groups for error in self._relative(kind, group).values()), default=None)
+    def largest(self, kind: Kind, depths: Mapping[str, Depth]) -> float | None:
+        """The worst relative difference of a kind in these groups, without tensors that are unsteady in a group.
+
+        None where nothing else was compared.
+        """
+        relative = ((self._relative(kind, group), self.unsteady(group, depth)) for group, depth in depths.items())
+        return max(
+            (each for errors, unsteady in relative for t, each in errors.items() if t not in unsteady), default=None
+        )
+
+    def most_unsteady(self, depths: Mapping[str, Depth]) -> float:
+        """How far rounding moved the original at most, where that is too far for anything to be seen; else 0."""
+        found = (each for group, depth in depths.items() for each in self.unsteady(group, depth).values())
+        return max((*found, *self.noise.values()), default=0.0)
 
     def rows(self, kind: Kind, depths: Mapping[str, Depth]) -> list[TallyRow]:
         """Every tensor of a kind in these groups with its bound, worst first."""
@@ -83,7 +98,38 @@ class Tally:
 
     def exceeds(self, group: str, depth: Depth) -> bool:
         """Whether an output or point of a group differs by more than what is known so far to be rounding."""
-        return any(row.error > row.bound for kind in COMPARED for row in self._rows(kind, group, depth))
+        return bool(self.exceeding(group, depth))
+
+    def exceeding(self, group: str, depth: Depth) -> list[str]:
+        """The outputs and points of a group that do."""
+        rows = (row for kind in COMPARED for row in self._rows(kind, group, depth))
+        return [row.tensor for row in rows if row.error > row.bound]
+
+    def unsteady(self, group: str, depth: Depth) -> Mapping[str, float]:
+        """The tensors of a group that rounding moves too far for anything to be seen there, and how far."""
+        own, response = self._relative("own", group), self._relative("response", group)
+        moved = {t: max(own.get(t, 0.0), response.get(t, 0.0)) for t in {*own, *response}}
+        return {t: each for t, each in moved.items() if proves_nothing(each, depth.roundoff, measured=t in own)}
+
+    def groups(self) -> tuple[str, ...]:
+        """The groups in which anything was compared, in order."""
+        return tuple(dict.fromkeys(group for kind, group in self.found if kind in ("output", "integer", "point")))
+
+    def kept(self, group: str) -> Kept:
+        """All that was found in a group so far, to be put back by `leave_out`."""
+        return {kind: dict(known) for (kind, each), known in self.found.items() if each == group}
+
+    def leave_out(self, group: str, kept: Kept, tensors: Mapping[str, float]) -> None:
+        """Take back what was found of some tensors since then; `tensors` says how far rounding moved them."""
+        self.noisy += 1
+        for tensor, moved in tensors.items():
+            self.noise[tensor] = max(moved, self.noise.get(tensor, 0.0))
+            for kind in {kind for kind, each in self.found if each == group}:
+                known, before = self.found[kind, group], kept.get(kind, {})
+                if tensor in before:
+                    known[tensor] = before[tensor]
+                else:
+                    known.pop(tensor, None)
 
     def _rows(self, kind: Kind, group: str, depth: Depth) -> Iterator[TallyRow]:
         own, response = self._relative("own", group), self._relative("response", group)

@@ -14,7 +14,7 @@ from normdiag.errors import InputError
 from normdiag.folding.backend import Evaluator, Foldable, Folded, Point
 from normdiag.folding.batches import compare, originals, responding
 from normdiag.folding.bound import ROUNDOFF, Depth, coarsest
-from normdiag.folding.evidence import check_evidence
+from normdiag.folding.evidence import check_evidence, missing
 from normdiag.folding.feeds import FoldTrial, TrialFeed
 from normdiag.folding.judge import Done, Runs, depth_seen, failure_message, judged
 from normdiag.folding.latency import measured
@@ -77,10 +77,14 @@ class _Task:
         of = self.depth_of(tally, points)
         place = {op.name: index for index, op in enumerate(self.original.graph.ops)}
         points = sorted(points, key=lambda point: place.get(point.layer, -1))
-        found = judged(tally, runs, {group: of(group) for group in {trial.group for trial in self.samples}}, points)
+        found = judged(tally, runs, {group: of(group) for group in tally.groups()}, points)
         if found.passed:
-            check_evidence(tally, self.original.graph, self.plan, points)
+            check_evidence(tally, self.original.graph, self.plan, points, self.feed)
         return found
+
+    def lacks(self, tally: Tally, points: Sequence[Point]) -> bool:
+        """Whether something that has to be compared was not yet."""
+        return not tally.groups() or any(missing(tally, self.original.graph, self.plan, points))
 
     def counted(self, trials: Iterable[FoldTrial], start: int = 0) -> list[Done]:
         """What is to be remembered of each trial, with progress told after it."""
@@ -98,7 +102,7 @@ def _together(task: _Task) -> Verification:
     before, after = task.original.evaluator(), task.folded.evaluator()
     steadiness = Steadiness(task.original, before, {}, task.roundoff, seen.failed)
     depth_of = task.depth_of(tally, seen.points)
-    compared = compare(originals(before, task.batches), after, tally, depth_of, steadiness)
+    compared = compare(originals(before, task.batches), after, tally, depth_of, steadiness, task.original.graph)
     done = task.counted(compared, len(seen.done))
     latency = measured(before, after, task.samples[0].batch)
     runs = Runs(task.feed, tuple(seen.done + done if task.feed.made_up else done), steadiness.failed, latency)
@@ -117,7 +121,12 @@ class _Seen:
 def _inside(task: _Task, tally: Tally) -> _Seen:
     """The first pass. Its models, float64 among them, are gone before the second makes its own."""
     watched = watch(task.original, task.folded, task.roundoff)
-    done = task.counted(look(watched, task.samples, tally, task.depth_of(tally, watched.points)))
+    depth_of = task.depth_of(tally, watched.points)
+    done = task.counted(look(watched, task.samples, tally, depth_of))
+    for trial in task.feed.spare:
+        if not task.lacks(tally, watched.points):
+            break
+        done += task.counted(look(watched, (trial,), tally, depth_of), len(done))
     return _Seen(done, watched.points, watched.steadiness.failed)
 
 
@@ -127,7 +136,7 @@ def _in_turn(task: _Task) -> Verification:
     samples = {trial.group: trial for trial in reversed(task.samples)}.values() if task.feed.made_up else ()
     trials = chain(samples, task.batches)
     kept = list(islice(responding(task.original.evaluator(), trials, tally, task.roundoff), KEPT_BATCHES))
-    done = task.counted(compare(kept, task.folded.evaluator(), tally, task.depth_of(tally), None))
+    done = task.counted(compare(kept, task.folded.evaluator(), tally, task.depth_of(tally), None, task.original.graph))
     return task.verdict(tally, Runs(task.feed, tuple(done), TOO_LARGE))
 
 

@@ -18,6 +18,7 @@ from typing import IO, Any
 from normdiag.errors import InputError
 from normdiag.models.onnx import wire
 from normdiag.models.onnx.external import TensorReader, stamp
+from normdiag.models.onnx.order import running_order
 from normdiag.models.onnx.parse import check_size, parse_bytes
 
 # Bytes. Smaller tensors are as quickly copied as looked for.
@@ -37,7 +38,8 @@ class OnnxFile:
     """`proto` is the onnx.ModelProto without the values of large weights, which `reader` reads from the mapped file.
 
     `layers` are the byte ranges of its fields, None where the file is not laid out as protobuf does it itself: then
-    `proto` is complete. `stream` stays open as long as `reader` is there, so that the file may be replaced meanwhile.
+    `proto` is complete. Nodes are in an order in which they can run, whatever theirs in the file. `stream` stays open
+    as long as `reader` is there, so that the file may be replaced meanwhile.
     """
 
     proto: Any
@@ -61,7 +63,7 @@ def open_onnx(path: Path) -> OnnxFile:
         weakref.finalize(reader, stack.pop_all().close)
     for tensor in tensors_of(proto):
         reader.check(tensor)
-    return OnnxFile(proto, reader, stream, layers if layers is not None and _describes(layers, proto) else None)
+    return OnnxFile(proto, reader, stream, _in_order(proto, layers if layers and _describes(layers, proto) else None))
 
 
 def tensors_of(message: Any) -> Iterator[Any]:
@@ -115,6 +117,21 @@ def _light(data: memoryview, layers: wire.Layers, path: Path) -> tuple[Any, Mapp
     stored = zip(_initializers(layers), proto.graph.initializer, strict=True)
     embedded = {tensor.name: (large[i].body, large[i].end - large[i].body) for i, tensor in stored if i in large}
     return (proto, embedded) if all(names[name] == 1 for name in embedded) else None
+
+
+def _in_order(proto: Any, layers: wire.Layers | None) -> wire.Layers | None:
+    """Bring the nodes of `proto` into an order in which they can run; the layers with theirs in the same order."""
+    order = running_order(proto.graph)
+    if order is None:
+        return layers
+    unsorted = type(proto.graph)(node=proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(unsorted.node[index] for index in order)
+    if layers is None:
+        return None
+    fields = [each for each in layers.graph if each.number == wire.NODE]
+    following = iter([fields[index] for index in order])
+    return layers._replace(graph=tuple(next(following) if each.number == wire.NODE else each for each in layers.graph))
 
 
 def _initializers(layers: wire.Layers) -> list[int]:
