@@ -37,6 +37,7 @@ Progress = Callable[[int, "int | None"], None]
 NORMS = ("batch", "layer")
 NOT_PROVEN = "nothing was run: that the folded model equals the original is not verified"
 STATIC = "--static-batch"
+UNCHANGED = "nothing was folded: the model is as it was, and there is nothing to verify"
 DRY = "a dry run: nothing was run or written"
 
 
@@ -154,7 +155,9 @@ def _folded(foldable: Foldable, inputs: Inputs, options: FoldOptions, progress: 
         return FoldResult(_noted(report, DRY))
     folded = foldable.fold(plan)
     report = replace(report, size_after=folded.size_bytes)
-    if options.verify:
+    if not plan.steps:
+        report = _noted(report, UNCHANGED)
+    elif options.verify:
         proof = verify(foldable, folded, plan, _feeds(foldable, inputs), progress=progress)
         report = replace(report, verification=proof)
         if not proof.passed:

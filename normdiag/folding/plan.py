@@ -16,7 +16,8 @@ from normdiag.folding.situation import start
 from normdiag.folding.sources import LAYER_KINDS, FoldSource, find_sources
 from normdiag.records import FoldPlan, NormLayer, OpGraph, Refusal
 
-LONGEST_REASON = 200
+# Characters of what stands in the way in one direction.
+LONGEST_REASON = 400
 BATCH = frozenset({"batch"})
 NOTHING_DENIED: Mapping[int, Refusal] = MappingProxyType({})
 
@@ -82,12 +83,14 @@ def _refusal(draft: PlanDraft, source: FoldSource) -> Refusal:
 
 
 def _clause(reasons: list[Obstacle]) -> str:
-    """Both directions in one clause, or as much of it as is short enough to read."""
-    whole = ", and ".join(each.reason for each in reasons)
-    if len(whole) <= LONGEST_REASON:
-        return whole
-    first = reasons[0].reason
-    return first if len(first) <= LONGEST_REASON else first[: LONGEST_REASON - 1] + "…"
+    """Both directions in one clause, each without its middle where names make it too long to read."""
+    return ", and ".join(_short(each.reason) for each in reasons)
+
+
+def _short(reason: str) -> str:
+    if len(reason) <= LONGEST_REASON:
+        return reason
+    return f"{reason[: LONGEST_REASON // 2]}…{reason[-(LONGEST_REASON // 2) :]}"
 
 
 def _asked(layer: NormLayer, norms: frozenset[str]) -> bool:

@@ -12,7 +12,6 @@ from normdiag.records.document import (
     Paragraph,
     Phrase,
     Section,
-    Space,
     Table,
     facts,
     paragraph,
@@ -20,7 +19,7 @@ from normdiag.records.document import (
 from normdiag.report.abridge import Detail, choose, left_out, severities
 from normdiag.report.header import model_rows
 from normdiag.report.notes import bullets
-from normdiag.report.summary import findings
+from normdiag.report.summary import by_rule
 from normdiag.report.words import (
     KIND_WORDS,
     count,
@@ -41,11 +40,12 @@ def fold_document(report: FoldReport, detail: Detail | None = None) -> Document:
     detail = detail or Detail()
     sections = (
         _header(report),
-        _summary(report, detail),
+        _summary(report),
         *_folded(report, detail),
         *_refused(report, detail),
         *_verification(report, detail),
         *_ranges(report, detail),
+        *_for_quantizers(report, detail),
         *bullets("Notes", [*report.notes, *report.model.notes]),
     )
     return Document("normdiag fold", sections)
@@ -57,10 +57,9 @@ def _header(report: FoldReport) -> Section:
     return Section("", (facts(*model_rows(report.model), ("output", target)),), opening=True)
 
 
-def _summary(report: FoldReport, detail: Detail) -> Section:
-    """Findings, then what was folded, verified and gained, in a line each."""
-    blocks: list[Block] = [*findings(report.findings, detail), Space()] if report.findings else []
-    blocks.append(paragraph(_outcome(report), "" if report.plan.refusals else "good"))
+def _summary(report: FoldReport) -> Section:
+    """What was folded, verified and gained, in a line each."""
+    blocks: list[Block] = [paragraph(_outcome(report), "" if report.plan.refusals else "good")]
     checked = report.verification
     if checked is not None:
         blocks.append(paragraph(_verdict(checked), "good" if checked.passed else "bad"))
@@ -218,6 +217,14 @@ def _ranges(report: FoldReport, detail: Detail) -> Iterator[Section]:
     names, marks = [short_name(each.layer) for each in shown], [ranks[index] for index in choice.shown]
     table = Table(count(len(ranges), "layer"), names, marks, _range_columns(shown))
     yield Section("Weight ranges before and after", (table, *left_out(choice, "layer")), legend)
+
+
+def _for_quantizers(report: FoldReport, detail: Detail) -> Iterator[Section]:
+    """The findings, which are all about INT8: last, since most folded models stay in floating point."""
+    if report.findings:
+        yield Section(
+            "If it is to be quantized", tuple(by_rule(report.findings, detail))[1:]
+        )  # no room before the first
 
 
 def _range_columns(shown: Sequence[RangeSpread]) -> list[Column]:

@@ -19,8 +19,8 @@ def int8_range_spread(context: Context, limits: Mapping[str, float]) -> Iterator
     quantization usually costs no more than it costs anyway.
 
     Where it is looked for: by `normdiag fold`, and by `inspect` and `check` on models whose graph is known (ND202),
-    where the configuration or the flag says that the target is int8. Elsewhere it is silent: weights are read for it,
-    and only a quantizer minds.
+    where the configuration or the flag says that the target is int8: a warning there, and a remark of a fold, whose
+    model may never be quantized. Elsewhere it is silent: weights are read for it, and only a quantizer minds.
 
     How to fix it: quantize per channel, or equalize the ranges across layers first. In floating point the fold is
     exact, and nothing needs to be done.
@@ -34,6 +34,7 @@ def int8_range_spread(context: Context, limits: Mapping[str, float]) -> Iterator
             continue
         yield FindingDraft(
             layers=(each.layer,),
+            severity="warning" if context.report.target == "int8" else "info",
             text=f"with BatchNorm folded, {each.coarse_after} of {each.channels} channels have "
             f"at most one INT8 level if the whole tensor has one scale ({each.coarse_before} before)",
             remedy="Quantize this model per channel, or equalize the ranges across layers first; in floating point the "

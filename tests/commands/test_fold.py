@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,15 @@ def test_the_file_may_be_folded_in_place(samples: Path, tmp_path: Path) -> None:
     assert (about.sha256, about.size_bytes) == (hashlib.sha256(content).hexdigest(), len(content))
     assert norms(path) == 0
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_model_without_a_norm_is_not_run(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without, again = tmp_path / "without.onnx", tmp_path / "again.onnx"
+    normdiag.fold(samples / "digits_cnn.onnx", output=without, verify=False)
+    monkeypatch.setattr(importlib.import_module("normdiag.commands.fold"), "verify", None)
+    result = normdiag.fold(without, output=again)
+    assert result.verification is None and "there is nothing to verify" in result.report.notes[-1]
+    assert again.read_bytes() == without.read_bytes()
 
 
 def test_data_can_be_given(samples: Path, tmp_path: Path) -> None:

@@ -209,10 +209,19 @@ def test_a_failed_walk_leaves_no_trace() -> None:
     assert (dict(plan.edits), plan.removed) == ({}, ())
 
 
-def test_long_names_are_cut() -> None:
+def test_long_names_lose_their_middle() -> None:
     net = Net(4, 7)
-    y = net.norm(net.relu(net.x, name="a" * 300), name="bn")
-    assert len(stays(planned(net, y)).reason) == 200
+    y = net.norm(net.relu(net.x, name="a" * 1000), name="bn")
+    before, after = stays(planned(net, y)).reason.split(", and ")
+    assert len(before) == 401 and before.endswith("a', a nonlinearity") and "…" in before
+    assert after == "its output 'bn_out' is an output of the graph"
+
+
+def test_both_directions_are_told_however_long() -> None:
+    net = Net(4, 7)
+    y = net.relu(net.norm(net.relu(net.x, name="a" * 150), name="bn"), name="b" * 150)
+    reason = stays(planned(net, y)).reason
+    assert f"comes out of Relu '{'a' * 150}'" in reason and f"goes into Relu '{'b' * 150}'" in reason
 
 
 @pytest.mark.parametrize(

@@ -41,3 +41,10 @@ def test_long_plans_are_cut_and_said_so() -> None:
     report = replace(clean(), plan=replace(clean().plan, steps=steps, norms=60))
     assert "more folds" in fold_text(report, width=80)
     assert "more folds" not in fold_text(report, width=80, all_layers=True)
+
+
+def test_the_outcome_comes_first_and_what_only_quantizers_mind_last() -> None:
+    text = fold_text(mixed(), width=80)
+    assert (
+        text.index("norms folded") < text.index("Weight ranges") < text.index("If it is to be quantized\n  ! warning")
+    )

@@ -335,6 +335,8 @@ def spread(channels: int, before: int, after: int) -> RangeSpread:
 
 def test_nd208_fires_where_folding_makes_channels_coarse() -> None:
     (finding,) = found("ND208", report(bn(), ranges=(spread(100, 1, 6),)))
+    assert (finding.layer, finding.severity) == ("conv1", "info")
+    (finding,) = found("ND208", report(bn(), ranges=(spread(100, 1, 6),), target="int8"))
     assert (finding.layer, finding.severity) == ("conv1", "warning")
     assert "6 of 100 channels" in finding.message
     assert finding.evidence["coarse_before"] == 1
