@@ -8,7 +8,7 @@ any function of the values is followed by applying it to each of them, and a mea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from statistics import NormalDist
@@ -95,6 +95,30 @@ def product(left: Law, right: Law) -> Law | None:
     if factor is None or left.source is None or (left.source, left.axis) != (right.source, right.axis):
         return None
     return applied(left, lambda x: np.asarray(x * factor))
+
+
+def signed_sum(laws: Sequence[Law], signs: Sequence[int], name: str) -> Law:
+    """The law of a sum of tensors with as many channels each.
+
+    Its mean is exact, and so is its distribution where all are functions of one norm's output. Summands of different
+    norms are taken to be independent: they are not, but in trained ResNets the mean after the ReLU that follows is
+    as right as that after a single norm (ND209).
+    """
+    mean = np.sum([sign * law.mean for sign, law in zip(signs, laws, strict=True)], axis=0)
+    parts: dict[str | None, Floats] = {}
+    for sign, law in zip(signs, laws, strict=True):
+        if law.values is None:
+            return Law(mean, laws[0].axis)
+        parts[law.source] = parts.get(law.source, 0.0) + sign * law.values
+    (source, total), *others = parts.items()
+    for _, values in others:
+        total = _slices((total[:, :, None] + values[:, None, :]).reshape(len(mean), -1))
+    return Law(mean, laws[0].axis, total, name if others else source)
+
+
+def _slices(values: Floats) -> Floats:
+    """The means of POINTS equally likely slices of equally likely values (C, a multiple of POINTS)."""
+    return np.asarray(np.sort(values, axis=1).reshape(len(values), POINTS, -1).mean(2))
 
 
 def _through_prelu(function: Pointwise, law: Law) -> Law | None:

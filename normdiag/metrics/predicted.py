@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from normdiag.errors import InputError
 from normdiag.metrics.kernels import conv_mean, linear_mean
-from normdiag.metrics.laws import Law, behind_norm, product, through
+from normdiag.metrics.laws import Law, behind_norm, product, signed_sum, through
 from normdiag.records import (
     Add,
     Concat,
@@ -163,9 +163,7 @@ def _joined(op: Op, inputs: list[Law]) -> Law | None:
     if len({len(law.mean) for law in inputs}) > 1:
         return None
     if isinstance(detail, Add):
-        return Law(
-            np.sum([sign * law.mean for sign, law in zip(detail.signs, inputs, strict=True)], axis=0), first.axis
-        )
+        return signed_sum(inputs, detail.signs, op.outputs[0])
     if isinstance(detail, Opaque) and detail.function is not None and detail.function.kind == "product":
         return product(inputs[0], inputs[1])
     return None
