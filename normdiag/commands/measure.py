@@ -12,6 +12,7 @@ from normdiag.data.items import as_batches
 from normdiag.data.source import DataSource, open_data
 from normdiag.errors import InputError, UsageError
 from normdiag.metrics import (
+    answered_classes,
     explained,
     gradient_product,
     measure_activations,
@@ -223,7 +224,8 @@ def _recalibrated(
     drift, noise = explained(found.gap[gap.output], found.noise[gap.output])
     change, chance = output_change(found.change[gap.output]), output_change(found.noise[gap.output])
     shared = replace(gap, explained_drift=drift, explained_noise=noise)
-    return shared, Recalibration(gap.output, found.samples, gap.batch_size, change, chance)
+    answered = answered_classes(found.noise[gap.output])
+    return shared, Recalibration(gap.output, found.samples, gap.batch_size, change, chance, answered)
 
 
 def all_statistics(layers: Sequence[LayerMetrics], evidence: Evidence) -> dict[str, ReplacedStatistics]:

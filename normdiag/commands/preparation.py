@@ -32,6 +32,7 @@ from normdiag.observe import passes
 from normdiag.observe.gap import class_scores
 from normdiag.observe.protocol import Runner
 from normdiag.records import Batch, Evidence, InputSpec, Model, NormLayer, Preparations, RankedPreparation, Report
+from normdiag.rules.nd308_other_answers import gained
 
 # Norm layers from the input on that are looked at: there the preparation shows before anything else mixes in.
 FIRST = 3
@@ -43,6 +44,8 @@ FITS = 0.6
 RAW = PreparationCandidate("raw", "as it is stored")
 # Drift of the first layer at which an inspection tries other preparations: by itself, or where answers would change.
 LOUD, QUIET, SOME_ANSWERS = 0.3, 0.1, 0.05
+# Healthy networks become more decided with the data's own statistics by at most 2.2 standard errors.
+SURELY = 5.0
 
 Opener = Callable[[PreparationCandidate, int], Iterable[Batch]]
 
@@ -197,9 +200,10 @@ def worth_trying(report: Report) -> bool:
     """Whether another preparation may be what is missing: the first layer drifts, and answers would change."""
     rows = [each.own or each.drift for each in report.layers if each.layer.kind == "batch_norm"]
     drift = next((each.lower for each in rows if each is not None), 0.0)
-    changed = report.recalibration.change.answers_changed if report.recalibration is not None else None
+    change = report.recalibration.change if report.recalibration is not None else None
     usable = report.data is not None and not report.data.random and not report.interrupted
-    return usable and (drift > LOUD or (drift > QUIET and changed is not None and changed > SOME_ANSWERS))
+    changes = change is not None and ((change.answers_changed or 0.0) > SOME_ANSWERS or gained(change) > SURELY)
+    return usable and (drift > LOUD or (drift > QUIET and changes))
 
 
 def with_preparations(

@@ -35,8 +35,8 @@ def candidates(head: NDArray[Any], *, pixels: bool, used: str | None = None) -> 
     """The preparations that fit data whose first samples are `head` (N, ...), as it is stored but with channels second.
 
     `pixels` says that it is stored as 8-bit integers, `used` is the option in use, which comes first. Images
-    (N, C, H, W) of one or three channels get all of them; anything else is left as it is, divided by its range, or
-    normalized sample by sample.
+    (N, C, H, W) of one or three channels get all of them; anything else is left as it is, divided by its range, or,
+    but for tables, normalized sample by sample.
     """
     found: dict[object, PreparationCandidate] = {}
     for each in _candidates(head, pixels):
@@ -59,7 +59,8 @@ def _candidates(head: NDArray[Any], pixels: bool) -> Iterator[PreparationCandida
     if not pixels:
         yield PreparationCandidate("raw", "as it is stored")
     if head.ndim != 4 or head.shape[1] not in (1, 3):
-        yield PreparationCandidate("per-image", "each sample normalized by itself")
+        if head.ndim > 2:  # the columns of a table are not of one kind
+            yield PreparationCandidate("per-image", "each sample normalized by itself")
         if pixels:
             yield PreparationCandidate("unit", "divided by its range, to 0..1")
         return

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from normdiag.diagnosis.evidence.seen import Seen
+from normdiag.diagnosis.evidence.training import Fault
 from normdiag.records import Action, Severity
 
 Confidence = Literal["high", "medium", "low"]
@@ -21,7 +22,8 @@ class Case:
     first one in front. `summary` is the sentence for people who do not know the theory, `evidence` the figures in one
     line. `explains` are the rules whose findings follow from it; where `everywhere`, in any layer, else in `layers`.
     `alternatives` are the causes that this evidence cannot tell from it, `test` the experiment that would.
-    `severity` None leaves it to what the fault changes. `action` and `remedy` stand in for the cause's own.
+    `severity` None leaves it to what the fault changes, `at_most` limits what it may be then. `action` and `remedy`
+    stand in for the cause's own.
     """
 
     layers: tuple[str, ...]
@@ -34,6 +36,7 @@ class Case:
     alternatives: tuple[str, ...] = ()
     test: str = ""
     severity: Severity | None = None
+    at_most: Severity = "error"
     action: Action | None = None
     remedy: str = ""
     option: str | None = None
@@ -44,12 +47,17 @@ Test = Callable[[Seen], Case | None]
 
 @dataclass(frozen=True)
 class Cause:
-    """A cause. `rivals`: it explains the same evidence as others of the same word, so that only the best is named."""
+    """A cause. `rivals`: it explains the same evidence as others of the same word, so that only the best is named.
+
+    `fault` is where it lies, in the stored statistics (or the weights that they belong to) or in the data, so that data
+    of the training can rule it out; None where that says nothing.
+    """
 
     name: str
     action: Action
     rivals: str
     test: Test
+    fault: Fault | None = None
 
     def __repr__(self) -> str:
         """Without the documentation."""
@@ -66,11 +74,11 @@ class Cause:
         return " ".join(self.doc.partition("\n\n")[0].split())
 
 
-def cause(name: str, *, action: Action, rivals: str = "") -> Callable[[Test], Cause]:
+def cause(name: str, *, action: Action, rivals: str = "", fault: Fault | None = None) -> Callable[[Test], Cause]:
     """Turn a function from the evidence to a case into a Cause, with its docstring as the documentation."""
 
     def decorate(test: Test) -> Cause:
-        return Cause(name, action, rivals or name, test)
+        return Cause(name, action, rivals or name, test, fault)
 
     return decorate
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from normdiag.diagnosis.cause import Case, Cause
@@ -20,8 +20,7 @@ def diagnosed(report: Report, causes: Sequence[Cause]) -> Report:
     A cause that explains no warning or error is not named: nothing that matters is then there to be explained.
     """
     seen = Seen(report)
-    drafts = [(each, case) for each in causes if (case := each.test(seen)) is not None]
-    kept = _best(drafts)
+    kept = _best(_drafts(seen, causes))
     findings, diagnoses = report.findings, list[tuple[float, Diagnosis]]()
     taken: set[int] = set()
     for each, case in sorted(kept, key=lambda pair: -pair[1].weight):
@@ -38,6 +37,16 @@ def diagnosed(report: Report, causes: Sequence[Cause]) -> Report:
     ranked = sorted(diagnoses, key=lambda pair: (SEVERITIES.index(pair[1].severity), -pair[0]))
     ordered = tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
     return replace(report, findings=ordered, diagnosis=tuple(each for _, each in ranked))
+
+
+def _drafts(seen: Seen, causes: Sequence[Cause]) -> Iterator[tuple[Cause, Case]]:
+    """Each cause that something speaks for, but those that training data rules out, as causes and as alternatives."""
+    ruled_out = {each.name for each in causes if seen.fault is not None and each.fault not in (None, seen.fault)}
+    for each in causes:
+        case = None if each.name in ruled_out else each.test(seen)
+        if case is not None:
+            left = tuple(name for name in case.alternatives if name not in ruled_out)
+            yield each, replace(case, alternatives=left, test=case.test if left == case.alternatives else "")
 
 
 def _best(drafts: Iterable[tuple[Cause, Case]]) -> list[tuple[Cause, Case]]:
@@ -60,7 +69,7 @@ def _severity(case: Case, telling: Sequence[Severity], seen: Seen) -> Severity:
     if case.severity is not None:
         return case.severity
     worst = min(telling, key=SEVERITIES.index)
-    return "warning" if worst == "error" and seen.harmless else worst
+    return max(worst, "warning" if seen.harmless else case.at_most, key=SEVERITIES.index)
 
 
 def _capped(findings: tuple[Finding, ...], explained: Sequence[int], severity: Severity) -> tuple[Finding, ...]:

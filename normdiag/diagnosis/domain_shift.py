@@ -6,7 +6,7 @@ from normdiag.diagnosis.cause import ON_DATA, Case, cause
 from normdiag.diagnosis.evidence.seen import Seen
 
 
-@cause("domain_shift", action="check_training_data", rivals="drift")
+@cause("domain_shift", action="check_training_data", rivals="drift", fault="data")
 def domain_shift(seen: Seen) -> Case | None:
     """The data is not like that of training: other sensors, noise, compression, crops, missing values.
 

@@ -8,7 +8,7 @@ from normdiag.diagnosis.cause import ON_DATA, Case, cause
 from normdiag.diagnosis.evidence.seen import Seen
 
 
-@cause("dropout_before_norm", action="recalibrate", rivals="drift")
+@cause("dropout_before_norm", action="recalibrate", rivals="drift", fault="statistics")
 def dropout_before_norm(seen: Seen) -> Case | None:
     """A dropout before a norm makes its input vary more in training than later: the stored variance is too large.
 

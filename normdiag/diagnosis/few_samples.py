@@ -5,17 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
+from normdiag.diagnosis.evidence.layers import FEWEST_CHANNELS, LayerRow
 from normdiag.diagnosis.evidence.seen import Seen, named
 
 # What counts as few, and by what factor the number may differ between the layers.
 FEW, ALIKE = 64.0, 3.5
+# Beyond this no shard of a few classes, which is as far off in all layers, scatters over the channels by chance.
+SURELY_CHANCE = 0.3
+# The least part of its share by chance that the means of the first layer have in its drift.
+LEAST_MEANS = 0.2
 # A single layer tells nothing.
 LEAST_LAYERS = 3
 # Chance moves channels by their own scatter, deviations up and down alike, and means no more than deviations.
 UNLIKE, SYSTEMATIC, MEANS, LEAST_EXCITED = -0.1, 1.5, 0.6, -0.07
 
 
-@cause("few_samples", action="recalibrate", rivals="drift")
+@cause("few_samples", action="recalibrate", rivals="drift", fault="statistics")
 def few_samples(seen: Seen) -> Case | None:
     """Stored statistics are those of a handful of samples: of the last batch, of tiny batches, of one image.
 
@@ -43,13 +48,25 @@ def few_samples(seen: Seen) -> Case | None:
         return None  # the features are not made for this data
     if size > FEW or spread > ALIKE or chance < UNLIKE or seen.systematic > SYSTEMATIC or seen.mean_part > MEANS:
         return None
-    surely = spread < 2.0 and seen.excitement < 0.1
+    if not _means_by_chance(seen.rows[0]):
+        return None
+    surely = chance > SURELY_CHANCE and spread < 2.0
     return Case(
         named(rows),
-        0.9 if surely else 0.86,
+        0.9 if spread < 2.0 and seen.excitement < 0.1 else 0.86,
         f"The running statistics come from very few samples, about {max(size, 1):.0f}.",
         f"in all {len(rows)} layers the drift is what chance makes of {sizes.min():.2g} to {sizes.max():.2g} samples",
         ("ND209", *ON_DATA),
         confidence="high" if surely else "medium",
         alternatives=() if surely else ("stale_statistics",),
     )
+
+
+def _means_by_chance(first: LayerRow) -> bool:
+    """Whether the first layer's means are off as chance would have it, which no norm before it takes away."""
+    drift = first.drift
+    if first.index > 0 or drift.z.size < FEWEST_CHANNELS:
+        return True
+    means, spreads = (float(np.mean(np.square(each))) for each in (drift.se_z, drift.se_r))
+    off = first.mean_square + first.spread_square
+    return not off > 0 or first.mean_square / off > LEAST_MEANS * means / (means + spreads)

@@ -17,7 +17,7 @@ ALIKE, UNRELATED = 0.85, 0.6
 MOST_GROWN = 0.9
 
 
-@cause("foreign_statistics", action="reload_weights", rivals="drift")
+@cause("foreign_statistics", action="reload_weights", rivals="drift", fault="statistics")
 def foreign_statistics(seen: Seen) -> Case | None:
     """A layer's statistics have nothing to do with the weights before it: they come from another checkpoint or layer.
 
@@ -37,7 +37,7 @@ def foreign_statistics(seen: Seen) -> Case | None:
     unrelated = [row for row in seen.loud if _unrelated(row)]
     if seen.isolated and (len(unrelated) == len(seen.isolated) or len(seen.isolated) == 1):
         return _isolated(seen, seen.isolated)
-    if seen.everywhere and len(unrelated) >= 0.6 * len(seen.loud):
+    if seen.everywhere and len(unrelated) >= 0.6 * len(seen.drifting):
         return _case(unrelated, 0.85, "all layers")
     first = seen.loud[0] if seen.loud else None
     if first is not None and _unrelated(first) and (first.index or _lost(first)):
@@ -49,7 +49,7 @@ def _isolated(seen: Seen, rows: Sequence[LayerRow]) -> Case | None:
     if any(row.correlations is None for row in rows):
         return None
     if rows[0].index == 0 and not _lost(rows[0]):
-        return None  # then it is the input
+        return None  # then it is the input, or statistics of another
     related = all(_related(row) for row in rows)
     last = rows[-1].index == len(seen.rows) - 1 and rows[-1].index > 0
     if last and max(rows[-1].correlations or (1.0, 1.0)) > UNRELATED:
@@ -85,5 +85,5 @@ def _lost(row: LayerRow) -> bool:
     """For the first layer: variances mixed up among the channels, not all larger or smaller as by another input."""
     middle, spread = row.log_ratio
     grown = float(np.mean(np.log(np.maximum(row.drift.r, 1e-12)) > -0.05))
-    mixed = abs(middle) < 2.0 * spread and grown < MOST_GROWN
+    mixed = abs(middle) < 3.0 * spread and grown < MOST_GROWN
     return row.correlations is not None and row.correlations[1] < UNRELATED and mixed

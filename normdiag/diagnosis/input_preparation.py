@@ -13,10 +13,17 @@ from normdiag.records import Preparations, RankedPreparation
 
 # Of log(observed / stored deviation) at the first layer: its spread over the channels beside its size.
 UNIFORM = 0.35
+# Of the drift as it is fed now, what a preparation may leave that people use, and one that was fitted.
+LESS, FAR_LESS = 0.5, 0.25
+# With the right preparation, what the data's own statistics may still change, and the entropy of answers beside ln K.
+MOST_CHANGED, MOST_ENTROPY = 0.05, 0.4
 BY_HAND = (
     "Compare how the input is prepared with how it was in training: scale, mean, deviation, order of channels and "
     "columns, units, size."
 )
+TRAINING = "--train-data: drift on training data means the statistics, none the input"
+# Missing values and noise change the deviation by a third, as a scale would.
+LEAST_SCALE = 0.5
 # Factors that mixed-up scales have.
 USUAL = (255.0, 1 / 255, 127.5, 1 / 127.5, 2.0, 0.5, 32768.0, 1 / 32768)
 
@@ -40,9 +47,9 @@ def input_preparation(seen: Seen) -> Case | None:
     if not seen.rows:
         return None
     tried = seen.report.preparations
-    if tried is not None and tried.better is not None and tried.better.listed:
+    if tried is not None and tried.better is not None and _restores(seen, tried, tried.better):
         return _undone(seen, tried, tried.better)
-    if not seen.loud or seen.rows[0] not in seen.loud:
+    if not seen.loud or seen.rows[0] not in seen.loud or seen.fault == "statistics":
         return None
     first = seen.rows[0]
     if (seen.excited and not seen.first_alone) or _of_means_alone(seen):
@@ -63,11 +70,25 @@ def input_preparation(seen: Seen) -> Case | None:
         ON_DATA,
         confidence="high" if uniform and seen.first_alone else "medium",
         alternatives=_alike(seen, scale) if uniform and seen.first_alone else ("domain_shift",),
-        test="--train-data: drift on training data means the statistics, none the input",
+        test=TRAINING,
         action="fix_input" if scale is not None else "check_training_data",
         remedy=BY_HAND if scale is None else "",
         option=None if scale is None else _rescaled(seen, scale),
     )
+
+
+def _restores(seen: Seen, tried: Preparations, better: RankedPreparation) -> bool:
+    """Whether the model is as it should be with this preparation: hardly any drift, and answers that are its own.
+
+    Other data, fed in some other way, may come nearer to the statistics and is still not what the features respond to.
+    """
+    now = next((each for each in tried.ranking if each.option == tried.used), None)
+    if now is None or not better.drift < (LESS if better.listed else FAR_LESS) * now.drift:
+        return False
+    if better.answers_changed is not None and better.answers_changed > MOST_CHANGED:
+        return False
+    classes = seen.report.gap.classes if seen.report.gap is not None else None
+    return better.entropy is None or classes is None or better.entropy < MOST_ENTROPY * math.log(max(classes, 2))
 
 
 def _undone(seen: Seen, tried: Preparations, better: RankedPreparation) -> Case:
@@ -80,10 +101,19 @@ def _undone(seen: Seen, tried: Preparations, better: RankedPreparation) -> Case:
         f"prepared otherwise ({better.meaning}), the first norm layers drift by {better.drift:.2g} in place of "
         f"{now:.2g}" + ("" if better.entropy is None else ", and the answers are surer"),
         ON_DATA,
-        confidence="high" if tried.best is not None else "medium",
+        confidence="high" if tried.best is not None and better.listed else "medium",
+        alternatives=() if better.listed else _instead(seen),
+        test="" if better.listed else TRAINING,
         action="fix_input",
         option=better.option,
     )
+
+
+def _instead(seen: Seen) -> tuple[str, ...]:
+    """What looks like an input that nobody prepares so: statistics of such inputs, or in another unit."""
+    power = seen.rows[0].power
+    scaled = power is not None and (power.power, power.sign) == (1.0, 1) and power.left < 0.06
+    return ("wrong_convention",) if scaled else ("stale_statistics",)
 
 
 def _alike(seen: Seen, scale: float | None) -> tuple[str, ...]:
@@ -110,7 +140,8 @@ def _pure_scale(seen: Seen) -> float | None:
     moved = (known.observed_mean - factor * known.mean) ** 2 / known.observed_var
     if float(np.mean(moved)) > max(0.002, 4.0 * known.noise):
         return None
-    return min((each for each in USUAL if abs(math.log(each / factor)) < 0.04), default=factor, key=lambda each: each)
+    usual = [each for each in USUAL if abs(math.log(each / factor)) < 0.04]
+    return usual[0] if usual else factor if abs(middle) > LEAST_SCALE else None
 
 
 def _rescaled(seen: Seen, factor: float) -> str | None:

@@ -11,7 +11,7 @@ from normdiag.rules.stored import is_all, is_initial
 from normdiag.wording import abridged
 
 
-@cause("never_updated", action="recalibrate", rivals="drift")
+@cause("never_updated", action="recalibrate", rivals="drift", fault="statistics")
 def never_updated(seen: Seen) -> Case | None:
     """Stored statistics are still those that a layer begins with: means of 0, variances of 1.
 

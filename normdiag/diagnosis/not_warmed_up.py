@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
+from normdiag.diagnosis.evidence import fits
 from normdiag.diagnosis.evidence.layers import LayerRow
 from normdiag.diagnosis.evidence.seen import Seen, named
 from normdiag.wording import abridged
 
-# How much of the difference a mixture may leave unexplained, and how far its share may differ between layers.
-LEFT, SPREAD = 0.12, 0.25
+# How much of a layer's difference a mixture of one share in all layers may leave unexplained.
+LEFT = 0.12
 
 
-@cause("not_warmed_up", action="recalibrate", rivals="drift")
+@cause("not_warmed_up", action="recalibrate", rivals="drift", fault="statistics")
 def not_warmed_up(seen: Seen) -> Case | None:
     """Stored statistics are a mixture of the initial 0 and 1 and of the right values: they were updated too few times.
 
@@ -33,11 +36,12 @@ def not_warmed_up(seen: Seen) -> Case | None:
     rows = [row for row in seen.loud if _fits(row)]
     if not rows or len(rows) < 0.7 * len(seen.loud):
         return _by_counter(seen)
-    shares = np.array([row.mixture.share for row in rows if row.mixture is not None])
-    share = float(np.median(shares))
-    if share < 0.02 or float(np.max(np.abs(shares - share))) > max(SPREAD * share, 0.03):
+    share = _common(rows)
+    left = max(fits.mixed_by(row.statistics, share).left for row in rows if row.statistics is not None)
+    if share < 0.02 or left > LEFT:
         return None
-    left = max(row.mixture.left for row in rows if row.mixture is not None)
+    if len(rows) > 2 and any(_refutes(row, rows[0], share) for row in seen.rows if row not in rows):
+        return None
     if len(rows) == 1 and seen.later and not _counted(rows[0], share):
         return None
     if rows[0].index == 0 and len(rows) == 1 and seen.later and left > LEFT / 4:
@@ -54,12 +58,27 @@ def not_warmed_up(seen: Seen) -> Case | None:
     )
 
 
+def _common(rows: Sequence[LayerRow]) -> float:
+    """The one share of several layers: of each, by how much it has to explain."""
+    known = [(row.statistics.off, row.mixture.share) for row in rows if row.statistics and row.mixture]
+    offs, shares = np.array(known).T
+    return float(np.sum(offs * shares) / np.sum(offs))
+
+
 def _counted(row: LayerRow, share: float) -> bool:
     """Whether the counter of batches, where there is one, allows for such a share."""
     tracked, momentum = row.layer.num_batches_tracked, row.layer.momentum
     if not tracked or momentum is None:
         return True
     return bool(abs((1.0 - momentum) ** tracked - share) < 0.1)
+
+
+def _refutes(row: LayerRow, like: LayerRow, share: float) -> bool:
+    """Whether a layer that was updated as often holds no such share of 0 and 1, though it would show."""
+    if row.statistics is None or row.layer.num_batches_tracked != like.layer.num_batches_tracked:
+        return False
+    expected = fits.foretold(row.statistics, share)
+    return expected > (3.0 * fits.HEALTHY) ** 2 and row.statistics.off < 0.3 * expected
 
 
 def _fits(row: LayerRow) -> bool:

@@ -12,7 +12,7 @@ from normdiag.diagnosis.evidence.seen import Seen
 SPREAD, MEANS = 0.06, 0.1
 
 
-@cause("padding", action="check_training_data", rivals="drift")
+@cause("padding", action="check_training_data", rivals="drift", fault="data")
 def padding(seen: Seen) -> Case | None:
     """Part of every sample is zeros that were not there in training: sequences padded to a common length.
 

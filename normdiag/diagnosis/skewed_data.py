@@ -10,14 +10,14 @@ from normdiag.records import DataInfo, Gap
 # Data of all classes in equal parts, rightly answered, has 1.
 FEW_ANSWERS, FEWEST_CLASSES = 0.5, 4
 # What wrong statistics and weights do as well is answer with few classes; but then means are off, and by more.
-MEANS, MOST_DRIFT, RELATED = 0.6, 1.2, 0.6
+MEANS, LEAST_MEANS, MOST_DRIFT, RELATED = 0.6, 0.15, 1.2, 0.6
 # Classes show in the later layers, or in the means of the first.
 DEEPER, OF_MEANS = 1.3, 0.3
 # Of the samples, the part that differs from all before.
 FEW_DISTINCT, FEWEST_SAMPLES = 0.5, 16
 
 
-@cause("skewed_data", action="use_more_data", rivals="drift")
+@cause("skewed_data", action="use_more_data", rivals="drift", fault="data")
 def skewed_data(seen: Seen) -> Case | None:
     """The data is of one or a few classes, or holds the same few samples: its statistics are not those of training.
 
@@ -56,6 +56,8 @@ def _of_data(seen: Seen) -> bool:
     of_classes = seen.rows[0].mean_square > OF_MEANS * seen.rows[0].off ** 2
     if not of_classes and max((row.off for row in seen.later), default=0.0) < DEEPER * seen.rows[0].off:
         return False  # noise, blur and compression change the first layer most, and no means
+    if max(row.mean_square for row in seen.rows) < LEAST_MEANS**2 * max(row.off for row in seen.rows) ** 2:
+        return False  # classes differ in their means somewhere
     if seen.mean_part > MEANS or seen.odd_affine or (first is not None and first[1] < RELATED):
         return False
     return max(row.off for row in seen.rows) < MOST_DRIFT

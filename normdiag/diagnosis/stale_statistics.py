@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
-from normdiag.diagnosis.evidence.seen import Seen, named
+from normdiag.diagnosis.evidence.seen import WORSE, Seen, named
+
+KEPT = (
+    "The model was trained on with these statistics (frozen norms) and is less sure with those of its own data: leave "
+    "them as they are."
+)
 
 
-@cause("stale_statistics", action="recalibrate", rivals="drift")
+@cause("stale_statistics", action="recalibrate", rivals="drift", fault="statistics")
 def stale_statistics(seen: Seen) -> Case | None:
     """Stored statistics were right once, for other weights or other data: they were not updated with the model.
 
@@ -18,7 +23,8 @@ def stale_statistics(seen: Seen) -> Case | None:
     say, which wrong data does not.
 
     What to do: recalibrate on training data (torch.optim.swa_utils.update_bn does it in training code). Measure the
-    accuracy before and after.
+    accuracy before and after. Where training data (--train-data) drifts as well and the answers are surer with the
+    stored statistics, the net was fine-tuned with frozen norms, and there is nothing to repair.
 
     Source: Izmailov et al. 2018, Averaging Weights Leads to Wider Optima and Better Generalization, section 3.2; Li et
     al. 2020, EagleEye (pruning), section 3.3.
@@ -36,6 +42,7 @@ def stale_statistics(seen: Seen) -> Case | None:
     if not seen.drifting:
         return None
     weight = 0.3 if seen.from_input and not seen.excited else 0.6
+    kept = seen.fault == "statistics" and seen.decided < -WORSE
     share = f"the means make up {seen.mean_part:.0%} of the later layers' drift"
     how = f"{share}, and their inputs vary {_percent(seen.excitement)} than stored" if seen.from_input else share
     doubtful = seen.from_input and seen.rows[0] in seen.loud
@@ -48,7 +55,9 @@ def stale_statistics(seen: Seen) -> Case | None:
         f"{max(row.off for row in seen.drifting):.2g} standard deviations; {how}",
         ("ND110", "ND209", *ON_DATA),
         confidence="medium",
-        severity=None if seen.gains else "warning",
+        at_most="error" if seen.gains else "warning",
+        action="none" if kept else None,
+        remedy=KEPT if kept else "",
         alternatives=("domain_shift",) if doubtful else (),
         test="--train-data: drift on training data means the statistics, none the input" if doubtful else "",
     )

@@ -6,17 +6,19 @@ import numpy as np
 
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
 from normdiag.diagnosis.evidence.layers import LayerRow
-from normdiag.diagnosis.evidence.seen import LEAST, Seen
+from normdiag.diagnosis.evidence.seen import Seen
 from normdiag.diagnosis.foreign_statistics import UNRELATED
 from normdiag.wording import abridged
 
 # The part of the means in the drift of a layer whose input has another mean than in training.
 MEANS = 0.3
+# That is less where values are larger or smaller by one factor, and how nearly it has to be one.
+MEANS_OF_SCALE, UNIFORM = 0.05, 0.2
 # Layers that may add up before the next norm: a residual branch, its shortcut and what went before.
 BRANCHES = 3
 
 
-@cause("wrong_affine", action="reload_weights", rivals="drift")
+@cause("wrong_affine", action="reload_weights", rivals="drift", fault="statistics")
 def wrong_affine(seen: Seen) -> Case | None:
     """A layer's gamma and beta are not those of training: exchanged, lost, in another order or of another model.
 
@@ -34,7 +36,7 @@ def wrong_affine(seen: Seen) -> Case | None:
     Source: Ioffe and Szegedy 2015, algorithm 1.
     """
     odd = seen.odd_affine
-    suspects = [name for name in odd if name in _before_the_drift(seen)]
+    suspects = [name for name in odd if name in _before_the_drift(seen)] or _unseen(seen)
     if odd and (suspects or not seen.rows or _certain(odd)):
         layers = tuple(suspects or odd)
         where = f"'{layers[0]}'" if len(layers) == 1 else f"{len(layers)} layers"
@@ -55,21 +57,13 @@ def _certain(odd: dict[str, str]) -> bool:
 
 def _before_the_drift(seen: Seen) -> tuple[str, ...]:
     """The norms up to the first whose input is off, as far as they may feed it."""
-    begins = _begins(seen)
-    if begins is None:
-        return ()
-    return tuple(row.name for row in seen.rows[: begins.index])
+    return () if seen.begins is None else tuple(row.name for row in seen.rows[: seen.begins.index])
 
 
-def _begins(seen: Seen) -> LayerRow | None:
-    """The first layer that drifts, where it is not the first of all and its means are what is off."""
-    if not seen.loud or not seen.local:
-        return None
-    first = seen.loud[0]
-    if first.index == 0 or first.mean_square < MEANS * (first.mean_square + first.spread_square):
-        return None
-    before = seen.rows[: first.index]
-    return None if any(row.lower > max(2.0 * LEAST, 0.05 * first.off) for row in before) else first
+def _unseen(seen: Seen) -> list[str]:
+    """Odd norms, with gammas of the wrong sign, after which no other norm would show it."""
+    last = {row.name for row in seen.rows[-2:]}
+    return [name for name, what in seen.odd_affine.items() if name in last and "negative" in what]
 
 
 def _likeliest(seen: Seen, begins: LayerRow) -> LayerRow:
@@ -82,15 +76,24 @@ def _likeliest(seen: Seen, begins: LayerRow) -> LayerRow:
     return odd if unusual[odd] > np.log(2.0) else near[-1]
 
 
+def _scaled(seen: Seen, begins: LayerRow) -> bool:
+    """Whether all channels of one later layer vary by one factor, which no data does to it alone."""
+    middle, spread = begins.log_ratio
+    return begins in seen.isolated and spread < UNIFORM * abs(middle)
+
+
 def _size(row: LayerRow) -> float:
     return 0.0 if row.layer.gamma is None else float(np.median(np.abs(np.asarray(row.layer.gamma, np.float64))))
 
 
 def _by_place(seen: Seen) -> Case | None:
-    begins = _begins(seen)
+    begins = seen.begins
     if begins is None or begins.correlations is None or max(begins.correlations) < UNRELATED:
         return None
-    if len(seen.loud) == 1 and begins.index < len(seen.rows) - 1:
+    moved = begins.mean_square / (begins.mean_square + begins.spread_square)
+    if moved < (MEANS_OF_SCALE if _scaled(seen, begins) else MEANS):
+        return None
+    if len(seen.drifting) == 1 and begins.index < len(seen.rows) - 1:
         return None  # its own statistics, for anything else would go on
     before, last = _likeliest(seen, begins), begins.index == len(seen.rows) - 1
     return Case(

@@ -22,7 +22,7 @@ WORDS = {
 }
 
 
-@cause("wrong_convention", action="recalibrate", rivals="drift")
+@cause("wrong_convention", action="recalibrate", rivals="drift", fault="statistics")
 def wrong_convention(seen: Seen) -> Case | None:
     """The stored statistics are right but for their form: a deviation for a variance, another factor, a sign, an eps.
 
@@ -55,7 +55,7 @@ def _of_statistics(seen: Seen) -> Case | None:
     at_input = [row.index for row in rows] == [0] and len(seen.rows) > 1
     if kind[1] < 0 and (at_input or np.any(np.abs(np.log(factors)) > 0.2)):
         return None
-    if at_input and kind == (1.0, 1) and not _has_means(rows[0]):
+    if at_input and kind == (1.0, 1) and not _has_means(rows[0]) and seen.fault is None:
         return None  # an input of another scale looks the same
     if kind == (1.0, 1) and len(rows) > 1 and abs(np.log(np.median(factors))) < 0.2:
         return None

@@ -2,10 +2,18 @@
 
 from normdiag.metrics.activations import gradient_product, measure_activations
 from normdiag.metrics.drift import batch_noise, measure_drift, observed_statistics
-from normdiag.metrics.gap import explained, measure_gap, needs_explaining, output_change, rank_attribution
+from normdiag.metrics.gap import (
+    answered_classes,
+    explained,
+    measure_gap,
+    needs_explaining,
+    output_change,
+    rank_attribution,
+)
 from normdiag.metrics.layers import measure_layers
 
 __all__ = [
+    "answered_classes",
     "batch_noise",
     "explained",
     "gradient_product",

@@ -38,12 +38,12 @@ def measure_gap(evidence: Evidence) -> Gap | None:
         top1_disagreement_se=change.answers_changed_se,
         js_divergence_se=change.js_divergence_se,
         classes=None if sums.answers is None else len(sums.answers),
-        answered=_answered(sums),
+        answered=answered_classes(sums),
     )
 
 
-def _answered(sums: OutputSums) -> float | None:
-    """How many classes the model answers with, in effect."""
+def answered_classes(sums: OutputSums) -> float | None:
+    """How many classes the model answers with as deployed, in effect: 1 / sum p^2 over their shares p."""
     if sums.answers is None or not sums.answers.sum():
         return None
     shares = sums.answers / sums.answers.sum()

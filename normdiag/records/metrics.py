@@ -236,7 +236,8 @@ class Recalibration:
     """What replacing all stored statistics of BatchNorm by the data's own would do, measured on `samples` samples.
 
     `change`: an output as deployed against the same with the data's statistics, both in eval mode. `noise`: the latter
-    against batch statistics, that is what the chance of batches of `batch_size` samples does.
+    against batch statistics, that is what the chance of batches of `batch_size` samples does. `answered` is how many
+    classes the model answers with then, in effect, as in Gap.
     """
 
     output: str
@@ -244,6 +245,7 @@ class Recalibration:
     batch_size: int
     change: OutputChange
     noise: OutputChange
+    answered: float | None = None
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,17 @@ from normdiag.rules.rule import FindingDraft, rule
 DEFAULT_EPS = 1e-5
 
 
-@rule("ND103", "variance-below-eps", "warning", dead_ratio=0.01)
+@rule("ND103", "variance-below-eps", "warning", dead_ratio=0.01, half=0.5)
 def variance_below_eps(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """Channels have a running variance below eps: their output is under 71 % of what gamma asks for, or the bias alone.
 
     Why it matters: the layer divides by sqrt(var + eps). At var = eps the output has 1/sqrt(2) of its standard
     deviation; at var = eps/100 (limit `dead_ratio`) a tenth, and the channel is dead: it passes its bias on and
     carries nothing. Such channels cost time and memory, wreck per-channel quantization, and become noise amplifiers
-    as soon as the input changes. A whole dead layer is an error; some dead channels are a warning, for networks
-    trained with weight decay have them by the hundred; channels merely below eps are information.
+    as soon as the input changes. A whole dead layer is an error, one of which at least half of the channels are dead
+    (limit `half`) a warning. Fewer are information: they were dead when the network was trained and cost it nothing,
+    and published networks that were trained with weight decay have them by the hundred, up to a sixth of a layer in a
+    face detector and four tenths in a segmentation network.
 
     How to fix it: prune the dead channels, or find out why the layer before them stopped (too much weight decay,
     dead ReLUs, an L1 penalty). Where eps was set by another framework's convention (1e-3), check that it is meant.
@@ -49,7 +51,11 @@ def variance_below_eps(context: Context, limits: Mapping[str, float]) -> Iterato
             + (total if layer is speaker and len(found) > 1 else ""),
             remedy="Prune these channels, or find out why the layer before them went silent.",
             evidence={"below_eps": below, "dead": dead, "channels": var.size, "eps": eps, "min": float(var.min())},
-            severity="error" if dead == var.size else "warning" if dead else "info",
+            severity="error"
+            if dead == var.size
+            else "warning"
+            if dead and dead >= limits["half"] * var.size
+            else "info",
             confidence="high" if layer.eps is not None else "low",
         )
 

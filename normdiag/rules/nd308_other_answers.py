@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from normdiag.records import OutputChange, Recalibration
+from normdiag.records import LayerMetrics, OutputChange, Recalibration
 from normdiag.rules.context import Context
 from normdiag.rules.rule import FindingDraft, is_measured, rule
 
 
-@rule("ND308", "other-answers", "warning", answers=0.01, decided=5.0, unsure=0.06, severe=0.1, many=0.2)
+@rule("ND308", "other-answers", "warning", answers=0.01, decided=5.0, unsure=0.06, severe=0.1, many=0.2, means=0.1)
 def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """With the data's own statistics in place of the stored ones, the model gives other answers, and not less surely.
 
@@ -20,7 +20,9 @@ def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[Findin
 
     When it fires: more than `answers` of the answers change and they become surely more decided, by `decided` standard
     errors; or, beyond two standard errors and what the chance of so many samples changes, more than `unsure` of them do
-    without becoming surely less decided, or more than `many` in any case.
+    without becoming surely less decided, or more than `many` in any case. Where means are surely off by `means`
+    standard deviations in most layers after the first, `answers` beyond chance are enough: with batch statistics
+    before them, those means depend on the weights alone and not on the data.
 
     Why these limits: on right data healthy networks become more decided by up to 2.2 standard errors, and
     change up to 2 % of their answers. With statistics that cost 2 points of accuracy it is 6 and more. On images of
@@ -40,7 +42,8 @@ def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[Findin
     if found is None or not is_measured(seen.report):
         return
     changed, decided, share = surely_changed(found), gained(found.change), found.change.answers_changed or 0.0
-    if not (share > limits["answers"] if decided > limits["decided"] else changed > limits["unsure"]):
+    unsure = limits["answers" if _moved(seen.report.layers, limits["means"]) else "unsure"]
+    if not (share > limits["answers"] if decided > limits["decided"] else changed > unsure):
         return
     if decided < -limits["decided"] and changed <= limits["many"]:
         return
@@ -55,6 +58,13 @@ def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[Findin
         severity="error" if decided > limits["decided"] and changed > limits["severe"] else "warning",
         confidence="high" if decided > limits["decided"] else "medium",
     )
+
+
+def _moved(layers: Sequence[LayerMetrics], least: float) -> bool:
+    """Whether the means of most layers after the first are surely off, with batch statistics in those before."""
+    later = [each.own.over_z for each in layers if each.own is not None][1:]
+    off = [each for each in later if each.rms - 2.0 * each.rms_se > least]
+    return len(later) > 1 and len(off) >= 0.6 * len(later)
 
 
 def surely_changed(found: Recalibration) -> float:

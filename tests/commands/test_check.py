@@ -134,7 +134,7 @@ def test_the_gate(folder: Path) -> None:
 
 def test_limits_reach_the_rules(folder: Path, samples: Path) -> None:
     spoilt(samples / "digits_cnn.pt", folder / "dim.safetensors", "norm1.running_var", 5e-6)
-    strict = Config(limits={"ND103": {"dead_ratio": 0.9}}, fail_on="warning")
+    strict = Config(limits={"ND103": {"dead_ratio": 0.9, "half": 0.01}}, fail_on="warning")
     assert check(["models/dim.safetensors"], Checking(replace(strict, limits={}))).passed
     assert not check(["models/dim.safetensors"], Checking(strict)).passed
     with pytest.raises(UsageError, match="no limit"):

@@ -88,7 +88,7 @@ def test_rules(full: Config) -> None:
     assert ids == [
         r.id for r in RULES if (r.id.startswith(("ND1", "ND3")) and r.id != "ND104") or r.name == "saturated"
     ]
-    assert next(rule for rule in full.rules() if rule.id == "ND103").limits == {"dead_ratio": 0.5}
+    assert next(rule for rule in full.rules() if rule.id == "ND103").limits["dead_ratio"] == 0.5
     assert (full.fail_on, full.target, full.source) == ("warning", "fp16", "normdiag.toml")
     assert full.require_data and not Config().require_data
 

@@ -58,9 +58,9 @@ def test_one_channel_gets_what_is_for_one_channel() -> None:
     assert not any(option.startswith(("imagenet", "cifar", "clip", "caffe")) or "bgr" in option for option in options)
 
 
-def test_anything_but_images_is_left_alone_or_normalized_by_itself() -> None:
-    options = {each.option for each in candidates(np.zeros((4, 20), np.float32), pixels=False)}
-    assert options == {"raw", "per-image"}
+@pytest.mark.parametrize(("shape", "options"), [((4, 20), {"raw"}), ((4, 1, 20), {"raw", "per-image"})])
+def test_anything_but_images_is_left_alone_or_normalized_by_itself(shape: tuple[int, ...], options: set[str]) -> None:
+    assert {each.option for each in candidates(np.zeros(shape, np.float32), pixels=False)} == options
 
 
 def test_each_image_by_itself() -> None:

@@ -18,6 +18,7 @@ from normdiag.records import (
     LayerMetrics,
     ModelInfo,
     NormLayer,
+    OnTrainingData,
     OutputChange,
     Recalibration,
     Report,
@@ -72,6 +73,14 @@ def report(layers: Sequence[Truth], *, answers: float = 0.3, decided: float = 0.
     )
     found = replace(found, recalibration=Recalibration("y", SAMPLES, BATCH, change, noise))
     return diagnosed(with_findings(found, RULES_HERE), CAUSES)
+
+
+def with_training_data(found: Report, layers: Sequence[Truth]) -> Report:
+    """The report, concluded anew, with what the model shows on training data."""
+    assert found.data is not None
+    rows = tuple(_metrics(f"bn{index}", each, index + 50) for index, each in enumerate(layers))
+    seen = OnTrainingData(replace(found.data, source="train.npz"), rows, recalibration=found.recalibration)
+    return diagnosed(replace(found, on_training_data=seen, diagnosis=()), CAUSES)
 
 
 def first(found: Report) -> Diagnosis:

@@ -10,7 +10,7 @@ import pytest
 from normdiag.diagnosis import CAUSES, diagnosed
 from normdiag.records import Gap, Report
 from normdiag.rules import RULES
-from tests.diagnosis.networks import CHANNELS, Change, Truth, changed, first, network, report
+from tests.diagnosis.networks import CHANNELS, Change, Truth, changed, first, network, report, with_training_data
 
 RNG = np.random.default_rng(5)
 ORDER = np.roll(np.arange(CHANNELS), 7)
@@ -54,6 +54,11 @@ def of_few_samples(each: Truth) -> Truth:
 
 def louder(each: Truth) -> Truth:
     return replace(each, mean=255 * each.mean, var=255**2 * each.var)
+
+
+def of_one_class(each: Truth) -> Truth:
+    """Images that vary less than those of all classes, about the means of their own class."""
+    return quieter(replace(each, mean=each.mean + 0.3 * np.sqrt(each.var) * RNG.normal(size=CHANNELS)))
 
 
 def quieter(each: Truth) -> Truth:
@@ -126,7 +131,7 @@ def one_sided(of: Report) -> Report:
 
 
 def test_images_of_one_class_are_told_from_wrong_statistics() -> None:
-    found = one_sided(report(changed(network(), quieter, 4, 5), decided=-0.6))
+    found = one_sided(report(changed(network(), of_one_class, 4, 5), decided=-0.6))
     assert [each.cause for each in found.diagnosis] == ["skewed_data"] and found.diagnosis[0].severity == "info"
     assert all(each.severity == "info" for each in found.findings)
     assert one_sided(report(changed(network(), moved), decided=0.6)).diagnosis[0].cause == "stale_statistics"
@@ -163,3 +168,38 @@ def test_causes_are_documented_and_their_names_are_no_rules() -> None:
         assert cause.doc.splitlines()[0].endswith((".", ":")) or cause.headline.endswith(".")
         assert all(word in cause.doc for word in ("What it means:", "How it is told:", "What to do:", "Source:"))
     assert not {cause.name for cause in CAUSES} & {rule.name for rule in RULES}
+
+
+def test_drift_on_training_data_is_the_fault_of_the_statistics() -> None:
+    shifted = changed(network(), quieter, 0)  # an input, or statistics taken on another
+    alone = first(report(shifted))
+    assert alone.cause in ("input_preparation", "domain_shift") and alone.test.startswith("--train-data")
+    both = first(with_training_data(report(shifted), shifted))
+    assert both.cause == "stale_statistics" and both.remedy.action == "recalibrate"
+    assert not {"input_preparation", "domain_shift"} & set(both.alternatives) and "--train-data" not in both.test
+
+
+def test_none_on_training_data_is_the_fault_of_the_data() -> None:
+    drifting = changed(network(), moved)
+    assert first(report(drifting)).cause == "stale_statistics"
+    found = first(with_training_data(report(drifting), network()))
+    assert found.cause == "domain_shift" and "stale_statistics" not in found.alternatives
+
+
+def test_frozen_statistics_that_serve_better_are_left_alone() -> None:
+    drifting = changed(network(), moved)
+    found = first(with_training_data(report(drifting, decided=-0.5), drifting))
+    assert found.cause == "stale_statistics" and found.severity == "warning" and found.remedy.action == "none"
+
+
+def test_a_mixture_that_a_layer_updated_as_often_does_not_share_is_none() -> None:
+    assert first(report(changed(network(), mixed))).cause == "not_warmed_up"
+    assert first(report(changed(network(), mixed, 1, 2, 3, 4, 5))).cause != "not_warmed_up"
+
+
+def test_gammas_of_the_wrong_sign_in_the_last_norm_need_no_norm_after_it() -> None:
+    def less_one(each: Truth) -> Truth:
+        return replace(each, gamma=each.gamma - 1.0)
+
+    found = report(changed(network(), less_one, 5))
+    assert first(found).cause == "wrong_affine" and first(found).layers == ("bn5",)

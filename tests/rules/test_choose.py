@@ -55,9 +55,9 @@ def test_find() -> None:
 
 def test_limits_are_replaced_and_the_rule_stays_as_it_is() -> None:
     rule = find("ND103", RULES)
-    assert with_limits(rule, {"dead_ratio": 0.5}).limits == {"dead_ratio": 0.5}
-    assert rule.limits == {"dead_ratio": 0.01}
-    dim = report(bn(running_var=[1e-6, 1.0, 1.0, 1.0]))
+    assert with_limits(rule, {"dead_ratio": 0.5}).limits == {"dead_ratio": 0.5, "half": 0.5}
+    assert rule.limits == {"dead_ratio": 0.01, "half": 0.5}
+    dim = report(bn(running_var=[1e-6, 1e-6, 1.0, 1.0]))
     assert with_findings(dim, (rule,)).findings[0].severity == "info"
     assert with_findings(dim, (with_limits(rule, {"dead_ratio": 0.5}),)).findings[0].severity == "warning"
 

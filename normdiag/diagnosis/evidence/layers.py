@@ -87,7 +87,7 @@ class LayerRow:
         with np.errstate(all="ignore"):
             s = np.sqrt(var + layer.eps)
             observed_mean, observed_var = mean + drift.z * s, np.square(drift.r * s)
-            noise = np.square(drift.se_z / drift.r) + np.square(drift.se_r / drift.r)
+            of_mean, of_ratio = np.square(drift.se_z / drift.r), np.square(drift.se_r / drift.r)
         usable = np.isfinite(observed_mean) & np.isfinite(observed_var) & (observed_var > 2 * layer.eps)
         if usable.sum() < FEWEST_CHANNELS:
             return None
@@ -97,7 +97,8 @@ class LayerRow:
             observed_mean=observed_mean[usable],
             observed_var=observed_var[usable],
             eps=layer.eps,
-            noise=float(np.mean(noise[usable])),
+            noise=float(np.mean((of_mean + of_ratio)[usable])),
+            noise_of_ratio=float(np.mean(of_ratio[usable])),
         )
 
     @cached_property

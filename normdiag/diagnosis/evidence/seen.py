@@ -10,6 +10,7 @@ from math import isfinite
 import numpy as np
 
 from normdiag.diagnosis.evidence.layers import LayerRow
+from normdiag.diagnosis.evidence.training import Fault, fault
 from normdiag.metrics.affine import oddities
 from normdiag.records import Finding, NormLayer, Report
 from normdiag.rules.batch import uses_batch
@@ -19,10 +20,15 @@ from normdiag.rules.nd308_other_answers import gained, surely_changed
 LEAST = 0.03
 # Beside a layer that drifts more, a layer of less than this part is quiet.
 QUIET = 0.3
-# From this part of the means in the drift of the later layers on, it is the weights that changed.
-WEIGHTS = 0.2
+# From this part of the means in the drift of the later layers on, it is the weights that changed, for all that is
+# known; and from the second on, whatever else.
+WEIGHTS, SURELY_WEIGHTS = 0.2, 0.6
 # Healthy networks change up to 2 % of their answers by chance and by drift; and how surely they become less decided.
 SOME_ANSWERS, WORSE = 0.01, 4.0
+# Wrong statistics push the answers into a few classes: with right ones, the classes answered are more by this factor.
+MORE_CLASSES = 1.2
+# Of as many as there are, the part of the classes that are answered where the features are made for the data.
+ALL_CLASSES = 0.92
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +62,16 @@ class Seen:
     def drifting(self) -> tuple[LayerRow, ...]:
         """The layers that surely drift by themselves, however little."""
         return tuple(row for row in self.rows if row.lower > LEAST)
+
+    @cached_property
+    def fault(self) -> Fault | None:
+        """Whether statistics or data are at fault, where there is data that the model was trained on."""
+        return fault(self.loud, self.report.on_training_data)
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether stored means contradict the weights before them, which no data has to do with."""
+        return bool({layer for each in self.found("ND209") for layer in each.layers} & {row.name for row in self.loud})
 
     @property
     def local(self) -> bool:
@@ -109,17 +125,19 @@ class Seen:
         """Whether the drift looks like that of other data, rather than of other weights.
 
         Then the first layer drifts most, or the means after it hardly move; or the data's own statistics would make
-        the answers less decided, which they do where the features are not made for the data.
+        the answers less decided, which they do where the features are not made for the data. Data that the model was
+        trained on settles it.
         """
-        if not self.rows:
-            return False
+        if self.fault is not None or not self.rows or self.contradicted:
+            return self.fault == "data"
         first, later = self.rows[0], max((row.off for row in self.later), default=0.0)
-        return first.off > 1.1 * later or self.mean_part < WEIGHTS or self.decided < -2.0
+        unlike = (self.decided < -2.0 or self.one_sided) and self.mean_part < SURELY_WEIGHTS
+        return first.off > 1.1 * later or self.mean_part < WEIGHTS or unlike
 
     @property
     def excited(self) -> bool:
         """Whether the data surely excites the later layers more than that of the statistics did."""
-        return self.excitement > 0.015 and any(row in self.drifting for row in self.later)
+        return self.fault is None and self.excitement > 0.015 and any(row in self.drifting for row in self.later)
 
     @cached_property
     def excitement(self) -> float:
@@ -156,11 +174,42 @@ class Seen:
         return found is None or found.change.decided is None or self.decided > 2.0
 
     @property
-    def harmless(self) -> bool:
-        """Whether the stored statistics serve this data as well as its own do: no answer changes, or for the worse."""
-        if self.report.recalibration is None:
+    def begins(self) -> LayerRow | None:
+        """The first layer that drifts by itself, where those before it surely do not; None for the first of all."""
+        most = max((row.off for row in self.rows), default=0.0)
+        first = next((row for row in self.rows if row.lower > max(2.0 * LEAST, min(0.05 * most, 0.2))), None)
+        if not self.local or first is None or first.index == 0:
+            return None
+        return first if all(row.off < QUIET * first.off for row in self.rows[: first.index]) else None
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether the model still answers with few of its classes when it has the data's own statistics."""
+        found, gap = self.report.recalibration, self.report.gap
+        if found is None or found.answered is None or gap is None or not gap.classes:
             return False
-        return self.changed < SOME_ANSWERS or self.decided < -WORSE
+        return found.answered < ALL_CLASSES / (1.0 / gap.classes + 1.0 / found.samples)
+
+    @property
+    def harmless(self) -> bool:
+        """Whether the stored statistics serve this data as well as its own do: no answer changes, or for the worse.
+
+        Or, in a model of classes, answers that are as many and as sure as they would be with the data's own.
+        """
+        found = self.report.recalibration
+        if found is None:
+            return False
+        if self.changed < SOME_ANSWERS or self.decided < -WORSE:
+            return True
+        return found.change.decided is not None and self.decided < 2.0 and not self.revived
+
+    @property
+    def revived(self) -> bool:
+        """Whether the model answers with clearly more classes once it has the data's own statistics."""
+        found, gap = self.report.recalibration, self.report.gap
+        if found is None or found.answered is None or gap is None or gap.answered is None:
+            return True
+        return found.answered > MORE_CLASSES * gap.answered
 
     def found(self, *rules: str) -> tuple[Finding, ...]:
         """The findings of these rules, warnings and errors only."""
@@ -168,5 +217,7 @@ class Seen:
 
 
 def named(rows: Sequence[LayerRow]) -> tuple[str, ...]:
-    """Names of layers, the one that drifts most first."""
+    """Names of layers, as they run where the first of all is far off too; else the one that drifts most first."""
+    if rows and rows[0].index == 0 and rows[0].off > QUIET * max(row.off for row in rows):
+        return tuple(row.name for row in rows)
     return tuple(row.name for row in sorted(rows, key=lambda row: -row.lower))
