@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 import numpy as np
 
 from normdiag.folding.affine import LIMIT, collapsed, length, rank
 from normdiag.folding.obstacle import Obstacle, blocked
-from normdiag.graph.sizes import product
-from normdiag.records import Affine, Op, OpGraph, Size, Sizes
+from normdiag.graph.sizes import ONE, Block, cut
+from normdiag.records import Affine, Op, OpGraph, Sizes
 from normdiag.records.model import Array
-
-Block = tuple[range, range]
-_ONE = Size(1)
 
 
 def reshape_up(op: Op, known: Mapping[int, Affine], graph: OpGraph) -> dict[int, Affine] | Obstacle:
@@ -42,33 +38,6 @@ def _reshaped(op: Op, affine: Affine, old: Sizes | None, new: Sizes | None) -> d
     return {0: Affine(scale, shift)}
 
 
-def cut(old: Sizes, new: Sizes) -> tuple[Block, ...]:
-    """The smallest runs of dimensions on either side that hold the same elements, without dimensions of size 1.
-
-    Both sides hold as many elements in all. So two beginnings end at one place where they hold equally many, and two
-    ends begin at one place where they do: the second counts where a free dimension in front hides the first.
-    """
-    left = [axis for axis, size in enumerate(old) if size != _ONE]
-    right = [axis for axis, size in enumerate(new) if size != _ONE]
-    ahead = _meeting([old[axis] for axis in left], [new[axis] for axis in right])
-    behind = _meeting([old[axis] for axis in reversed(left)], [new[axis] for axis in reversed(right)])
-    cuts = sorted({(0, 0), (len(left), len(right)), *ahead, *((len(left) - i, len(right) - j) for i, j in behind)})
-    if any(j > m for (_, j), (_, m) in pairwise(cuts)):
-        return ()  # the sizes contradict each other
-    return tuple((_span(left, i, k), _span(right, j, m)) for (i, j), (k, m) in pairwise(cuts) if k > i and m > j)
-
-
-def _meeting(left: Sequence[Size], right: Sequence[Size]) -> list[tuple[int, int]]:
-    """How many dimensions from the start hold equally many elements on both sides."""
-    products = {product(left[:end]): end for end in range(1, len(left) + 1)}
-    ends = ((products.get(product(right[:end])), end) for end in range(1, len(right) + 1))
-    return [(found, end) for found, end in ends if found is not None]
-
-
-def _span(axes: Sequence[int], start: int, stop: int) -> range:
-    return range(axes[start], axes[stop - 1] + 1)
-
-
 def _moved(values: Array, blocks: Sequence[Block], old: Sizes, new: Sizes) -> Array | None:
     """The values under the new sizes, or None where a block is neither even, nor one to one, nor known in numbers."""
     shape = [1] * len(new)
@@ -76,8 +45,8 @@ def _moved(values: Array, blocks: Sequence[Block], old: Sizes, new: Sizes) -> Ar
     for source, target in blocks:
         if all(values.shape[axis] == 1 for axis in source):
             continue
-        sources = [axis for axis in source if old[axis] != _ONE]
-        targets = [axis for axis in target if new[axis] != _ONE]
+        sources = [axis for axis in source if old[axis] != ONE]
+        targets = [axis for axis in target if new[axis] != ONE]
         if len(sources) == len(targets) == 1:
             if {old[sources[0]].known, new[targets[0]].known} - {None, values.shape[sources[0]]}:
                 return None

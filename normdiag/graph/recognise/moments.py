@@ -1,292 +1,222 @@
-"""Find decomposed normalization: one pass that says of each tensor what it is in terms of moments (see terms.py).
+"""The statistics of a tensor in a graph: means, mean squares and variances, their roots, and the eps in them.
 
-Because the algebra is followed instead of a picture of the graph, operands may come in any order, the variance may be
-E[(x - m)^2] or E[x^2] - m^2, the root a Div, a Reciprocal or a Pow, and gamma may come in anywhere. What is not
-understood has no term. A normalization needs a mean (not only a sum) and an eps: L2 normalization has neither.
+The variance may be E[(x - m)^2] or E[x^2] - m^2, in one step or several; the root a Sqrt, a Reciprocal or a Pow; the
+eps inside the root, outside of it, or a lower bound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from normdiag.graph.numbers import shortest
-from normdiag.graph.recognise.affine import fits
-from normdiag.graph.recognise.regroup import regroup
-from normdiag.graph.recognise.steps import Operand, Step, Tensors
-from normdiag.graph.recognise.terms import AveragedAxes, Centered, Moment, Normal, Product, Squared, Term
+from normdiag.graph.recognise.algebra import Algebra, is_close
+from normdiag.graph.recognise.steps import Operand, Step
+from normdiag.graph.recognise.terms import (
+    AveragedAxes,
+    Combination,
+    ElementsLessOne,
+    Moment,
+    Squared,
+    Term,
+)
+from normdiag.graph.sizes import product
+from normdiag.records import Size
 
-# The longest known form has 24; a chain of casts may go on for ever.
-MAX_NODES = 64
-
-
-@dataclass(frozen=True, eq=False)
-class Algebra:
-    """What is known of the tensors, and the terms found so far."""
-
-    tensors: Tensors
-    terms: dict[str, Term]
-
-    def term(self, operand: Operand) -> Term | None:
-        """What a tensor is."""
-        return self.terms.get(operand) if isinstance(operand, str) else None
-
-    def span(self, tensor: str, axes: tuple[int, ...]) -> AveragedAxes:
-        """The span of `axes` of a tensor, counted from 0 if its rank is known."""
-        rank = self.tensors.rank(tensor)
-        counted = axes if rank is None else (a % rank if rank else a for a in axes)
-        return AveragedAxes(self.tensors.root(tensor), tuple(sorted(counted)))
-
-    def is_x(self, operand: Operand, span: AveragedAxes) -> bool:
-        """Whether a tensor is the one that the span is of."""
-        return self.tensors.root(operand) == span.x
+ROOTS = (0.5, -0.5, -1.0)
 
 
-def find_normals(steps: Iterable[Step], tensors: Tensors) -> tuple[tuple[Normal, ...], Mapping[str, Term]]:
-    """The normalizations that a graph spells out, as far as they extend, and all terms by tensor name."""
-    algebra = Algebra(tensors, {})
-    for step in steps:
-        rule = _RULES.get(step.kind)
-        if rule is None or not step.inputs or tensors.is_constant(step.output):
-            continue
-        term = rule(algebra, step)
-        if term is not None and len(term.nodes) < MAX_NODES:
-            algebra.terms[step.output] = replace(term, nodes=term.nodes | {step.place})
-    longest: dict[int, Normal] = {}
-    for term in algebra.terms.values():
-        if isinstance(term, Normal) and not term.closed:
-            longest[term.core] = max(longest.get(term.core, term), term, key=lambda normal: normal.stage)
-    return tuple(longest[core] for core in sorted(longest)), algebra.terms
-
-
-def _mean(algebra: Algebra, step: Step) -> Term | None:
-    """Of x, of x^2 or of (x - E[x])^2: the mean, or a sum that is still to be divided."""
+def reduced(algebra: Algebra, step: Step) -> Term | None:
+    """A mean or sum of x, of x^2 or of (x - E[x])^2; a root of one; a variance in one step."""
     tensor = step.inputs[0]
     if not step.axes or not isinstance(tensor, str) or algebra.tensors.is_constant(tensor):
         return None
-    inner = _square(algebra, tensor) if step.kind == "sum_square" else algebra.term(tensor)
-    kept, total = step.kept, step.kind != "mean"
+    if step.kind in ("variance", "deviation"):
+        span, power = algebra.span(tensor, step.axes), 1.0 if step.kind == "variance" else 0.5
+        return Moment(
+            "variance",
+            span,
+            frozenset(),
+            tensor,
+            step.kept,
+            power=power,
+            centre=span.axes,
+            unbiased=step.unbiased,
+        )
+    squared = step.kind in ("sum_square", "norm")
+    found = None if squared else _averaged_again(algebra, step, tensor)
+    if found is None:
+        found = _averaged(algebra, step, squared_of(algebra, tensor) if squared else algebra.term(tensor))
+    return replace(found, power=0.5) if found is not None and step.kind == "norm" else found
+
+
+def _averaged(algebra: Algebra, step: Step, inner: Term | None) -> Moment | None:
+    tensor = str(step.inputs[0])
+    if isinstance(inner, Moment) and (inner.kind, inner.power) == ("mean", 2.0):
+        inner = _square_of_a_mean(algebra, tensor)
+    total, factor = _divisor(algebra, step, tensor)
     if not isinstance(inner, Squared):
-        return Moment("mean", algebra.span(tensor, step.axes), frozenset(), tensor, kept, total)
+        span = algebra.span(tensor, step.axes)
+        return Moment("mean", span, frozenset(), tensor, step.kept, total, factor)
     span = algebra.span(inner.tensor, step.axes)
-    if inner.axes is not None and inner.axes != span.axes:
+    if inner.axes is None:
+        return Moment("square", span, inner.nodes, inner.tensor, step.kept, total, factor)
+    if not set(span.axes) <= set(inner.axes) or span.x != inner.x:
         return None
-    kind = "square" if inner.axes is None else "variance"
-    return Moment(kind, AveragedAxes(inner.x, span.axes), inner.nodes, inner.tensor, kept, total)  # type: ignore[arg-type]
+    return Moment("variance", span, inner.nodes, inner.tensor, step.kept, total, factor, centre=inner.axes)
 
 
-def _variance(algebra: Algebra, step: Step) -> Term | None:
-    """E[(x - E[x])^2] by one function."""
-    tensor = step.inputs[0]
-    if not step.axes or not isinstance(tensor, str) or algebra.tensors.is_constant(tensor):
+def _divisor(algebra: Algebra, step: Step, tensor: str) -> tuple[bool, float]:
+    """Whether it is a sum over an unknown number of elements, and how many times the mean it is."""
+    if step.kind == "mean":
+        return False, 1.0
+    count = algebra.count(tensor, step.axes)
+    return (True, 1.0) if not count else (False, float(count))
+
+
+def _square_of_a_mean(algebra: Algebra, tensor: str) -> Squared | None:
+    """The square of a tensor that is itself a mean, and is normalized: pooled features."""
+    step = algebra.tensors.maker(tensor)
+    pooled = step.inputs[0] if step is not None else ""
+    return Squared(algebra.tensors.root(pooled), None, frozenset(), str(pooled)) if pooled else None
+
+
+def _averaged_again(algebra: Algebra, step: Step, tensor: str) -> Moment | None:
+    """A mean over further axes of what was averaged over some, and is read here alone: mean(1).mean(2)."""
+    inner, tensors = algebra.term(tensor), algebra.tensors
+    if not isinstance(inner, Moment) or not inner.is_plain or not tensors.used_once(tensor) or step.kind != "mean":
         return None
-    return Moment("variance", algebra.span(tensor, step.axes), frozenset(), tensor, step.kept)
+    rank, before = tensors.rank(tensor), tensors.rank(inner.tensor)
+    if rank is None or before is None or inner.kept != (rank == before):
+        return None
+    first = _own_axes(algebra, inner, before)
+    left = [axis for axis in range(before) if inner.kept or axis not in first]
+    if len(left) != rank:
+        return None
+    further = algebra.span(inner.tensor, tuple(left[axis % rank] for axis in step.axes))
+    if further.x != inner.span.x or set(further.axes) & set(inner.span.axes):
+        return None
+    axes = tuple(sorted((*inner.span.axes, *further.axes)))
+    if inner.kind == "variance" and not set(axes) <= set(inner.centre):
+        return None
+    return replace(inner, span=AveragedAxes(inner.span.x, axes), kept=inner.kept and step.kept)
 
 
-def _square(algebra: Algebra, tensor: Operand) -> Term | None:
+def _own_axes(algebra: Algebra, inner: Moment, rank: int) -> tuple[int, ...]:
+    """The axes of a moment where it was taken of the tensor itself, all where it was not."""
+    same = algebra.tensors.root(inner.tensor) == inner.span.x
+    return inner.span.axes if same else tuple(range(rank))
+
+
+def squared_of(algebra: Algebra, operand: Operand) -> Term | None:
     """The square of a tensor."""
-    term = algebra.term(tensor)
-    if isinstance(term, Centered) and term.gamma is None:
-        return Squared(term.span.x, term.span.axes, term.nodes, term.tensor)
-    if isinstance(term, Moment) and term.kind == "mean" and term.power == 1.0 and not term.total:
+    term = algebra.term(operand)
+    if isinstance(term, Combination) and term.is_centred and term.mean is not None:
+        return Squared(term.mean.x, term.mean.axes, term.nodes, term.tensor)
+    if isinstance(term, Moment) and term.kind == "mean" and term.is_plain and is_close(term.factor):
         return replace(term, power=2.0)
-    if not isinstance(tensor, str) or isinstance(term, Moment | Squared) or algebra.tensors.is_constant(tensor):
+    if not isinstance(operand, str) or isinstance(term, Squared) or algebra.tensors.is_constant(operand):
         return None
-    return Squared(algebra.tensors.root(tensor), None, frozenset(), tensor)
+    return Squared(algebra.tensors.root(operand), None, frozenset(), operand)
 
 
-def _pow(algebra: Algebra, step: Step) -> Term | None:
-    exponent = algebra.tensors.scalar(step.inputs[1])
+def raised(algebra: Algebra, step: Step, exponent: float | None) -> Term | None:
+    """A power of a tensor."""
     if exponent == 2.0:
-        return _square(algebra, step.inputs[0])
-    return _powered(algebra, step, exponent) if exponent in (0.5, -0.5) else None
-
-
-def _powered(algebra: Algebra, step: Step, exponent: float | None) -> Term | None:
+        return squared_of(algebra, step.inputs[0])
     term = algebra.term(step.inputs[0])
-    if exponent is None or not isinstance(term, Moment) or term.kind == "mean" or term.total or term.gamma is not None:
+    if exponent is None or not isinstance(term, Moment) or term.kind == "mean" or term.gamma is not None:
         return None
-    return replace(term, power=term.power * exponent)
+    power = term.power * exponent
+    inverse = exponent == -1.0 and term.power == 0.5
+    return replace(term, power=power) if power in ROOTS and (inverse or not term.outside) else None
 
 
-def _sub(algebra: Algebra, step: Step) -> Term | None:
-    left, right = algebra.term(step.inputs[0]), algebra.term(step.inputs[1])
-    if isinstance(right, Moment) and right.kind == "mean" and not right.total:
-        if right.power == 1.0 and right.kept and algebra.is_x(step.inputs[0], right.span):
-            return Centered(right.span, right.nodes, right.tensor)
-        if right.power == 2.0 and isinstance(left, Moment) and _raw(left) and left.span == right.span:
-            return replace(left, kind="variance", nodes=left.nodes | right.nodes) if left.kept == right.kept else None
-    if isinstance(right, Product) and right.of == "mean":
-        first = step.inputs[0]
-        if algebra.tensors.is_constant(first):
-            return replace(right, of="offset", beta=first) if isinstance(first, str) else None
-        if isinstance(left, Product) and left.of == "x" and left.scale.key == right.scale.key:
-            return _normal(step, left.scale, left.tensor, left.nodes | right.nodes, right.beta)
-    return None
-
-
-def _raw(term: Moment) -> bool:
-    return term.kind == "square" and term.power == 1.0 and not term.eps and not term.total
-
-
-def _add(algebra: Algebra, step: Step) -> Term | None:
-    for a, b in _orders(step):
-        term, other = algebra.term(a), algebra.term(b)
-        if isinstance(term, Moment) and term.kind != "mean" and (term.power, term.eps) == (1.0, 0.0) and not term.total:
-            eps = algebra.tensors.scalar(b)
-            return replace(term, eps=shortest(eps)) if eps is not None and 0.0 < eps < 1.0 else None
-        if isinstance(term, Product) and isinstance(other, Product) and (term.of, other.of) == ("x", "offset"):
-            same = term.scale.key == other.scale.key
-            return _normal(step, term.scale, term.tensor, term.nodes | other.nodes, other.beta) if same else None
-        if isinstance(term, Normal) and term.beta is None and isinstance(b, str) and _extends(algebra, term, a, b):
-            return replace(term, beta=b, output=step.output)
-    return None
-
-
-def _mul(algebra: Algebra, step: Step) -> Term | None:
-    if algebra.tensors.root(step.inputs[0]) == algebra.tensors.root(step.inputs[1]):
-        return _square(algebra, step.inputs[0])
-    for a, b in _orders(step):
-        term = algebra.term(a)
-        if isinstance(term, Moment) and term.total:
-            return _averaged(algebra, term, algebra.tensors.scalar(b))
-        if isinstance(term, Moment) and term.power == -0.5 and term.kept and term.eps:
-            return _scaled(algebra, step, term, b)
-        known = isinstance(b, str) and algebra.tensors.is_constant(b)
-        found = _weighted(algebra, step, a, str(b)) if known else None
-        if found is not None:
-            return found
-    return None
-
-
-def _weighted(algebra: Algebra, step: Step, tensor: Operand, constant: str) -> Term | None:
-    """A centered or normalized tensor times gamma."""
-    term = algebra.term(tensor)
-    if isinstance(term, Centered) and term.gamma is None and algebra.tensors.scalar(constant) is None:
-        return replace(term, gamma=constant)
-    if isinstance(term, Normal) and term.gamma is None and term.beta is None:
-        extended = replace(term, gamma=constant, output=step.output)
-        return extended if _extends(algebra, term, tensor, constant) else None
-    return None
-
-
-def _scaled(algebra: Algebra, step: Step, rstd: Moment, other: Operand) -> Term | None:
-    """1/sqrt(moment + eps) times something."""
-    term = algebra.term(other)
-    if not isinstance(other, str):
+def less_squared_mean(left: Term | None, right: Term | None) -> Moment | None:
+    """E[x^2] - E[x]^2."""
+    if not isinstance(left, Moment) or not isinstance(right, Moment):
         return None
-    if algebra.tensors.is_constant(other):
-        return replace(rstd, gamma=other) if rstd.gamma is None else None
-    if rstd.kind == "square":
-        return _normal(step, rstd, other, rstd.nodes) if algebra.is_x(other, rstd.span) else None
-    if isinstance(term, Centered) and term.span == rstd.span and (term.gamma is None or rstd.gamma is None):
-        gamma = term.gamma or rstd.gamma
-        return _normal(step, replace(rstd, gamma=gamma), term.tensor, term.nodes | rstd.nodes)
-    if isinstance(term, Moment) and term.kind == "mean" and term.span == rstd.span and term.power == 1.0 and term.kept:
-        return Product("mean", rstd, term.nodes | rstd.nodes, term.tensor)
-    return Product("x", rstd, rstd.nodes, other) if algebra.is_x(other, rstd.span) else None
-
-
-def _div(algebra: Algebra, step: Step) -> Term | None:
-    left, right = algebra.term(step.inputs[0]), algebra.term(step.inputs[1])
-    if isinstance(left, Moment) and left.total:
-        count = algebra.tensors.scalar(step.inputs[1])
-        return _averaged(algebra, left, 1.0 / count if count else None)
-    if not isinstance(right, Moment) or right.power != 0.5 or not right.kept or not right.eps:
+    plain = left.kind == "square" and left.is_plain and is_close(left.factor)
+    if not plain or (right.kind, right.power) != ("mean", 2.0) or left.span != right.span or left.kept != right.kept:
         return None
-    rstd = replace(right, power=-0.5)
-    if algebra.tensors.scalar(step.inputs[0]) == 1.0:
-        return rstd
-    return _scaled(algebra, step, rstd, step.inputs[0])
+    return replace(left, kind="variance", nodes=left.nodes | right.nodes, factor=1.0, centre=left.span.axes)
 
 
-def _averaged(algebra: Algebra, term: Moment, factor: float | None) -> Term | None:
-    """A sum times 1/n is a mean where n is the number of elements, as far as that is known."""
-    if factor is None or not 1e-12 < factor <= 1.0:
+def with_eps(term: Moment, eps: float | None) -> Moment | None:
+    """A small number added to it, or to its root."""
+    if eps is None or not 0.0 < eps < 1.0 or term.kind == "mean" or term.gamma or term.counted:
         return None
-    count = 1.0 / factor
-    shape = algebra.tensors.shape(term.tensor)
-    sizes = [shape[a] for a in term.span.axes] if shape and max(term.span.axes) < len(shape) else [None]
-    known = 1
-    for size in sizes:
-        known = known * size if known and size else 0
-    right = abs(count - known) < 1e-3 * count if known else abs(count - round(count)) < 1e-3 * count
-    return replace(term, total=False) if right else None
+    if term.power == 1.0 and not term.eps:
+        return replace(term, eps=shortest(eps))
+    return replace(term, outside=shortest(eps)) if term.power == 0.5 and not term.outside else None
 
 
-def _normal(step: Step, scale: Moment, tensor: str, nodes: frozenset[int], beta: str | None = None) -> Normal:
-    centered = scale.kind == "variance"
-    return Normal(tensor, scale.span, centered, scale.eps, step.output, step.place, nodes, scale.gamma, beta)
-
-
-def _extends(algebra: Algebra, term: Normal, tensor: Operand, constant: str) -> bool:
-    """Whether a constant is the gamma or beta of a normalized tensor that nobody else reads."""
-    rank = algebra.tensors.rank(term.tensor)
-    return (
-        not term.closed
-        and algebra.tensors.used_once(tensor)
-        and algebra.tensors.is_constant(constant)
-        and fits(algebra.tensors.array(constant), term, rank)
-    )
-
-
-def _max(algebra: Algebra, step: Step) -> Term | None:
-    """max(0, variance), against rounding."""
-    for a, b in _orders(step):
-        term = algebra.term(a)
-        if isinstance(term, Moment) and term.kind != "mean" and algebra.tensors.scalar(b) == 0.0:
-            return term
-    return None
-
-
-def _broadcast(algebra: Algebra, step: Step) -> Term | None:
-    """A statistic brought back to the rank of x, or the reshape after a GroupNorm's inner normalization."""
+def floored(algebra: Algebra, step: Step, bound: float | None) -> Term | None:
+    """max(moment, bound): 0 against rounding, or a lower bound in place of an eps."""
     term = algebra.term(step.inputs[0])
-    if isinstance(term, Moment):
-        return replace(term, kept=True)
-    if isinstance(term, Normal) and step.kind == "reshape" and algebra.tensors.used_once(step.inputs[0]):
-        return regroup(term, step, algebra.tensors)
-    return None
-
-
-def _pass(algebra: Algebra, step: Step) -> Term | None:
-    term = algebra.term(step.inputs[0])
-    if isinstance(term, Normal) and not algebra.tensors.used_once(step.inputs[0]):
+    if not isinstance(term, Moment) or term.kind == "mean" or bound is None:
         return None
-    return term if isinstance(term, Moment | Centered | Normal) else None
+    if bound == 0.0:
+        return term
+    guarded = with_eps(term, bound)
+    return None if guarded is None or term.eps or term.outside else replace(guarded, floored=True)
 
 
-def _instance(algebra: Algebra, step: Step) -> Term | None:
-    """An instance norm without affine parameters may be the inside of a GroupNorm."""
-    tensor, scale, shift = step.inputs[0], *(algebra.tensors.array(each) for each in step.inputs[1:3])
-    rank = algebra.tensors.rank(tensor)
-    if not isinstance(tensor, str) or rank is None or rank < 3 or scale is None or shift is None:
+def scaled(algebra: Algebra, term: Moment, number: float) -> Moment | None:
+    """A moment, or its root, times a positive number: a sum times 1/n is a mean."""
+    if number == 1.0:
+        return term
+    if number <= 0.0 or term.gamma is not None or term.counted or term.power == 2.0:
         return None
-    if (scale != 1).any() or (shift != 0).any():
+    times = number ** (1.0 / term.power)
+    factor, root = term.factor * times, times**0.5
+    if term.total:
+        whole = 1.0 / factor if factor else 0.0
+        is_count = 1.5 < whole < 1e12 and abs(whole - round(whole)) < 1e-3 * whole
+        return replace(term, total=False, factor=1.0, eps=term.eps * times) if is_count else None
+    unbiased, count = term.unbiased, _number_of_elements(algebra, term)
+    if term.kind == "variance" and count is not None and count > 1:
+        bias = count / (count - 1)
+        if not unbiased and abs(factor - bias) < 1e-5 * bias:
+            factor, unbiased = 1.0, True
+        elif unbiased and abs(factor * bias - 1.0) < 1e-5:
+            factor, unbiased = 1.0, False
+    return replace(term, factor=factor, unbiased=unbiased, eps=term.eps * times, outside=term.outside * root)
+
+
+def times_count(algebra: Algebra, term: Moment, operand: Operand) -> Moment | None:
+    """A mean times the number of its elements, where that is computed by the graph."""
+    if not term.is_plain or algebra.tensors.count(operand) != _elements(algebra, term):
         return None
-    span = algebra.span(tensor, tuple(range(2, rank)))
-    return Normal(tensor, span, True, step.eps, step.output, step.place, frozenset(), closed=True)
+    return replace(term, counted=True)
 
 
-def _orders(step: Step) -> tuple[tuple[Operand, Operand], tuple[Operand, Operand]]:
-    a, b = step.inputs[:2]
-    return (a, b), (b, a)
+def over_count(algebra: Algebra, term: Moment, operand: Operand) -> Moment | None:
+    """A sum over the number of its elements, or over one less after it was multiplied by it: the unbiased variance."""
+    elements, divisor = _elements(algebra, term), algebra.term(operand)
+    if elements is None:
+        return None
+    if term.total and algebra.tensors.count(operand) == elements:
+        return replace(term, total=False)
+    if not isinstance(divisor, ElementsLessOne) or divisor.count != elements or term.kind != "variance":
+        return None
+    summed = term.counted or term.total
+    return replace(term, total=False, counted=False, unbiased=True) if summed else None
 
 
-_RULES: Mapping[str, Callable[[Algebra, Step], Term | None]] = {
-    **dict.fromkeys(("mean", "sum", "sum_square"), _mean),
-    "variance": _variance,
-    "square": lambda algebra, step: _square(algebra, step.inputs[0]),
-    "pow": _pow,
-    "sqrt": lambda algebra, step: _powered(algebra, step, 0.5),
-    "rsqrt": lambda algebra, step: _powered(algebra, step, -0.5),
-    "reciprocal": lambda algebra, step: _powered(algebra, step, -1.0),
-    "sub": _sub,
-    "add": _add,
-    "mul": _mul,
-    "div": _div,
-    "max": _max,
-    "instance_norm": _instance,
-    **dict.fromkeys(("reshape", "broadcast"), _broadcast),
-    "pass": _pass,
-}
+def _elements(algebra: Algebra, term: Moment) -> Size | None:
+    sizes = algebra.tensors.sizes(term.span.x)
+    if sizes is None or max(term.span.axes) >= len(sizes) or min(term.span.axes) < 0:
+        return None
+    return product(sizes[axis] for axis in term.span.axes)
+
+
+def _number_of_elements(algebra: Algebra, term: Moment) -> int | None:
+    elements = _elements(algebra, term)
+    return algebra.count(term.span.x, term.span.axes) if elements is None else elements.known
+
+
+def less_one(algebra: Algebra, step: Step) -> ElementsLessOne | None:
+    """The number of elements less one."""
+    count = algebra.tensors.count(step.inputs[0])
+    one = algebra.tensors.scalar(step.inputs[1]) == 1.0
+    return ElementsLessOne(count, frozenset()) if one and count is not None else None

@@ -1,38 +1,61 @@
-"""GroupNorm as exporters write it: reshaped to (N, groups, ...), normalized, reshaped back."""
+"""Normalization between two reshapes: GroupNorm as exporters write it, InstanceNorm on flat positions."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from normdiag.graph.recognise.steps import Step, Tensors
-from normdiag.graph.recognise.terms import Normal
+from normdiag.graph.recognise.terms import AveragedAxes, Normal
+from normdiag.graph.sizes import across
 
 
 def regroup(term: Normal, back: Step, tensors: Tensors) -> Normal | None:
-    """The GroupNorm that a normalization between two reshapes is, `back` being the second; None if it is not one."""
-    forth = tensors.maker(term.tensor)
+    """The layer that a normalization between two reshapes is, `back` being the second; None if it is none.
+
+    Where the reshape leaves the axes apart, it is the same layer on the tensor before it. Else it is a GroupNorm.
+    """
+    forth = tensors.maker(tensors.root(term.tensor))
     if term.stage or forth is None or forth.kind != "reshape" or not isinstance(forth.inputs[0], str):
         return None
     source = forth.inputs[0]
+    if not _is_inverse(source, back, tensors):
+        return None
+    nodes = term.nodes | {forth.place}
+    found = replace(term, tensor=source, output=back.output, nodes=nodes, closed=False)
+    apart, groups = _apart(term, source, tensors), _groups(term, tensors)
+    if apart is not None and not (term.closed and groups is not None):
+        return replace(found, span=AveragedAxes(tensors.root(source), apart), moved=True)
+    return None if groups is None else replace(found, groups=groups[0], grouped_axis=groups[1])
+
+
+def _is_inverse(source: str, back: Step, tensors: Tensors) -> bool:
+    """Whether a reshape gives a tensor the sizes of the source again."""
+    old, new = tensors.sizes(source), tensors.sizes(back.output)
+    if old is not None and old == new:
+        return True
     before, after = tensors.rank(source), tensors.rank(back.output)
-    if None in (before, after) and back.like != tensors.root(source):
+    if None in (before, after):
+        return back.like == tensors.root(source)
+    known = tensors.shape(source), tensors.shape(back.output)
+    return before == after and all(a == b or None in (a, b) for a, b in zip(*(s or () for s in known), strict=True))
+
+
+def _apart(term: Normal, source: str, tensors: Tensors) -> tuple[int, ...] | None:
+    """The axes of the source that hold what is averaged."""
+    old, new = tensors.sizes(term.tensor), tensors.sizes(source)
+    if old is None or new is None or min(term.span.axes) < 0 or max(term.span.axes) >= len(old):
         return None
-    if before is not None and after is not None and before != after:
-        return None
+    return across(old, new, term.span.axes)
+
+
+def _groups(term: Normal, tensors: Tensors) -> tuple[int, int] | None:
+    """The number of groups, and where the channels lie: 1 or -1."""
     axis = _group_axis(term, tensors.rank(term.tensor))
     shape = tensors.shape(term.tensor)
     groups = shape[axis] if axis and shape is not None and axis < len(shape) else None
     if axis is None or groups is None or groups < 1:
         return None
-    return replace(
-        term,
-        tensor=source,
-        output=back.output,
-        groups=groups,
-        grouped_axis=1 if axis == 1 else -1,
-        closed=False,
-        nodes=term.nodes | {forth.place},
-    )
+    return groups, 1 if axis == 1 else -1
 
 
 def _group_axis(term: Normal, rank: int | None) -> int | None:

@@ -18,6 +18,7 @@ _CLASS_NAMES = {
     "batch_norm": "BatchNorm",
 }
 ELSEWHERE = "does not run along the last axes"
+FIRST_AXIS = "normalizes over the first axis as well, so that samples cannot be told apart"
 BATCH_STATISTICS = "normalizes with the statistics of the batch and stores none: its output depends on the batch"
 
 
@@ -89,7 +90,7 @@ def written_out(term: Normal, tensors: Tensors) -> WrittenOut | None:
     nodes = tuple(sorted(term.nodes))
     source = _available(term.tensor, nodes[0], tensors)
     names = term.gamma or "", term.beta or ""
-    obstacle = BATCH_STATISTICS if kind == "batch_norm" else None
+    obstacle = BATCH_STATISTICS if kind == "batch_norm" else FIRST_AXIS if 0 in axes else None
     return WrittenOut(layer, source, term.output, nodes, term.core, axes, channel_axis, rank, *names, obstacle)
 
 
@@ -111,6 +112,8 @@ def _kind(term: Normal, rank: int | None, where: Placement | None) -> NormKind |
         return "group_norm"
     if rank is not None and 0 in axes:
         rest = set(range(rank)) - set(axes)
+        if not rest and (where == "axes" or (term.gamma and where is None)):
+            return "layer_norm" if term.centered else "rms_norm"
         return "batch_norm" if len(rest) == 1 and rest <= {1, rank - 1} and term.centered else None
     if not term.centered:
         return "rms_norm"
@@ -170,7 +173,7 @@ def _channels(
 
 
 def _notes(term: Normal, kind: NormKind, rank: int | None, unknown: tuple[bool, bool]) -> tuple[str, ...]:
-    axes, notes = term.span.axes, []
+    axes, notes = term.span.axes, list(term.notes)
     if kind == "batch_norm":
         notes.append(BATCH_STATISTICS)
     if kind in ("layer_norm", "rms_norm") and rank is not None and max(axes) not in (-1, rank - 1):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from normdiag.graph.recognise.steps import Operand, Step
+from normdiag.records import Size, Sizes
 from normdiag.records.model import Array
 
 
@@ -41,6 +43,18 @@ class Sketch:
 
     def shape(self, operand: Operand) -> tuple[int | None, ...] | None:
         return self.shapes.get(operand) if isinstance(operand, str) else ()
+
+    def sizes(self, operand: Operand) -> Sizes | None:
+        shape = self.shape(operand)
+        free = ((f"{operand}/{axis}",) if axis else ("n",) for axis in range(9))
+        return None if shape is None else tuple(Size(size or 1, () if size else next(free)) for size in shape)
+
+    def count(self, operand: Operand) -> Size | None:
+        return None
+
+    def read_only_by(self, operand: Operand, places: Collection[int]) -> bool:
+        reading = {step.place for step in self.steps.values() if operand in step.inputs}
+        return reading <= set(places) and operand not in self.outputs
 
     def rank(self, operand: Operand) -> int | None:
         shape = self.shape(operand)

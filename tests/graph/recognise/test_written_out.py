@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from normdiag.graph.recognise.moments import find_normals
+from normdiag.graph.recognise.normals import find_normals
 from normdiag.graph.recognise.written_out import WrittenOut, written_out
 from tests.graph.recognise.sketch import Sketch
 

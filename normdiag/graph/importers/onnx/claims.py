@@ -34,7 +34,7 @@ def norm_claims(scope: GraphScope, sites: Sites) -> tuple[tuple[Claim, ...], tup
 
 
 def _unread(scope: GraphScope, sites: Sites) -> list[Claim]:
-    nodes = [node for site in sites.main for node in site.nodes if site.layer.origin != "decomposed"]
+    nodes = [node for site in sites.main for node in site.nodes]
     unseen = list(unseen_batch_norms(scope, nodes))
     if not unseen:
         return []

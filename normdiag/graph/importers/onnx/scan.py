@@ -12,7 +12,7 @@ from normdiag.graph.importers.onnx.nodes import Graph, Node
 from normdiag.graph.importers.onnx.norm_operators import Surroundings, operator_site
 from normdiag.graph.importers.onnx.steps import OnnxTensors
 from normdiag.graph.importers.onnx.view import GraphView
-from normdiag.graph.recognise.moments import find_normals
+from normdiag.graph.recognise.normals import find_normals
 from normdiag.graph.recognise.terms import Normal
 from normdiag.graph.recognise.written_out import WrittenOut, written_out
 from normdiag.models.onnx.parse import subgraphs

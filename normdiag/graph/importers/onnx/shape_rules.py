@@ -197,7 +197,7 @@ _GROUPS = (
         "Identity Cast CastLike Dropout Celu Softsign Erf Exp Log Sqrt Abs Neg Reciprocal Softmax LogSoftmax Round "
         "Floor Ceil Sign ThresholdedRelu BatchNormalization InstanceNormalization GroupNormalization "
         "LayerNormalization RMSNormalization SimplifiedLayerNormalization LRN MeanVarianceNormalization "
-        "LpNormalization Not CumSum",
+        "LpNormalization Not CumSum Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh IsNaN IsInf",
     ),
     (_broadcast, "Add Sub Mul Div Pow Max Min Sum Mean Where PRelu Equal Greater Less And Or Mod"),
     (_conv, "Conv"),

@@ -75,10 +75,22 @@ def _reshape(book: Book, node: Node) -> Value | None:
 
 
 def _product(book: Book, node: Node) -> Value | None:
-    value = book.vector(node.inputs[0])
+    value = book.value(node.inputs[0])
+    if isinstance(value, Size):
+        return value
     if value is None or None in value or integer(node, "keepdims", 1):
         return None
     return product(size for size in value if size is not None)
+
+
+def _range(book: Book, node: Node) -> Value | None:
+    """The axes from one on, which the functions of ONNX's own operators compute so."""
+    bounds = [numbers_of(book.value(name)) for name in node.inputs]
+    if len(bounds) != 3 or any(each is None or len(each) != 1 for each in bounds):
+        return None
+    start, stop, step = (each[0] for each in bounds if each is not None)
+    found = range(start, stop, step) if step else range(0)
+    return tuple(Size(each) for each in found) if len(found) <= MAX_VALUES else None
 
 
 def _elementwise(combine: Callable[[Size, Size], Size | None]) -> ValueRule:
@@ -134,6 +146,7 @@ VALUE_RULES: Mapping[str, ValueRule] = {
     "Squeeze": _squeeze,
     "Reshape": _reshape,
     "ReduceProd": _product,
+    "Range": _range,
     "Mul": _elementwise(_times),
     "Div": _elementwise(_over),
     "Add": _elementwise(_plus),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,7 @@ from normdiag.graph.importers.torch_export.calls import (
 )
 from normdiag.graph.importers.torch_export.program import Program
 from normdiag.graph.recognise.steps import Operand, Step
+from normdiag.records import Size, Sizes
 from normdiag.records.model import Array
 
 # No normalization layer has more parameters.
@@ -67,6 +68,19 @@ class TorchTensors:
         """The number of its dimensions."""
         return rank_of(self.nodes[operand]) if isinstance(operand, str) else 0
 
+    def sizes(self, operand: Operand) -> Sizes | None:
+        """Its dimensions with free ones as symbols."""
+        return sizes_of(self.nodes[operand]) if isinstance(operand, str) else ()
+
+    def count(self, operand: Operand) -> Size | None:
+        """None: torch.export has no tensors that hold dimensions."""
+
+    def read_only_by(self, operand: Operand, places: Collection[int]) -> bool:
+        """Whether nobody reads it but the nodes at these places."""
+        if not isinstance(operand, str):
+            return False
+        return {self.program.index[each] for each in self.program.readers(self.nodes[operand])} <= set(places)
+
     def used_once(self, operand: Operand) -> bool:
         """Whether one node, and nobody else, reads its values."""
         return isinstance(operand, str) and len(self.program.readers(self.nodes[operand])) == 1
@@ -106,14 +120,12 @@ Found = tuple[str, tuple[Any, ...], Mapping[str, Any]]
 
 def _kind_and_inputs(call: Call) -> Found | None:
     name, values = call.operator, list(call.args.values())
-    if name in ("mean", "sum"):
-        return _reduction(name, call)
-    if name == "var":
-        return _reduction("variance", call) if _is_biased(call) else None
+    if name in _REDUCTIONS:
+        return _REDUCTIONS[name](call)
     if name in _UNARY:
         return _UNARY[name], tuple(values[:1]), {}
-    if name == "clamp_min" or (name == "clamp" and call.args.get("max") is None):
-        return _numbered("max", values[:2])
+    if name in ("clamp_min", "relu") or (name == "clamp" and call.args.get("max") is None):
+        return _numbered("max", [*values, 0.0][:2])
     kind = _BINARY.get(name)
     if kind is None or call.args.get("alpha", 1) != 1 or call.args.get("rounding_mode") is not None:
         return None
@@ -133,19 +145,36 @@ def _reduction(kind: str, call: Call) -> Found | None:
     return kind, (call.first,), {"axes": axes, "kept": bool(call.args.get("keepdim", False))}
 
 
-def _is_biased(call: Call) -> bool:
-    """Whether it divides by the number of elements, as normalization does."""
-    return call.args.get("correction", 1) == 0 or call.args.get("unbiased") is False
+def _spread(kind: str, call: Call) -> Found | None:
+    """A variance or a standard deviation, over n or over n - 1."""
+    correction = 0 if call.args.get("unbiased") is False else call.args.get("correction", 1)
+    found = _reduction(kind, call) if correction in (0, 1, None) else None
+    return None if found is None else (*found[:2], {**found[2], "unbiased": correction != 0})
+
+
+def _length(call: Call) -> Found | None:
+    """The root of a sum of squares."""
+    return _reduction("norm", call) if call.args.get("ord", call.args.get("p")) in (2, None) else None
 
 
 def _moment(item: Node) -> Found | None:
-    """One of the two that var_mean returns."""
+    """One of the two that var_mean and std_mean return."""
     source, place = item.args[:2]
-    if not isinstance(source, Node) or operator_of(source) != "var_mean" or not _is_biased(call_of(source)):
+    kind = _PAIRS.get(operator_of(source)) if isinstance(source, Node) else None
+    if kind is None or not isinstance(source, Node):
         return None
-    return _reduction("mean" if place else "variance", call_of(source))
+    call = call_of(source)
+    return _reduction("mean", call) if place else _spread(kind, call)
 
 
+_REDUCTIONS: Mapping[str, Callable[[Call], Found | None]] = {
+    "mean": lambda call: _reduction("mean", call),
+    "sum": lambda call: _reduction("sum", call),
+    "var": lambda call: _spread("variance", call),
+    "std": lambda call: _spread("deviation", call),
+    **dict.fromkeys(("linalg_vector_norm", "norm"), _length),
+}
+_PAIRS = {"var_mean": "variance", "std_mean": "deviation"}
 _BINARY = {
     **dict.fromkeys(("add",), "add"),
     **dict.fromkeys(("sub", "subtract", "rsub"), "sub"),
@@ -155,9 +184,10 @@ _BINARY = {
     "maximum": "max",
 }
 _UNARY = {
-    **{name: name for name in ("sqrt", "rsqrt", "reciprocal", "square")},
+    **{name: name for name in ("sqrt", "rsqrt", "reciprocal", "square", "neg")},
     **dict.fromkeys(words("to _to_copy type_as float half bfloat16 double prims.convert_element_type"), "pass"),
     **dict.fromkeys(words("clone contiguous alias detach lift_fresh_copy"), "pass"),
-    **dict.fromkeys(words("view reshape _unsafe_view"), "reshape"),
-    **dict.fromkeys(words("unsqueeze expand"), "broadcast"),
+    **dict.fromkeys(words("view reshape _unsafe_view flatten unflatten squeeze"), "reshape"),
+    "unsqueeze": "broadcast",
+    **dict.fromkeys(words("expand expand_as"), "expand"),
 }

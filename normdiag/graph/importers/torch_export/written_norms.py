@@ -12,7 +12,7 @@ from normdiag.graph.eval_norm import eval_affine
 from normdiag.graph.importers.torch_export.calls import module_of, rank_of
 from normdiag.graph.importers.torch_export.program import AnchoredOp, Program
 from normdiag.graph.importers.torch_export.steps import TorchTensors
-from normdiag.graph.recognise.moments import find_normals
+from normdiag.graph.recognise.normals import find_normals
 from normdiag.graph.recognise.terms import Normal, Term
 from normdiag.graph.recognise.written_out import ELSEWHERE, WrittenOut, written_out
 from normdiag.records import NormLayer

@@ -243,8 +243,6 @@ NO_NORMS = {
     "L2 normalization by ReduceSumSquare": "t = ReduceSumSquare<axes=[-1]>(x)  e = Add(t, eps) "
     "r = Sqrt(e)  y = Div(x, r)",
     "mean square without eps": "p = Mul(x, x)  v = ReduceMean<axes=[-1]>(p)  r = Sqrt(v)  y = Div(x, r)",
-    "eps outside the root": f"{CENTRED} s = Mul(d, d)  v = ReduceMean<axes=[-1]>(s)  r = Sqrt(v) "
-    "e = Add(r, eps)  y = Div(d, e)",
     "centring alone": f"{CENTRED} y = Mul(d, gamma)",
     "scaled by its variance": f"{VARIANCE} y = Div(d, e)",
     "a sum over the wrong number": "p = Mul(x, x)  t = ReduceSum(p, last)  v = Mul(t, sixth) "

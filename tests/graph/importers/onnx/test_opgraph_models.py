@@ -26,7 +26,7 @@ REAL = {
     "ultraface/version-slim-320.onnx": (25, 0),
     "gtcrn/stream_onnx_models_gtcrn_simple.onnx": (11, 4),
     "magika/standard_v3_3.onnx": (0, 2),
-    "magika/dense_v4_top_20230910.onnx": (0, 2),
+    "magika/dense_v4_top_20230910.onnx": (0, 1),  # and one whose reshaped input is measured by others
     "basic_pitch/nmp.onnx": (0, 0),
 }
 
@@ -39,7 +39,7 @@ def test_real_models(name: str, real: Callable[[str], Path]) -> None:
     norms = [op for op in graph.ops if op.kind == "norm"]
     assert (len(foldable(graph.ops)), len(norms) - len(foldable(graph.ops))) == REAL[name]
     listed = {site.layer.name for site in load_program(path).sites}
-    assert listed <= {op.name for op in norms}
+    assert listed <= {op.name for op in norms} | {layer.name for layer, _ in graph.unreached}
 
 
 def test_gtcrn_norms_stand_behind_convolutions(real: Callable[[str], Path]) -> None:

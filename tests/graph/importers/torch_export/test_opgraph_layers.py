@@ -227,11 +227,6 @@ def test_norms_written_out(forward: object, kind: str) -> None:
     assert norm.layer.eps in (1e-6, 1e-12) and norm.layer.normalized_rank == 1
 
 
-def test_the_unbiased_variance_is_no_layer_norm() -> None:
-    net = Net(lambda s, x: (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, keepdim=True) + 1e-5))
-    assert "Norm" not in details(torch_graph(exported(net, ROWS)))
-
-
 PARAMETRIZED = {
     "weight_norm": parametrizations.weight_norm(conv()),
     "spectral_norm": parametrizations.spectral_norm(conv()),
