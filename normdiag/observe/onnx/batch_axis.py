@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.errors import InputError
-from normdiag.observe.onnx.edit import PREFIX, constant_array, drop_input_defaults
+from normdiag.observe.onnx.batch_rewrite import with_free_batch
 from normdiag.observe.onnx.feed import GraphInput, graph_inputs
 from normdiag.observe.onnx.session import Session, Setting
 from normdiag.wording import abridged
 
 Array = NDArray[Any]
-SYMBOL = "normdiag_batch"
 # Side length tried for dimensions that the model leaves free, when a candidate is checked.
 _TRIED_LENGTH = 32
 _SAME = 1e-3  # relative RMS: far above float32 noise, far below what mixing up samples does
@@ -46,67 +45,11 @@ def free_batch(proto: Any, setting: Setting) -> Freed:
     if len(sizes) > 1:
         return Freed(proto, size, (f"the model runs only as declared: {_declared(inputs)}",))
     assert size is not None
-    candidate = with_free_batch(proto, size)
+    candidate = with_free_batch(proto, {each.name: 0 for each in inputs}, size)
     if _agree(proto, candidate, inputs, setting):
         return Freed(candidate)
     lost = "; a batch of one has no batch statistics, so no local drift and no gap" if size == 1 else ""
     return Freed(proto, size, (f"the model's batch size is fixed at {size} and cannot be made free{lost}",))
-
-
-def with_free_batch(proto: Any, size: int) -> Any:
-    """A copy whose inputs have a free first dimension, and whose reshapes to a constant shape that begins with `size`
-    follow it. Shapes that the file states for other tensors are dropped: they may speak of the old size.
-    """
-    import onnx
-
-    freed = onnx.ModelProto()
-    freed.CopyFrom(proto)
-    drop_input_defaults(freed)
-    graph = freed.graph
-    for each in graph.input:
-        each.type.tensor_type.shape.dim[0].dim_param = SYMBOL
-    for each in graph.output:
-        if each.type.tensor_type.HasField("shape"):  # clearing what is not there would declare a type of none
-            each.type.tensor_type.ClearField("shape")
-    del graph.value_info[:]
-    _free_reshapes(graph, size)
-    return freed
-
-
-def _free_reshapes(graph: Any, size: int) -> None:
-    """New shapes become initializers, so that every node keeps its index."""
-    constants = _integer_constants(graph)
-    reached = {each.name for each in graph.input}
-    for index, node in enumerate(graph.node):
-        if not reached.intersection(node.input):
-            continue
-        reached.update(node.output)
-        if (
-            node.op_type != "Reshape"
-            or node.input[0] not in reached
-            or any(a.name == "allowzero" and a.i for a in node.attribute)
-        ):
-            continue
-        shape = constants.get(node.input[1], [])
-        if len(shape) > 1 and shape[0] == size:
-            leading = 0 if -1 in shape else -1
-            node.input[1] = f"{PREFIX}shape_{index}"
-            graph.initializer.append(constant_array([leading, *shape[1:]], np.int64, node.input[1]))
-
-
-def _integer_constants(graph: Any) -> Mapping[str, list[int]]:
-    """Constant vectors of int64, which shapes are."""
-    from onnx import TensorProto, numpy_helper
-
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            tensors[node.output[0]] = node.attribute[0].t
-    return {
-        name: [int(each) for each in numpy_helper.to_array(tensor)]
-        for name, tensor in tensors.items()
-        if tensor.data_type == TensorProto.INT64 and len(tensor.dims) == 1 and not tensor.external_data
-    }
 
 
 def _agree(proto: Any, candidate: Any, inputs: Sequence[GraphInput], setting: Setting) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def flattened(folder: Path, shape: list[int], batch: int = 1) -> Path:
 
 
 def with_token(folder: Path) -> Path:
-    """A constant token of one sample is put before the tokens: no other batch size can run."""
+    """A constant token of one sample is put before the tokens."""
     nodes = [batch_norm("x", "a"), helper.make_node("Concat", ["token", "a"], ["y"], axis=2)]
     weights = norm_weights(4) | {"token": np.zeros((1, 4, 1, 5), np.float32)}
     return write(folder, nodes, {"x": [1, 4, 5, 5]}, ["y"], weights)
@@ -51,8 +52,119 @@ def test_stale_shapes_in_the_file_do_not_matter(tmp_path: Path) -> None:
     assert runner(path).observe(Batch((X,))).batch_size == 6
 
 
+def mixing(folder: Path) -> Path:
+    """Samples of a batch meet in a sum over it: what is one of them, and what is a batch, nobody can say."""
+    nodes = [
+        batch_norm("x", "a"),
+        helper.make_node("ReduceMean", ["a"], ["m"], axes=[0], keepdims=1),
+        helper.make_node("Sub", ["a", "m"], ["y"]),
+    ]
+    return write(folder, nodes, {"x": [1, 4, 5, 5]}, ["y"], norm_weights(4))
+
+
+def attending(folder: Path, batch: int) -> Path:
+    """What torch's nn.MultiheadAttention is exported as: (L, N, C) to (N * heads, L, c), and back over (L * N, C)."""
+    length, heads, width = 3, 2, 4
+    shapes = {
+        "split": [length, batch * heads, width // heads],
+        "merged": [length * batch, width],
+        "back": [length, batch, width],
+    }
+    nodes = [
+        helper.make_node(
+            "Transpose",
+            [
+                "x",
+            ],
+            ["t"],
+            perm=[1, 0, 2],
+        ),
+        helper.make_node("Reshape", ["t", "split"], ["s"]),
+        helper.make_node("Transpose", ["s"], ["q"], perm=[1, 0, 2]),
+        helper.make_node("Transpose", ["s"], ["k"], perm=[1, 2, 0]),
+        helper.make_node("MatMul", ["q", "k"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["p"], axis=-1),
+        helper.make_node("MatMul", ["p", "q"], ["o"]),
+        helper.make_node("Transpose", ["o"], ["ot"], perm=[1, 0, 2]),
+        helper.make_node("Reshape", ["ot", "merged"], ["m"]),
+        helper.make_node("Gemm", ["m", "w"], ["g"]),
+        helper.make_node("Reshape", ["g", "back"], ["b"]),
+        helper.make_node("Transpose", ["b"], ["y"], perm=[1, 0, 2]),
+    ]
+    weights = {name: np.array(shape) for name, shape in shapes.items()}
+    weights["w"] = np.random.default_rng(2).normal(size=(width, width)).astype(np.float32)
+    return write(folder, nodes, {"x": [batch, length, width]}, ["y"], weights)
+
+
+def windows(folder: Path, batch: int) -> Path:
+    """Swin's: an image cut into windows that go into the batch, a mask by window, and back; a token before the rest."""
+    shapes = {
+        "cut": [batch, 2, 2, 2, 2, 3],
+        "rows": [batch * 4, 4, 3],
+        "by_window": [batch, 4, 4, 3],
+        "grid": [batch, 2, 2, 2, 2, 3],
+        "image": [batch, 16, 3],
+    }
+    nodes = [
+        helper.make_node("Reshape", ["x", "cut"], ["c"]),
+        helper.make_node("Transpose", ["c"], ["ct"], perm=[0, 1, 3, 2, 4, 5]),
+        helper.make_node("Reshape", ["ct", "rows"], ["r"]),
+        helper.make_node("Softmax", ["r"], ["p"], axis=1),
+        helper.make_node("Reshape", ["p", "by_window"], ["v"]),
+        helper.make_node("Add", ["v", "mask"], ["m"]),
+        helper.make_node("Reshape", ["m", "grid"], ["g"]),
+        helper.make_node("Transpose", ["g"], ["gt"], perm=[0, 1, 3, 2, 4, 5]),
+        helper.make_node("Reshape", ["gt", "image"], ["i"]),
+        helper.make_node("Concat", ["token", "i"], ["y"], axis=1),
+    ]
+    rng = np.random.default_rng(3)
+    weights = {name: np.array(shape) for name, shape in shapes.items()}
+    weights["mask"] = rng.normal(size=(1, 4, 4, 3)).astype(np.float32)
+    weights["token"] = np.repeat(rng.normal(size=(1, 1, 3)).astype(np.float32), batch, 0)
+    return write(folder, nodes, {"x": [batch, 16, 3]}, ["y"], weights)
+
+
+def recurrent(folder: Path, batch: int) -> Path:
+    """A GRU with a constant first state, and a resize to constant sizes before it."""
+    rng = np.random.default_rng(4)
+    nodes = [
+        helper.make_node("Resize", ["x", "", "", "sizes"], ["r"], mode="nearest"),
+        helper.make_node("Transpose", ["r"], ["t"], perm=[1, 0, 2]),
+        helper.make_node("GRU", ["t", "w", "u", "", "", "h0"], ["s", "last"], hidden_size=5),
+        helper.make_node("Squeeze", ["last", "zero"], ["y"]),
+    ]
+    weights: dict[str, np.ndarray] = {"sizes": np.array([batch, 6, 4]), "zero": np.array([0])}
+    weights |= {
+        "w": rng.normal(size=(1, 15, 4)).astype(np.float32),
+        "u": rng.normal(size=(1, 15, 5)).astype(np.float32),
+    }
+    weights["h0"] = np.full((1, batch, 5), 0.5, np.float32)
+    return write(folder, nodes, {"x": [batch, 3, 4]}, ["y"], weights)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("build", [attending, windows, recurrent])
+def test_constants_that_hold_the_number_of_samples_follow_it(
+    build: Callable[[Path, int], Path], batch: int, tmp_path: Path
+) -> None:
+    path = build(tmp_path, batch)
+    run = runner(path)
+    assert run.fixed_batch is None and not run.notes
+    shape = [dim.dim_value for dim in onnx.load(path).graph.input[0].type.tensor_type.shape.dim]
+    x = np.random.default_rng(5).normal(size=(6, *shape[1:])).astype(np.float32)
+    parts = [values(path, ["y"], {"x": x[i : i + batch]})["y"] for i in range(0, 6, batch)]
+    np.testing.assert_allclose(run.outputs(Batch((x,)))["y"], np.concatenate(parts), rtol=1e-5, atol=1e-5)
+
+
+def test_a_constant_token_goes_before_every_sample(tmp_path: Path) -> None:
+    path = with_token(tmp_path)
+    run = runner(path)
+    parts = [values(path, ["y"], {"x": X[i : i + 1]})["y"] for i in range(6)]
+    np.testing.assert_allclose(run.outputs(Batch((X,)))["y"], np.concatenate(parts), rtol=1e-5, atol=1e-5)
+
+
 def test_a_batch_that_cannot_be_freed_is_kept_and_said(tmp_path: Path) -> None:
-    run = runner(with_token(tmp_path))
+    run = runner(mixing(tmp_path))
     assert run.fixed_batch == 1
     assert any("fixed at 1" in note and "gap" in note for note in run.notes)
     evidence = run.observe(Batch((X[:1],)))
