@@ -37,7 +37,7 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="[NAME=]DATA",
-        help="A .npy, .npz, .safetensors or tensor file; a folder or glob of images; file.py:callable that yields "
+        help="A .npy, .npz, .csv, .safetensors or tensor file; images or recordings, as a file, folder or glob; file.py:callable that yields "
         "batches; or random. Once for each input of the model.",
         rich_help_panel=DATA,
     ),

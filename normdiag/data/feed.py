@@ -36,14 +36,16 @@ class Feed:
 
     `read(batch_size)` starts anew and yields batches as they are stored. `facts` has one entry for each array, or is
     None for user code, whose batches are whatever it yields and are not converted unless the user asks for it. `rows`
-    reads the samples of any indexes, in any order; None where that would mean to read everything.
+    reads the samples of any indexes, in any order; None where that would mean to read everything. `notes` are for the
+    reader of the report.
     """
 
     source: str
-    kind: Literal["arrays", "images", "code", "random"]
+    kind: Literal["arrays", "images", "audio", "code", "random"]
     read: Callable[[int], Iterator[Batch]]
     facts: tuple[ArrayFacts, ...] | None = None
     rows: Callable[[NDArray[np.int64]], Batch] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def total(self) -> int | None:

@@ -11,22 +11,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.data.arrays import StoredArray, idx_table, is_idx, npy_table, npz_tables
+from normdiag.data.audio import audio_feed, is_audio, windows_of
+from normdiag.data.csv_files import csv_feed, is_csv
 from normdiag.data.feed import ArrayFacts, Feed, check_batch_bytes, check_facts, reading, release_pages
-from normdiag.data.images import Decoding, image_feed, is_image, list_images, natural
+from normdiag.data.folders import list_files, natural
+from normdiag.data.images import Decoding, image_feed, is_image
 from normdiag.data.labels import are_labels, class_numbers
 from normdiag.data.order import take
+from normdiag.data.preprocess import numpy_dtype
 from normdiag.data.select import choose
 from normdiag.data.specs import Spec, exists
 from normdiag.errors import InputError
-from normdiag.records import Batch
+from normdiag.records import Batch, InputSpec
 
 
-def file_feed(spec: Spec, wanted: Sequence[str], decoding: Decoding) -> Feed:
-    """A feed of the file, folder or glob that `spec` means. Raises InputError for what is not data."""
+def file_feed(
+    spec: Spec, wanted: Sequence[str], decoding: Decoding, sole: InputSpec | None = None, given: InputSpec | None = None
+) -> Feed:
+    """A feed of the file, folder or glob that `spec` means.
+
+    `sole` is what the model declares of the one input that it is for, `given` the shape of it that the user gives: they
+    say how recordings are cut. Raises InputError for what is not data.
+    """
     paths = _expand(spec)
+    if is_audio(paths[0]):
+        return audio_feed(spec.text, paths, windows_of(sole, given), spec.name)
     if len(paths) > 1 or is_image(paths[0]):
         return _renamed(image_feed(spec.text, paths, decoding), spec.name)
     path = paths[0]
+    if is_csv(path):
+        dtype = numpy_dtype(sole.dtype) if sole is not None else None
+        return csv_feed(spec.text, path, spec.name, integers=dtype is not None and dtype.kind in "biu")
+    return _array_feed(spec, path, wanted)
+
+
+def _array_feed(spec: Spec, path: Path, wanted: Sequence[str]) -> Feed:
+    """Arrays and tensors, whatever the file is called."""
     start = _first_bytes(path)
     if start.startswith(b"\x93NUMPY"):
         return _table_feed(spec, {"": npy_table(path)}, wanted)
@@ -38,7 +58,7 @@ def file_feed(spec: Spec, wanted: Sequence[str], decoding: Decoding) -> Feed:
 
 
 def _expand(spec: Spec) -> list[Path]:
-    """The file itself, or all images of a folder or glob."""
+    """The file itself, or all images, or all recordings, of a folder or glob."""
     path = Path(spec.target)
     if spec.kind != "glob":
         if not exists(spec.target):
@@ -46,14 +66,16 @@ def _expand(spec: Spec) -> list[Path]:
             raise InputError(f"there is no file or folder {spec.target[:300]!r}{hint}")
         if not path.is_dir() and not path.is_file():  # a pipe would wait for a writer, a device never end
             raise InputError(f"{path} is no regular file but a pipe, socket or device: save the data to a file first")
-        return list_images(path) if path.is_dir() else [path]
+        return list_files(path) if path.is_dir() else [path]
     names = glob.glob(spec.target, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
     paths = natural(path for name in names if (path := Path(name)).is_file())
     if not paths:
         raise InputError(f"no file matches {spec.target}")
-    odd = [path for path in paths if not is_image(path)]
+    kind, what = (is_audio, "recording") if is_audio(paths[0]) else (is_image, "image")
+    odd = [path for path in paths if not kind(path)]
     if odd and len(paths) > 1:
-        raise InputError(f"{spec.target} matches {odd[0]}, which is no image: a glob of several files is for images")
+        message = f"{spec.target} matches {odd[0]}, which is no {what}"
+        raise InputError(f"{message}: a glob of several files is for images, or for recordings")
     return paths
 
 
@@ -102,7 +124,7 @@ def _tensor_feed(spec: Spec, path: Path, wanted: Sequence[str]) -> Feed:
         sniff(path)
     except InputError as error:
         raise InputError(
-            f"{error}; data is .npy, .npz, .safetensors, a torch file, images or file.py:callable"
+            f"{error}; data is .npy, .npz, .csv, .wav, .safetensors, a torch file, images or file.py:callable"
         ) from error
     tensors = read_tensors(path)
     described = {name: f"{array.shape} {array.dtype}" for name, array in tensors.items()}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,35 +67,6 @@ def folder_labels(paths: Sequence[Path]) -> NDArray[np.int64] | None:
         return None
     number = {folder: index for index, folder in enumerate(folders)}
     return np.array([number[path.parent] for path in paths], np.int64)
-
-
-def list_images(folder: Path) -> list[Path]:
-    """All images in a folder and its subfolders, in natural order (2.png before 10.png); hidden files are left out.
-
-    Raises InputError where there is none.
-    """
-    found: list[Path] = []
-    others = 0
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        images = [Path(parent, name) for name in files if is_image(Path(name)) and not name.startswith(".")]
-        others += len(files) - len(images)
-        found += images
-    if not found:
-        raise InputError(
-            f"the folder {folder} holds no images ({others} other files): png, jpg, bmp, gif, tiff, webp, ppm"
-        )
-    return natural(found)
-
-
-def natural(paths: Iterable[Path]) -> list[Path]:
-    """Sorted with numbers by value."""
-
-    def key(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-        parts = re.split(r"([0-9]+)", path.as_posix().lower())
-        return [(1, int(p), "") if p.isdigit() else (2, 0, p) for p in parts if p], path.as_posix()
-
-    return sorted(paths, key=key)
 
 
 def is_image(path: Path) -> bool:

@@ -12,7 +12,7 @@ from normdiag.data.feed import Feed
 from normdiag.data.files import file_feed
 from normdiag.data.images import Decoding
 from normdiag.data.join import joined, spec_of
-from normdiag.data.noise import random_feed, shape_notes
+from normdiag.data.noise import parse_input_shape, random_feed, shape_notes
 from normdiag.data.options import DataOptions, SourceInfo
 from normdiag.data.order import carries_state, in_order
 from normdiag.data.preprocess import declared_layout, describe, is_pixels, recipe_for
@@ -92,7 +92,10 @@ def _open(spec: Spec, index: int, count: int, options: DataOptions, inputs: Sequ
             raise InputError(f"the configuration gives code as data ({spec.text}), {NOT_RUN}")
         alone = options.shuffled and count == 1  # beside others it must keep their order
         return code_feed(spec.target, names, spec.name, options.seed if alone else None)
-    return file_feed(spec, names, Decoding(options.resize, options.crop, _gray(options, inputs)))
+    sole = inputs[0] if len(inputs) == 1 else None
+    shapes = [parse_input_shape(text) for text in options.input_shapes]
+    given = next((each for each in shapes if each.name in ("", spec.name, sole.name if sole else "")), None)
+    return file_feed(spec, names, Decoding(options.resize, options.crop, _gray(options, inputs)), sole, given)
 
 
 def _gray(options: DataOptions, inputs: Sequence[InputSpec]) -> bool | None:
@@ -109,8 +112,8 @@ def _check_options(options: DataOptions, feeds: Sequence[Feed]) -> None:
     images = options.resize is not None or options.crop is not None or options.grayscale is not None
     if images and "images" not in kinds:
         raise UsageError("--resize, --crop and --grayscale are for image files; the data is none")
-    if options.input_shapes and "random" not in kinds:
-        raise UsageError("--input-shape is for --data random")
+    if options.input_shapes and not kinds & {"random", "audio"}:
+        raise UsageError("--input-shape is for --data random, and for recordings")
     if options.preprocess and kinds == {"random"}:
         raise UsageError("--preprocess does not apply to --data random, which is standard normal already")
     totals = {feed.source: feed.total for feed in feeds if feed.total is not None}
@@ -123,6 +126,7 @@ def _info(
     source: str, feeds: Sequence[Feed], options: DataOptions, inputs: Sequence[InputSpec], recipe: Recipe | None
 ) -> SourceInfo:
     totals = [feed.total for feed in feeds if feed.total is not None]
+    shapes, read = shape_notes(inputs, options.input_shapes), (note for feed in feeds for note in feed.notes)
     total = min([totals[0], options.max_samples or totals[0]]) if totals else None
     return SourceInfo(
         source,
@@ -130,7 +134,7 @@ def _info(
         random=any(feed.kind == "random" for feed in feeds),
         pixels=any(is_pixels(fact.dtype) for feed in feeds for fact in feed.facts or ()),
         preprocess=_describe(feeds, inputs, recipe),
-        notes=(*shape_notes(inputs, options.input_shapes), *_range_notes(feeds, recipe)),
+        notes=(*shapes, *read, *_range_notes(feeds, recipe)),
     )
 
 
