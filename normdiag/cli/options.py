@@ -37,8 +37,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="[NAME=]DATA",
-        help="A .npy, .npz, .csv, .safetensors or tensor file; images or recordings, as a file, folder or glob; file.py:callable that yields "
-        "batches; or random. Once for each input of the model.",
+        help="A .npy, .npz, .csv, .safetensors or tensor file; images or recordings, as a file, folder or glob; "
+        "file.py:callable that yields batches; or random. Once for each input of the model.",
         rich_help_panel=DATA,
     ),
 ]
