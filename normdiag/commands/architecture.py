@@ -25,27 +25,26 @@ FITS, APART = 0.6, 0.05
 Opener = Callable[[Model], Iterable[Batch]]
 
 
-def with_fitting_architecture(
-    model: Model, options: LoadOptions | None, opened: Opener, device: str | None
-) -> tuple[Model, tuple[str, ...]]:
-    """The model built as the architecture that fits the data best, and the options that build it again.
+def with_fitting_architecture(model: Model, options: LoadOptions | None, opened: Opener, device: str | None) -> Model:
+    """The model built as the architecture that fits the data best.
 
     Architectures with the same tensors differ in what holds none: padding, eps, a blur before the stride. Statistics
     that were gathered in one of them drift in the others. As it was where none is surely best, or none fits.
     `opened(model)` reads the data for a model.
     """
     if model.program is not None or model.info.path is None or not 2 <= len(model.fitting) <= MOST:
-        return model, ()
+        return model
     path = Path(model.info.path)
     built = [open_model(path, replace(options or LoadOptions(), known_arch=name), run=True) for name in model.fitting]
     if any(each.program is None for each in built):
-        return model, ()
+        return model
     fits = [_fit(each, first_batches(opened(each), SAMPLES), device) for each in built]
     best = _surely_best(fits)
     if best is None:
-        return model, ()
+        return model
     how = f"{built[best].info.built}; {_comparison(model.fitting, fits, best)}"
-    return replace(built[best], info=replace(built[best].info, built=how)), tuple(shlex.split(model.run_with[best]))
+    reading = (*model.reading, *shlex.split(model.run_with[best]))
+    return replace(built[best], info=replace(built[best].info, built=how), reading=reading)
 
 
 def _comparison(names: Sequence[str], fits: Sequence[Fit], best: int) -> str:

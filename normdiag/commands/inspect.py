@@ -91,7 +91,7 @@ def inspect(
     _check_limits(threshold, serve_batch)
     rules = RULES if rules is None else rules
     deployed = Deployment(target, serve_batch)
-    loaded, reading = _opened(model, load_options, given, device)
+    loaded = _opened(model, load_options, given, device)
     if given.any:
         loaded = with_ready_commands(loaded, "inspect", [word for each in data for word in ("--data", each)])
     ranks = _processes(alone=not distributed or not given.any, attribute=attribute)
@@ -114,7 +114,7 @@ def inspect(
         return _result(_static_report(loaded, source.info.source), loaded, rules, deployed)
     how = _Measuring(device, attribute, threshold, progress, ranks)
     report = _measured(loaded, source, replace(given, options=options), how)
-    report = replace(report, notes=(*notes, *report.notes), reading=reading)
+    report = replace(report, notes=(*notes, *report.notes))
     return _result(report, loaded, rules, deployed, None if report.interrupted else source.first)
 
 
@@ -160,20 +160,18 @@ class _Given:
 
 def _opened(
     model: nn.Module | str | Path, load_options: LoadOptions | None, given: _Given, device: str | None
-) -> tuple[Model, tuple[str, ...]]:
-    """The model, and the options with which another command opens the same."""
+) -> Model:
+    """The model, opened; of several known architectures that its weights fit, the one that the data fits."""
     loaded = open_model(model, load_options, run=given.any)
-    reading = () if load_options is None else load_options.words
     if not loaded.fitting or not given.repeatable:
-        return loaded, reading
+        return loaded
     from normdiag.commands.architecture import with_fitting_architecture
     from normdiag.commands.measure import open_source
 
     def read(each: Model) -> Iterable[Batch]:
         return open_source(each, given.batches, given.data, given.options)
 
-    loaded, chosen = with_fitting_architecture(loaded, load_options, read, device)
-    return loaded, (*reading, *chosen)
+    return with_fitting_architecture(loaded, load_options, read, device)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ def judged(
         copies=model.copies,
         folded=model.folded,
         skipped=model.skipped,
+        reading=model.reading,
     )
     found = diagnosed(_with_findings(report, model, rules, example), CAUSES)
     return replace(found, coverage=coverage(found, rules))

@@ -24,6 +24,7 @@ def open_model(model: nn.Module | str | Path, options: LoadOptions | None = None
     if not isinstance(model, str | Path):
         return from_module(model)
     loaded = load(Path(model), options, run=run)
+    loaded = replace(loaded, reading=() if options is None else options.words)
     return _with_layers(loaded) if loaded.info.backend == "onnx" else loaded
 
 

@@ -120,7 +120,8 @@ class Model:
     that are no longer there; `skipped` says of nodes that normalize why they could not be analysed. `suggested` are
     inputs that the model can be run on where nobody gives any, as far as its file or its architecture says;
     `run_with` are the options, each set complete, with which a model that does not run would; `fitting` are the known
-    architectures that these stand for where its weights fit several.
+    architectures that these stand for where its weights fit several. `reading` are the options with which another
+    command opens the same.
     """
 
     info: ModelInfo
@@ -134,3 +135,4 @@ class Model:
     suggested: tuple[InputSpec, ...] = ()
     run_with: tuple[str, ...] = ()
     fitting: tuple[str, ...] = ()
+    reading: tuple[str, ...] = ()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
-from normdiag.records import Conv, FoldStep, Linear, ModelInfo, Norm, Op, OpGraph
+from normdiag.records import Conv, FoldStep, Linear, Norm, Op, OpGraph, Report
 from normdiag.rules.context import Context
 from normdiag.rules.flow import norms
 from normdiag.rules.rule import FindingDraft, rule
@@ -46,16 +47,16 @@ def foldable_norm(context: Context, limits: Mapping[str, float]) -> Iterator[Fin
         layers=tuple(dict.fromkeys(step.norm for step in steps)),
         text=f"{len(steps)} of {total} BatchNorm layers can be folded into the layers beside them, "
         f"which saves {nodes} node{'s' * (nodes != 1)}{saved}",
-        remedy=_remedy(context.report.model),
+        remedy=_remedy(context.report),
         evidence={"foldable": len(steps), "of": total, "nodes": nodes, "parameters": parameters},
     )
 
 
-def _remedy(model: ModelInfo) -> str:
-    if model.format == "module":
+def _remedy(report: Report) -> str:
+    if report.model.format == "module":
         return 'normdiag.fold(model, batches, output="folded.onnx")'
-    command = f"normdiag fold {shell_path(model.path or 'model.onnx')}"
-    return f"{command} -o folded.onnx" + (", with the options that loaded it here" if model.backend != "onnx" else "")
+    words = ("normdiag fold", shell_path(report.model.path or "model.onnx"), *map(shlex.quote, report.reading))
+    return " ".join((*words, "-o folded.onnx"))
 
 
 def _saved(graph: OpGraph, steps: Sequence[FoldStep]) -> tuple[int, int]:
