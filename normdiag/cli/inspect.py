@@ -59,7 +59,7 @@ def inspect(
     from normdiag.models.sniff import is_profile  # here, as all that follows, so that --help does not wait for it
 
     if is_profile(Path(model)):
-        beside = {"--data": feeding.data, "-o": target, "--channels": channels}
+        beside = {"--data": feeding.data, "-o": target, "--channels": channels, "--report": report_to}
         inspect_profile(Path(model), beside, json=json, color=color, all_points=all_layers)
         raise typer.Exit(0)
     settings = feeding.settings(train_data=tuple(train_data) if train_data else None, serve_batch=serve_batch)

@@ -9,6 +9,7 @@ from normdiag.diagnosis import CAUSES, coverage, diagnosed
 from normdiag.errors import InputError, UsageError
 from normdiag.extras import require_export
 from normdiag.graph import graph_of
+from normdiag.graph.neighbours import neighbours
 from normdiag.records import Batch, FoldPlan, Model, OpGraph, RangeSpread, Report, Target
 from normdiag.rules import Context, Rule, with_findings
 
@@ -53,7 +54,8 @@ def _with_findings(report: Report, model: Model, rules: Sequence[Rule], example:
     except (InputError, UsageError) as error:
         note = f"the rules on the graph (ND2xx) could not look: {error}"
         return with_findings(replace(report, notes=(*report.notes, note)), rules)
-    return with_findings(Context(replace(report, ranges=ranges), graph, folds), rules)
+    report = replace(report, ranges=ranges, neighbours=neighbours(graph))
+    return with_findings(Context(report, graph, folds), rules)
 
 
 def _with_graph(report: Report, model: Model, example: Batch | None) -> tuple[Report, OpGraph | None]:

@@ -66,7 +66,7 @@ from normdiag.records.ops import (
 from normdiag.records.preparation import PreparationReport, Preparations, RankedPreparation
 from normdiag.records.profile import Point, PointMap, PointRole, PointSums, Profile, ProfiledData, ProfiledModel
 from normdiag.records.recalibration import Effect, LayerChange, PopulationSums, RecalibrationReport
-from normdiag.records.report import DataInfo, Finding, OnTrainingData, RangeSpread, Report, Severity, Target
+from normdiag.records.report import DataInfo, Finding, Neighbours, OnTrainingData, RangeSpread, Report, Severity, Target
 
 __all__ = [
     "Action",
@@ -112,6 +112,7 @@ __all__ = [
     "Linear",
     "Model",
     "ModelInfo",
+    "Neighbours",
     "NewParameters",
     "Norm",
     "NormKind",

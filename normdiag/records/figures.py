@@ -75,7 +75,7 @@ class LayerDetail:
 
     `facts` are names and values. `columns` hold numbers per channel by their title, all of the same length, the worst
     channel first; `hidden` channels more are left out. `scatters` name columns that are there. `before` and `after` are
-    what the layer reads from and what reads it, as names and kinds.
+    what leads to the layer and what follows it, step by step, as names and kinds.
     """
 
     name: str
@@ -85,5 +85,5 @@ class LayerDetail:
     hidden: int = 0
     scatters: tuple[Scatter, ...] = ()
     histogram: Histogram | None = None
-    before: tuple[tuple[str, str], ...] = ()
-    after: tuple[tuple[str, str], ...] = ()
+    before: tuple[tuple[tuple[str, str], ...], ...] = ()
+    after: tuple[tuple[tuple[str, str], ...], ...] = ()

@@ -102,6 +102,15 @@ class RangeSpread:
     coarse_after: int
 
 
+@dataclass(frozen=True)
+class Neighbours:
+    """What leads to a layer and what follows it: steps in the order of the computation, of names and kinds of ops."""
+
+    layer: str
+    before: tuple[tuple[tuple[str, str], ...], ...]
+    after: tuple[tuple[tuple[str, str], ...], ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """Everything that `inspect` found. `notes` say what could not be measured and why.
@@ -112,7 +121,8 @@ class Report:
     was given then. `copies` are other copies of the model in its file, `folded` and `skipped` as in Model. `coverage`
     is what was measured and what was not. `recalibration` is there where something drifts or the gap asks for it,
     `preparations` where the first layers drift and answers would change: what other preparations of the input would do.
-    `reading` are the options with which the file was read, as they are typed.
+    `reading` are the options with which the file was read, as they are typed. `neighbours` are of the norms in the
+    graph, where that was looked at.
     """
 
     model: ModelInfo
@@ -138,6 +148,7 @@ class Report:
     preparations: Preparations | None = None
     reading: tuple[str, ...] = ()
     on_training_data: OnTrainingData | None = None
+    neighbours: tuple[Neighbours, ...] = ()
 
     @property
     def verdict(self) -> Verdict:

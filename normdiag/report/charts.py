@@ -8,7 +8,16 @@ from itertools import accumulate
 
 import numpy as np
 
-from normdiag.records import ActivationMetrics, Drift, GradientProduct, LayerMetrics, Report
+from normdiag.records import (
+    ActivationMetrics,
+    Attribution,
+    Drift,
+    GradientProduct,
+    LayerChange,
+    LayerMetrics,
+    RangeSpread,
+    Report,
+)
 from normdiag.records.figures import Chart, Limit, Series
 from normdiag.report.words import short_name
 
@@ -69,6 +78,32 @@ def gradient_chart(activations: Sequence[ActivationMetrics], gradient: GradientP
     names = [short_name(a.name) for a in activations]
     title = "Gradient that the activations let through, along the depth"
     return Chart(title, "share, root mean square", names, series, "lines", logarithmic=True)
+
+
+def attribution_chart(ranked: Sequence[Attribution]) -> Chart:
+    """How much of the gap goes with each layer, largest first."""
+    removed = Series("gap removed", [100.0 * each.removed for each in ranked])
+    return Chart("What goes of the gap, layer by layer", "%", [short_name(a.layer) for a in ranked], (removed,))
+
+
+def recalibration_chart(layers: Sequence[LayerChange]) -> Chart:
+    """How far off the statistics of each layer are before, and how far those measured may be."""
+    before = Series("before: drift of the stored", [e.drift for e in layers], [e.se for e in layers])
+    after = Series("after: error of the measured", [math.nan if e.kept else e.error for e in layers])
+    names = [short_name(each.layer) for each in layers]
+    wide = spreads([*before.values, *after.values])
+    title = "Statistics before and after, along the depth"
+    return Chart(title, STANDARD_DEVIATIONS, names, (before, after), "grouped", logarithmic=wide)
+
+
+def ranges_chart(ranges: Sequence[RangeSpread]) -> Chart:
+    """How unequal the channels of each layer's weights are, before and after folding."""
+    before = Series("before", [each.spread_before for each in ranges])
+    after = Series("after", [each.spread_after for each in ranges])
+    names = [short_name(each.layer) for each in ranges]
+    unit = "largest over smallest range of a channel"
+    wide = spreads([*before.values, *after.values])
+    return Chart("Spread of the weight ranges", unit, names, (before, after), "grouped", logarithmic=wide)
 
 
 def spreads(values: Sequence[float]) -> bool:

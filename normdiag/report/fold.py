@@ -17,6 +17,7 @@ from normdiag.records.document import (
     paragraph,
 )
 from normdiag.report.abridge import Detail, choose, left_out, severities
+from normdiag.report.charts import ranges_chart
 from normdiag.report.header import model_rows
 from normdiag.report.notes import bullets
 from normdiag.report.summary import by_rule
@@ -216,7 +217,8 @@ def _ranges(report: FoldReport, detail: Detail) -> Iterator[Section]:
     shown = [ranges[index] for index in choice.shown]
     names, marks = [short_name(each.layer) for each in shown], [ranks[index] for index in choice.shown]
     table = Table(count(len(ranges), "layer"), names, marks, _range_columns(shown))
-    yield Section("Weight ranges before and after", (table, *left_out(choice, "layer")), legend)
+    figures = (ranges_chart(shown),) if detail.figures else ()
+    yield Section("Weight ranges before and after", (*figures, table, *left_out(choice, "layer")), legend)
 
 
 def _for_quantizers(report: FoldReport, detail: Detail) -> Iterator[Section]:

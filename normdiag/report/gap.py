@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from normdiag.records import Attribution, Gap, Report
 from normdiag.records.document import Block, Column, Section, Space, Table, facts, paragraph
 from normdiag.report.abridge import Detail
+from normdiag.report.charts import attribution_chart
 from normdiag.report.header import RANDOM
 from normdiag.report.words import count, number, percent, short_name
 
@@ -42,6 +43,8 @@ def _attribution(ranked: Sequence[Attribution], detail: Detail) -> Iterator[Bloc
     yield paragraph("What goes of the gap when the data's statistics replace the stored ones in one layer:")
     shown = ranked if detail.all_layers or detail.figures else ranked[:ATTRIBUTED]
     removed = Column("gap removed", [percent(a.removed) for a in shown], "removed")
+    if detail.figures:
+        yield attribution_chart(shown)
     yield Table("layer", [short_name(a.layer) for a in shown], [None] * len(shown), [removed])
     if len(ranked) > len(shown):
         yield paragraph(f"… {count(len(ranked) - len(shown), 'more layer')}, --all shows them", "muted")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,10 +19,10 @@ from normdiag.report.words import kind_words, number, percent, with_error
 
 # Channels of a layer that are kept where it does not matter: fewer in a model of so many layers that all of them
 # together would pass IN_ALL, but never less than LEAST. FIRST is for all layers that matter together.
-WORST, LEAST, IN_ALL, FIRST = 64, 16, 28_000, 8_000
+WORST, LEAST, IN_ALL, FIRST = 64, 16, 16_000, 6_000
 BINS = 24
-# A ratio of standard deviations is drawn from 0 to at most this.
-WIDEST = 4.0
+# What a histogram spans: from this percentile of the channels to that.
+SPAN = (1.0, 99.0)
 
 TITLES = {
     "corrected_d": "drift",
@@ -30,7 +31,6 @@ TITLES = {
     "observed_mean": "observed mean",
     "stored_std": "stored deviation",
     "observed_std": "observed deviation",
-    "r": "ratio of deviations",
     "channel_rms": "RMS",
     "rms_over_median": "RMS over median",
     "gamma": "gamma",
@@ -47,7 +47,12 @@ def layer_details(report: Report, detail: Detail) -> tuple[LayerDetail, ...]:
     """Every layer, in the order of the network."""
     few = max(LEAST, min(WORST, IN_ALL // max(len(report.layers), 1)))
     whole = {m.layer.name for m in report.layers} if detail.all_layers else set(_that_matter(report))
-    return tuple(_layer(m, None if m.layer.name in whole else few) for m in report.layers)
+    beside = {each.layer: each for each in report.neighbours}
+    details = (_layer(m, None if m.layer.name in whole else few) for m in report.layers)
+    return tuple(
+        replace(each, before=beside[each.name].before, after=beside[each.name].after) if each.name in beside else each
+        for each in details
+    )
 
 
 def focus(report: Report) -> str:
@@ -127,9 +132,8 @@ def _histogram(values: ChannelDetail) -> Histogram | None:
         column = values.values.get(name)
         finite = None if column is None else column[np.isfinite(column)]
         if finite is not None and finite.size:
-            low = 0.0 if agreement is not None else float(finite.min())
-            high = max(2.0, min(float(finite.max()), WIDEST)) if agreement is not None else float(finite.max())
-            high = high if high > low else low + 1.0
+            low, high = map(float, np.percentile(finite, SPAN))
+            low, high = (0.0, max(high, 2.0)) if agreement is not None else (low, high if high > low else low + 1.0)
             counts, _ = np.histogram(np.clip(finite, low, high), BINS, (low, high))
             return Histogram(title, low, high, tuple(map(int, counts)), agreement)
     return None

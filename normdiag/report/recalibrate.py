@@ -9,6 +9,7 @@ from normdiag.recalibration.decide import drifts
 from normdiag.records import Effect, LayerChange, RecalibrationReport
 from normdiag.records.document import Block, Column, Document, Paragraph, Role, Section, Table, facts, paragraph
 from normdiag.report.abridge import Detail, choose, left_out
+from normdiag.report.charts import recalibration_chart
 from normdiag.report.header import model_rows
 from normdiag.report.notes import bullets
 from normdiag.report.words import (
@@ -151,7 +152,8 @@ def _layers(report: RecalibrationReport, detail: Detail) -> Iterator[Section]:
     ]
     table = Table(count(len(layers), "layer"), [short_name(e.layer) for e in shown], [None] * len(shown), columns)
     legend = "in standard deviations of the layer's input; the error is what sampling leaves"
-    yield Section("Layers", (table, *left_out(choice, "layer")), legend)
+    figures = (recalibration_chart(shown),) if detail.figures else ()
+    yield Section("Layers", (*figures, table, *left_out(choice, "layer")), legend)
 
 
 def _new(report: RecalibrationReport, layer: LayerChange) -> str:

@@ -18,8 +18,8 @@ from normdiag.report.words import number, safe, short_name, with_error
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-WIDTH, HEIGHT = 960.0, 236.0
-LEFT, RIGHT, TOP, BOTTOM = 50.0, 8.0, 20.0, 30.0
+WIDTH, HEIGHT = 960.0, 250.0
+LEFT, RIGHT, TOP, BOTTOM = 50.0, 8.0, 34.0, 30.0
 PLOT, BASE = WIDTH - LEFT - RIGHT, HEIGHT - BOTTOM
 # The share of a place that the bars of the first series take, and of the next ones in front of it.
 BAR, NARROWER = 0.78, 0.5
@@ -28,6 +28,8 @@ MOST_ERRORS = 300
 # The style has so many: classes s0 to s5.
 COLOURS = 6
 CHARACTER = 6.4
+# Above the line of zero, for a line with words on it.
+ROOM = 14.0
 
 
 def chart_svg(chart: Chart, anchors: Mapping[str, int]) -> Markup:
@@ -40,8 +42,8 @@ def chart_svg(chart: Chart, anchors: Mapping[str, int]) -> Markup:
     scale = scale_of([*values, *tops, *limits], BASE - TOP, logarithmic=chart.logarithmic)
     parts = (
         *_frame(chart, scale),
-        *_limits(chart, scale),
         *(part for index, each in enumerate(chart.series) for part in _series(chart, each, index, scale)),
+        *_limits(chart, scale),
         *_marks(chart, scale),
         *_hits(chart, anchors),
     )
@@ -84,8 +86,8 @@ def _limits(chart: Chart, scale: Scale) -> Iterator[Markup]:
     from markupsafe import Markup
 
     for limit in chart.limits:
-        if scale.low < limit.value <= scale.high:
-            y = BASE - scale(limit.value)
+        y = BASE - scale(limit.value)
+        if scale.low < limit.value <= scale.high and BASE - y > ROOM:
             yield Markup('<path class="limit" d="M{} {}H{}"/>').format(
                 _number(LEFT), _number(y), _number(WIDTH - RIGHT)
             )

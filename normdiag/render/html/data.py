@@ -14,18 +14,19 @@ DIGITS = 4
 
 
 def inert_json(document: Document) -> Any:
-    """`focus`, `scatters` and `layers` as JSON for a script element of type application/json, numbers to 4 digits.
+    """`focus`, `views` and `layers` as JSON for a script element of type application/json, numbers to 4 digits.
 
-    It is markup already: '<' and '&' are written as escapes, so that it stands in the page as it is.
+    A view is what layers of one sort have in common: the titles of their columns, and the scatters of these. The text
+    is markup already: '<' and '&' are written as escapes, so that it stands in the page as it is.
     """
     from markupsafe import Markup
 
-    scatters = list(dict.fromkeys(scatter for layer in document.layers for scatter in layer.scatters))
+    views = list(dict.fromkeys(map(_view, document.layers)))
     names = [layer.name for layer in document.layers]
     content = {
         "focus": names.index(document.focus) if document.focus in names else -1,
-        "scatters": [_scatter(each) for each in scatters],
-        "layers": [_layer(layer, scatters) for layer in document.layers],
+        "views": [{"titles": titles, "scatters": list(map(_scatter, scatters))} for titles, scatters in views],
+        "layers": [_layer(layer, views.index(_view(layer))) for layer in document.layers],
     }
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
@@ -37,18 +38,26 @@ def _scatter(scatter: Scatter) -> dict[str, Any]:
     return {"title": scatter.title, "x": scatter.x, "y": scatter.y, "diagonal": scatter.diagonal}
 
 
-def _layer(layer: LayerDetail, scatters: list[Scatter]) -> dict[str, Any]:
+def _view(layer: LayerDetail) -> tuple[tuple[str, ...], tuple[Scatter, ...]]:
+    return tuple(layer.columns or ()), layer.scatters
+
+
+def _layer(layer: LayerDetail, view: int) -> dict[str, Any]:
     return {
         "name": safe(short_name(layer.name)),
         "kind": safe(layer.kind),
         "facts": [[safe(name), safe(value)] for name, value in layer.facts],
-        "columns": {title: [_rounded(x) for x in values] for title, values in (layer.columns or {}).items()},
+        "view": view,
+        "columns": [[_rounded(x) for x in values] for values in (layer.columns or {}).values()],
         "hidden": layer.hidden,
-        "scatters": [scatters.index(each) for each in layer.scatters],
         "histogram": None if layer.histogram is None else _histogram(layer.histogram),
-        "before": [[safe(short_name(name)), safe(kind)] for name, kind in layer.before],
-        "after": [[safe(short_name(name)), safe(kind)] for name, kind in layer.after],
+        "before": _steps(layer.before),
+        "after": _steps(layer.after),
     }
+
+
+def _steps(steps: tuple[tuple[tuple[str, str], ...], ...]) -> list[list[list[str]]]:
+    return [[[safe(short_name(name)), safe(kind)] for name, kind in step] for step in steps]
 
 
 def _histogram(histogram: Histogram) -> dict[str, Any]:

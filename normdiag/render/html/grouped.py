@@ -40,8 +40,8 @@ def role_of(block: Block) -> str:
 
 
 def is_command(text: str) -> bool:
-    """Whether a remedy is a command to paste and not a sentence."""
-    return text.startswith("normdiag ")
+    """Whether a remedy is a command to paste and not a sentence, nor a command with one after a comma."""
+    return text.startswith("normdiag ") and ", " not in text
 
 
 def _level(block: Block) -> int:

@@ -14,6 +14,7 @@ from normdiag.records.document import Document, Paragraph, Phrase, Section
 from normdiag.render.html import first_screen, render_html
 from normdiag.report.abridge import Detail
 from normdiag.report.inspect import inspect_document
+from tests.render.html.large import thousand_norms
 from tests.render.html.pages import PAGE, Page, documents
 from tests.report.reports import batch_norm, faulty, healthy, random_drift
 from tests.report.texts import inspect_text
@@ -99,8 +100,9 @@ def test_numbers_have_four_digits_and_those_that_are_none_are_null() -> None:
     drift = random_drift(1, 4, 0.1)
     drift = replace(drift, corrected_d=np.array([np.nan, 0.123456, 12345.6, np.inf]))
     layers = (LayerMetrics(batch_norm("bn", 4), 1, drift),)
-    (layer,) = Page(render_html(inspect_document(replace(healthy(), layers=layers), PAGE))).data["layers"]
-    assert set(map(str, layer["columns"]["drift"])) == {"None", "0.1235", "12350.0"}
+    data = Page(render_html(inspect_document(replace(healthy(), layers=layers), PAGE))).data
+    (layer,), (view,) = data["layers"], data["views"]
+    assert set(map(str, layer["columns"][view["titles"].index("drift")])) == {"None", "0.1235", "12350.0"}
 
 
 def test_it_opens_at_the_layer_that_drifts_most() -> None:
@@ -132,3 +134,22 @@ def test_a_command_can_be_copied() -> None:
     page = Page(render_html(Document("x", (Section("Summary", (command,), opening=True),))))
     assert page.attributes("button") == [{"type": "button", "class": "copy", "hidden": None}]
     assert "normdiag recalibrate 'a b.onnx' Copy" in page.words and "→" not in page.words
+
+
+def test_a_thousand_norms_stay_below_three_megabytes() -> None:
+    text = render_html(inspect_document(thousand_norms(), PAGE))
+    assert len(text.encode()) < 3_000_000
+    data = Page(text).data
+    assert len(data["layers"]) == 1000
+    sizes = {len(layer["columns"][0]) for layer in data["layers"]}
+    assert min(sizes) == 16 and max(sizes) == 256  # the worst channels of most, all of those that drift most
+
+
+def test_all_channels_are_there_where_all_are_asked_for() -> None:
+    report = faulty()
+    for all_layers in (False, True):
+        data = Page(render_html(inspect_document(report, Detail(all_layers, figures=True)))).data
+        assert sum(len(layer["columns"][0]) + layer["hidden"] for layer in data["layers"]) == sum(
+            m.layer.channels or 0 for m in report.layers
+        )
+    assert all(layer["hidden"] == 0 for layer in data["layers"])

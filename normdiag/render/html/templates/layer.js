@@ -65,28 +65,29 @@ function histogram(spec) {
   return figure;
 }
 
-function table(layer, rows) {
-  const titles = Object.keys(layer.columns), size = layer.columns[titles[0]].length, shown = Math.min(rows, size);
+function table(layer, columns, rows) {
+  const titles = Object.keys(columns), size = columns[titles[0]].length, shown = Math.min(rows, size);
   const head = html("tr", {}, ...titles.map((title) => html("th", { scope: "col", class: "right" }, title)));
-  const body = Array.from({ length: shown }, (_, i) => html("tr", {}, ...titles.map((title) => html("td", { class: "right" }, words(layer.columns[title][i])))));
+  const body = Array.from({ length: shown }, (_, i) => html("tr", {}, ...titles.map((title) => html("td", { class: "right" }, words(columns[title][i])))));
   const made = html("table", {}, html("caption", {}, `Worst channels: ${shown} of ${size + layer.hidden}`), html("thead", {}, head), html("tbody", {}, ...body));
   const box = html("div", {}, html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Worst channels" }, made));
-  if (shown < size) box.append(button(`Show ${size} channels`, () => box.replaceWith(table(layer, size))));
+  if (shown < size) box.append(button(`Show ${size} channels`, () => box.replaceWith(table(layer, columns, size))));
   return box;
 }
 
-function beside(layer) {
-  const items = (list) => list.map(([name, kind]) => html("li", {}, name ? `${name} (${kind})` : kind));
-  const arrow = () => html("li", { class: "arrow", "aria-hidden": "true" }, "→");
-  return html("ul", { class: "beside", "aria-label": "Beside it in the network" }, ...items(layer.before), ...(layer.before.length ? [arrow()] : []),
-    html("li", { class: "this" }, layer.name), ...(layer.after.length ? [arrow()] : []), ...items(layer.after));
+function beside(layer, anchors) {
+  const op = ([name, kind]) => html("span", {}, anchors.has(name) ? html("a", { href: `#layer-${anchors.get(name)}` }, name) : name, html("small", {}, ` ${kind}`));
+  const step = (ops) => html("li", {}, ...ops.map(op));
+  return html("ol", { class: "beside", "aria-label": "Beside it in the network" }, ...layer.before.map(step),
+    html("li", { class: "this" }, html("span", {}, layer.name)), ...layer.after.map(step));
 }
 
-function panel(layer, scatters) {
+function panel(layer, { titles, scatters }, anchors) {
+  const columns = Object.fromEntries(titles.map((title, i) => [title, layer.columns[i]]));
   const facts = html("dl", {}, ...layer.facts.map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value))));
-  const figures = layer.scatters.map((i) => scatter(scatters[i], layer.columns)).concat(layer.histogram ? [histogram(layer.histogram)] : []).filter(Boolean);
-  return html("div", { class: "panel" }, html("h3", { tabindex: -1 }, `${layer.name}, ${layer.kind}`), ...(layer.before.length + layer.after.length ? [beside(layer)] : []),
-    facts, html("div", { class: "small" }, ...figures), ...(Object.keys(layer.columns).length ? [table(layer, ROWS)] : [html("p", {}, "Nothing is known of its channels.")]));
+  const figures = scatters.map((spec) => scatter(spec, columns)).concat(layer.histogram ? [histogram(layer.histogram)] : []).filter(Boolean);
+  return html("div", { class: "panel" }, html("h3", { tabindex: -1 }, `${layer.name}, ${layer.kind}`), ...(layer.before.length + layer.after.length ? [beside(layer, anchors)] : []),
+    facts, html("div", { class: "small" }, ...figures), ...(titles.length ? [table(layer, columns, ROWS)] : [html("p", {}, "Nothing is known of its channels.")]));
 }
 
 function layers(section, data) {
@@ -95,11 +96,12 @@ function layers(section, data) {
   const back = button("Previous", () => step(-1)), forth = button("Next", () => step(1)), place = html("div");
   section.querySelector(".legend").replaceWith(html("p", { class: "legend" }, "Choose a layer here, in the charts or in the tables; the arrow keys go on to the next. The orange points are the worst channels."),
     html("div", { class: "choose" }, back, select, forth), place);
+  const anchors = new Map(data.layers.map((layer, i) => [layer.name, i]));
   const show = (index) => {
     select.value = index;
     back.disabled = index === 0;
     forth.disabled = index === data.layers.length - 1;
-    place.replaceChildren(panel(data.layers[index], data.scatters));
+    place.replaceChildren(panel(data.layers[index], data.views[data.layers[index].view], anchors));
     for (const hit of document.querySelectorAll(".hit[data-layer]")) hit.classList.toggle("chosen", Number(hit.dataset.layer) === index);
   };
   const follow = () => {
