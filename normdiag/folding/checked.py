@@ -76,7 +76,8 @@ def _to_blame(look: _Look, history: Sequence[Move]) -> Move:
 
 
 def _same_edit(left: LayerEdit, right: LayerEdit) -> bool:
-    return _same_side(left.inner, right.inner) and _same_side(left.outer, right.outer)
+    pairs = ((left.inner, right.inner), (left.outer, right.outer), (left.added, right.added))
+    return all(_same_side(*pair) for pair in pairs)
 
 
 def _same_side(left: Affine | None, right: Affine | None) -> bool:

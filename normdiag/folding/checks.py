@@ -8,8 +8,8 @@ import numpy as np
 
 from normdiag.folding.affine import scales
 from normdiag.folding.floats import limits
-from normdiag.folding.layout import blocks, layout, part, peaks, place
-from normdiag.folding.weights import changes_weight, new_bias, new_parameters, scale_factors
+from normdiag.folding.layout import blocks, layout, peaks, place
+from normdiag.folding.weights import changes_weight, exact_blocks, new_bias, new_parameters
 from normdiag.records import Constant, Conv, LayerEdit, Linear, Norm, Op, Parameter
 from normdiag.records.model import Array
 
@@ -46,6 +46,8 @@ def misfit(op: Op, edit: LayerEdit, dtype: str, peaks: Peaks) -> str | None:
 def largest_weights(layer: Conv | Linear, edit: LayerEdit, peaks: Peaks) -> Array:
     """max|w| of each output channel, float64 (channels,), of what the edit makes of the stored weight."""
     inner, outer = edit.inner, edit.outer
+    if edit.added is not None:
+        return _products(layer, edit)[0]
     largest = _products(layer, LayerEdit(inner=inner))[0] if inner and scales(inner) else peaks.of(layer)
     return largest * np.abs(outer.scale.reshape(-1)) if outer else largest
 
@@ -87,13 +89,9 @@ def _stored(layer: Conv | Linear) -> Array:
 def _products(layer: Conv | Linear, edit: LayerEdit) -> tuple[Array, Array]:
     """max|w'| per output channel and per input channel of each group, for an edit that scales the input."""
     view = layout(layer)
-    weight = layer.weight.read().reshape(view.shape)
-    factors = scale_factors(view, edit)
     out, into = (np.zeros((view.shape[0], view.shape[axis])) for axis in (view.out_axis, view.in_axis))
-    for where in blocks(view.shape):
-        piece = np.abs(weight[where].astype(np.float64))
-        for factor in factors:
-            piece *= np.abs(part(factor, where))
+    for where, exact in exact_blocks(layer, edit):
+        piece = np.abs(exact)
         for largest, axis in ((out, view.out_axis), (into, view.in_axis)):
             mine = place(where, axis)
             np.maximum(largest[mine], peaks(piece, axis), out=largest[mine])

@@ -20,7 +20,7 @@ def copies_of(graph: OpGraph, plan: FoldPlan) -> FoldPlan:
     """
     changed = [(op, p) for op, p in _changed(graph, plan) if p.shared_with]
     edited = Counter(parameter.name for _, parameter in changed)
-    leaving = {graph.ops[index].name for index in (*plan.removed, *plan.stripped, *plan.shifts)}
+    leaving = {graph.ops[index].name for index in (*plan.removed, *plan.stripped, *plan.shifts, *plan.beside)}
     copies = []
     for op, parameter in changed:
         others = tuple(name for name in parameter.shared_with if name not in leaving)
@@ -43,7 +43,7 @@ def _rewritten(op: Op, edit: LayerEdit) -> tuple[Parameter | None, ...]:
     """The parameters of a layer that get other values."""
     match op.detail:
         case Conv(weight=weight, bias=bias) | Linear(weight=weight, bias=bias):
-            inner = edit.inner is not None and shifts(edit.inner)
+            inner = any(side is not None and shifts(side) for side in (edit.inner, edit.added))
             outer = edit.outer is not None and not is_identity(edit.outer)
             return (weight if changes_weight(edit) else None, bias if inner or outer else None)
         case Norm(gamma=gamma, beta=beta):

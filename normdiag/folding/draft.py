@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from normdiag.folding.affine import scales
+from normdiag.folding.beside import find_beside
 from normdiag.folding.floats import limits
 from normdiag.folding.obstacle import Obstacle, blocked
-from normdiag.folding.situation import Situation, with_inner, with_outer
+from normdiag.folding.situation import Situation, with_added, with_inner, with_outer
 from normdiag.folding.sources import FoldSource, source_map
 from normdiag.folding.walk import Route, walk_down, walk_up
-from normdiag.records import Affine, FoldStep, LayerEdit, Norm, Op, ScaleShift
+from normdiag.records import Affine, Beside, FoldStep, LayerEdit, Norm, Op, ScaleShift
 from normdiag.records.fold import Direction
 from normdiag.records.model import Array
 
@@ -42,6 +43,7 @@ class PlanDraft:
     after: dict[int, Obstacle] = field(default_factory=dict)
     stripped: set[int] = field(default_factory=set)
     shifts: dict[int, Array] = field(default_factory=dict)
+    beside: dict[int, Beside] = field(default_factory=dict)
 
 
 def try_before(draft: PlanDraft, source: FoldSource) -> None:
@@ -63,6 +65,21 @@ def try_after(draft: PlanDraft, source: FoldSource) -> None:
     if not source.whole:
         draft.stripped.add(source.index)
     _done(draft, source, route, "after")
+
+
+def try_beside(draft: PlanDraft, source: FoldSource) -> None:
+    """Fold it into a convolution of the same tensor that it is added to; neither takes anything more up then."""
+    affine = _known_map(draft, source)
+    found = None if affine is None else find_beside(draft.situation, source.index, affine)
+    if affine is None or found is None:
+        return
+    layer = found.beside.layer
+    _edit(draft, source, layer, with_added(draft.situation.edits.get(layer), affine, found.sign))
+    draft.situation.edits.pop(source.index, None)
+    draft.situation.settled.update((layer, source.index))
+    draft.situation.shortened.add(found.beside.shortened)
+    draft.beside[source.index] = found.beside
+    draft.steps[source.index] = _step(draft.situation, source, Route({layer: affine}), "beside")
 
 
 def try_scale_after(draft: PlanDraft, source: FoldSource) -> None:

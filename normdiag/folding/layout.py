@@ -88,3 +88,17 @@ def part(values: Array, where: tuple[slice, slice]) -> Array:
 def place(where: tuple[slice, slice], axis: int) -> tuple[slice, slice]:
     """The part of (first axis, channels along `axis`) that a block belongs to."""
     return where[0], where[1] if axis == 1 else slice(None)
+
+
+def tap(layer: Conv) -> int | None:
+    """The tap of the kernel, counted over all its axes, that reads the position it writes; None where there is none."""
+    kernel, count = layer.weight.shape[2:], len(layer.weight.shape) - 2
+    strides, spread, pads = layer.strides, layer.dilations, layer.pads
+    if layer.transposed or strides is None or spread is None or pads is None or any(each != 1 for each in strides):
+        return None
+    places = [pad // step for pad, step in zip(pads[:count], spread, strict=True)]
+    whole = all(place * step == pad for place, step, pad in zip(places, spread, pads, strict=False))
+    kept = all(
+        pads[i] + pads[i + count] == (kernel[i] - 1) * spread[i] and 0 <= places[i] < kernel[i] for i in range(count)
+    )
+    return int(np.ravel_multi_index(tuple(places), kernel)) if whole and kept else None

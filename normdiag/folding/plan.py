@@ -1,4 +1,4 @@
-"""Which norms go where: first into the layers before them, then into those after, then all but their shift.
+"""Which norms go where: into the layers before them, into those after, into one beside them, all but their shift after.
 
 In eval mode such a norm is y = scale * x + shift per channel, so that a linear layer beside it takes it up exactly
 (Ioffe and Szegedy 2015, section 3.1; docs/folding.md). Each norm moves
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from normdiag.folding.draft import Move, PlanDraft, try_after, try_before, try_scale_after
+from normdiag.folding.draft import Move, PlanDraft, try_after, try_before, try_beside, try_scale_after
 from normdiag.folding.obstacle import Obstacle
 from normdiag.folding.situation import start
 from normdiag.folding.sources import LAYER_KINDS, FoldSource, find_sources
@@ -49,6 +49,7 @@ def planned(
         removed=tuple(sorted(draft.situation.gone)),
         stripped=tuple(sorted(draft.stripped)),
         shifts=dict(sorted(draft.shifts.items())),
+        beside=dict(sorted(draft.beside.items())),
         norms=sum(source.asked for source in sources) + len(unreached),
     )
     return plan, tuple(draft.moves)
@@ -58,8 +59,8 @@ def _draft(graph: OpGraph, sources: list[FoldSource], barred: Mapping[tuple[int,
     """Upstream in graph order, so that a norm finds those before it gone; downstream against it, likewise.
 
     First without norms that may still go themselves among the layers: what one absorbs can stand in its own way, as a
-    negative scale does before a maximum. Then into those as well. Scales alone come last, in graph order again: a norm
-    whose shift stays absorbs no more.
+    negative scale does before a maximum. Then into those as well. Those beside a convolution come next, when it has
+    absorbed its own norm. Scales alone come last, in graph order again: a norm whose shift stays absorbs no more.
     """
     draft = PlanDraft(start(graph, barred))
     for waiting in ({source.index for source in sources if source.whole}, set[int]()):
@@ -70,9 +71,10 @@ def _draft(graph: OpGraph, sources: list[FoldSource], barred: Mapping[tuple[int,
         for source in reversed(sources):
             if source.index not in draft.steps:
                 try_after(draft, source)
-    for source in sources:
-        if source.index not in draft.steps and source.asked and source.whole:
-            try_scale_after(draft, source)
+    for attempt in (try_beside, try_scale_after):
+        for source in sources:
+            if source.index not in draft.steps and source.asked and source.whole:
+                attempt(draft, source)
     return draft
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,8 +20,8 @@ class Situation:
     """Changes as the plan grows; a walk only reads it, except for `steps_left`, which bounds all walks together.
 
     `gone` are ops that hand their input on unchanged from now on, `settled` those that nothing more is done to.
-    `waiting` are norms that may still go themselves, and take nothing up until then.
-    `barred` says which layers must not absorb a norm (op index, layer index), and why.
+    `waiting` are norms that may still go themselves, and take nothing up until then. `shortened` are sums that lost a
+    term. `barred` says which layers must not absorb a norm (op index, layer index), and why.
     """
 
     graph: OpGraph
@@ -32,6 +32,7 @@ class Situation:
     gone: set[int] = field(default_factory=set)
     settled: set[int] = field(default_factory=set)
     waiting: set[int] = field(default_factory=set)
+    shortened: set[int] = field(default_factory=set)
     steps_left: int = 0
     outputs: frozenset[str] = frozenset()
     shift_takers: frozenset[str] = frozenset()
@@ -105,11 +106,18 @@ def with_outer(edit: LayerEdit | None, affine: Affine) -> LayerEdit:
     """One more map after what the layer gives."""
     if edit is None:
         return LayerEdit(outer=affine)
-    return LayerEdit(edit.inner, compose(edit.outer, affine) if edit.outer else affine)
+    return replace(edit, outer=compose(edit.outer, affine) if edit.outer else affine)
 
 
 def with_inner(edit: LayerEdit | None, affine: Affine) -> LayerEdit:
     """One more map ahead of what the layer takes."""
     if edit is None:
         return LayerEdit(inner=affine)
-    return LayerEdit(compose(affine, edit.inner) if edit.inner else affine, edit.outer)
+    return replace(edit, inner=compose(affine, edit.inner) if edit.inner else affine)
+
+
+def with_added(edit: LayerEdit | None, affine: Affine, sign: int) -> LayerEdit:
+    """One more map of what the layer takes, added to or subtracted from what it gives."""
+    before = edit.added if edit and edit.added else Affine(np.zeros_like(affine.scale), np.zeros_like(affine.shift))
+    added = Affine(before.scale + sign * affine.scale, before.shift + sign * affine.shift)
+    return replace(edit or LayerEdit(), added=added)

@@ -41,14 +41,14 @@ def ways(graph: OpGraph, plan: FoldPlan) -> Mapping[int, Way]:
 def find_points(graph: OpGraph, plan: FoldPlan, name_now: Callable[[str], str | None]) -> tuple[Point, ...]:
     """One point for each step where there is one; `name_now` gives the name of a tensor in the folded model.
 
-    For a norm that went upstream that is its output, else the output of a layer that took it up: unless other folds
-    have changed what flows there.
+    For a norm that went upstream that is its output, else the output of a layer that took it up, and where a norm went
+    into a convolution beside it, their sum: unless other folds have changed what flows there.
     """
     gone = ways(graph, plan)
-    altered = _altered(graph, gone)
+    altered = _altered(graph, gone, plan)
     points = []
     for index, way in gone.items():
-        for tensor in (graph.ops[place].outputs[0] for place in ([index] if way.upstream else sorted(way.into))):
+        for tensor in _candidates(graph, plan, index, way):
             now = name_now(tensor)
             if now is not None and tensor not in altered:
                 points.append(Point(way.step.norm, tensor, now))
@@ -56,12 +56,23 @@ def find_points(graph: OpGraph, plan: FoldPlan, name_now: Callable[[str], str | 
     return tuple(points)
 
 
+def _candidates(graph: OpGraph, plan: FoldPlan, index: int, way: Way) -> list[str]:
+    """The tensors that show the values of a norm, best first."""
+    if index in plan.beside:
+        return [graph.ops[plan.beside[index].meeting].outputs[0]]
+    own = [graph.ops[place].outputs[0] for place in ([index] if way.upstream else sorted(way.into))]
+    sums = [
+        graph.ops[each.meeting].outputs[0] for each in plan.beside.values() if not set(own).isdisjoint(each.between)
+    ]
+    return own + sums
+
+
 def _steps(graph: OpGraph, plan: FoldPlan) -> Mapping[int, FoldStep]:
     """By the index of the norm's op; norms of one name in graph order, as a plan lists them."""
     named: dict[str, deque[FoldStep]] = defaultdict(deque)
     for step in plan.steps:
         named[step.norm].append(step)
-    touched = sorted({*plan.removed, *plan.stripped, *plan.shifts})
+    touched = sorted({*plan.removed, *plan.stripped, *plan.shifts, *plan.beside})
     queues = {index: named[_norm_name(graph.ops[index])] for index in touched}
     return {index: queue.popleft() for index, queue in queues.items() if queue}
 
@@ -87,20 +98,22 @@ def _followed(index: int, next_to: Mapping[int, Set[int]]) -> frozenset[int]:
     return frozenset(ends)
 
 
-def _altered(graph: OpGraph, gone: Mapping[int, Way]) -> set[str]:
+def _altered(graph: OpGraph, gone: Mapping[int, Way], plan: FoldPlan) -> set[str]:
     """The tensors between the norms and the layers that took them up: their values are others now."""
     producers = {name: [i] for i, op in enumerate(graph.ops) for name in op.outputs}
     consumers = defaultdict(list)
     for i, op in enumerate(graph.ops):
         for name in op.inputs:
             consumers[name].append(i)
-    altered: set[str] = set()
+    altered = {name for each in plan.beside.values() for name in each.between}
     for index, way in gone.items():
-        op = graph.ops[index]
+        op, ends = graph.ops[index], way.into | plan.beside.keys()
+        if index in plan.beside:
+            continue
         if way.upstream:
-            altered |= _walk(op.inputs[:1], producers, way.into, lambda i: graph.ops[i].inputs)
+            altered |= _walk(op.inputs[:1], producers, ends, lambda i: graph.ops[i].inputs)
         else:
-            altered |= _walk(op.outputs[:1], consumers, way.into, lambda i: graph.ops[i].outputs)
+            altered |= _walk(op.outputs[:1], consumers, ends, lambda i: graph.ops[i].outputs)
     return altered
 
 

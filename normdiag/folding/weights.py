@@ -1,7 +1,8 @@
 """New parameters of a layer that absorbs a fold: float64 arithmetic, one rounding to the stored dtype at the end.
 
 With new(x) = outer(L(inner(x))): W' = outer.scale * W * inner.scale and
-b' = outer.scale * (b + W @ inner.shift) + outer.shift (see docs/folding.md).
+b' = outer.scale * (b + W @ inner.shift) + outer.shift (see docs/folding.md). What is added at the tap of a kernel comes
+last.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from normdiag.folding.affine import identity, scales, shifts
 from normdiag.folding.floats import as_dtype
-from normdiag.folding.layout import Layout, blocks, layout, part, place
+from normdiag.folding.layout import Layout, blocks, layout, part, place, tap
 from normdiag.folding.situation import edited_map, own_map
 from normdiag.folding.targets import norm_axes
 from normdiag.records import Affine, Constant, Conv, LayerEdit, Linear, NewParameters, Norm, Op, Parameter, ScaleShift
@@ -43,7 +44,7 @@ def new_parameters(op: Op, edit: LayerEdit) -> NewParameters:
 
 def changes_weight(edit: LayerEdit) -> bool:
     """Whether the weight of a convolution or linear layer changes, not only its bias."""
-    return any(side is not None and scales(side) for side in (edit.inner, edit.outer))
+    return edit.added is not None or any(side is not None and scales(side) for side in (edit.inner, edit.outer))
 
 
 def _product(layer: Conv | Linear, edit: LayerEdit) -> NewParameters:
@@ -57,7 +58,16 @@ def scaled_blocks(layer: Conv | Linear, edit: LayerEdit) -> Iterator[Array]:
 
     So it can be written without room for a whole one.
     """
-    view, dtype = layout(layer), as_dtype(layer.weight.dtype)
+    dtype = as_dtype(layer.weight.dtype)
+    for _, piece in exact_blocks(layer, edit):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            block = piece.astype(dtype)
+        yield block.reshape(-1)
+
+
+def exact_blocks(layer: Conv | Linear, edit: LayerEdit) -> Iterator[tuple[tuple[slice, slice], Array]]:
+    """The new weight in float64, before it is rounded: each block of its layout, and where that is."""
+    view = layout(layer)
     source = layer.weight.read().reshape(view.shape)
     factors = scale_factors(view, edit)
     for where in blocks(view.shape):
@@ -65,8 +75,18 @@ def scaled_blocks(layer: Conv | Linear, edit: LayerEdit) -> Iterator[Array]:
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             for factor in factors:
                 piece *= part(factor, where)
-            block = piece.astype(dtype)
-        yield block.reshape(-1)
+        if edit.added is not None and isinstance(layer, Conv):
+            _add_at_tap(piece, layer, view, where, edit.added)
+        yield where, piece
+
+
+def _add_at_tap(piece: Array, layer: Conv, view: Layout, where: tuple[slice, slice], added: Affine) -> None:
+    """Each channel's own factor, where it reads itself: the channels of a group lie on the diagonal."""
+    position = tap(layer)
+    assert position is not None
+    factors = np.broadcast_to(added.scale.reshape(-1), view.groups * view.shape[1]).reshape(view.groups, -1)[where]
+    channels = np.arange(view.shape[1])[where[1]]
+    piece[:, np.arange(len(channels)), channels, position] += factors
 
 
 def _scaled(layer: Conv | Linear, edit: LayerEdit) -> Array:
@@ -101,7 +121,10 @@ def new_bias(layer: Conv | Linear, edit: LayerEdit, weight: Array | None = None)
         bias = bias + _shift_through(layer, view, stored, edit.inner.shift.reshape(-1))
     if edit.outer is not None:
         bias = _beside(layer, edit.outer.scale) * bias + _beside(layer, edit.outer.shift)
-    if layer.bias is None and not shifted and not (edit.outer and shifts(edit.outer)):
+    moved = any(side is not None and shifts(side) for side in (edit.outer, edit.added))
+    if edit.added is not None:
+        bias = bias + edit.added.shift.reshape(-1)
+    if layer.bias is None and not shifted and not moved:
         return None
     if layer.bias is None:
         bias = np.broadcast_to(bias, np.broadcast_shapes(bias.shape, _bias_shape(layer, view)))

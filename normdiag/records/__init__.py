@@ -16,6 +16,7 @@ from normdiag.records.evidence import (
 )
 from normdiag.records.fold import (
     Affine,
+    Beside,
     Copied,
     FoldPlan,
     FoldReport,
@@ -76,6 +77,7 @@ __all__ = [
     "Affine",
     "Attribution",
     "Batch",
+    "Beside",
     "ChannelSums",
     "CheckReport",
     "CheckedModel",

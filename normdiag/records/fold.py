@@ -9,7 +9,7 @@ from typing import Literal
 from normdiag.records.model import Array, ModelInfo, NormKind
 from normdiag.records.report import Finding, RangeSpread
 
-Direction = Literal["before", "after", "norm"]
+Direction = Literal["before", "after", "norm", "beside"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,18 +22,23 @@ class Affine:
 
 @dataclass(frozen=True, eq=False)
 class LayerEdit:
-    """What one layer absorbs: `inner` is applied to its input, `outer` to its output, in the axes of those tensors."""
+    """What one layer absorbs: `inner` is applied to its input, `outer` to its output, in the axes of those tensors.
+
+    `added` is what a convolution adds to its output, after all else, as a map of what it reads: of norms beside it.
+    """
 
     inner: Affine | None = None
     outer: Affine | None = None
+    added: Affine | None = None
 
 
 @dataclass(frozen=True)
 class FoldStep:
     """One norm that goes. `into` names the layers that take it up, `through` what lies between.
 
-    `direction`: into the layers 'before' it or 'after' it, or into another 'norm'. `whole`: the norm disappears; else
-    only its gamma and beta go (LayerNorm, RMSNorm). `shift_stays`: it becomes a single Add, since the padding after
+    `direction`: into the layers 'before' it or 'after' it, into another 'norm', or into a convolution 'beside' it,
+    which reads the same tensor and is added to it. `whole`: the norm disappears; else only its gamma and beta go
+    (LayerNorm, RMSNorm). `shift_stays`: it becomes a single Add, since the padding after
     it stands in the way of its shift.
     """
 
@@ -58,6 +63,23 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What becomes of a norm that stood beside a convolution, by indexes into `OpGraph.ops`.
+
+    The convolution `layer` absorbs it. The sum `shortened` no longer adds the norm, its term at `place`; `passed` are
+    ops between the two that go as well. From the sum `meeting` on all is as it was; `between` names the tensors before
+    it that have other values now, or are gone.
+    """
+
+    layer: int
+    shortened: int
+    place: int
+    meeting: int
+    passed: tuple[int, ...] = ()
+    between: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Copied:
     """A parameter that got a copy of its own because `shared_with` reads it too."""
 
@@ -71,9 +93,10 @@ class Copied:
 class FoldPlan:
     """Which norms go where, which are not folded and why.
 
-    `edits` are by index into `OpGraph.ops`; `removed` the indexes of the ops that disappear; `stripped` of the norms
-    that lose gamma and beta only; `shifts` of the ops that become an Add of what is given, in the rank of the data.
-    `norms` counts all normalization layers that were asked for.
+    `edits` are by index into `OpGraph.ops`; `removed` the indexes of the ops that disappear; `stripped` of the
+    norms that lose gamma and beta only; `shifts` of the ops that become an Add of what is given, in the rank of the
+    data. `beside` has what becomes of norms beside convolutions, by their indexes. `norms` counts all normalization
+    layers that were asked for.
     """
 
     steps: tuple[FoldStep, ...] = ()
@@ -82,6 +105,7 @@ class FoldPlan:
     removed: tuple[int, ...] = ()
     stripped: tuple[int, ...] = ()
     shifts: Mapping[int, Array] = field(default_factory=dict)
+    beside: Mapping[int, Beside] = field(default_factory=dict)
     copies: tuple[Copied, ...] = ()
     norms: int = 0
 

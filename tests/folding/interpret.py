@@ -43,6 +43,8 @@ def run(
         inputs = [values[name] for name in op.inputs]
         if index in plan.removed:
             results = [inputs[0]]
+        elif index in plan.beside:
+            results = [0 * inputs[0]]
         elif index in plan.shifts:
             results = [inputs[0] + plan.shifts[index]]
         else:

@@ -12,6 +12,7 @@ from normdiag.records import FoldPlan
 from tests.folding.zoo import (
     onnx_after,
     onnx_before,
+    onnx_beside,
     onnx_choices,
     onnx_files,
     onnx_joins,
@@ -28,6 +29,7 @@ FAMILIES = {
     "before": onnx_before,
     "through": onnx_through,
     "joins": onnx_joins,
+    "beside": onnx_beside,
     "after": onnx_after,
     "layers": onnx_layers,
     "choices": onnx_choices,

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.folding.zoo import torch_after, torch_before, torch_joins
+from tests.folding.zoo import torch_after, torch_before, torch_beside, torch_joins
 from tests.folding.zoo.oracle import TOLERANCE
 from tests.folding.zoo.run import fold_torch
 from tests.folding.zoo.torch_case import COUNTED, TorchCase
 
-FAMILIES = {"before": torch_before, "joins": torch_joins, "after": torch_after}
+FAMILIES = {"before": torch_before, "joins": torch_joins, "beside": torch_beside, "after": torch_after}
 CASES = [
     pytest.param(case, id=f"{family}-{case.name}") for family, module in FAMILIES.items() for case in module.ZOO.cases
 ]

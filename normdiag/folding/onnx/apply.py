@@ -37,6 +37,10 @@ def apply_plan(source: Original, graph: OpGraph, plan: FoldPlan) -> ModelEdits:
         layers.remove(
             draft, layers.find_layer(draft, graph.ops[index]), upstream=index not in gone or gone[index].upstream
         )
+    for index, beside in plan.beside.items():
+        layers.drop_term(draft, graph, graph.ops[beside.shortened], beside.place)
+        for each in (*beside.passed, index):
+            layers.remove(draft, layers.find_layer(draft, graph.ops[each]), upstream=False)
     draft.rename()
     return draft
 

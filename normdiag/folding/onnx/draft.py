@@ -125,6 +125,14 @@ class ModelEdits:
             del node.input[-1]
         self.release(old)
 
+    def read_only(self, index: int, names: Sequence[str]) -> None:
+        """Let a node read these of its inputs and no others, all of which are data."""
+        node = self.edited(index)
+        self._uses.subtract(node.input)
+        self._uses.update(names)
+        del node.input[:]
+        node.input.extend(names)
+
     def remove(self, index: int, data: set[str]) -> None:
         """Take a node out, and with it the constants that only it read; `data` are its other inputs."""
         node = self.node(index)

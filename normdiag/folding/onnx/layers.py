@@ -155,6 +155,21 @@ def remove(draft: ModelEdits, layer: Layer, *, upstream: bool) -> None:
         draft.merge(after, before)
 
 
+def drop_term(draft: ModelEdits, graph: OpGraph, op: Op, place: int) -> None:
+    """Let a sum go without the term at one place; a sum of one term goes itself."""
+    (index,), term, output = op.nodes, op.inputs[place], op.outputs[0]
+    rest = [name for name in draft.node(index).input if name != term]
+    if len(rest) > 1:
+        draft.read_only(index, rest)
+        return
+    draft.remove(index, {*rest, term})
+    whole, left = draft.resolved(output), draft.resolved(rest[0])
+    if whole in graph.outputs:
+        draft.merge(left, whole)
+    else:
+        draft.merge(whole, left)
+
+
 def _take_out(draft: ModelEdits, layer: Layer) -> None:
     for index in layer.path:
         draft.remove(index, set(layer.data))

@@ -31,7 +31,7 @@ def new_tensors(op: Op, edit: LayerEdit) -> tuple[NewTensor | None, NewTensor | 
 
 def _needs(op: Op, edit: LayerEdit) -> tuple[bool, bool]:
     """Whether the weight and the bias get other values."""
-    sides = [side for side in (edit.inner, edit.outer) if side is not None]
+    sides = [side for side in (edit.inner, edit.outer, edit.added) if side is not None]
     rescaled, shifted = changes_weight(edit), any(shifts(side) for side in sides)
     match op.detail:
         case Conv() | Linear():

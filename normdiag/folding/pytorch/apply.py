@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from normdiag.folding.affine import scales
 from normdiag.folding.pytorch.editor import ProgramEditor, has_argument
-from normdiag.folding.weights import new_parameters
+from normdiag.folding.weights import changes_weight, new_parameters
 from normdiag.models.pytorch.arrays import Array, to_tensor
 from normdiag.records import (
     Constant,
@@ -72,6 +71,9 @@ class _Application:
             self._shift(index, self._graph.ops[index], shift)
         for index in plan.removed:
             self._remove(self._graph.ops[index])
+        for index, beside in plan.beside.items():
+            self._drop_term(self._graph.ops[beside.shortened], beside.place)
+            self._remove(self._graph.ops[index])
         program = self._editor.finish()
         return Applied(program, tuple(self._changes), self._editor.names())
 
@@ -79,7 +81,7 @@ class _Application:
         new = new_parameters(op, edit)
         match op.detail:
             case Conv() | Linear() as layer:
-                self._layer(index, op, layer, new, scaled=_scaled(edit))
+                self._layer(index, op, layer, new, scaled=changes_weight(edit))
             case Norm() as norm:
                 self._norm(index, op, norm, new)
             case ScaleShift():
@@ -160,6 +162,11 @@ class _Application:
     def _remove(self, op: Op) -> None:
         self._bypass(self._editor.node(op.outputs[0]), self._editor.node(op.inputs[0]))
 
+    def _drop_term(self, op: Op, place: int) -> None:
+        """Let a sum of two go: what read it reads the other term."""
+        last = self._editor.node(op.outputs[0])
+        self._bypass(last, last.args[1 - place])  # type: ignore[arg-type]
+
     def _bypass(self, last: fx.Node, data: fx.Node) -> None:
         """What read `last` reads `data`, in the dtype of `last`."""
         if last.meta["val"].dtype != data.meta["val"].dtype:
@@ -198,10 +205,6 @@ class _Application:
 
     def _nodes(self, op: Op) -> list[fx.Node]:
         return [self._editor.node(self._old[number]) for number in op.nodes]
-
-
-def _scaled(edit: LayerEdit) -> bool:
-    return any(affine is not None and scales(affine) for affine in (edit.inner, edit.outer))
 
 
 def _path(op: Op, role: str) -> str:

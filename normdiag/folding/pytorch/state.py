@@ -34,6 +34,9 @@ def folded_state(exported: ExportedModule, graph: OpGraph, plan: FoldPlan, appli
     if plan.shifts:
         name = graph.ops[next(iter(plan.shifts))].name
         raise InputError(f"weights cannot express what becomes of {name!r}, an addition; {INSTEAD}")
+    if plan.beside:
+        name = graph.ops[next(iter(plan.beside))].name
+        raise InputError(f"weights cannot express that {name!r}, which was added, is part of a convolution; {INSTEAD}")
     state = _State(exported.module, exported.program, graph)
     for index in plan.removed:
         state.drop(index, plan.removed)

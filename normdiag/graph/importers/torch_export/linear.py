@@ -26,7 +26,8 @@ def _convolution(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
         return None
     transposed = bool(args.get("transposed", call.operator.startswith("conv_transpose")))
     padded = _spreads(args, weight.shape[2:]) if transposed else _pads(args, weight.shape[2:])
-    detail = Conv(weight, bias, int(args["groups"]), transposed, padded)
+    places = _places(args, weight.shape[2:]) if not transposed else (None, None, None)
+    detail = Conv(weight, bias, int(args["groups"]), transposed, padded, *places)
     parameters = tuple(each for each in (kernel, args.get("bias")) if each is not None)
     kind: OpKind = "conv_transpose" if transposed else "conv"
     draft = program.draft(call, kind, detail, (data,), parameters=parameters)
@@ -39,6 +40,24 @@ def _pads(args: Mapping[str, Any], kernel: Sequence[int]) -> bool:
     if isinstance(padding, str):
         return padding != "valid" and any(size > 1 for size in kernel)
     return any(_listed(padding))
+
+
+def _places(
+    args: Mapping[str, Any], kernel: Sequence[int]
+) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None, tuple[int, ...] | None]:
+    """Strides, dilations and pads: one number may stand for all axes, and 'same' pads one more at the end."""
+    count, padding = len(kernel), args.get("padding", 0)
+    strides, spread = (_each(args.get(name, 1), count) for name in ("stride", "dilation"))
+    if isinstance(padding, str):
+        total = [s * (k - 1) if padding == "same" else 0 for s, k in zip(spread, kernel, strict=True)]
+        return strides, spread, (*(each // 2 for each in total), *(each - each // 2 for each in total))
+    around = _each(padding, count)
+    return strides, spread, (*around, *around)
+
+
+def _each(value: Any, count: int) -> tuple[int, ...]:
+    listed = tuple(_listed(value))
+    return listed * count if len(listed) == 1 else listed
 
 
 def _spreads(args: Mapping[str, Any], kernel: Sequence[int]) -> bool:
