@@ -33,6 +33,7 @@ def check(
     reading: Reading,
     models: chk.Models = None,
     train_data: opt.TrainData = None,
+    reference: opt.Reference = None,
     serve_batch: opt.ServeBatch = None,
     device: opt.Device = "cpu",
     timeout: opt.Timeout = None,
@@ -58,7 +59,8 @@ def check(
     quiet: opt.Quiet = False,
 ) -> None:
     """Parse, check, write, gate."""
-    settings = feeding.settings(train_data=tuple(train_data) if train_data else None, serve_batch=serve_batch)
+    beside = tuple(train_data) if train_data else None
+    settings = feeding.settings(train_data=beside, reference=reference, serve_batch=serve_batch)
     flags = replace(_flags(select, extend_select, ignore, fail_on, target, settings), require_data=require_data)
     config = configuration(flags, config_file, none=no_config, allow_code=allow_config_code)
     if show_config:
@@ -67,7 +69,7 @@ def check(
     if not models:
         raise UsageError("give model files, folders or globs (normdiag check --help shows what there is)")
     if not any(each.data for each in (config.data, *config.models.values())):
-        others = {"--train-data": train_data, "--serve-batch": serve_batch}
+        others = {"--train-data": train_data, "--reference": reference, "--serve-batch": serve_batch}
         feeding.refuse_without_data(others | {"--saturation-threshold": saturation_threshold})
     if baseline is not None and write_baseline is not None:
         raise UsageError("--baseline and --write-baseline exclude each other: one reads what the other writes")

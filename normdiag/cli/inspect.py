@@ -32,6 +32,7 @@ def inspect(
     feeding: Feeding,
     reading: Reading,
     train_data: opt.TrainData = None,
+    reference: opt.Reference = None,
     serve_batch: opt.ServeBatch = None,
     device: opt.Device = "cpu",
     timeout: opt.Timeout = None,
@@ -59,10 +60,11 @@ def inspect(
     from normdiag.models.sniff import is_profile  # here, as all that follows, so that --help does not wait for it
 
     if is_profile(Path(model)):
-        beside = {"--data": feeding.data, "-o": target, "--channels": channels, "--report": report_to}
-        inspect_profile(Path(model), beside, json=json, color=color, all_points=all_layers)
+        given = {"--data": feeding.data, "--reference": reference, "-o": target, "--channels": channels}
+        inspect_profile(Path(model), given | {"--report": report_to}, json=json, color=color, all_points=all_layers)
         raise typer.Exit(0)
-    settings = feeding.settings(train_data=tuple(train_data) if train_data else None, serve_batch=serve_batch)
+    beside = tuple(train_data) if train_data else None
+    settings = feeding.settings(train_data=beside, reference=reference, serve_batch=serve_batch)
     from normdiag.commands.check import Checking, inspect_as_configured
     from normdiag.config import Settings
 
@@ -70,7 +72,12 @@ def inspect(
         Settings(data=settings, require_data=require_data), config_file, none=no_config, allow_code=allow_config_code
     )
     if not config.data_for(model).data:
-        flags = {"--train-data": train_data, "--serve-batch": serve_batch, "--attribute": attribute or None}
+        flags = {
+            "--train-data": train_data,
+            "--reference": reference,
+            "--serve-batch": serve_batch,
+            "--attribute": attribute or None,
+        }
         # A shape alone still shows the rules on the graph of a PyTorch model what to export it with.
         feeding.refuse_without_data(flags | {"--saturation-threshold": saturation_threshold}, but=("--input-shape",))
     read = sources([model], reading.arch, config)

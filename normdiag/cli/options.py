@@ -52,6 +52,16 @@ TrainData = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        "--reference",
+        metavar="PROFILE",
+        help="What `normdiag profile` kept of this model, or of the same in another format: drift at every point is "
+        "measured against it.",
+        rich_help_panel=DATA,
+    ),
+]
 InOrder = Annotated[
     bool | None,
     typer.Option(

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def sources(models: Sequence[str], arch: str | None, config: Config, *others: Path | None) -> list[str]:
     """Everything that a command reads: models, code, the configuration with the data that it names, and others."""
-    named = [each for settings in (config.data, *config.models.values()) for each in settings.data or ()]
+    settings = (config.data, *config.models.values())
+    named = [spec for each in settings for spec in (*(each.data or ()), *filter(None, [each.reference]))]
     return [*models, *filter(None, [arch, config.source]), *named, *(str(each) for each in others if each is not None)]
 
 

@@ -165,5 +165,6 @@ def inspect_as_configured(
         target=config.target,
         serve_batch=settings.serve_batch,
         distributed=distributed,
+        reference=settings.reference,
     )
     return replace(report, findings=config.kept(report.findings))

@@ -16,7 +16,7 @@ from normdiag.graph import open_model
 from normdiag.models import LoadOptions
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.ranks import ALONE, Ranks, started
-from normdiag.records import Batch, LayerMetrics, Model, Report, Target
+from normdiag.records import Batch, LayerMetrics, Model, Profile, Report, Target
 from normdiag.results import Inspection
 from normdiag.results.shown import result_of
 from normdiag.rules import RULES, Rule
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from normdiag.commands.measure import Remembering
+    from normdiag.commands.reference import Reference
 
 Progress = Callable[[int, "int | None"], None]
 
@@ -47,6 +48,7 @@ def inspect(
     target: Target | None = None,
     serve_batch: int | None = None,
     distributed: bool = False,
+    reference: Profile | str | Path | None = None,
 ) -> Inspection:
     """Diagnose every normalization layer of a model on the data given.
 
@@ -62,7 +64,9 @@ def inspect(
     `rules` are those that look for findings, None for all, `target` the number format that the model is to run in,
     where some rules look more closely, `serve_batch` the number of samples that it is served in together.
     `distributed` works with the other processes that torchrun has started, which must all call it: each runs its share
-    of `data`, or the `batches` that it is given, and all get the same report.
+    of `data`, or the `batches` that it is given, and all get the same report. `reference` is a profile of this model,
+    or of the same in another format, or its file: the drift at every point is then measured against it, for one more
+    run of each batch.
 
     While a module is inspected or folded nothing else may run or change it, in no other thread either: its modules are
     in eval mode meanwhile, and the seed of torch's random numbers is set, and put back after.
@@ -88,6 +92,7 @@ def inspect(
     """
     options = replace(in_random_order(data_options), no_small_last=False)
     given = _Given(batches, tuple(data), train_batches, tuple(train_data), options)
+    opened = _reference(reference, given)
     _check_limits(threshold, serve_batch)
     rules = RULES if rules is None else rules
     deployed = Deployment(target, serve_batch)
@@ -112,7 +117,7 @@ def inspect(
     source = Remembering(open_source(loaded, batches, data, options))
     if loaded.program is None:
         return _result(_static_report(loaded, source.info.source), loaded, rules, deployed)
-    how = _Measuring(device, attribute, threshold, progress, ranks)
+    how = _Measuring(device, attribute, threshold, progress, ranks, opened)
     report = _measured(loaded, source, replace(given, options=options), how)
     report = replace(report, notes=(*notes, *report.notes))
     return _result(report, loaded, rules, deployed, None if report.interrupted else source.first)
@@ -181,6 +186,7 @@ class _Measuring:
     threshold: float
     progress: Progress | None
     ranks: Ranks
+    reference: Reference | None
 
 
 def _measured(model: Model, source: Remembering, given: _Given, how: _Measuring) -> Report:
@@ -190,12 +196,23 @@ def _measured(model: Model, source: Remembering, given: _Given, how: _Measuring)
 
     runner = open_runner(model, how.device, how.threshold)
     training = open_source(model, given.train_batches, given.train_data, given.options) if given.training else None
-    report = measured_report(model, runner, source, how.attribute, how.progress, how.ranks)
+    report = measured_report(model, runner, source, how.attribute, how.progress, how.ranks, how.reference)
     if how.ranks is ALONE:
         report = with_preparations(report, model, runner, source.source, given.data, given.options)
     if training is None or report.interrupted:
         return report
     return with_training_data(report, measured_report(model, runner, training, False, how.progress, how.ranks))
+
+
+def _reference(reference: Profile | str | Path | None, given: _Given) -> Reference | None:
+    """The reference, read before any work. Raises UsageError where there is no real data to compare with it."""
+    if reference is None:
+        return None
+    if not given.any or given.data == RANDOM:
+        raise UsageError("a reference is compared with what real data shows: give data with --data")
+    from normdiag.commands.reference import open_reference
+
+    return open_reference(reference)
 
 
 def _check_limits(threshold: float, serve_batch: int | None) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from operator import add
 from typing import Any
 
+from normdiag.commands.reference import Reference, compared
 from normdiag.data import DataOptions, SourceInfo
 from normdiag.data.items import as_batches
 from normdiag.data.source import DataSource, open_data
@@ -135,13 +136,14 @@ class _Share:
 
 
 def _observed(
-    runner: Runner, source: Source, progress: Progress | None, ranks: Ranks
+    runner: Runner, source: Source, progress: Progress | None, ranks: Ranks, points: bool
 ) -> tuple[passes.Observation, tuple[NormLayer, ...]]:
     """What all processes saw together, with the batches held by this one."""
     total, held = source.info.total, list[passes.Held]()
 
     def share() -> _Share:
-        seen = passes.observe(runner, source, (lambda samples: progress(samples, total)) if progress else None)
+        told = (lambda samples: progress(samples, total)) if progress else None
+        seen = passes.observe(runner, source, told, points=points)
         held.extend(seen.held)
         return _Share(seen.evidence, runner.layers(), seen.interrupted, seen.distinct)
 
@@ -156,12 +158,15 @@ def measured_report(
     attribute: bool,
     progress: Progress | None,
     ranks: Ranks = ALONE,
+    reference: Reference | None = None,
 ) -> Report:
     """Run all of the data and report, without findings. Raises InputError for data that does not fit the model."""
-    seen, ran = _observed(runner, source, progress, ranks)
+    seen, ran = _observed(runner, source, progress, ranks, reference is not None)
     if seen.evidence.samples == 0 and not seen.interrupted:
         raise InputError(_nothing_ran(runner, source))
     report = _report(model, runner, source, seen, ran, ranks)
+    if reference is not None:
+        report = replace(report, reference=compared(seen.evidence.points, reference))
     if not attribute or report.gap is None or seen.interrupted:
         return report
     return _with_attribution(report, runner, source, seen.evidence)

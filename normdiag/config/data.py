@@ -19,7 +19,8 @@ from normdiag.errors import InputError, UsageError
 class DataSettings:
     """Data specifications, the members of DataOptions, and the batch size served; None for what is not said.
 
-    `train_data` is what the model was trained on, `in_order` the opposite of DataOptions.shuffled.
+    `train_data` is what the model was trained on, `in_order` the opposite of DataOptions.shuffled,
+    `reference` the file of a profile to compare with.
 
     `allow_code` belongs to `data`: False where a file names it.
     """
@@ -36,6 +37,7 @@ class DataSettings:
     serve_batch: int | None = None
     in_order: bool | None = None
     train_data: tuple[str, ...] | None = None
+    reference: str | None = None
     allow_code: bool | None = None
 
     def over(self, other: DataSettings) -> DataSettings:
@@ -54,7 +56,7 @@ class DataSettings:
             raise UsageError(f"--serve-batch must be at least 1, not {self.serve_batch}")
         if self.preprocess not in (None, AUTO):
             parse_recipe(self.preprocess)
-        others = ("data", "serve_batch", "in_order", "train_data")
+        others = ("data", "serve_batch", "in_order", "train_data", "reference")
         said = {name: value for name, value in self.said().items() if name not in others}
         return DataOptions(**said, shuffled=None if self.in_order is None else not self.in_order)
 

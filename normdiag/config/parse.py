@@ -78,6 +78,7 @@ def _data(table: Mapping[str, Any], where: str, folder: Path, allow_code: bool) 
     readers: dict[str, Callable[[Any, str], Any]] = {
         "data": lambda value, key: tuple(from_folder(spec, folder) for spec in _one_or_more(value, key)),
         "train-data": lambda value, key: tuple(from_folder(spec, folder) for spec in _one_or_more(value, key)),
+        "reference": lambda value, key: from_folder(_string(value, key), folder),
         "preprocess": _string,
         "batch-size": _integer,
         "max-samples": _integer,

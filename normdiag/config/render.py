@@ -52,6 +52,8 @@ def _data(settings: DataSettings, config: Config) -> dict[str, Any]:
     if settings.data is not None:
         specs = tuple(from_folder(spec, Path.cwd(), config.folder) for spec in settings.data)
         settings = replace(settings, data=specs)
+    if settings.reference is not None:
+        settings = replace(settings, reference=from_folder(settings.reference, Path.cwd(), config.folder))
     said = {RENAMED.get(name, name.replace("_", "-")): value for name, value in settings.said().items()}
     said.pop("allow-code", None)
     return {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}

@@ -84,4 +84,4 @@ def cause(name: str, *, action: Action, rivals: str = "", fault: Fault | None = 
 
 
 # What wrong statistics, a wrong input and wrong weights all lead to, in the rules' words.
-ON_DATA = ("ND301", "ND302", "ND303", "ND305", "ND306", "ND308", "ND401", "ND402", "ND403")
+ON_DATA = ("ND301", "ND302", "ND303", "ND305", "ND306", "ND308", "ND309", "ND401", "ND402", "ND403")

@@ -35,7 +35,7 @@ def coverage(report: Report, rules: Iterable[Rule]) -> Coverage:
 def _measured(report: Report) -> Iterator[Topic]:
     if report.layers:
         yield "parameters"
-    if any(each.drift is not None for each in report.layers):
+    if any(each.drift is not None for each in report.layers) or _referenced(report):
         yield "drift"
     if any(each.groups is not None for each in report.layers):
         yield "groups"
@@ -81,7 +81,13 @@ def _missing(report: Report) -> Iterator[Unmeasured]:
 
 def _without_layers(report: Report) -> Iterator[Unmeasured]:
     why, remedy = (_skipped(report), None) if report.skipped else folded_away(report)
-    yield from (Unmeasured(topic, why, remedy) for topic in STORED)
+    topics = [topic for topic in STORED if topic != "drift" or not _referenced(report)]
+    yield from (Unmeasured(topic, why, remedy) for topic in topics)
+
+
+def _referenced(report: Report) -> bool:
+    """Whether points of the model were compared with a reference, which needs no stored statistics."""
+    return report.reference is not None and bool(report.reference.points)
 
 
 def _skipped(report: Report) -> str:
@@ -89,6 +95,8 @@ def _skipped(report: Report) -> str:
 
 
 def _drift(report: Report) -> Iterator[Unmeasured]:
+    if _referenced(report):
+        return
     if report.folded:
         yield Unmeasured("drift", *folded_away(report))
     if report.skipped:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
+from normdiag.diagnosis.evidence.against import against
+from normdiag.diagnosis.evidence.prepared import of_another_kind
 from normdiag.diagnosis.evidence.seen import Seen
 
 
@@ -15,7 +17,8 @@ def domain_shift(seen: Seen) -> Case | None:
 
     How it is told: deviations are off in the first layer and after it while means hardly move, which they would not do
     if weights had changed; the data excites the later features less than the statistics say; and no way of preparing
-    the input undoes it.
+    the input undoes it. With `--reference`: the input has the mean and deviation that it had, and what the layers see
+    has not.
 
     What to do: look at a few samples of both beside each other, then train on data like this or bring the data to what
     the training saw. Recalibrating on such data sometimes helps, sometimes harms: measure it.
@@ -23,6 +26,9 @@ def domain_shift(seen: Seen) -> Case | None:
     Source: Schneider et al. 2020, Improving robustness against common corruptions by covariate shift adaptation,
     section 3; Hendrycks and Dietterich 2019.
     """
+    known = against(seen)
+    if known is not None and (known.moved or known.alike):
+        return of_another_kind(known)
     if not seen.drifting or not seen.from_input or seen.excited:
         return None
     first = seen.rows[0]

@@ -8,6 +8,8 @@ import numpy as np
 
 from normdiag.data.recipe import PRESETS, parse_recipe
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
+from normdiag.diagnosis.evidence.against import against
+from normdiag.diagnosis.evidence.prepared import prepared_otherwise
 from normdiag.diagnosis.evidence.seen import Seen
 from normdiag.records import Preparations, RankedPreparation
 
@@ -37,6 +39,7 @@ def input_preparation(seen: Seen) -> Case | None:
 
     How it is told: the first layer drifts and the later ones hardly do, since the first, with the data's own
     statistics, cancels a change of scale and shift. A factor stands in the deviation of all its channels alike.
+    With `--reference` it is told by the input itself, whatever norms the model has: its mean and deviation have moved.
 
     What to do: prepare the input as in training (`--preprocess`). `normdiag preprocess` ranks the usual ways.
 
@@ -44,8 +47,14 @@ def input_preparation(seen: Seen) -> Case | None:
 
     Source: linearity of the convolution; Ioffe and Szegedy 2015, section 3.2.
     """
-    if not seen.rows:
-        return None
+    known = against(seen)
+    if known is not None and (known.moved or known.alike):
+        return prepared_otherwise(seen.report, known)
+    return _of_statistics(seen) if seen.rows else None
+
+
+def _of_statistics(seen: Seen) -> Case | None:
+    """What the stored statistics say."""
     tried = seen.report.preparations
     if tried is not None and tried.better is not None and _restores(seen, tried, tried.better):
         return _undone(seen, tried, tried.better)

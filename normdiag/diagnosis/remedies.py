@@ -40,7 +40,9 @@ def _command(action: Action, case: Case, report: Report) -> str | None:
     if action == "fix_input" and case.option is not None and report.data is not None:
         data, option = shlex.quote(report.data.source), shlex.quote(case.option)
         typed = "".join(f" {shlex.quote(word)}" for word in report.reading)
-        return f"normdiag inspect {shlex.quote(path)}{typed} --data {data} --preprocess {option}"
+        known = report.reference.path if report.reference is not None else None
+        beside = "" if known is None else f" --reference {shlex.quote(known)}"
+        return f"normdiag inspect {shlex.quote(path)}{typed} --data {data} --preprocess {option}{beside}"
     return None
 
 

@@ -67,6 +67,7 @@ from normdiag.records.ops import (
 from normdiag.records.preparation import PreparationReport, Preparations, RankedPreparation
 from normdiag.records.profile import Point, PointMap, PointRole, PointSums, Profile, ProfiledData, ProfiledModel
 from normdiag.records.recalibration import Effect, LayerChange, PopulationSums, RecalibrationReport
+from normdiag.records.reference import PointDrift, ReferenceComparison
 from normdiag.records.report import DataInfo, Finding, Neighbours, OnTrainingData, RangeSpread, Report, Severity, Target
 
 __all__ = [
@@ -130,6 +131,7 @@ __all__ = [
     "Parameter",
     "Pass",
     "Point",
+    "PointDrift",
     "PointError",
     "PointMap",
     "PointRole",
@@ -145,6 +147,7 @@ __all__ = [
     "RankedPreparation",
     "Recalibration",
     "RecalibrationReport",
+    "ReferenceComparison",
     "Refusal",
     "Remedy",
     "Report",

@@ -11,6 +11,7 @@ from normdiag.records.diagnosis import Diagnosis
 from normdiag.records.metrics import ActivationMetrics, Gap, GradientProduct, LayerMetrics, Recalibration
 from normdiag.records.model import CopyComparison, FoldedNorm, ModelInfo
 from normdiag.records.preparation import Preparations
+from normdiag.records.reference import ReferenceComparison
 from normdiag.wording import abridged
 
 Severity = Literal["error", "warning", "info"]
@@ -122,7 +123,7 @@ class Report:
     is what was measured and what was not. `recalibration` is there where something drifts or the gap asks for it,
     `preparations` where the first layers drift and answers would change: what other preparations of the input would do.
     `reading` are the options with which the file was read, as they are typed. `neighbours` are of the norms in the
-    graph, where that was looked at.
+    graph, where that was looked at. `reference` is the drift at every point against a profile, where one was given.
     """
 
     model: ModelInfo
@@ -149,6 +150,7 @@ class Report:
     reading: tuple[str, ...] = ()
     on_training_data: OnTrainingData | None = None
     neighbours: tuple[Neighbours, ...] = ()
+    reference: ReferenceComparison | None = None
 
     @property
     def verdict(self) -> Verdict:

@@ -21,6 +21,8 @@ from normdiag.records import (
     LayerMetrics,
     ModelInfo,
     OnTrainingData,
+    PointDrift,
+    ReferenceComparison,
     Report,
 )
 from normdiag.report.channel_values import channel_detail, find_layer
@@ -53,6 +55,7 @@ def to_json(report: Report, *, channels: str | None = None) -> dict[str, Any]:
         "recalibration": None if report.recalibration is None else asdict(report.recalibration),
         "diagnosis": [diagnosis_dict(each) for each in report.diagnosis],
         "on_training_data": None if report.on_training_data is None else _on_training_data(report.on_training_data),
+        "reference": None if report.reference is None else _reference(report.reference),
         "findings": [finding_dict(finding) for finding in report.findings],
     }
     if channels is not None:
@@ -135,6 +138,33 @@ def _on_training_data(seen: OnTrainingData) -> dict[str, Any]:
         "layers": [_layer(metrics) for metrics in seen.layers],
         "gap": None if seen.gap is None else _gap(seen.gap),
         "recalibration": None if seen.recalibration is None else asdict(seen.recalibration),
+    }
+
+
+def _reference(found: ReferenceComparison) -> dict[str, Any]:
+    return {
+        "path": found.path,
+        "model": asdict(found.model),
+        "data": asdict(found.data),
+        "points": [_point_drift(each) for each in found.points],
+        "unmatched": [asdict(point) for point in found.unmatched],
+        "missing": [asdict(point) for point in found.missing],
+    }
+
+
+def _point_drift(each: PointDrift) -> dict[str, Any]:
+    drift = each.drift
+    return asdict(each.point) | {
+        "matched": each.reference.name,
+        "rms": drift.rms,
+        "se": drift.se,
+        "corrected_rms": drift.corrected,
+        "lower": drift.lower,
+        "upper": drift.upper,
+        "z": asdict(drift.over_z),
+        "r": asdict(drift.over_r),
+        "max": drift.max,
+        "max_channel": drift.max_channel,
     }
 
 

@@ -13,6 +13,7 @@ from normdiag.report.header import header
 from normdiag.report.layer_details import focus, layer_details
 from normdiag.report.norms import norms
 from normdiag.report.notes import notes
+from normdiag.report.reference import reference
 from normdiag.report.summary import all_findings, summary
 
 
@@ -23,6 +24,7 @@ def inspect_document(report: Report, detail: Detail | None = None) -> Document:
         header(report),
         summary(report, detail),
         *(norms(report, detail) if report.layers else ()),
+        *reference(report, detail),
         *folded(report, detail),
         *channels(report, detail),
         *activations(report, detail),

@@ -37,6 +37,7 @@ from normdiag.rules.nd305_observed_variance import observed_variance
 from normdiag.rules.nd306_half_overflow import half_overflow
 from normdiag.rules.nd307_outlier_channels import outlier_channels
 from normdiag.rules.nd308_other_answers import other_answers
+from normdiag.rules.nd309_reference import reference_drift
 from normdiag.rules.nd401_saturated import saturated
 from normdiag.rules.nd402_dead_units import dead_units
 from normdiag.rules.nd403_vanishing_gradient import vanishing_gradient
@@ -73,6 +74,7 @@ RULES: tuple[Rule, ...] = (
     half_overflow,
     outlier_channels,
     other_answers,
+    reference_drift,
     saturated,
     dead_units,
     vanishing_gradient,

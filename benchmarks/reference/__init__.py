@@ -1,0 +1,1 @@
+"""Wrong inputs to models that store no statistics, found by a profile as the reference."""
