@@ -22,7 +22,7 @@ def folded_norms(seen: Seen) -> Case | None:
 
     Source: the constant folding of torch.onnx.export.
     """
-    if seen.report.layers or not seen.report.folded:
+    if seen.report.layers or not seen.report.folded or seen.report.reference is not None:
         return None
     why, remedy = folded_away(seen.report)
     layers = [each.layer for each in seen.report.folded]

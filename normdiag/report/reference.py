@@ -63,4 +63,4 @@ def _alone(found: ReferenceComparison) -> Iterator[Block]:
 
 
 def _named(point: Point) -> str:
-    return f"{short_name(point.name)}" + (f", {point.kind}" if point.kind else "")
+    return f"{point.kind or point.role} {short_name(point.name)}"

@@ -92,7 +92,8 @@ def is_measured(report: Report) -> bool:
         return False
     drifts = [each.drift.rms for each in report.layers if each.drift is not None]
     gaps = [] if report.gap is None else [report.gap.relative_rms]
-    return all(math.isfinite(value) for value in (*drifts, *gaps))
+    points = [] if report.reference is None else [each.drift.rms for each in report.reference.points]
+    return all(math.isfinite(value) for value in (*drifts, *gaps, *points))
 
 
 def rule(id: str, name: str, severity: Severity, **limits: float) -> Callable[[Check], Rule]:

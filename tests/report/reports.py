@@ -8,7 +8,7 @@ from functools import wraps
 
 import numpy as np
 
-from normdiag.diagnosis import coverage
+from normdiag.diagnosis import CAUSES, coverage, diagnosed
 from normdiag.records import (
     ActivationMetrics,
     Attribution,
@@ -24,11 +24,16 @@ from normdiag.records import (
     NormLayer,
     OutputChange,
     OverChannels,
+    Point,
+    PointDrift,
+    ProfiledData,
+    ProfiledModel,
     Recalibration,
+    ReferenceComparison,
     Report,
     StoredFit,
 )
-from normdiag.rules import RULES
+from normdiag.rules import RULES, with_findings
 
 
 def _covered(make: Callable[[], Report]) -> Callable[[], Report]:
@@ -263,6 +268,24 @@ def folded_away() -> Report:
     return Report(model, DATA, (), relus(), GRADIENT, folded=tuple(folded))
 
 
+@_covered
+def referenced() -> Report:
+    """A folded export beside a profile of the network as it was: its input is prepared otherwise."""
+    sizes = [3.1, 2.2, 0.9, 0.4, 0.02]
+    points = [Point("input", "x"), *(Point("activation", f"relu{i}", "relu") for i in (1, 2, 3)), Point("output", "y")]
+    theirs = [Point("input", "input"), *points[1:-1], Point("output", "output")]
+    found = tuple(
+        PointDrift(point, other, random_drift(index, 16, size))
+        for index, (point, other, size) in enumerate(zip(points, theirs, sizes, strict=True))
+    )
+    model = ProfiledModel("net.pt", "torch-zip", "pytorch", "3" * 64, 11_678_912)
+    profiled = ProfiledData(("train/",), 5000, "imagenet", "imagenet")
+    missing = tuple(Point("norm", f"bn{i}", "batch_norm") for i in (1, 2, 3))
+    reference = ReferenceComparison("train.profile", model, profiled, found, (), missing)
+    report = replace(folded_away(), reference=reference, data=replace(DATA, preprocess="unit", random=False))
+    return diagnosed(with_findings(report, RULES), CAUSES)
+
+
 REPORTS = {
     "healthy": healthy,
     "faulty": faulty,
@@ -271,4 +294,5 @@ REPORTS = {
     "random": on_random_data,
     "interrupted": interrupted,
     "folded": folded_away,
+    "referenced": referenced,
 }
