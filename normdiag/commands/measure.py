@@ -105,17 +105,7 @@ def open_runner(model: Model, device: str | None, threshold: float) -> Runner:
         return OnnxRunner(model, threshold=threshold)
     from normdiag.observe.pytorch import TorchRunner
 
-    return TorchRunner(model, device=device, threshold=threshold, fixed_batch=_fixed_batch(model))
-
-
-def _fixed_batch(model: Model) -> int | None:
-    """The number of samples of a program that was exported with one and runs on no other."""
-    size = (model.suggested[0].shape or (None,))[0] if model.suggested else None
-    if size is None:
-        return None
-    from normdiag.observe.pytorch.usual_inputs import free_batch
-
-    return None if free_batch(model.program, model.suggested) else size
+    return TorchRunner(model, device=device, threshold=threshold)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from normdiag.models.pytorch.layers import module_layers, named_modules, require
 from normdiag.observe.gap import compare_outputs
 from normdiag.observe.points import array_points, input_points
 from normdiag.observe.protocol import Outputs, ReplacedStatistics, SeenBatch
+from normdiag.observe.pytorch.batch_axis import free_batch
 from normdiag.observe.pytorch.guard import untouched
 from normdiag.observe.pytorch.memory import keep_memory
 from normdiag.observe.pytorch.passes import BatchPass, DeployedPass, Listener, PointPass, PopulationPass, TrialPass
@@ -56,12 +57,11 @@ class TorchRunner:
         device: str | None = None,
         *,
         threshold: float = SATURATION_THRESHOLD,
-        fixed_batch: int | None = None,
     ) -> None:
-        """Prepare to watch `model.program`, which is not run yet; `fixed_batch` is the only batch size it takes."""
-        self.fixed_batch = fixed_batch
-        module = unwrap(model.program)
-        require_initialised(module)
+        """Prepare to watch `model.program`, which is not run yet but to see which numbers of samples it takes."""
+        require_initialised(unwrap(model.program))
+        freed = free_batch(model)
+        self.fixed_batch, module = freed.fixed_batch, freed.module
         self._device = _device_of(module) if device is None else _available(device)
         self._module = _on_device(module, self._device)
         self._threshold = threshold

@@ -87,34 +87,18 @@ def _spec(shape: tuple[int, ...], dtype: str = "float32") -> InputSpec:
     return InputSpec("", dtype, (None, *shape))
 
 
-def free_batch(module: nn.Module, suggested: Sequence[InputSpec]) -> bool:
-    """Whether a module that was exported with a fixed number of samples treats one more of them just the same."""
-    size = ((suggested[0].shape or (None,))[0] or 1) if suggested else 1
-    more = _batch([_with_batch(spec, size + 1) for spec in suggested])
-    if more is None:
-        return False
-    expected, found = _outputs(unwrap(module), more.rows(slice(size))), _outputs(unwrap(module), more)
-    return bool(expected) and all(
-        name in found and found[name].shape[:1] == (size + 1,) and _alike(found[name][:size], value)
-        for name, value in expected.items()
-    )
-
-
-def _alike(found: Array, expected: Array) -> bool:
-    return np.allclose(np.asarray(found, np.float64), np.asarray(expected, np.float64), 1e-3, 1e-3, equal_nan=True)
-
-
 def runs(module: nn.Module, specs: Sequence[InputSpec]) -> bool:
     """Whether it takes inputs of these shapes, two samples of them where their number is free."""
-    batch = _batch([_with_batch(spec, (spec.shape or (None,))[0] or 2) for spec in specs])
-    return batch is not None and bool(_outputs(module, batch))
+    batch = made_up_batch([with_batch(spec, (spec.shape or (None,))[0] or 2) for spec in specs])
+    return batch is not None and bool(outputs_of(module, batch))
 
 
-def _with_batch(spec: InputSpec, size: int) -> InputSpec:
+def with_batch(spec: InputSpec, size: int) -> InputSpec:
+    """The same for so many samples."""
     return replace(spec, shape=(size, *(spec.shape or ())[1:]))
 
 
-def _batch(specs: Sequence[InputSpec]) -> Batch | None:
+def made_up_batch(specs: Sequence[InputSpec]) -> Batch | None:
     """Seeded values of these shapes; None where a size is not known."""
     shapes = [[size for size in spec.shape or () if size is not None] for spec in specs]
     if any(len(shape) < len(spec.shape or (None,)) for shape, spec in zip(shapes, specs, strict=True)):
@@ -128,7 +112,7 @@ def _batch(specs: Sequence[InputSpec]) -> Batch | None:
     )
 
 
-def _outputs(module: nn.Module, batch: Batch) -> dict[str, Array]:
+def outputs_of(module: nn.Module, batch: Batch) -> dict[str, Array]:
     """What the module gives for a batch; nothing where it does not run, whatever it raises."""
     device = next((each.device for each in (*module.parameters(), *module.buffers())), CPU)
     try:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from normdiag.observe.pytorch.usual_inputs import free_batch, usual_inputs
+from normdiag.observe.pytorch.usual_inputs import usual_inputs
 from normdiag.records import InputSpec
 
 
@@ -73,17 +73,3 @@ def test_the_module_is_left_as_it_was() -> None:
     usual_inputs(module)
     assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
     assert all(each.training for each in module.modules())
-
-
-class Halves(nn.Module):
-    """Exported for four samples, and silently another computation on any other number."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.reshape(2, -1).mean(1, keepdim=True) + x.sum()
-
-
-def test_a_fixed_number_of_samples_is_told_by_what_comes_out() -> None:
-    spec = InputSpec("x", "float32", (4, 6))
-    assert free_batch(nn.Linear(6, 2), [spec])
-    assert not free_batch(Halves(), [spec])
-    assert not free_batch(nn.Linear(5, 2), [spec])
