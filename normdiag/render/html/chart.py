@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from normdiag.records.figures import Chart, Series
+from normdiag.records.figures import Chart, Limit, Series
 from normdiag.render.html.axis import place_labels
 from normdiag.render.html.scale import Scale, scale_of
 from normdiag.report.words import number, safe, short_name, with_error
@@ -28,8 +28,6 @@ MOST_ERRORS = 300
 # The style has so many: classes s0 to s5.
 COLOURS = 6
 CHARACTER = 6.4
-# Above the line of zero, for a line with words on it.
-ROOM = 14.0
 
 
 def chart_svg(chart: Chart, anchors: Mapping[str, int]) -> Markup:
@@ -38,7 +36,7 @@ def chart_svg(chart: Chart, anchors: Mapping[str, int]) -> Markup:
 
     values = [value for series in chart.series for value in series.values]
     tops = [value + error for s in chart.series for value, error in zip(s.values, s.errors, strict=False)]
-    limits = [limit.value for limit in chart.limits if values and limit.value <= 2 * max(values, default=0)]
+    limits = [limit.value for limit in shown_limits(chart)]
     scale = scale_of([*values, *tops, *limits], BASE - TOP, logarithmic=chart.logarithmic)
     parts = (
         *_frame(chart, scale),
@@ -82,18 +80,18 @@ def _frame(chart: Chart, scale: Scale) -> Iterator[Markup]:
             yield Markup('<path class="part" d="M{} {}V{}"/>').format(x, _number(TOP), _number(BASE + 6))
 
 
+def shown_limits(chart: Chart) -> list[Limit]:
+    """The limits that are drawn: one far above all values would squeeze them."""
+    known = [value for series in chart.series for value in series.values if math.isfinite(value)]
+    return [limit for limit in chart.limits if limit.value <= 2 * max(known, default=0.0)]
+
+
 def _limits(chart: Chart, scale: Scale) -> Iterator[Markup]:
     from markupsafe import Markup
 
-    for limit in chart.limits:
-        y = BASE - scale(limit.value)
-        if scale.low < limit.value <= scale.high and BASE - y > ROOM:
-            yield Markup('<path class="limit" d="M{} {}H{}"/>').format(
-                _number(LEFT), _number(y), _number(WIDTH - RIGHT)
-            )
-            yield Markup('<text class="limit" x="{}" y="{}">{}</text>').format(
-                _number(WIDTH - RIGHT), _number(y - 4), limit.title
-            )
+    for limit in shown_limits(chart):
+        y = _number(BASE - scale(limit.value))
+        yield Markup('<path class="limit" d="M{} {}H{}"/>').format(_number(LEFT), y, _number(WIDTH - RIGHT))
 
 
 def _series(chart: Chart, series: Series, index: int, scale: Scale) -> Iterator[Markup]:

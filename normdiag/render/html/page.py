@@ -76,7 +76,7 @@ def _render(template: str, **given: Any) -> str:
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from normdiag.render.html.chart import chart_svg, series_names
+    from normdiag.render.html.chart import chart_svg, series_names, shown_limits
 
     environment = Environment(
         loader=PackageLoader("normdiag.render.html"),
@@ -93,6 +93,7 @@ def _environment() -> Environment:
         "role": role_of,
         "chart": chart_svg,
         "series": series_names,
+        "limits": shown_limits,
     }
     environment.tests["command"] = is_command
     return environment

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from normdiag.records.figures import Chart, Limit, Series
 from normdiag.render.html.axis import place_labels
-from normdiag.render.html.chart import BASE, TOP, chart_svg
+from normdiag.render.html.chart import BASE, TOP, chart_svg, shown_limits
 from normdiag.render.html.scale import scale_of
 from tests.render.html.pages import Page
 
@@ -79,7 +79,8 @@ def test_the_layers_at_fault_are_marked_and_the_first_is_named() -> None:
 
 def test_a_limit_far_above_all_values_does_not_squeeze_them() -> None:
     near, far = (chart(0.3, limits=(Limit(value, "reported"),)) for value in (0.5, 50.0))
-    assert "reported" in chart_svg(near, {}) and "reported" not in chart_svg(far, {})
+    assert "limit" in chart_svg(near, {}) and "limit" not in chart_svg(far, {})
+    assert (len(shown_limits(near)), len(shown_limits(far))) == (1, 0)
 
 
 def test_those_who_do_not_see_it_hear_the_range() -> None:
