@@ -56,9 +56,9 @@ Reference = Annotated[
     str | None,
     typer.Option(
         "--reference",
-        metavar="PROFILE",
+        metavar="FILE",
         help="What `normdiag profile` kept of this model, or of the same in another format: drift at every point is "
-        "measured against it.",
+        "measured against it. Of a folded ONNX export also its checkpoint.",
         rich_help_panel=DATA,
     ),
 ]

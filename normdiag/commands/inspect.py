@@ -66,7 +66,8 @@ def inspect(
     `distributed` works with the other processes that torchrun has started, which must all call it: each runs its share
     of `data`, or the `batches` that it is given, and all get the same report. `reference` is a profile of this model,
     or of the same in another format, or its file: the drift at every point is then measured against it, for one more
-    run of each batch.
+    run of each batch. For an ONNX export with folded BatchNorm it may be the checkpoint instead: these layers are then
+    measured as if they still stood there.
 
     While a module is inspected or folded nothing else may run or change it, in no other thread either: its modules are
     in eval mode meanwhile, and the seed of torch's random numbers is set, and put back after.
@@ -92,11 +93,11 @@ def inspect(
     """
     options = replace(in_random_order(data_options), no_small_last=False)
     given = _Given(batches, tuple(data), train_batches, tuple(train_data), options)
-    opened = _reference(reference, given)
     _check_limits(threshold, serve_batch)
     rules = RULES if rules is None else rules
     deployed = Deployment(target, serve_batch)
     loaded = _opened(model, load_options, given, device)
+    beside = _reference(reference, given, loaded)
     if given.any:
         loaded = with_ready_commands(loaded, "inspect", [word for each in data for word in ("--data", each)])
     ranks = _processes(alone=not distributed or not given.any, attribute=attribute)
@@ -117,9 +118,10 @@ def inspect(
     source = Remembering(open_source(loaded, batches, data, options))
     if loaded.program is None:
         return _result(_static_report(loaded, source.info.source), loaded, rules, deployed)
-    how = _Measuring(device, attribute, threshold, progress, ranks, opened)
+    how = _Measuring(device, attribute, threshold, progress, ranks, beside)
     report = _measured(loaded, source, replace(given, options=options), how)
     report = replace(report, notes=(*notes, *report.notes))
+    loaded = loaded if beside is None else beside.without(loaded)
     return _result(report, loaded, rules, deployed, None if report.interrupted else source.first)
 
 
@@ -204,15 +206,15 @@ def _measured(model: Model, source: Remembering, given: _Given, how: _Measuring)
     return with_training_data(report, measured_report(model, runner, training, False, how.progress, how.ranks))
 
 
-def _reference(reference: Profile | str | Path | None, given: _Given) -> Reference | None:
-    """The reference, read before any work. Raises UsageError where there is no real data to compare with it."""
+def _reference(reference: Profile | str | Path | None, given: _Given, model: Model) -> Reference | None:
+    """The reference, read before the model is run. Raises UsageError where there is no real data to compare with it."""
     if reference is None:
         return None
     if not given.any or given.data == RANDOM:
         raise UsageError("a reference is compared with what real data shows: give data with --data")
     from normdiag.commands.reference import open_reference
 
-    return open_reference(reference)
+    return open_reference(reference, model)
 
 
 def _check_limits(threshold: float, serve_batch: int | None) -> None:

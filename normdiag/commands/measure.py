@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from operator import add
 from typing import Any
 
-from normdiag.commands.reference import Reference, compared
+from normdiag.commands.reference import Reference
 from normdiag.data import DataOptions, SourceInfo
 from normdiag.data.items import as_batches
 from normdiag.data.source import DataSource, open_data
@@ -126,7 +126,7 @@ class _Share:
 
 
 def _observed(
-    runner: Runner, source: Source, progress: Progress | None, ranks: Ranks, points: bool
+    runner: Runner, source: Source, progress: Progress | None, ranks: Ranks, points: passes.Watch | None
 ) -> tuple[passes.Observation, tuple[NormLayer, ...]]:
     """What all processes saw together, with the batches held by this one."""
     total, held = source.info.total, list[passes.Held]()
@@ -151,12 +151,12 @@ def measured_report(
     reference: Reference | None = None,
 ) -> Report:
     """Run all of the data and report, without findings. Raises InputError for data that does not fit the model."""
-    seen, ran = _observed(runner, source, progress, ranks, reference is not None)
+    seen, ran = _observed(runner, source, progress, ranks, None if reference is None else reference.watch(runner))
     if seen.evidence.samples == 0 and not seen.interrupted:
         raise InputError(_nothing_ran(runner, source))
     report = _report(model, runner, source, seen, ran, ranks)
     if reference is not None:
-        report = replace(report, reference=compared(seen.evidence.points, reference))
+        report = reference.applied(report, seen.evidence.points)
     if not attribute or report.gap is None or seen.interrupted:
         return report
     return _with_attribution(report, runner, source, seen.evidence)

@@ -27,7 +27,7 @@ def explained_by_folding(
     if before.shape != after.shape or len(before.shape) < 2:
         return None
     axis = 1 if "conv_transpose" in (plain.kind, folded.kind) else 0
-    one, two = (_rows(each.read(), axis) for each in (before, after))
+    one, two = (channel_rows(each.read(), axis) for each in (before, after))
     tolerance = ROUNDINGS * unit_roundoff(coarser(before.dtype, after.dtype))
     with np.errstate(all="ignore"):
         ratio = np.sqrt(np.sum(two**2, axis=1) / np.sum(one**2, axis=1))
@@ -42,7 +42,7 @@ def explained_by_folding(
     return None
 
 
-def _rows(weight: Array, axis: int) -> Array:
+def channel_rows(weight: Array, axis: int) -> Array:
     """One row of float64 for each output channel."""
     return np.moveaxis(weight.astype(np.float64), axis, 0).reshape(weight.shape[axis], -1)
 

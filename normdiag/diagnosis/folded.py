@@ -6,7 +6,7 @@ from normdiag.records import FoldedNorm, Report
 from normdiag.wording import abridged
 
 GONE = "so that nothing stored is left to compare the data with"
-CHECKPOINT = "or inspect the checkpoint"
+CHECKPOINT = "or give the checkpoint with --reference"
 UNTOLD = (
     "no normalization layer was found: the model was built without, or they were folded before the file was written, "
     "which the file cannot tell"

@@ -17,8 +17,8 @@ def folded_norms(seen: Seen) -> Case | None:
 
     How it is told: by metadata that the newer torch exporter leaves, or by the names of rewritten weights.
 
-    What to do: export again with the norms in place (optimize=False), inspect the checkpoint, or hold the model
-    against a reference.
+    What to do: export again with the norms in place (optimize=False), or give the checkpoint, or a profile of what the
+    model once showed, with `--reference`.
 
     Source: the constant folding of torch.onnx.export.
     """

@@ -74,8 +74,7 @@ def _of_statistics(seen: Seen) -> Case | None:
         0.8 if uniform else 0.55,
         "The input is not prepared as in training.",
         f"values reach '{first.name}' {_times(factor)} as widely spread as its stored statistics and shifted by "
-        f"{first.mean_square**0.5:.2g} standard deviations; the later layers drift by "
-        f"{max((row.off for row in seen.later), default=0.0):.2g} at most",
+        f"{first.mean_square**0.5:.2g} standard deviations{_later(seen)}",
         ON_DATA,
         confidence="high" if uniform and seen.first_alone else "medium",
         alternatives=_alike(seen, scale) if uniform and seen.first_alone else ("domain_shift",),
@@ -98,6 +97,11 @@ def _restores(seen: Seen, tried: Preparations, better: RankedPreparation) -> boo
         return False
     classes = seen.report.gap.classes if seen.report.gap is not None else None
     return better.entropy is None or classes is None or better.entropy < MOST_ENTROPY * math.log(max(classes, 2))
+
+
+def _later(seen: Seen) -> str:
+    """How far the layers after it drift, where that is known."""
+    return f"; the later layers drift by {max(row.off for row in seen.later):.2g} at most" if seen.later else ""
 
 
 def _undone(seen: Seen, tried: Preparations, better: RankedPreparation) -> Case:

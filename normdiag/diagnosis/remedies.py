@@ -24,7 +24,14 @@ SAME = {".onnx", ".safetensors", ".pt", ".pth"}
 
 def remedy(action: Action, case: Case, report: Report) -> Remedy:
     """The remedy of a case. The command names the files of this run where they are known."""
+    if action == "recalibrate" and _folded_away(report):
+        return Remedy(action, "Recalibrate the checkpoint on training data, and export it again.", None, None)
     return Remedy(action, case.remedy or TEXTS[action], _command(action, case, report), case.option)
+
+
+def _folded_away(report: Report) -> bool:
+    """Whether the layers are no longer in the model that ran, and were measured with the weights from before."""
+    return report.data is not None and any(each.layer.origin == "weights" for each in report.layers)
 
 
 def _command(action: Action, case: Case, report: Report) -> str | None:

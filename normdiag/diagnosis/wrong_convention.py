@@ -52,7 +52,7 @@ def _of_statistics(seen: Seen) -> Case | None:
         return None
     (kind,) = kinds
     rows, left = list(fits), max(fit.left for fit in fits.values())
-    at_input = [row.index for row in rows] == [0] and len(seen.rows) > 1
+    at_input = [row.index for row in rows] == [0] and (len(seen.rows) > 1 or not seen.local)
     if kind[1] < 0 and (at_input or np.any(np.abs(np.log(factors)) > 0.2)):
         return None
     if at_input and kind == (1.0, 1) and not _has_means(rows[0]) and seen.fault is None:
@@ -64,9 +64,11 @@ def _of_statistics(seen: Seen) -> Case | None:
     what = f"The running_var of {which} {form}."
     if kind[1] < 0:
         what = f"The running_mean of {which} has the wrong sign."
+    # One form in several layers is no accident; what enters the first alone, measured as deployed, is rather the input.
+    weight = 0.99 if len(rows) > 1 else 0.95 if seen.local or not at_input else 0.5
     return Case(
         named(rows),
-        (0.99 if len(rows) > 1 else 0.95) - left,  # one form in several layers is no accident
+        weight - left,
         what,
         f"the same in all {sum(len(row.drift.z) for row in rows)} channels; {left:.1%} of the difference unexplained",
         ("ND107", "ND102", "ND103", "ND209", *ON_DATA),

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from normdiag.observe.gap import compare_outputs
 from normdiag.observe.protocol import Outputs, ReplacedStatistics, Runner, SeenBatch
 from normdiag.ranks import merged
-from normdiag.records import Batch, Evidence, OutputSums
+from normdiag.records import Batch, Evidence, OutputSums, PointMap
 
 Progress = Callable[[int], None]
+Watch = Callable[[Batch], PointMap]
 GapSums = Mapping[str, OutputSums]
 # Pass C runs on what was held of the first samples: enough to tell a changed answer in a hundred, and no more memory
 # than this, but for the first batch.
@@ -58,19 +59,18 @@ class Recalibrated:
 
 
 def observe(
-    runner: Runner, batches: Iterable[Batch], progress: Progress | None = None, *, points: bool = False
+    runner: Runner, batches: Iterable[Batch], progress: Progress | None = None, *, points: Watch | None = None
 ) -> Observation:
     """Sum the evidence of all batches. Ctrl-C keeps what was summed up to the last whole batch.
 
-    With `points` the sums of the model's points are added, for one more run of each batch. `progress` is called with
-    the number of samples seen so far. Raises InputError where the data does not fit.
+    With `points`, what sums up points of the model in one more run of a batch, these are added. `progress` is called
+    with the number of samples seen so far. Raises InputError where the data does not fit.
     """
     evidence, held, hashes = Evidence(), _Holder(), set[int]()
     try:
         for batch in fit(batches, runner):
             seen = runner.run(batch)
-            more = replace(seen.evidence, points=runner.points(batch)) if points else seen.evidence
-            evidence = evidence + more
+            evidence = evidence + (replace(seen.evidence, points=points(batch)) if points else seen.evidence)
             held.offer(batch, seen)
             hashes.update(_hashes(batch))
             if progress is not None:

@@ -143,7 +143,7 @@ def _data(told: Mapping[str, Any]) -> ProfiledData:
 
 
 def _role(value: Any) -> PointRole:
-    if value not in get_args(PointRole):
+    if value not in get_args(PointRole) or value == "linear":
         raise ValueError
     role: PointRole = value
     return role

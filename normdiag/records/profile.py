@@ -13,14 +13,15 @@ from normdiag.records.channel_sums import PARTS, ChannelSums, Span
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
-PointRole = Literal["input", "norm", "activation", "output"]
+PointRole = Literal["input", "norm", "activation", "linear", "output"]
 # A point with more channels than this, such as a flattened image, is kept as one channel.
 MOST_CHANNELS = 1 << 16
 
 
 @dataclass(frozen=True)
 class Point:
-    """A tensor of a model: one of its inputs or outputs, or what enters a normalization layer or an activation.
+    """A tensor of a model: one of its inputs or outputs, what enters a normalization layer or an activation, or what
+    leaves a linear layer into which a norm was folded (which no profile keeps).
 
     `name` is that of the input, layer, activation or output; `kind` what the layer or activation is, as 'relu'.
     """

@@ -25,9 +25,9 @@ def test_it_shows_the_commands(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
-    for name in ("digits_cnn_group.onnx", "digits.npz", "digits_train.npz"):
+    for name in ("digits_cnn_group.onnx", "digits_cnn_folded.onnx", "digits_cnn.pt", "digits.npz", "digits_train.npz"):
         (tmp_path / name).symlink_to(samples / name)
-    assert len(COMMANDS) == 3
+    assert len(COMMANDS) == 4
     for command, shown in COMMANDS:
         assert run([*command.split(), "--quiet"]) in (0, 1)
         assert without_digits(shown) in without_digits(capfd.readouterr().out), command

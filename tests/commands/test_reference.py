@@ -120,7 +120,10 @@ def test_json_follows_the_published_schema(folder: Path, capfd: pytest.CaptureFi
         (["--reference", "train.profile"], "--reference does nothing without --data"),
         (["--reference", "train.profile", "--data", "random"], "give data with --data"),
         (["--reference", "none.profile", "--data", "val.npz"], "none.profile: no such file"),
-        (["--reference", "val.npz", "--data", "val.npz"], "val.npz: is not a profile"),
+        (
+            ["--reference", "val.npz", "--data", "val.npz"],
+            "--reference: neither a profile nor weights: val.npz: is a NumPy",
+        ),
         (["--reference", "other.profile", "--data", "val.npz"], "other.profile: no point of it"),
         (["--reference", "train.profile", "--data", "val.npz", "-o", "train.profile"], "would overwrite what is read"),
     ],

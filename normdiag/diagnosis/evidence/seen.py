@@ -39,13 +39,21 @@ class Seen:
 
     @cached_property
     def rows(self) -> tuple[LayerRow, ...]:
-        """The BatchNorm layers whose stored statistics were compared with real data, in the order of the network."""
+        """The BatchNorm layers whose stored statistics were compared with real data, in the order of the network.
+
+        Where drift could only be measured as deployed, all layers after the first that drifts may merely inherit it,
+        and say nothing of themselves.
+        """
         if self.report.data is None or self.report.data.random:
             return ()
         used = [each for each in self.report.layers if not uses_batch(each.layer, self.report.model)]
         measured = [(each, each.own or each.drift) for each in used if each.layer.kind == "batch_norm"]
         finite = [(each, drift) for each, drift in measured if drift is not None and isfinite(drift.rms)]
-        return tuple(LayerRow(index, each, drift) for index, (each, drift) in enumerate(finite))
+        rows = tuple(LayerRow(index, each, drift) for index, (each, drift) in enumerate(finite))
+        if any(row.metrics.own is not None for row in rows):
+            return rows
+        first = next((row.index for row in rows if row.lower > LEAST), len(rows))
+        return rows[: first + 1]
 
     @property
     def norms(self) -> tuple[NormLayer, ...]:

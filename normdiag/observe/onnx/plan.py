@@ -17,7 +17,7 @@ from normdiag.observe.onnx.channels import (
 )
 from normdiag.observe.onnx.edit import GraphEdit
 from normdiag.observe.onnx.groups import GroupWatch, watch_groups
-from normdiag.observe.onnx.points import PointWatch, watch_activation_input, watch_norm
+from normdiag.observe.onnx.points import LinearOutput, PointWatch, watch_activation_input, watch_norm, watch_output
 from normdiag.observe.onnx.sampling import STRATA
 from normdiag.observe.onnx.saturation import ActivationWatch, watch_activation
 from normdiag.observe.onnx.session import TensorType
@@ -132,6 +132,15 @@ def point_graph(proto: Any, plan: Plan, shifted: frozenset[str]) -> WatchedGraph
     points = tuple(
         _point(edit, site, plan.types.get(site.input, UNKNOWN), shifted) for site in sorted(sites, key=_first_node)
     )
+    return WatchedGraph(edit.build(), (), points=points)
+
+
+def linear_graph(
+    outputs: Sequence[LinearOutput], types: Mapping[str, TensorType], proto: Any, _: Plan, shifted: frozenset[str]
+) -> WatchedGraph:
+    """As deployed, with sums alone of what these linear layers put out."""
+    edit = GraphEdit(proto)
+    points = tuple(watch_output(edit, each, types.get(each.tensor, UNKNOWN), shifted) for each in outputs)
     return WatchedGraph(edit.build(), (), points=points)
 
 

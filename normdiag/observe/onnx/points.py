@@ -46,6 +46,24 @@ class PointWatch:
         return self.shift is None and lost_digits(values[self.mean], values[self.square], 0.0)
 
 
+@dataclass(frozen=True)
+class LinearOutput:
+    """What a linear layer puts out: the `tensor`, with its channels on `axis`, which the node `node` writes."""
+
+    point: Point
+    tensor: str
+    axis: int
+    rank: int | None
+    node: int
+
+
+def watch_output(edit: GraphEdit, output: LinearOutput, kind: TensorType, shifted: frozenset[str]) -> PointWatch:
+    """Add the moments of what a linear layer puts out."""
+    edit.slot = output.node + 1
+    x, rank = wide(edit, output.tensor, kind)
+    return _watch(edit, output.point, x, output.rank if rank is None else rank, output.axis, shifted)
+
+
 def shift_name(point: Point) -> str:
     """The name of a point among what may need a shift; a layer and an activation may share theirs."""
     return f"{point.role} {point.name}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,12 @@ from normdiag.observe.onnx.plan import (
     WatchedGraph,
     batch_graph,
     deployed_graph,
+    linear_graph,
     make_plan,
     point_graph,
     watched_tensors,
 )
+from normdiag.observe.onnx.points import LinearOutput
 from normdiag.observe.onnx.sampling import STRATA, strata
 from normdiag.observe.onnx.session import Session, Setting, Values, tensor_types
 from normdiag.observe.onnx.weights import split_weights
@@ -67,6 +69,7 @@ class OnnxRunner:
         self._notes = (*freed.notes, *self._plan.notes)
         self._random = np.random.default_rng(SEED)
         self._deployed, self._batch = self._watched(deployed_graph), self._watched(batch_graph)
+        self._linear: WatchedPass | None = None
 
     @property
     def fixed_batch(self) -> int | None:
@@ -116,6 +119,14 @@ class OnnxRunner:
         seen = {watch.point: watch.sums(values, batch.span) for watch in graph.points}
         outputs = {name: values[name] for name in self._outputs}
         return {**input_points(batch), **seen, **array_points("output", outputs, batch.span)}
+
+    def linear_points(self, batch: Batch, outputs: tuple[LinearOutput, ...]) -> Mapping[Point, PointSums]:
+        """Sums of what linear layers put out, the same ones in every call."""
+        if self._linear is None:
+            types = tensor_types(self._proto, [each.tensor for each in outputs], self._setting)
+            self._linear = self._watched(partial(linear_graph, outputs, types))
+        graph, values = self._linear.run(make_feed(self._inputs, batch, self._where))
+        return {watch.point: watch.sums(values, batch.span) for watch in graph.points}
 
     def outputs(
         self,
