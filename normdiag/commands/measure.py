@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import add
 from typing import Any
 
@@ -29,6 +29,7 @@ from normdiag.observe.protocol import ReplacedStatistics, Runner
 from normdiag.ranks import ALONE, Ranks, together
 from normdiag.records import (
     Batch,
+    BatchForm,
     ChannelSums,
     DataInfo,
     Evidence,
@@ -54,6 +55,7 @@ class GivenBatches:
 
     batches: Any
     options: DataOptions
+    form: BatchForm = field(default_factory=BatchForm)
 
     @property
     def info(self) -> SourceInfo:
@@ -63,7 +65,8 @@ class GivenBatches:
     def __iter__(self) -> Iterator[Batch]:
         options = self.options
         seed = options.seed if options.shuffled else None
-        return as_batches(self.batches, max_samples=options.max_samples, batch_size=options.batch_size, seed=seed)
+        size = options.batch_size
+        return as_batches(self.batches, max_samples=options.max_samples, batch_size=size, seed=seed, form=self.form)
 
 
 @dataclass(eq=False)
@@ -92,7 +95,17 @@ def open_source(
     model: Model, batches: Iterable[Any] | None, data: Sequence[str], options: DataOptions
 ) -> DataSource | GivenBatches:
     """The caller's batches or, without any, what the data specifications name."""
-    return GivenBatches(batches, options) if batches is not None else open_data(data, options, model.inputs)
+    form = _form(model)
+    return open_data(data, options, model.inputs, form) if batches is None else GivenBatches(batches, options, form)
+
+
+def _form(model: Model) -> BatchForm:
+    """What the model takes of a batch that is a tuple."""
+    if model.info.backend == "pytorch" and model.program is not None:
+        from normdiag.models.pytorch.forward_form import forward_form
+
+        return forward_form(model.program)
+    return BatchForm(max(len(model.inputs), 1), tuple(spec.name for spec in model.inputs))
 
 
 def open_runner(model: Model, device: str | None, threshold: float) -> Runner:

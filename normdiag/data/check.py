@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from normdiag.data.feed import check_facts
 from normdiag.errors import InputError
-from normdiag.records import Batch, InputSpec
+from normdiag.records import Batch, InputSpec, is_ragged
 
 Array = NDArray[Any]
 
@@ -48,7 +48,8 @@ def check_batch(batch: Batch, source: str, start: int = 0) -> None:
     boolean, integer or floating, NaN and infinity.
     """
     for array in batch.arrays:
-        check_facts(f"{source}: the batch that begins at sample {start}", array.shape, array.dtype)
+        if not is_ragged(array):
+            check_facts(f"{source}: the batch that begins at sample {start}", array.shape, array.dtype)
     sizes = {array.shape[0] for array in batch.arrays}
     if len(sizes) > 1:
         raise InputError(f"{source}: the inputs of a batch differ in their number of samples: {sorted(sizes)}")
@@ -58,6 +59,9 @@ def check_batch(batch: Batch, source: str, start: int = 0) -> None:
 
 def check_finite(array: Array, source: str, places: Array) -> None:
     """Raise InputError naming the place (N,) of the first sample that is not finite; without one, nothing is copied."""
+    if is_ragged(array):
+        for sample, place in zip(array, places, strict=True):
+            check_finite(sample[None], source, np.array([place]))
     if array.dtype.kind != "f" or (np.isfinite(array.min()) and np.isfinite(array.max())):
         return
     bad = ~np.isfinite(array).reshape(len(array), -1).all(1)

@@ -7,13 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from normdiag.data.feed import Feed
-from normdiag.data.items import is_array, iterate
+from normdiag.data.items import ONE, is_array, iterate
 from normdiag.errors import InputError
-from normdiag.records import Batch
+from normdiag.records import Batch, BatchForm
 from normdiag.usercode import load_object, user_code
 
 
-def code_feed(target: str, inputs: Sequence[str] = (), bound: str | None = None, seed: int | None = None) -> Feed:
+def code_feed(
+    target: str, inputs: Sequence[str] = (), bound: str | None = None, seed: int | None = None, form: BatchForm = ONE
+) -> Feed:
     """A feed of what a function returns, a generator function yields, or an iterable object gives.
 
     The function takes no arguments and is called each time the data is read; an iterable is iterated again.
@@ -31,7 +33,7 @@ def code_feed(target: str, inputs: Sequence[str] = (), bound: str | None = None,
         with user_code(target, "failed"):
             batches = found if _is_data(found) else found()
             names = (bound,) if bound else inputs
-            for batch in iterate(batches, batch_size=batch_size, inputs=names, source=target, seed=seed):
+            for batch in iterate(batches, batch_size=batch_size, inputs=names, source=target, seed=seed, form=form):
                 yield replace(batch, names=(bound,)) if bound and len(batch.arrays) == 1 else batch
 
     return Feed(target, "code", read)

@@ -15,9 +15,10 @@ from normdiag.data.labels import class_numbers
 from normdiag.data.order import random_order
 from normdiag.data.select import choose_inputs
 from normdiag.errors import InputError
-from normdiag.records import Batch
+from normdiag.records import Batch, BatchForm
 
 Array = NDArray[Any]
+ONE = BatchForm()
 
 
 def as_batches(
@@ -28,6 +29,7 @@ def as_batches(
     inputs: Sequence[str] = (),
     source: str = "the data",
     seed: int | None = None,
+    form: BatchForm = ONE,
 ) -> Iterator[Batch]:
     """Yield checked batches from what a user of the Python API passes.
 
@@ -36,7 +38,7 @@ def as_batches(
     tensor, a dict of them by input name, or a map-style data set of single samples. Arrays keep their dtype. Raises
     InputError for anything else, for an empty iterable, and as `check_batch` does.
     """
-    found = iterate(batches, batch_size=batch_size, inputs=inputs, source=source, seed=seed)
+    found = iterate(batches, batch_size=batch_size, inputs=inputs, source=source, seed=seed, form=form)
     return checked(found, source, max_samples)
 
 
@@ -47,35 +49,98 @@ def iterate(
     inputs: Sequence[str] = (),
     source: str = "the data",
     seed: int | None = None,
+    form: BatchForm = ONE,
 ) -> Iterator[Batch]:
     """The same batches, neither checked nor cut short."""
     for item, places in _cut(batches, batch_size, source, seed):
-        batch = to_batch(item, inputs, source)
+        batch = to_batch(item, inputs, source, form)
         yield batch if places is None else replace(batch, places=places)
 
 
-def to_batch(item: Any, inputs: Sequence[str] = (), source: str = "the data") -> Batch:
-    """One batch out of an array or tensor, a tuple or list whose first element is the input, or a dict by input name.
+def to_batch(item: Any, inputs: Sequence[str] = (), source: str = "the data", form: BatchForm = ONE) -> Batch:
+    """One batch out of an array or tensor, a tuple or list that begins with the input, or a dict by input name.
 
-    A tuple in first place, ((a, b), labels), is several inputs by position. From a dict the model's `inputs` are
-    taken, or, where it names none, everything but labels. bfloat16 becomes float32. Raises InputError.
+    A tuple in first place, ((a, b), labels), is several inputs by position, and so are the first arrays of one, (a, b,
+    labels), for a model that takes several; a list of images, alone or with a list of as many targets, is what
+    detectors take. From a dict the model's `inputs` are taken, or, where it names none, everything but labels; numbers
+    in it hold for the whole batch. bfloat16 becomes float32. Raises InputError.
     """
     if isinstance(item, Batch):
         return item
     if isinstance(item, Mapping):
-        arrays = {str(name): value for name, value in item.items() if is_array(value)}
-        chosen = choose_inputs(f"a batch of {source}", {name: _describe(a) for name, a in arrays.items()}, inputs)
-        names = tuple(target for target in chosen.values() if target)
-        converted = tuple(to_array(arrays[name], source) for name in chosen)
-        beside = [value for name, value in arrays.items() if name not in chosen and name.lower() in LABELS]
-        return _batch(converted, names if len(names) == len(converted) else None, source, beside)
+        return _named(item, inputs, source)
     if isinstance(item, tuple | list) and item:
-        first = item[0]
-        if isinstance(first, tuple | list) and all(is_array(part) for part in first):
-            return _batch(tuple(to_array(part, source) for part in first), None, source, item[1:])
-        batch = to_batch(first, inputs, source)
-        return batch if batch.labels is not None else replace(batch, labels=_labels(item[1:], batch.size))
+        return _in_order(item, inputs, source, form)
     return _batch((to_array(item, source),), None, source)
+
+
+def _in_order(item: Sequence[Any], inputs: Sequence[str], source: str, form: BatchForm) -> Batch:
+    """A batch out of a tuple or list."""
+    images, first = _images(item, form), item[0]
+    if images is not None:
+        return Batch((_ragged(images, source),))
+    if isinstance(first, tuple | list) and all(is_array(part) for part in first):
+        return _batch(tuple(to_array(part, source) for part in first), None, source, item[1:])
+    if form.count > 1 and is_array(first):
+        return _several(item, source, form)
+    batch = to_batch(first, inputs, source)
+    return batch if batch.labels is not None else replace(batch, labels=_labels(item[1:], batch.size))
+
+
+def _named(item: Mapping[Any, Any], inputs: Sequence[str], source: str) -> Batch:
+    """A batch by input name; what has no samples in it holds for all of them."""
+    arrays = {str(name): value for name, value in item.items() if is_array(value) and len(getattr(value, "shape", "?"))}
+    numbers = {str(name): value for name, value in item.items() if _is_number(value)}
+    wanted = [name for name in inputs if name not in numbers]
+    chosen = choose_inputs(f"a batch of {source}", {name: _describe(a) for name, a in arrays.items()}, wanted)
+    names = tuple(target for target in chosen.values() if target)
+    converted = tuple(to_array(arrays[name], source) for name in chosen)
+    beside = [value for name, value in arrays.items() if name not in chosen and name.lower() in LABELS]
+    batch = _batch(converted, names if len(names) == len(converted) else None, source, beside)
+    fixed = {name: to_array(value) if is_array(value) else value for name, value in numbers.items()}
+    return replace(batch, fixed={name: value for name, value in fixed.items() if name.lower() not in LABELS})
+
+
+def _several(item: Sequence[Any], source: str, form: BatchForm) -> Batch:
+    """The first arrays of a tuple, for a model that takes several."""
+    arrays = [each for each in item[: form.count] if is_array(each)]
+    if len(arrays) < form.count:
+        called = ", ".join(form.names) or f"{form.count} arrays"
+        raise InputError(
+            f"{source}: the model takes {form.count} inputs ({called}), and a batch gives {len(arrays)}: yield "
+            f"(({', '.join(form.names) or 'a, b'}), labels), or a dict by input name"
+        )
+    return _batch(tuple(to_array(each, source) for each in arrays), None, source, item[form.count :])
+
+
+def _images(item: Sequence[Any], form: BatchForm) -> Sequence[Any] | None:
+    """The images of a batch for a detector: a list of (C, H, W), alone or with one target, a dict, for each."""
+    first, rest = item[0], item[1:]
+    if _are_images(first):
+        targets = rest[0] if rest else None
+        listed = isinstance(targets, tuple | list) and len(targets) == len(first)
+        paired = listed and all(isinstance(each, Mapping) for each in targets or ())
+        return first if form.lists or paired else None
+    return item if form.lists and _are_images(item) else None
+
+
+def _are_images(value: Any) -> bool:
+    return isinstance(value, tuple | list) and all(is_array(each) and len(each.shape) == 3 for each in value)
+
+
+def _ragged(samples: Sequence[Any], source: str) -> Array:
+    """An array of objects (N,): one array for each sample."""
+    found = np.empty(len(samples), object)
+    for index, each in enumerate(samples):
+        array = to_array(each, source)
+        check_facts(f"sample {index} of a batch of {source}", array.shape, array.dtype)
+        found[index] = array
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    """A number of Python, or an array or tensor of one value without axes."""
+    return isinstance(value, int | float) or (is_array(value) and len(getattr(value, "shape", "?")) == 0)
 
 
 def is_array(value: Any) -> bool:

@@ -15,7 +15,7 @@ from normdiag.data.options import Layout
 from normdiag.data.preprocess import cast, numpy_dtype, prepare, recipe_for
 from normdiag.data.recipe import Recipe
 from normdiag.errors import InputError, UsageError
-from normdiag.records import Batch, InputSpec
+from normdiag.records import Batch, InputSpec, is_ragged
 
 Array = NDArray[Any]
 
@@ -42,7 +42,8 @@ def joined(
         labels = next((part.labels for part in parts if part is not None and part.labels is not None), None)
         known = resolve_names(names, inputs, feeds[0].source)
         lead = next(part for part in parts if part is not None)
-        yield Batch(tuple(arrays), known, labels, lead.first, places=lead.places)
+        fixed = {name: value for part in parts if part is not None for name, value in part.fixed.items()}
+        yield Batch(tuple(arrays), known, labels, lead.first, places=lead.places, fixed=fixed)
 
 
 def reprepared(batch: Batch, recipe: Recipe, inputs: Sequence[InputSpec]) -> Batch:
@@ -50,11 +51,17 @@ def reprepared(batch: Batch, recipe: Recipe, inputs: Sequence[InputSpec]) -> Bat
     sole = len(batch.arrays) == 1
     names = batch.names or [None] * len(batch.arrays)
     specs = [spec_of(inputs, name, index) for index, name in enumerate(names)]
-    arrays = tuple(
-        prepare(array, recipe_for(array.shape, array.dtype, recipe, spec, sole=sole), spec)
-        for array, spec in zip(batch.arrays, specs, strict=True)
-    )
+    arrays = tuple(_prepared(array, recipe, spec, sole) for array, spec in zip(batch.arrays, specs, strict=True))
     return replace(batch, arrays=arrays)
+
+
+def _prepared(array: Array, recipe: Recipe, spec: InputSpec | None, sole: bool) -> Array:
+    if not is_ragged(array):
+        return prepare(array, recipe_for(array.shape, array.dtype, recipe, spec, sole=sole), spec)
+    result = array.copy()
+    for index, sample in enumerate(array):
+        result[index] = _prepared(sample[None], recipe, spec, sole)[0]
+    return result
 
 
 def spec_of(inputs: Sequence[InputSpec], name: str | None, index: int) -> InputSpec | None:

@@ -19,7 +19,7 @@ from normdiag.data.preprocess import declared_layout, describe, is_pixels, recip
 from normdiag.data.recipe import Recipe, parse_recipe
 from normdiag.data.specs import Spec, parse_spec
 from normdiag.errors import InputError, UsageError
-from normdiag.records import Batch, InputSpec
+from normdiag.records import Batch, BatchForm, InputSpec
 
 NOT_RUN = (
     "which is run only with --allow-config-code: read it first; or name the data yourself with --data, or read no "
@@ -43,11 +43,13 @@ def open_data(
     specs: Sequence[str],
     options: DataOptions | None = None,
     inputs: Sequence[InputSpec] = (),
+    form: BatchForm | None = None,
 ) -> DataSource:
     """Open the data that the user named: one argument, or one for each input of the model.
 
     Each of `specs` is `[NAME=]TARGET` (see `parse_spec`): NAME is a model's input; without names, several arguments go
-    to the inputs in order. `inputs` are what the model declares, if it does. Headers are read here, the rest later.
+    to the inputs in order. `inputs` are what the model declares, if it does, `form` what it takes of tuples from code.
+    Headers are read here, the rest later.
     Raises InputError for bad data and UsageError for options that do not fit.
     """
     options = options or DataOptions()
@@ -57,7 +59,9 @@ def open_data(
     state = carries_state([spec.name for spec in inputs] or [spec.name for spec in parsed if spec.name])
     if state is not None:
         options = replace(options, shuffled=False)
-    feeds = [_open(spec, index, len(parsed), options, inputs) for index, spec in enumerate(parsed)]
+    feeds = [
+        _open(spec, index, len(parsed), options, inputs, form or _form(inputs)) for index, spec in enumerate(parsed)
+    ]
     _check_options(options, feeds)
     recipe = parse_recipe(options.preprocess) if options.preprocess else None
     source = ", ".join(specs)
@@ -78,7 +82,14 @@ def _batches(
     return checked(batches, info.source, limit, may_be_empty=options.shard[1] > 1, numbered=cut)
 
 
-def _open(spec: Spec, index: int, count: int, options: DataOptions, inputs: Sequence[InputSpec]) -> Feed:
+def _form(inputs: Sequence[InputSpec]) -> BatchForm:
+    """A tuple from code holds what the model declares."""
+    return BatchForm(max(len(inputs), 1), tuple(spec.name for spec in inputs))
+
+
+def _open(
+    spec: Spec, index: int, count: int, options: DataOptions, inputs: Sequence[InputSpec], form: BatchForm
+) -> Feed:
     """The feed of one argument. Of several without a name, each is for the input of its place."""
     if count > 1 and not spec.name and inputs:
         inputs = inputs[index : index + 1]
@@ -91,7 +102,8 @@ def _open(spec: Spec, index: int, count: int, options: DataOptions, inputs: Sequ
         if not options.allow_code:
             raise InputError(f"the configuration gives code as data ({spec.text}), {NOT_RUN}")
         alone = options.shuffled and count == 1  # beside others it must keep their order
-        return code_feed(spec.target, names, spec.name, options.seed if alone else None)
+        whole = form if count == 1 and not spec.name else BatchForm(lists=form.lists)
+        return code_feed(spec.target, names, spec.name, options.seed if alone else None, whole)
     sole = inputs[0] if len(inputs) == 1 else None
     shapes = [parse_input_shape(text) for text in options.input_shapes]
     given = next((each for each in shapes if each.name in ("", spec.name, sole.name if sole else "")), None)

@@ -1,6 +1,6 @@
 """The frozen records that pass between the stages, importable from here. Nothing in them knows a framework."""
 
-from normdiag.records.batch import Batch, InputSpec
+from normdiag.records.batch import Batch, BatchForm, InputSpec, is_ragged
 from normdiag.records.channel_sums import ChannelSums, Span
 from normdiag.records.check import CheckedModel, CheckReport, FailOn, KnownFinding, reaches
 from normdiag.records.coverage import Coverage, Topic, Unmeasured, Verdict
@@ -78,6 +78,7 @@ __all__ = [
     "Affine",
     "Attribution",
     "Batch",
+    "BatchForm",
     "Beside",
     "ChannelSums",
     "CheckReport",
@@ -168,5 +169,6 @@ __all__ = [
     "Verdict",
     "Verification",
     "Window",
+    "is_ragged",
     "reaches",
 ]

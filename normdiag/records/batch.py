@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -16,7 +17,9 @@ Array = NDArray[Any]
 class Batch:
     """One batch: arrays that share their first axis, the samples.
 
-    `names` holds one input name for each array; None feeds them by position. `labels` (N,) are the classes of the
+    An array of objects (N,) holds one array for each sample, of sizes of their own, as detectors take their images.
+    `names` holds one input name for each array; None feeds them by position. `fixed` are inputs without samples, by
+    name: numbers, and arrays that hold for the whole batch. `labels` (N,) are the classes of the
     samples as integers, where the data has them. `first` is the index that its first sample has in the data, `index`
     that of the batch. `places` (N,) are the indexes of the samples in their source, where the order is another.
     """
@@ -27,6 +30,7 @@ class Batch:
     first: int = 0
     index: int = 0
     places: Array | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -52,6 +56,20 @@ class Batch:
         """Some of its samples: a slice, or an array of indexes or of booleans (N,)."""
         labels, places = (None if each is None else each[chosen] for each in (self.labels, self.places))
         return replace(self, arrays=tuple(array[chosen] for array in self.arrays), labels=labels, places=places)
+
+
+def is_ragged(array: Array) -> bool:
+    """Whether an array of a batch holds an array of its own for each sample."""
+    return array.dtype.kind == "O"
+
+
+@dataclass(frozen=True)
+class BatchForm:
+    """What a model takes of a batch that is a tuple: its first `count` arrays, called `names`, or a list of samples."""
+
+    count: int = 1
+    names: tuple[str, ...] = ()
+    lists: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from normdiag.models.pytorch.quiet import quiet
 from normdiag.models.pytorch.torch_private import program_of_script, pytree
 from normdiag.observe.pytorch.guard import untouched
 from normdiag.observe.pytorch.values import as_inputs, model_dtype, named_outputs
-from normdiag.records import Batch
+from normdiag.records import Batch, is_ragged
 from normdiag.usercode import user_code
 
 CPU = torch.device("cpu")
@@ -140,6 +140,8 @@ def _checked(module: nn.Module, example: Batch, options: ExportOptions) -> Expor
 
 
 def _exported(module: nn.Module, example: Batch, options: ExportOptions) -> ExportedProgram:
+    if example.fixed or any(map(is_ragged, example.arrays)):
+        raise InputError(f"the model takes numbers or lists, with which it is not exported here; {ADVICE}")
     args, kwargs = as_inputs(example, model_dtype(module), CPU, torch.contiguous_format)
     try:
         with quiet(), untouched(module, CPU):

@@ -55,19 +55,23 @@ def _graph_input(value: Any, where: str) -> GraphInput:
 
 
 def _by_name(inputs: Sequence[GraphInput], batch: Batch, where: str) -> Mapping[str, Array]:
-    wanted = [each.name for each in inputs]
+    wanted = [each.name for each in inputs if each.name not in batch.fixed]
     if batch.names is None:
         if len(batch.arrays) != len(wanted):
             raise InputError(
                 f"{where}: the model has {len(wanted)} inputs ({', '.join(wanted)}), "
                 f"the data gives {len(batch.arrays)} arrays"
             )
-        return dict(zip(wanted, batch.arrays, strict=True))
-    given = dict(zip(batch.names, batch.arrays, strict=True))
+        return {**dict(zip(wanted, batch.arrays, strict=True)), **_arrays(batch.fixed)}
+    given = {**dict(zip(batch.names, batch.arrays, strict=True)), **_arrays(batch.fixed)}
     missing = [name for name in wanted if name not in given]
     if missing:
         raise InputError(f"{where}: the data has no input {missing[0]!r}; it gives {', '.join(given)}")
     return given
+
+
+def _arrays(fixed: Mapping[str, Any]) -> dict[str, Array]:
+    return {name: np.asarray(value) for name, value in fixed.items()}
 
 
 def _fitted(wanted: GraphInput, array: Array, where: str) -> Array:

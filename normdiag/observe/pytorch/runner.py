@@ -14,6 +14,7 @@ from torch import nn
 
 from normdiag.errors import InputError, UsageError
 from normdiag.models.pytorch.arrays import Array
+from normdiag.models.pytorch.forward_form import taken
 from normdiag.models.pytorch.layers import module_layers, named_modules, require_initialised, unwrap
 from normdiag.observe.gap import compare_outputs
 from normdiag.observe.points import array_points, input_points
@@ -154,7 +155,7 @@ class TorchRunner:
     def _forward(
         self, batch: Batch, listener: Listener, memory_format: torch.memory_format
     ) -> tuple[Listener, dict[str, Array]]:
-        args, kwargs = as_inputs(batch, self._dtype, self._device, memory_format)
+        args, kwargs = as_inputs(self._taken(batch), self._dtype, self._device, memory_format)
         by_stride = memory_format == torch.contiguous_format
         with untouched(self._module, self._device):
             try:
@@ -166,6 +167,10 @@ class TorchRunner:
                 raise InputError(self._explained(error, batch)) from error
             self._final = self._watcher.final_activation(tensor for _, tensor in tensors(output))
             return listener, named_outputs(output)
+
+    def _taken(self, batch: Batch) -> Batch:
+        """Without the numbers beside the data that the forward has no use for."""
+        return replace(batch, fixed=taken(self._module, batch.fixed)) if batch.fixed else batch
 
     def _explained(self, error: Exception, batch: Batch) -> str:
         shapes = ", ".join(f"{array.dtype} {tuple(array.shape)}" for array in batch.arrays)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from normdiag.errors import InputError
 from normdiag.models.pytorch.arrays import Array, to_numpy, to_tensor
-from normdiag.records import Batch
+from normdiag.records import Batch, is_ragged
 
 
 def model_dtype(model: nn.Module) -> torch.dtype:
@@ -25,15 +26,18 @@ def model_dtype(model: nn.Module) -> torch.dtype:
 
 def as_inputs(
     batch: Batch, dtype: torch.dtype, device: torch.device, memory_format: torch.memory_format
-) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-    """Positional and keyword arguments. A sole array goes in by position, whatever its name.
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments. A sole array goes in by position, whatever its name, if there is nothing else.
 
-    Floating arrays take the model's dtype; images (N, C, H, W) the memory format. The arrays are copied.
+    Floating arrays take the model's dtype; images (N, C, H, W) the memory format. The arrays are copied. Numbers go in
+    as they are, and arrays of one value for each sample, of sizes of their own, as a list.
     """
-    tensors = tuple(_as_input(array, dtype, device, memory_format) for array in batch.arrays)
-    if batch.names is None or len(tensors) == 1:
-        return tensors, {}
-    return (), dict(zip(batch.names, tensors, strict=True))
+    convert = partial(_as_input, dtype=dtype, device=device, memory_format=memory_format)
+    values = tuple([convert(each) for each in array] if is_ragged(array) else convert(array) for array in batch.arrays)
+    fixed = {name: convert(value) if hasattr(value, "dtype") else value for name, value in batch.fixed.items()}
+    if batch.names is None or (len(values) == 1 and not fixed):
+        return values, fixed
+    return (), {**dict(zip(batch.names, values, strict=True)), **fixed}
 
 
 def _as_input(array: Array, dtype: torch.dtype, device: torch.device, memory_format: torch.memory_format) -> Tensor:
