@@ -28,4 +28,5 @@ def sha256_of_stream(stream: io.RawIOBase) -> str:
 
 def without_statistics(parameters: int, layers: Iterable[NormLayer]) -> int:
     """Number of weights among so many stored values, which running statistics are not."""
-    return parameters - sum(2 * layer.running_var.size for layer in layers if layer.running_var is not None)
+    statistics = sum(2 * layer.running_var.size for layer in layers if layer.running_var is not None)
+    return max(parameters - statistics, 0)  # what a graph computes, or layers share, was not counted for each

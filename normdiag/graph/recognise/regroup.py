@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from normdiag.graph.recognise.steps import Step, Tensors
+from normdiag.graph.recognise.spans import reshapes_to
+from normdiag.graph.recognise.steps import Operand, Step, Tensors
 from normdiag.graph.recognise.terms import AveragedAxes, Normal
 from normdiag.graph.sizes import across
 
@@ -14,13 +15,13 @@ def regroup(term: Normal, back: Step, tensors: Tensors) -> Normal | None:
 
     Where the reshape leaves the axes apart, it is the same layer on the tensor before it. Else it is a GroupNorm.
     """
-    forth = tensors.maker(tensors.root(term.tensor))
-    if term.stage or forth is None or forth.kind != "reshape" or not isinstance(forth.inputs[0], str):
+    forth = [] if term.stage else list(reshapes_to(tensors, term.tensor))
+    ends = (number for number, step in enumerate(forth) if _is_inverse(step.inputs[0], back, tensors))
+    end = next(ends, None)
+    if end is None:
         return None
-    source = forth.inputs[0]
-    if not _is_inverse(source, back, tensors):
-        return None
-    nodes = term.nodes | {forth.place}
+    source = str(forth[end].inputs[0])
+    nodes = term.nodes | {step.place for step in forth[: end + 1]}
     found = replace(term, tensor=source, output=back.output, nodes=nodes, closed=False)
     apart, groups = _apart(term, source, tensors), _groups(term, tensors)
     if apart is not None and not (term.closed and groups is not None):
@@ -28,7 +29,7 @@ def regroup(term: Normal, back: Step, tensors: Tensors) -> Normal | None:
     return None if groups is None else replace(found, groups=groups[0], grouped_axis=groups[1])
 
 
-def _is_inverse(source: str, back: Step, tensors: Tensors) -> bool:
+def _is_inverse(source: Operand, back: Step, tensors: Tensors) -> bool:
     """Whether a reshape gives a tensor the sizes of the source again."""
     old, new = tensors.sizes(source), tensors.sizes(back.output)
     if old is not None and old == new:

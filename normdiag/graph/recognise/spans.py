@@ -20,7 +20,7 @@ def source_span(tensors: Tensors, tensor: str, axes: tuple[int, ...]) -> Average
     rank = tensors.rank(tensor)
     counted = axes if rank is None else (a % rank if rank else a for a in axes)
     span = AveragedAxes(tensors.root(tensor), tuple(sorted(counted)))
-    for step in _reshapes(tensors, tensor):
+    for step in reshapes_to(tensors, tensor):
         found = _moved(tensors, step.output, step.inputs[0], span.axes)
         if found is None:
             return span
@@ -31,7 +31,7 @@ def source_span(tensors: Tensors, tensor: str, axes: tuple[int, ...]) -> Average
 def axes_in(tensors: Tensors, tensor: Operand, span: AveragedAxes) -> tuple[int, ...] | None:
     """The axes of a tensor that hold what the span averages; None where it is not the tensor that the span is of."""
     path: list[Step] = []
-    for step in (None, *_reshapes(tensors, tensor)):
+    for step in (None, *reshapes_to(tensors, tensor)):
         path = path if step is None else [step, *path]
         here = tensor if step is None else step.inputs[0]
         if tensors.root(here) != span.x:
@@ -54,8 +54,8 @@ def line_up(tensors: Tensors, statistic: Operand, tensor: Operand, axes: tuple[i
     return all(a == b or (a is None and b != 1) or (b is None and a != 1) for a, b in pairs)
 
 
-def _reshapes(tensors: Tensors, tensor: Operand) -> Iterable[Step]:
-    """Those that lead to a tensor, the last first."""
+def reshapes_to(tensors: Tensors, tensor: Operand) -> Iterable[Step]:
+    """The reshapes that lead to a tensor, the last first."""
     for _ in range(MAX_RESHAPES):
         step = tensors.maker(tensors.root(tensor))
         if step is None or step.kind != "reshape" or not isinstance(step.inputs[0], str):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from normdiag.models.onnx.file import open_onnx
-from normdiag.models.onnx.parse import check_names, dimensions, inline_functions
+from normdiag.models.onnx.parse import check_names, dimensions, inline_functions, subgraphs
 from normdiag.models.onnx.program import OnnxProgram
 from normdiag.records import InputSpec
 
@@ -36,15 +36,23 @@ def load_onnx(path: Path) -> OnnxProgram:
 
 
 def count_parameters(graph: Any) -> int:
-    """Number of values in the floating-point initializers of an onnx.GraphProto and in those stored quantized."""
+    """Number of weights in an onnx.GraphProto and the bodies of its nodes: floating-point or stored quantized.
+
+    Initializers, and Constant nodes of more than one element, in which some exporters keep all weights.
+    """
     linear = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     quantized = {name for node in linear if node.op_type == "DequantizeLinear" for name in node.input[:1]}
     scales = {name for node in linear for name in node.input[1:2]}
-    return sum(
+    constants = [node for node in graph.node if node.op_type == "Constant" and not node.domain]
+    literals = ((node.output[0], each.t) for node in constants for each in node.attribute if each.name == "value")
+    stored = [(tensor.name, tensor) for tensor in graph.initializer]
+    stored += [(name, tensor) for name, tensor in literals if math.prod(tensor.dims) > 1]
+    own: int = sum(
         math.prod(tensor.dims)
-        for tensor in graph.initializer
-        if tensor.name in quantized or (tensor.data_type in FLOATS and tensor.name not in scales)
+        for name, tensor in stored
+        if name in quantized or (tensor.data_type in FLOATS and name not in scales)
     )
+    return own + sum(count_parameters(body) for node in graph.node for body in subgraphs(node))
 
 
 def input_specs(graph: Any) -> tuple[InputSpec, ...]:

@@ -15,7 +15,7 @@ from onnx import helper
 
 from normdiag.errors import InputError
 from tests.graph.importers.onnx.test_onnx_operators import BATCH_NORM, function_model, image, nested
-from tests.models.onnx.onnx_cases import CONSTANTS, load_program, make_model
+from tests.models.onnx.onnx_cases import CONSTANTS, load_program, load_text, make_model
 
 SMALL = make_model(
     image(f"a = {BATCH_NORM}  b = Relu(a)  y = InstanceNormalization(b, gamma4, beta4)")
@@ -296,3 +296,18 @@ def test_reads_only_what_norms_need_and_imports_nothing_heavy(tmp_path: Path) ->
         [sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_weights_in_constant_nodes_and_in_bodies_are_parameters(tmp_path: Path) -> None:
+    """Paddle keeps all weights in Constant nodes, silero in the branches of an If."""
+    text = """g (float[2,3] x, bool c) => (float[2,3] y) {
+        w = Constant<value = float[3,3] {1,2,3,4,5,6,7,8,9}>()
+        small = Constant<value = float {0.5}>()
+        axis = Constant<value = int64[1] {0}>()
+        a = MatMul(x, w)
+        b = Mul(a, small)
+        y = If(c) <
+            then_branch = t () => (float[2,3] p) { v = Constant<value = float[3] {1,2,3}>()  p = Add(b, v) },
+            else_branch = e () => (float[2,3] q) { u = Constant<value = float[3] {1,2,3}>()  q = Sub(b, u) }>
+    }"""
+    assert load_text(tmp_path, text).parameters == 9 + 3 + 3
