@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +16,10 @@ from normdiag.records import NormKind, NormLayer
 
 Array = NDArray[Any]
 
-_GAMMA = ("weight", "gamma")
-_BETA = ("bias", "beta")
+# What torch and TensorFlow call them, and then what is a gamma or beta only in a module that is named as a norm.
+_GAMMA = ("weight", "gamma", "scale", "g", "a_2")
+_BETA = ("bias", "beta", "offset", "b", "b_2")
+_USUAL = ("weight", "gamma")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 # Parts of class names outside of torch. A ...LayerNorm without bias may be an RMSNorm (T5's), so it does not count.
 _NAME_PARTS: tuple[tuple[str, NormKind], ...] = (
@@ -25,9 +28,13 @@ _NAME_PARTS: tuple[tuple[str, NormKind], ...] = (
     ("GroupNorm", "group_norm"),
     ("LayerNorm", "layer_norm"),
 )
+# nanoGPT's ln_1, ln_f; ConvNeXt V2's GRN, which divides by the mean of the channels' lengths.
+_LN = re.compile(r"^ln(_?(\d{1,2}|f|q|k|v|x|in|out|pre|post|attn|mlp))?$|_ln$", re.IGNORECASE)
+_GLOBAL_RESPONSE = re.compile(r"(^|\.)(grn|global_?response_?norm)\d*$", re.IGNORECASE)
 _OR_INSTANCE = "an InstanceNorm with running statistics would look the same"
 _UNDECIDABLE = "weights alone do not tell LayerNorm, GroupNorm and affine InstanceNorm apart"
 _BY_NAME = "taken for an RMSNorm by its name; a LayerNorm without bias would look the same"
+_NO_BIAS = "taken for a LayerNorm without bias by its name; an RMSNorm would look the same"
 _DEFAULT_EPS = "eps is not set: torch uses the machine epsilon of the input's dtype"
 
 
@@ -36,7 +43,8 @@ def norm_layers(static: StaticFile) -> tuple[NormLayer, ...]:
 
     Modules of known class and traced operators are of certain kind. By weights alone, running_mean with running_var
     is BatchNorm; equal one-dimensional weight and bias are LayerNorm or GroupNorm, of higher rank LayerNorm; a lone
-    one-dimensional weight is a norm only where its name says so (a PReLU's looks the same). eps is then None.
+    one-dimensional weight is a norm only where its name says so (a PReLU's looks the same), and so are (1, C, 1, 1) and
+    tensors of other names than weight and gamma. eps is then None.
     """
     groups = _by_module(static.tensors)
     paths = dict.fromkeys([*static.modules, *groups])
@@ -67,7 +75,7 @@ def _layer(path: str, own: Mapping[str, Array], facts: ModuleFacts | None) -> No
     if kind is None:
         return None
     facts = facts or ModuleFacts()
-    gamma, beta = _first(own, _GAMMA), _first(own, _BETA)
+    gamma, beta = (_flat(_first(own, names)) for names in (_GAMMA, _BETA))
     mean, var = own.get("running_mean"), own.get("running_var")
     _check_lengths(path, {"weight": gamma, "bias": beta, "running_mean": mean, "running_var": var})
     shape = next((each.shape for each in (gamma, mean, beta) if each is not None), facts.normalized_shape)
@@ -112,7 +120,7 @@ def _kind_of_module(own: Mapping[str, Array], facts: ModuleFacts | None) -> Norm
     if _has_statistics(own):
         return "instance_norm" if "InstanceNorm" in name else "batch_norm"
     named = next((kind for part, kind in _NAME_PARTS if part in name), None)
-    return None if named == "layer_norm" and "bias" not in own else named if "weight" in own else None
+    return None if _first(own, _GAMMA) is None or (named == "layer_norm" and _first(own, _BETA) is None) else named
 
 
 def _is_torch_module(facts: ModuleFacts) -> bool:
@@ -124,18 +132,32 @@ def _kind_of_weights(path: str, own: Mapping[str, Array]) -> tuple[NormKind | No
     gamma, beta = _first(own, _GAMMA), _first(own, _BETA)
     if _has_statistics(own):
         return "batch_norm", (_OR_INSTANCE,)
-    if gamma is None or gamma.ndim == 0 or gamma.dtype.kind in "iub":
+    name, usual = _norm_name(path), next((role in _USUAL for role in _GAMMA if role in own), False)
+    if gamma is None or gamma.ndim == 0 or gamma.dtype.kind in "iub" or _GLOBAL_RESPONSE.search(path):
         return None, ()
-    if beta is not None:
-        if gamma.shape != beta.shape:
-            return None, ()
-        # GroupNorm's parameters are always one-dimensional, and a Linear's bias has fewer dimensions than its weight.
-        return ("layer_or_group_norm", (_UNDECIDABLE,)) if gamma.ndim == 1 else ("layer_norm", ())
-    return _kind_of_name(path.rpartition(".")[2].lower()) if gamma.ndim == 1 else (None, ())
+    along_one_axis = gamma.size == max(gamma.shape)
+    if beta is None:
+        return _kind_of_name(name) if along_one_axis and (gamma.ndim == 1 or name) else (None, ())
+    told = name or (usual and gamma.ndim == 1) or "a_2" in own
+    if gamma.shape != beta.shape or (along_one_axis and not told) or not (told or usual):
+        return None, ()
+    # GroupNorm's parameters are always one-dimensional, and a Linear's bias has fewer dimensions than its weight.
+    return ("layer_or_group_norm", (_UNDECIDABLE,)) if along_one_axis else ("layer_norm", ())
+
+
+def _norm_name(path: str) -> str:
+    """What a module is called, or the list that it is in where that is named after norms; "" where neither is."""
+    above, _, last = path.rpartition(".")
+    if last.isdigit():
+        above = above.rpartition(".")[2].lower()
+        return above if above.endswith(("norms", "lns", "norm_layers")) else ""
+    return last.lower() if "norm" in last.lower() or "rms" in last.lower() or _LN.search(last) else ""
 
 
 def _kind_of_name(name: str) -> tuple[NormKind | None, tuple[str, ...]]:
-    return ("rms_norm", (_BY_NAME,)) if "rms" in name or "norm" in name else (None, ())
+    if not name:
+        return None, ()
+    return ("rms_norm", (_BY_NAME,)) if "rms" in name or "norm" in name else ("layer_norm", (_NO_BIAS,))
 
 
 def _has_statistics(own: Mapping[str, Array]) -> bool:
@@ -153,6 +175,11 @@ def _check_lengths(path: str, tensors: Mapping[str, Array | None]) -> None:
 
 def _first(own: Mapping[str, Array], names: tuple[str, ...]) -> Array | None:
     return next((own[name] for name in names if name in own), None)
+
+
+def _flat(array: Array | None) -> Array | None:
+    """A parameter of shape (1, C, 1, 1) as the (C,) that it is."""
+    return array.reshape(-1) if array is not None and array.ndim > 1 and array.size == max(array.shape) else array
 
 
 def _aligned(array: Array | None) -> Array | None:

@@ -53,6 +53,36 @@ def test_equal_shapes_of_higher_rank_are_layer_norm_and_linear_layers_are_not():
     assert kinds_of(rnn__weight_ih_l0=8, rnn__bias_ih_l0=8, embedding__weight=(10, 4)) == []
 
 
+def test_one_tensor_a_norm_under_the_names_that_libraries_give_it():
+    for last in ("scale", "g", "weight"):
+        assert kinds_of(**{f"h__0__query_norm__{last}": 8}) == [("h.0.query_norm", "rms_norm")]
+    assert kinds_of(layers__0__sa_norm__scale=8) == [("layers.0.sa_norm", "rms_norm")]  # torchtune
+    assert kinds_of(to_out__norm__g=(1, 8, 1, 1)) == [("to_out.norm", "rms_norm")]  # lucidrains
+    assert kinds_of(norms__0__weight=8, norms__1__weight=8) == [("norms.0", "rms_norm"), ("norms.1", "rms_norm")]
+    (layer,) = layers_of(transformer__ln_1__weight=8)  # nanoGPT
+    assert (layer.kind, layer.channels) == ("layer_norm", 8) and "without bias" in layer.notes[0]
+    assert kinds_of(act__scale=8, ls1__gamma=8, attn__g=8, line__weight=8, norm__scale=()) == []
+
+
+def test_pairs_under_other_names():
+    assert kinds_of(ln__g=8, ln__b=8) == [("ln", "layer_or_group_norm")]
+    assert kinds_of(sublayer__0__norm__a_2=8, sublayer__0__norm__b_2=8) == [("sublayer.0.norm", "layer_or_group_norm")]
+    assert kinds_of(norm__scale=8, norm__offset=8) == [("norm", "layer_or_group_norm")]
+    assert kinds_of(affine__g=8, affine__b=8, quant__scale=8, quant__bias=8) == []
+
+
+def test_four_dimensions_of_which_one_is_longer_than_1_do_not_tell_which_norm():
+    (layer,) = layers_of(norm1__weight=(1, 8, 1, 1), norm1__bias=(1, 8, 1, 1))
+    assert (layer.kind, layer.gamma.shape, layer.channels) == ("layer_or_group_norm", (8,), 8)
+    assert kinds_of(act__weight=(1, 8, 1, 1), act__bias=(1, 8, 1, 1)) == []
+
+
+def test_a_global_response_norm_is_none_of_these():
+    assert kinds_of(mlp__grn__weight=(1, 1, 1, 32), mlp__grn__bias=(1, 1, 1, 32)) == []  # transformers
+    assert kinds_of(mlp__grn__weight=32, mlp__grn__bias=32) == []  # timm
+    assert kinds_of(block__grn__gamma=(1, 1, 1, 32), block__grn__beta=(1, 1, 1, 32)) == []
+
+
 def test_tokens_and_other_integers_are_no_gamma():
     tensors = {"x.weight": np.ones(4, np.int64), "x.bias": np.ones(4, np.int64)}
     assert norm_layers(StaticFile(tensors)) == ()
