@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from normdiag.records import NormLayer
+from normdiag.records import NormLayer, Severity
+from normdiag.rules.alike import alike
 from normdiag.rules.batch import uses_batch
 from normdiag.rules.context import Context
 from normdiag.rules.rule import FindingDraft, rule
@@ -30,45 +32,66 @@ def variance_below_eps(context: Context, limits: Mapping[str, float]) -> Iterato
     How to fix it: prune the dead channels, or find out why the layer before them stopped (too much weight decay,
     dead ReLUs, an L1 penalty). Where eps was set by another framework's convention (1e-3), check that it is meant.
 
-    Where the file does not hold eps (a bare state dict), 1e-5 is taken, and the confidence is low. One finding, the
-    first with dead channels, also has the sum over all layers. Silent for layers that do not use their statistics
-    (ND201).
+    One finding of each severity has all of its layers. Where the file does not hold eps (a bare state dict), 1e-5 is
+    taken, and the confidence is low. Silent for layers that do not use their statistics (ND201).
 
     Source: Ioffe and Szegedy 2015, algorithm 1, step 3.
     """
     used = [each.layer for each in context.report.layers if not uses_batch(each.layer, context.report.model)]
-    counted = [(layer, *_below(layer, limits["dead_ratio"])) for layer in used]
-    found = [(layer, below, dead) for layer, below, dead in counted if below]
-    speaker = next((layer for layer, _, dead in found if dead), found[0][0] if found else None)
-    for layer, below, dead in found:
-        eps, var = _eps(layer), np.asarray(layer.running_var, np.float64)
-        assumed = "" if layer.eps is not None else " (eps is not in the file)"
-        total = f"; {sum(each[1] for each in found)} channels of {len(found)} layers in all"
-        yield FindingDraft(
-            layers=(layer.name,),
-            text=f"{below} of {var.size} channels with a running variance below {eps:g}{assumed}"
-            + (f", {dead} so far below that they pass on their bias alone" if dead else "")
-            + (total if layer is speaker and len(found) > 1 else ""),
-            remedy="Prune these channels, or find out why the layer before them went silent.",
-            evidence={"below_eps": below, "dead": dead, "channels": var.size, "eps": eps, "min": float(var.min())},
-            severity="error"
-            if dead == var.size
-            else "warning"
-            if dead and dead >= limits["half"] * var.size
-            else "info",
-            confidence="high" if layer.eps is not None else "low",
-        )
+    found = [each for each in (_counted(layer, limits["dead_ratio"]) for layer in used) if each.below]
+
+    def severity(each: Counted) -> Severity:
+        if each.dead == each.channels:
+            return "error"
+        return "warning" if each.dead and each.dead >= limits["half"] * each.channels else "info"
+
+    worst_first = sorted(found, key=lambda each: (each.dead / each.channels, each.below / each.channels), reverse=True)
+    for graded, group in alike(worst_first, severity).items():
+        yield _of_all(group, graded)
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """How many channels of a layer have a positive variance below eps, and how many of these far below."""
+
+    layer: NormLayer
+    channels: int
+    below: int
+    dead: int
+    smallest: float
+
+
+def _of_all(group: Sequence[Counted], graded: Severity) -> FindingDraft:
+    below, dead, channels = (sum(getattr(each, name) for each in group) for name in ("below", "dead", "channels"))
+    eps, assumed = sorted({_eps(each.layer) for each in group}), any(each.layer.eps is None for each in group)
+    return FindingDraft(
+        layers=tuple(each.layer.name for each in group),
+        text=f"{below} of {channels} channels with a running variance below "
+        + (f"{eps[0]:g}" if len(eps) == 1 else "eps")
+        + (" (eps is not in the file)" if assumed else "")
+        + (f", {dead} so far below that they pass on their bias alone" if dead else ""),
+        remedy="Prune these channels, or find out why the layer before them went silent.",
+        evidence={
+            "below_eps": below,
+            "dead": dead,
+            "channels": channels,
+            "layers": len(group),
+            "eps": eps[0],
+            "min": min(each.smallest for each in group),
+        },
+        details={each.layer.name: f"{each.below} of {each.channels}" for each in group} if len(group) > 1 else {},
+        severity=graded,
+        confidence="low" if assumed else "high",
+    )
 
 
 def _eps(layer: NormLayer) -> float:
     return layer.eps if layer.eps is not None else DEFAULT_EPS
 
 
-def _below(layer: NormLayer, dead_ratio: float) -> tuple[int, int]:
-    """How many channels have a positive variance below eps, and how many of these far below."""
-    if layer.running_var is None:
-        return 0, 0
+def _counted(layer: NormLayer, dead_ratio: float) -> Counted:
+    if layer.running_var is None or not np.size(layer.running_var):
+        return Counted(layer, 0, 0, 0, 0.0)
     var = np.asarray(layer.running_var, np.float64)
-    positive = var > 0
-    below, dead = positive & (var < _eps(layer)), positive & (var < dead_ratio * _eps(layer))
-    return int(below.sum()), int(dead.sum())
+    below, dead = (int(((var > 0) & (var < bound)).sum()) for bound in (_eps(layer), dead_ratio * _eps(layer)))
+    return Counted(layer, var.size, below, dead, float(var.min()))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from normdiag.records import LayerMetrics, NormLayer, Report, StoredFit
+from normdiag.records import LayerMetrics, Report, StoredFit
 from normdiag.rules.alike import alike
 from normdiag.rules.batch import uses_batch
 from normdiag.rules.context import Context
@@ -37,8 +37,9 @@ def not_warmed_up(context: Context, limits: Mapping[str, float]) -> Iterator[Fin
 
     What keeps it silent: a momentum or a number of batches that the file does not hold (weights alone do not say the
     momentum), a cumulative average (momentum=None), no batches tracked at all (converted weights), a variance below
-    what the initial 1 would have left (the statistics came from elsewhere and the counter began anew), a layer that
-    does not use its statistics (ND201), and data: where it agrees with every such layer, with a drift whose interval
+    what the initial 1 would have left, in this layer or another with the same counter (the statistics came from
+    elsewhere and the counter began anew, or an averaged copy does not count), a layer that does not use its statistics
+    (ND201), and data: where it agrees with every such layer, with a drift whose interval
     reaches below the limit `agrees`, or finds less than a third of that share of 0 and 1 in what is stored.
 
     How to fix it: run more training batches through the model in train mode, or recalibrate with a cumulative average
@@ -46,7 +47,9 @@ def not_warmed_up(context: Context, limits: Mapping[str, float]) -> Iterator[Fin
 
     Source: torch.nn.BatchNorm2d, update of the running estimates.
     """
-    cold = [each for each in context.report.layers if _is_cold(each, context.report, limits)]
+    used = [each for each in context.report.layers if _counts(each, context.report)]
+    anew = {_pace(each) for each in used if not _began_at_one(each)}
+    cold = [each for each in used if _pace(each) not in anew and 1.0 - _left(each) < limits["share"]]
     if cold and all(agreed(each, limits["agrees"]) or _refuted(each) for each in cold):
         cold = []
     if not cold:
@@ -94,21 +97,22 @@ def _pace(metrics: LayerMetrics) -> tuple[float, int]:
     return metrics.layer.momentum or 0.0, metrics.layer.num_batches_tracked or 0
 
 
-def _is_cold(metrics: LayerMetrics, report: Report, limits: Mapping[str, float]) -> bool:
+def _counts(metrics: LayerMetrics, report: Report) -> bool:
     momentum, tracked = _pace(metrics)
-    if not (0.0 < momentum < 1.0 and tracked > 0 and metrics.layer.has_statistics):
-        return False
-    left = (1.0 - momentum) ** tracked
-    if 1.0 - left >= limits["share"] or uses_batch(metrics.layer, report.model):
-        return False
-    return _began_at_one(metrics.layer, left)
+    counted = 0.0 < momentum < 1.0 and tracked > 0 and metrics.layer.has_statistics
+    return counted and not uses_batch(metrics.layer, report.model)
+
+
+def _left(metrics: LayerMetrics) -> float:
+    """The share of the initial values that the counter leaves."""
+    momentum, tracked = _pace(metrics)
+    return float((1.0 - momentum) ** tracked)
 
 
 def _refuted(metrics: LayerMetrics) -> bool:
     """Whether the data finds far less of 0 and 1 in the stored statistics than the counter says."""
-    momentum, tracked = _pace(metrics)
     fit = metrics.stored_fit
-    return fit is not None and _below(fit, (1.0 - momentum) ** tracked / 3.0)
+    return fit is not None and _below(fit, _left(metrics) / 3.0)
 
 
 def _below(fit: StoredFit, share: float) -> bool:
@@ -116,6 +120,6 @@ def _below(fit: StoredFit, share: float) -> bool:
     return fit.initial_share + 2.0 * fit.initial_share_se < share
 
 
-def _began_at_one(layer: NormLayer, left: float) -> bool:
+def _began_at_one(metrics: LayerMetrics) -> bool:
     """Whether every variance is at least what is left of an initial 1; the margin is for rounding."""
-    return bool(np.all(np.asarray(layer.running_var, np.float64) >= 0.99 * left))
+    return bool(np.all(np.asarray(metrics.layer.running_var, np.float64) >= 0.99 * _left(metrics)))

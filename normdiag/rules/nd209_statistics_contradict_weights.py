@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from normdiag.metrics.predicted import Predicted, predicted_means
+from normdiag.records import OpGraph, Size
 from normdiag.rules.context import Context
 from normdiag.rules.rule import FindingDraft, rule
 from normdiag.rules.stored import contradicted
@@ -13,6 +15,10 @@ REMEDY = (
     "Recompute the statistics on training data (torch.optim.swa_utils.update_bn), or load the buffers that were saved "
     "with these weights; check with --data."
 )
+BY_SIZE = (
+    ", or the graph is for inputs of another size than in training: away from the border of the image the two agree"
+)
+AT_ITS_SIZE = " Where the size is another one, export for that of training, or judge with --data of that size."
 
 
 @rule("ND209", "statistics-contradict-weights", "warning", off=0.4, relative=0.8, channels=4, drift=0.5)
@@ -39,6 +45,9 @@ def statistics_contradict_weights(context: Context, limits: Mapping[str, float])
     After a residual sum the branches are taken to be independent: in ResNet20 the mean after the ReLU that follows is
     off by 0.03 to 0.06, no more than elsewhere.
 
+    A graph that was exported for smaller inputs than those of training has more border in it, where padding lowers the
+    means. Where the stored means are right for inputs without any border, both causes are named.
+
     What it cannot see: layers whose input mean is not predictable (after a max pool, a shortcut that pads channels,
     squeeze and excitation, flattened positions, the model's input); what is after a layer of which half of
     the channels or more pass on their bias alone, through their variance (ND102, ND103) or a gamma of zero (ND106): the
@@ -59,36 +68,47 @@ def statistics_contradict_weights(context: Context, limits: Mapping[str, float])
         return
     judged = [each for each in predicted_means(context.graph) if len(each.s) >= limits["channels"]]
     right = {each.layer.name for each in context.report.layers if contradicted(each, limits["drift"]) is False}
-    wrong = [
-        each
-        for each in judged
-        if each.rms >= limits["off"] and each.relative >= limits["relative"] and each.layer not in right
-    ]
+    wrong = [each for each in judged if _is_off(each, limits) and each.layer not in right]
+    agree = _without_borders(context.graph, limits) if wrong else frozenset[str]()
+    sized = [each for each in wrong if each.layer in agree]
     if len(wrong) > 3 and 2 * len(wrong) >= len(judged):
-        yield _of_all(wrong, len(judged))
+        yield _of_all(wrong, len(judged), by_size=2 * len(sized) >= len(wrong))
     else:
-        yield from map(_of_one, wrong)
+        yield from (_of_one(each, each in sized) for each in wrong)
 
 
-def _of_one(each: Predicted) -> FindingDraft:
+def _is_off(each: Predicted, limits: Mapping[str, float]) -> bool:
+    return each.rms >= limits["off"] and each.relative >= limits["relative"]
+
+
+def _without_borders(graph: OpGraph, limits: Mapping[str, float]) -> frozenset[str]:
+    """The layers whose stored means are right for images so large that the zeros around them do not count."""
+    free = {name: (*sizes[:2], *(Size(1, (name,)) for _ in sizes[2:])) for name, sizes in graph.sizes.items()}
+    predicted = predicted_means(replace(graph, sizes=free))
+    return frozenset(each.layer for each in predicted if not _is_off(each, limits))
+
+
+def _of_one(each: Predicted, by_size: bool) -> FindingDraft:
     return FindingDraft(
         layers=(each.layer,),
-        text=f"its running_mean is off by {each.rms:.2g} standard deviations from what the weights in "
-        f"front of it give (relative {each.relative:.2g}): it belongs to other weights",
-        remedy=REMEDY,
+        text=f"its running_mean is off by {each.rms:.2g} standard deviations from what the weights before "
+        f"it give (relative {each.relative:.2g}): it belongs to other weights{BY_SIZE * by_size}",
+        remedy=REMEDY + AT_ITS_SIZE * by_size,
         evidence={"off": each.rms, "relative": each.relative, "zero": each.zero, "channels": len(each.s)},
         confidence="medium",
     )
 
 
-def _of_all(wrong: Sequence[Predicted], judged: int) -> FindingDraft:
+def _of_all(wrong: Sequence[Predicted], judged: int, by_size: bool) -> FindingDraft:
     """One finding, where most of what can be judged is wrong."""
     off = sorted(each.rms for each in wrong)
     return FindingDraft(
         layers=tuple(each.layer for each in wrong),
         text=f"the running_mean of {len(wrong)} of the {judged} layers that can be judged is off by {off[0]:.2g} to "
-        f"{off[-1]:.2g} standard deviations from what the weights give: the statistics belong to other weights",
-        remedy=REMEDY,
+        f"{off[-1]:.2g} standard deviations from what the weights give: the statistics belong to other weights"
+        + BY_SIZE
+        * by_size,
+        remedy=REMEDY + AT_ITS_SIZE * by_size,
         evidence={"off": off[len(off) // 2], "worst": off[-1], "layers": len(wrong), "judged": judged},
-        confidence="high",
+        confidence="medium" if by_size else "high",
     )

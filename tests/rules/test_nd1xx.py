@@ -27,13 +27,14 @@ def in_format(format_: str, *layers: NormLayer, **changes: object) -> Report:
 # ND103
 
 
-def test_nd103_one_finding_has_the_sum_over_all_layers() -> None:
+def test_nd103_one_finding_of_each_severity_has_all_of_its_layers() -> None:
     below = np.array([5e-6, 1.0])
     dead = np.array([1e-9, 1e-9])
-    findings = found("ND103", report(bn("a", running_var=below), bn("b", running_var=dead), bn("c", running_var=below)))
-    assert ["4 channels of 3 layers in all" in each.message for each in findings] == [True, False, False]
-    assert findings[0].layer == "b", "errors come first, and the sum goes with the first dead channels"
-    assert "in all" not in found("ND103", report(bn("a", running_var=below)))[0].message
+    layers = bn("a", running_var=below), bn("b", running_var=dead), bn("c", running_var=below), bn("d", eps=1e-3)
+    error, info = found("ND103", report(*layers))
+    assert (error.severity, error.layers, error.evidence["dead"]) == ("error", ("b",), 2)
+    assert (info.severity, info.layers, info.evidence["below_eps"]) == ("info", ("a", "c"), 2)
+    assert "a (1 of 2), c (1 of 2): 2 of 4 channels with a running variance below 1e-05" in info.message
 
 
 def test_nd103_a_hundredth_of_eps_is_dead() -> None:
@@ -98,6 +99,14 @@ def test_nd105_trap_a_counter_that_began_anew_on_good_statistics() -> None:
     """Had it begun at 1, no variance could be below what is left of that."""
     assert found("ND105", report(cold(running_var=np.full(4, 0.9**10)), data=None))
     assert not found("ND105", report(cold(running_var=np.array([0.3, 1, 1, 1])), data=None))
+
+
+def test_nd105_trap_an_averaged_copy_does_not_count() -> None:
+    """A sibling with the same counter and a variance that the counter rules out speaks for all of them."""
+    copied, cold_layer = cold(name="bn2", running_var=np.array([0.3, 1, 1, 1])), cold()
+    assert not found("ND105", report(cold_layer, copied, data=None))
+    (finding,) = found("ND105", report(cold_layer, replace(copied, num_batches_tracked=100_000), data=None))
+    assert finding.layers == (cold_layer.name,)
 
 
 def test_nd105_believes_the_data() -> None:

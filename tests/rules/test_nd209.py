@@ -23,18 +23,18 @@ DEPTH, CHANNELS = 8, 16
 NAMES = [f"bn{i}" for i in range(1, DEPTH)]
 
 
-def chain(channels: int = CHANNELS) -> str:
+def chain(channels: int = CHANNELS, size: int = 9) -> str:
     """Convolution, BatchNorm, ReLU, again and again; the mean of the first norm's input cannot be predicted."""
     body = " ".join(
         f"c{i} = Conv <pads=[1,1,1,1]> (r{i - 1}, w{i}) "
         f"[bn{i}] n{i} = BatchNormalization (c{i}, g{i}, b{i}, m{i}, v{i}) r{i} = Relu(n{i})"
         for i in range(DEPTH)
     )
-    shape = f"float[N,{channels},9,9]"
+    shape = f"float[N,{channels},{size},{size}]"
     return f"g ({shape} x) => ({shape} y) {{ {body} y = Identity(r{DEPTH - 1}) }}".replace("(r-1,", "(x,")
 
 
-def trained(folder: Path, channels: int = CHANNELS, seed: int = 0) -> Arrays:
+def trained(folder: Path, channels: int = CHANNELS, seed: int = 0, size: int = 9) -> Arrays:
     """Weights with the statistics that belong to them: the predicted means, and some error of real networks."""
     rng = np.random.default_rng(seed)
     arrays: Arrays = {}
@@ -44,7 +44,7 @@ def trained(folder: Path, channels: int = CHANNELS, seed: int = 0) -> Arrays:
         arrays[f"b{i}"] = rng.normal(size=channels).astype(np.float32) * 0.3
         arrays[f"m{i}"] = rng.normal(size=channels).astype(np.float32)
         arrays[f"v{i}"] = rng.uniform(0.5, 1.5, channels).astype(np.float32)
-    graph = seen(folder, chain(channels), **arrays).graph
+    graph = seen(folder, chain(channels, size), **arrays).graph
     assert graph is not None
     for each in predicted_means(graph):
         error = rng.normal(size=channels) * 0.15 * each.s
@@ -104,6 +104,20 @@ def test_statistics_of_another_training_are_one_finding(tmp_path: Path, healthy:
     (finding,) = findings(tmp_path, {**healthy, **foreign})
     assert (finding.layer, finding.confidence) == ("bn1", "high")
     assert finding.evidence["layers"] == finding.evidence["judged"] == len(NAMES)
+
+
+def test_an_export_for_smaller_inputs_names_both_causes(tmp_path: Path) -> None:
+    arrays = trained(tmp_path, size=240)
+    for i in range(DEPTH):
+        arrays[f"b{i}"] = np.abs(arrays[f"b{i}"]) + np.float32(2)  # means that the border lowers by much
+    for each in predicted_means(seen(tmp_path, chain(size=240), **arrays).graph):  # type: ignore[arg-type]
+        arrays[f"m{each.layer[2:]}"] = each.predicted.astype(np.float32)
+    assert not found("ND209", seen(tmp_path, chain(size=240), **arrays))
+    small = found("ND209", seen(tmp_path, chain(size=2), **arrays))
+    assert small and all("inputs of another size than in training" in each.message for each in small)
+    assert all("other weights" in each.message and "of that size" in (each.remedy or "") for each in small)
+    (foreign,) = found("ND209", seen(tmp_path, chain(size=240), **{**arrays, "m3": -arrays["m3"]}))
+    assert foreign.layer == "bn3" and "another size" not in foreign.message + (foreign.remedy or "")
 
 
 def test_three_wrong_layers_are_named_each(tmp_path: Path, healthy: Arrays) -> None:

@@ -27,6 +27,8 @@ from normdiag.records import (
     Report,
 )
 from normdiag.rules import RULES, with_findings
+from tests.rules.graph_reports import found as in_graph
+from tests.rules.graph_reports import seen
 
 INFO = ModelInfo("m.pt", "torch-zip", "weights", None, 1, 1)
 DATA = DataInfo("val.npz", 1000, 32, 32)
@@ -128,6 +130,27 @@ def test_nd102_negative_variance_is_an_error() -> None:
 def test_nd102_some_zeros_warn_and_a_layer_of_zeros_is_an_error() -> None:
     assert found("ND102", report(bn(running_var=np.array([0.0, 1.0]))))[0].severity == "warning"
     assert found("ND102", report(bn(running_var=np.zeros(2))))[0].severity == "error"
+
+
+def test_nd102_says_of_dead_channels_once_that_they_are_dead() -> None:
+    var, gamma = np.array([0.0, 1.0]), np.array([1e-9, 1.0])
+    layers = [bn(f"bn{i}", running_var=var, gamma=gamma) for i in range(51)]
+    dead, unknown = found("ND102", report(*layers, bn("last", running_var=var, gamma=np.ones(2))))[::-1]
+    assert (dead.severity, len(dead.layers), dead.evidence["zero"]) == ("info", 51, 51)
+    assert "Prune" in (dead.remedy or "") and "buffers" not in (dead.remedy or "")
+    assert (unknown.severity, unknown.layers) == ("warning", ("last",))
+
+
+@pytest.mark.parametrize(("filter_", "severity"), [(0.0, "info"), (1.0, "warning")])
+def test_nd102_looks_at_the_weights_before_the_norm(filter_: float, severity: str, tmp_path: Path) -> None:
+    kernel = np.ones((4, 4, 1, 1), np.float32)
+    kernel[2] = filter_
+    text = """g (float[N,4,3,3] x) => (float[N,4,3,3] y) {
+        c = Conv(x, kernel) [bn] y = BatchNormalization(c, gamma4, beta4, mean4, var4) }"""
+    context = seen(tmp_path, text, kernel=kernel, var4=np.array([1, 1, 0, 1], np.float32))
+    (finding,) = in_graph("ND102", context)
+    assert finding.severity == severity
+    assert ("buffers" in (finding.remedy or "")) == (severity == "warning")
 
 
 def test_nd102_is_silent_for_the_smallest_denormal_and_without_statistics() -> None:
