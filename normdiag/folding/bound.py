@@ -11,7 +11,20 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from normdiag.records import Constant, Conv, FoldPlan, Linear, Norm, Op, OpGraph, Pass, Reshape, Split, Transpose
+from normdiag.records import (
+    Constant,
+    Conv,
+    FoldPlan,
+    Linear,
+    Norm,
+    Op,
+    OpGraph,
+    Pass,
+    Reshape,
+    Select,
+    Split,
+    Transpose,
+)
 
 # Unit roundoff, half the distance from 1 to the next number, by dtype.
 ROUNDOFF = {
@@ -127,7 +140,7 @@ def _variance(products: int, unit: float) -> float:
 
 def _computes(op: Op) -> bool:
     """Whether an op rounds at all."""
-    return not isinstance(op.detail, Pass | Reshape | Transpose | Split | Constant) and op.kind != "concat"
+    return not isinstance(op.detail, Pass | Reshape | Transpose | Split | Select | Constant) and op.kind != "concat"
 
 
 def _fan_in_by_norm(graph: OpGraph, plan: FoldPlan) -> Mapping[str, int]:

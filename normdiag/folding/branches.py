@@ -16,6 +16,7 @@ from normdiag.records import (
     Pass,
     Reshape,
     ScaleShift,
+    Select,
     Split,
     Take,
     Transpose,
@@ -45,7 +46,8 @@ def _takes_shift(op: Op, takers: set[str]) -> bool:
             return any(behind)
         case Window(shift=shift):
             return shift and all(behind)
-    return isinstance(op.detail, Pass | Transpose | Reshape | Split | Take | Concat) and all(behind)
+    told = behind[:2] if isinstance(op.detail, Select) else behind
+    return isinstance(op.detail, Pass | Transpose | Reshape | Split | Take | Concat | Select) and all(told)
 
 
 def _free(parameter: Parameter | None) -> bool:

@@ -51,8 +51,7 @@ def try_before(draft: PlanDraft, source: FoldSource) -> None:
     route = _way(draft, source, walk_up, draft.before)
     if route is None:
         return
-    for layer, each in route.takes.items():
-        _edit(draft, source, layer, with_outer(draft.situation.edits.get(layer), each))
+    _edit_before(draft, source, route)
     _done(draft, source, route, "before")
 
 
@@ -104,6 +103,20 @@ def try_scale_after(draft: PlanDraft, source: FoldSource) -> None:
     _done(draft, source, route, "after", shift_stays=True)
 
 
+def try_scale_before(draft: PlanDraft, source: FoldSource) -> None:
+    """Fold its scale alone into the layers before it: the shift, which could not go there, stays as an Add."""
+    affine = _known_map(draft, source)
+    if affine is None or not scales(affine) or not draft.before[source.index].shift_only:
+        return
+    route = walk_up(draft.situation, source.index, Affine(affine.scale, np.zeros((1,) * affine.shift.ndim)))
+    if isinstance(route, Obstacle):
+        draft.before[source.index] = route
+        return
+    _edit_before(draft, source, route)
+    draft.shifts[source.index] = affine.shift
+    _done(draft, source, route, "before", shift_stays=True)
+
+
 def _way(
     draft: PlanDraft,
     source: FoldSource,
@@ -151,6 +164,11 @@ def _alone(draft: PlanDraft, source: FoldSource, affine: Affine) -> Array | str:
     if np.abs(constant).max(initial=0) > limits(name).largest * SHIFT_ROOM:
         return f"the shift alone would overflow {name}"
     return constant
+
+
+def _edit_before(draft: PlanDraft, source: FoldSource, route: Route) -> None:
+    for layer, each in route.takes.items():
+        _edit(draft, source, layer, with_outer(draft.situation.edits.get(layer), each))
 
 
 def _edit_after(draft: PlanDraft, source: FoldSource, route: Route) -> None:

@@ -1,4 +1,4 @@
-"""Which norms go where: into the layers before them, into those after, into one beside them, all but their shift after.
+"""Which norms go where: into the layers before them, into those after, into one beside them, their scale alone.
 
 In eval mode such a norm is y = scale * x + shift per channel, so that a linear layer beside it takes it up exactly
 (Ioffe and Szegedy 2015, section 3.1; docs/folding.md). Each norm moves
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from normdiag.folding.draft import Move, PlanDraft, try_after, try_before, try_beside, try_scale_after
+from normdiag.folding.draft import Move, PlanDraft, try_after, try_before, try_beside, try_scale_after, try_scale_before
 from normdiag.folding.obstacle import Obstacle
 from normdiag.folding.situation import start
 from normdiag.folding.sources import LAYER_KINDS, FoldSource, find_sources
@@ -71,7 +71,7 @@ def _draft(graph: OpGraph, sources: list[FoldSource], barred: Mapping[tuple[int,
         for source in reversed(sources):
             if source.index not in draft.steps:
                 try_after(draft, source)
-    for attempt in (try_beside, try_scale_after):
+    for attempt in (try_beside, try_scale_after, try_scale_before):
         for source in sources:
             if source.index not in draft.steps and source.asked and source.whole:
                 attempt(draft, source)

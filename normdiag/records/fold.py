@@ -38,8 +38,8 @@ class FoldStep:
 
     `direction`: into the layers 'before' it or 'after' it, into another 'norm', or into a convolution 'beside' it,
     which reads the same tensor and is added to it. `whole`: the norm disappears; else only its gamma and beta go
-    (LayerNorm, RMSNorm). `shift_stays`: it becomes a single Add, since the padding after
-    it stands in the way of its shift.
+    (LayerNorm, RMSNorm). `shift_stays`: it becomes a single Add, since padding stands in the way of its
+    shift.
     """
 
     norm: str

@@ -203,6 +203,11 @@ class Add:
     signs: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Select:
+    """Takes each element from its first or its second input, broadcast; a third says from which where that is data."""
+
+
 @dataclass(frozen=True, eq=False)
 class Constant:
     """A constant among the data: a branch of an Add or Concat. Its Op has no input."""
@@ -253,6 +258,7 @@ Detail = (
     | Concat
     | Split
     | Take
+    | Select
     | Add
     | Constant
     | Opaque

@@ -19,6 +19,7 @@ from tests.folding.zoo import (
     onnx_layers,
     onnx_numbers,
     onnx_refused,
+    onnx_spread,
     onnx_through,
 )
 from tests.folding.zoo.case import OnnxCase
@@ -35,6 +36,7 @@ FAMILIES = {
     "choices": onnx_choices,
     "numbers": onnx_numbers,
     "refused": onnx_refused,
+    "spread": onnx_spread,
     "files": onnx_files,
 }
 CASES = [

@@ -9,12 +9,21 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from normdiag.folding.affine import LIMIT, numbers
-from normdiag.folding.follow.join import add_down, add_up, concat_down, concat_up, split_down, split_up
+from normdiag.folding.follow.join import (
+    add_down,
+    add_up,
+    concat_down,
+    concat_up,
+    select_down,
+    select_up,
+    split_down,
+    split_up,
+)
 from normdiag.folding.follow.reshape import reshape_down, reshape_up
 from normdiag.folding.follow.structure import pass_through, transpose_down, transpose_up, window_down, window_up
 from normdiag.folding.follow.take import take_down, take_up
 from normdiag.folding.obstacle import Obstacle, blocked
-from normdiag.records import Add, Affine, Concat, Op, OpGraph, Pass, Reshape, Split, Take, Transpose, Window
+from normdiag.records import Add, Affine, Concat, Op, OpGraph, Pass, Reshape, Select, Split, Take, Transpose, Window
 
 _UP = {
     Pass: pass_through,
@@ -24,6 +33,7 @@ _UP = {
     Concat: concat_up,
     Split: split_up,
     Take: take_up,
+    Select: select_up,
 }
 _DOWN = {
     Pass: pass_through,
@@ -34,6 +44,7 @@ _DOWN = {
     Split: split_down,
     Take: take_down,
     Add: add_down,
+    Select: select_down,
 }
 
 
@@ -60,7 +71,7 @@ def upstream(
 
 def downstream(op: Op, inputs: Mapping[int, Affine], graph: OpGraph) -> dict[int, Affine] | Obstacle:
     """What maps each output as it will be to the output as it was, where `inputs` says the same of the inputs."""
-    if not isinstance(op.detail, Concat | Add) and set(inputs) != {0}:
+    if not isinstance(op.detail, Concat | Add | Select) and set(inputs) != {0}:
         return blocked(op, "the channels cannot be followed through {op}")
     return _bounded(op, _DOWN[type(op.detail)](op, inputs, graph))
 

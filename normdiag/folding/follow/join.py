@@ -117,6 +117,28 @@ def add_up(op: Op, affine: Affine, graph: OpGraph, preferred: Collection[str]) -
     return blocked(op, "no branch of {op} has all of its channels")
 
 
+def select_up(op: Op, known: Mapping[int, Affine], graph: OpGraph) -> dict[int, Affine] | Obstacle:
+    """Both of what it chooses from take all of it."""
+    affine, total = known[0], graph.sizes.get(op.outputs[0])
+    carried = {}
+    for index, name in enumerate(op.inputs[:2]):
+        parts = [_on_branch(values, graph.sizes.get(name), total) for values in (affine.scale, affine.shift)]
+        if parts[0] is None or parts[1] is None:
+            return blocked(op, f"{name!r}, from which {{op}} chooses, does not have all of its channels")
+        carried[index] = Affine(parts[0], parts[1])
+    return carried
+
+
+def select_down(op: Op, known: Mapping[int, Affine], graph: OpGraph) -> dict[int, Affine] | Obstacle:
+    """Only where both of what it chooses from come with one map."""
+    if set(known) != {0, 1}:
+        return blocked(op, "its output goes into {op}, which chooses between it and something else")
+    ranks = {len(graph.sizes.get(name, ())) for name in (*op.inputs[:2], op.outputs[0])}
+    if ranks != {rank(known[0])} or not same(known[0], known[1]):
+        return blocked(op, "its output goes into {op}, which chooses between it and what is scaled differently")
+    return {0: known[0]}
+
+
 def _on_branch(values: Array, sizes: Sizes | None, total: Sizes | None) -> Array | None:
     """The values in the axes of one branch, which is broadcast to `total`; None where the branch is too narrow."""
     if sizes is None:

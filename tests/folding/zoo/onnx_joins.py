@@ -157,7 +157,7 @@ def add_of_a_residual(g: Net) -> None:
     finish(g, g.op("Add", x, g.conv(x, 4, 4, pads=[1, 1, 1, 1])))
 
 
-@ZOO.case("Conv Add Relu|Conv Add BatchNormalization Relu", folded=None)
+@ZOO.case("Conv Relu")
 def add_of_itself(g: Net) -> None:
     y = convolved(g)
     finish(g, g.op("Add", y, y))

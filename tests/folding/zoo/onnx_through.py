@@ -208,20 +208,18 @@ for _kind in ("AveragePool", "MaxPool"):
     ZOO.add(
         f"sum_over_windows_that_may_not_count_{_kind}",
         lambda g, kind=_kind: finish(g, summed(g, kind, 5), sign=1),
-        f"Conv {_kind} Identity ReduceSum BatchNormalization Relu",
+        f"Conv {_kind} Identity ReduceSum Add Relu",
         opset=17,
-        folded=0,
-        refused=("a number of positions that is not known",),
     )
 
 
-@ZOO.case("Conv AveragePool BatchNormalization Relu", opset=21, folded=0, refused=("beyond the border",))
+@ZOO.case("Conv AveragePool Add Relu", opset=21)
 def ceil_mode_that_counts_what_is_padded(g: Net) -> None:
     pool = {"kernel_shape": [3, 2], "strides": [2, 2], "ceil_mode": 1, "count_include_pad": 1}
     finish(g, g.op("AveragePool", convolved(g), **pool))
 
 
-@ZOO.case("Conv AveragePool BatchNormalization Relu", folded=0, refused=("(?i)pad|pool|zero",))
+@ZOO.case("Conv AveragePool Add Relu")
 def average_pool_that_counts_its_padding(g: Net) -> None:
     finish(g, g.op("AveragePool", convolved(g), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1))
 
@@ -314,7 +312,7 @@ def resize_of_the_channels(g: Net) -> None:
     finish(g, g.resize(convolved(g), 1, 2, 1, 1), 8)
 
 
-@ZOO.case("Conv Pad BatchNormalization Relu|Conv Pad Relu", **STAYS)
+@ZOO.case("Conv Pad Add Relu")
 def zeros_around_the_positions(g: Net) -> None:
     finish(g, g.pad(convolved(g), 0, 0, 1, 1, 0, 0, 1, 0))
 

@@ -106,18 +106,14 @@ ZOO.add(
     "average_pool_that_counts_its_padding",
     lambda: image(nn.BatchNorm2d(4), nn.AvgPool2d(3, 2, 1)),
     IMAGE,
-    folded=0,
-    left="batch_norm",
-    refused=("",),
+    left="add",
 )
 ZOO.add("pool_by_its_own_divisor", lambda: image(nn.BatchNorm2d(4), nn.AvgPool2d((2, 3), divisor_override=5)), IMAGE)
 ZOO.add(
     "pool_at_the_border_by_its_own_divisor",
     lambda: image(nn.BatchNorm2d(4), nn.AvgPool2d(3, 3, ceil_mode=True, divisor_override=5)),
     IMAGE,
-    folded=0,
-    left="batch_norm",
-    refused=("divides by a number of its own",),
+    left="add",
 )
 ZOO.add("pool_beyond_the_border", lambda: image(nn.BatchNorm2d(4), nn.AvgPool2d(3, 3, ceil_mode=True)), IMAGE)
 ZOO.add("sum", lambda: image(nn.BatchNorm2d(4), Fn(lambda s, x: x.sum((2, 3), keepdim=True))), IMAGE)
@@ -274,3 +270,40 @@ def parametrized(how: str) -> nn.Module:
 
 for _how in ("weight_norm", "old_weight_norm", "spectral_norm", "own"):
     ZOO.add(f"parametrized_{_how}", lambda h=_how: parametrized(h), IMAGE)
+ZOO.add(
+    "expand_over_positions",
+    lambda: image(nn.BatchNorm2d(4), Fn(lambda s, x: x.mean((2, 3), keepdim=True).expand(-1, -1, 5, 4))),
+    IMAGE,
+)
+ZOO.add("repeat_over_positions", lambda: image(nn.BatchNorm2d(4), Fn(lambda s, x: x.repeat(1, 1, 2, 3))), IMAGE)
+ZOO.add(
+    "expand_to_another_rank",
+    lambda: image(nn.BatchNorm2d(4), Fn(lambda s, x: x.expand(1, *x.shape)[0])),
+    IMAGE,
+    folded=None,
+    left="batch_norm|",
+)
+ZOO.add("twice", lambda: image(nn.BatchNorm2d(4), Fn(lambda s, x: x + x)), IMAGE)
+ZOO.add(
+    "where_of_two_convolutions",
+    lambda: Fn(
+        lambda s, x: torch.relu(s.norm(torch.where(x[:, :1] > 0, s.first(x), s.second(x)))),
+        first=nn.Conv2d(3, 4, 1),
+        second=nn.Conv2d(3, 4, 1, bias=False),
+        norm=nn.BatchNorm2d(4),
+    ),
+    IMAGE,
+)
+ZOO.add(
+    "where_one_is_nonlinear",
+    lambda: Fn(
+        lambda s, x: torch.relu(s.norm(torch.where(x[:, :1] > 0, s.first(x), torch.relu(s.second(x))))),
+        first=nn.Conv2d(3, 4, 1),
+        second=nn.Conv2d(3, 4, 1, bias=False),
+        norm=nn.BatchNorm2d(4),
+    ),
+    IMAGE,
+    folded=0,
+    left="batch_norm",
+    refused=("nonlinear",),
+)

@@ -34,7 +34,7 @@ OVERLAP = "its nodes are part of another layer too"
 RULES: Mapping[str, Rule] = {**LINEAR_RULES, **WINDOW_RULES, **SIMPLE_RULES, **CHOICE_RULES, **DEPTH_RULES}
 # Operators whose further inputs say how to rearrange the first; rules read only those that are fixed.
 STRUCTURED = frozenset(
-    {"Reshape", "Squeeze", "Unsqueeze", "Resize", "Upsample", "Pad", "Slice", "Split", "Gather"}
+    {"Reshape", "Squeeze", "Unsqueeze", "Resize", "Upsample", "Pad", "Slice", "Split", "Gather", "Expand", "Tile"}
     | {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"}
 )
 

@@ -109,6 +109,14 @@ def _resize(scope: GraphScope, node: Node) -> UnnamedOp:
     return UnnamedOp("resize", (node.inputs[0],), Window(mixed))
 
 
+def _repeated(scope: GraphScope, node: Node) -> UnnamedOp:
+    """Expand and Tile: the same values once more along some axes, among as many as there are."""
+    before, after = scope.book.of(node.inputs[0]), scope.book.of(node.outputs[0])
+    if before is None or after is None or len(before) != len(after):
+        raise Unclear("a repetition whose axes are not known")
+    return UnnamedOp("resize", (node.inputs[0],), Window(_changed(tuple(range(len(before))), before, after)))
+
+
 def _changed(axes: tuple[int, ...], before: Sizes | None, after: Sizes | None) -> tuple[int, ...]:
     """The axes along which a tensor does not provably keep its size."""
     if before is None or after is None or len(before) != len(after):
@@ -147,4 +155,5 @@ WINDOW_RULES: Mapping[str, Rule] = {
     "Resize": _resize,
     "Upsample": _resize,
     "Pad": _pad,
+    **dict.fromkeys(("Expand", "Tile"), _repeated),
 }

@@ -23,6 +23,8 @@ def _sum(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     """add, sub and rsub; `alpha` is a factor of what comes second, of rsub what comes first."""
     (left, right), alpha = _sides(call), call.args.get("alpha", 1)
     signs = (-1, 1) if call.operator == "rsub" else (1, 1 if call.operator == "add" else -1)
+    if left is right and program.is_data(left) and alpha == 1 and sum(signs) and dtype_of(left).is_floating_point:
+        return (_scale_shift(call, program, left, 2.0, _full(sum(signs), left), _full(0, left)),)
     if program.is_data(left) and program.is_data(right):
         return (program.draft(call, "add", Add(signs), (left, right)),) if alpha == 1 else None
     factors = (-alpha, 1) if call.operator == "rsub" else (1, signs[1] * alpha)

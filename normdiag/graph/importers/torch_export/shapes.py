@@ -12,7 +12,7 @@ from normdiag.graph.dtypes import keeps
 from normdiag.graph.importers.torch_export.calls import Call, axes_of, dtype_name, dtype_of, parts_of, rank_of, sizes_of
 from normdiag.graph.importers.torch_export.program import AnchoredOp, Program
 from normdiag.graph.shuffles import Moved, channel_shuffle, depth_to_space, space_to_depth
-from normdiag.records.ops import Concat, Opaque, Pass, Reshape, Split, Take, Transpose
+from normdiag.records.ops import Concat, Opaque, Pass, Reshape, Select, Split, Take, Transpose, Window
 
 Handler = Callable[[Call, Program], tuple[AnchoredOp, ...] | None]
 
@@ -65,13 +65,24 @@ def _identity(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     return (program.draft(call, "identity", Pass(), (call.first,)),)
 
 
-def _expand(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
-    """To the sizes that it has already, as decomposing leaves behind; else a broadcast."""
-    return _identity(call, program) if program.is_data(call.first) and _same_sizes(call) else None
+def _repeated(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
+    """To the sizes that it has already, as decomposing leaves behind; or once more along some of its axes."""
+    if not program.is_data(call.first) or dtype_of(call.first) != dtype_of(call.node):
+        return None
+    before, after = sizes_of(call.first), sizes_of(call.node)
+    if len(before) != len(after):
+        return None
+    axes = tuple(axis for axis, sizes in enumerate(zip(before, after, strict=True)) if sizes[0] != sizes[1])
+    return (program.draft(call, "resize" if axes else "identity", Window(axes) if axes else Pass(), (call.first,)),)
 
 
-def _same_sizes(call: Call) -> bool:
-    return sizes_of(call.first) == sizes_of(call.node)
+def _where(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
+    """The condition comes last: whether it is true decides between the other two."""
+    condition, *choices = (*call.args.values(), None, None)[:3]
+    if not all(map(program.is_data, choices)) or any(dtype_of(each) != dtype_of(call.node) for each in choices):
+        return None
+    fixed = (condition,) if program.is_data(condition) else ()
+    return (program.draft(call, "other", Select(), (*choices, *fixed)),)
 
 
 def _cast(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
@@ -178,7 +189,8 @@ HANDLERS: Mapping[str, Handler] = {
     **_by_operator("permute transpose t movedim moveaxis mT swapaxes swapdims", _transpose),
     **_by_operator("numpy_T T", _reversed_axes),
     **_by_operator("clone contiguous alias detach lift_fresh lift_fresh_copy alias_copy positive", _identity),
-    **_by_operator("expand broadcast_to", _expand),
+    **_by_operator("expand broadcast_to repeat tile", _repeated),
+    "where": _where,
     **_by_operator("to _to_copy type_as float half bfloat16 double prims.convert_element_type", _cast),
     **_by_operator("dropout alpha_dropout feature_dropout feature_alpha_dropout native_dropout", _dropout),
     **_by_operator("cat concat concatenate", _concat),

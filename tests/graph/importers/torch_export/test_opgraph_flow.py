@@ -98,7 +98,7 @@ OPAQUE: dict[str, tuple[Callable[..., object], str]] = {
     "softmax": (lambda s, x: x.softmax(1), "a nonlinearity"),
     "pad with ones": (lambda s, x: F.pad(x, (1, 1), value=1.0), ""),
     "pool with indices": (lambda s, x: F.max_pool2d(x, 2, return_indices=True), ""),
-    "expand": (lambda s, x: x[:, :, :1].expand(-1, -1, 4, -1), "a broadcast"),
+    "expand to another rank": (lambda s, x: x.expand(2, *x.shape), "a broadcast"),
     "alpha": (lambda s, x: torch.add(x, x.relu(), alpha=2), ""),
     "number beyond its type": (lambda s, x: 1e39 * x, ""),
     "product": (lambda s, x: x * x.relu(), "a product of two activations"),

@@ -1,0 +1,150 @@
+"""ONNX: through repetitions and choices, sums of one tensor, clips without bounds; pools that count their padding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.folding.zoo.case import Zoo
+from tests.folding.zoo.net import Net
+from tests.folding.zoo.onnx_through import STAYS, convolved, finish
+
+ZOO = Zoo()
+
+
+def wide(g: Net, x: str, *sizes: int) -> str:
+    return str(g.op("Expand", x, g.value(np.array(sizes, np.int64))))
+
+
+def tiled(g: Net, x: str, *times: int) -> str:
+    return str(g.op("Tile", x, g.value(np.array(times, np.int64))))
+
+
+def mask(g: Net, *shape: int) -> str:
+    return g.value(g.normal(*shape) > 0)
+
+
+# Repetitions.
+
+
+@ZOO.case("Conv GlobalAveragePool Expand Relu")
+def expand_over_positions(g: Net) -> None:
+    finish(g, wide(g, g.op("GlobalAveragePool", convolved(g)), 1, 1, 5, 4))
+
+
+@ZOO.case("Conv GlobalAveragePool Shape Expand Relu|Shape Conv GlobalAveragePool Expand Relu", opset=13)
+def expand_to_the_sizes_of_another(g: Net) -> None:
+    """With four channels, as the norm has."""
+    x = g.input("N", 4, 6, 5)
+    finish(g, g.op("Expand", g.op("GlobalAveragePool", g.conv(x, 4, 4)), g.op("Shape", x)))
+
+
+@ZOO.case("Relu Expand Conv", folded=1)
+def expand_after_the_norm(g: Net) -> None:
+    x = g.bn(g.op("Relu", g.input("N", 3, 1, 1)), 3)
+    g.output(g.conv(wide(g, x, 1, 1, 5, 4), 3, 4))
+
+
+@ZOO.case("Conv Expand BatchNormalization Relu", **STAYS)
+def expand_of_the_channels(g: Net) -> None:
+    finish(g, wide(g, g.conv(g.input("N", 3, 6, 5), 3, 1), 1, 4, 1, 1))
+
+
+@ZOO.case("Conv Tile Relu")
+def tile_over_positions(g: Net) -> None:
+    finish(g, tiled(g, convolved(g), 1, 1, 2, 3))
+
+
+@ZOO.case("Conv Tile BatchNormalization Relu", **STAYS)
+def tile_of_the_channels(g: Net) -> None:
+    finish(g, tiled(g, convolved(g), 1, 2, 1, 1), 8)
+
+
+# Choices.
+
+
+@ZOO.case("Conv Conv Where Relu")
+def where_of_two_convolutions(g: Net) -> None:
+    x = g.input("N", 3, 6, 5)
+    finish(g, g.op("Where", mask(g, 1, 1, 4, 3), g.conv(x, 3, 4), g.conv(x, 3, 4)))
+
+
+@ZOO.case("ReduceMean Greater Conv Conv Where Relu", opset=13)
+def where_the_input_says(g: Net) -> None:
+    x = g.input("N", 3, 6, 5)
+    condition = g.op("Greater", g.mean(x, 1, 2, 3), g.value(np.float32(0)))
+    finish(g, g.op("Where", condition, g.conv(x, 3, 4), g.conv(x, 3, 4)))
+
+
+@ZOO.case("Conv Conv Relu Where BatchNormalization Relu", **STAYS)
+def where_one_is_nonlinear(g: Net) -> None:
+    y = convolved(g)
+    finish(g, g.op("Where", mask(g, 1, 1, 6, 5), g.conv("x", 3, 4), g.op("Relu", y)))
+
+
+@ZOO.case("Conv Conv Where BatchNormalization Relu", **STAYS)
+def where_one_has_a_single_channel(g: Net) -> None:
+    x = g.input("N", 3, 6, 5)
+    finish(g, g.op("Where", mask(g, 1, 1, 4, 3), g.conv(x, 3, 4), g.conv(x, 3, 1)))
+
+
+@ZOO.case("Relu Transpose Transpose Where Conv")
+def where_after_the_norm(g: Net) -> None:
+    x = g.bn(g.op("Relu", g.input("N", 3, 6, 5)), 3)
+    turned = g.op("Transpose", g.op("Transpose", x, perm=[0, 1, 3, 2]), perm=[0, 1, 3, 2])
+    g.output(g.conv(g.op("Where", mask(g, 1, 1, 6, 5), x, turned), 3, 4))
+
+
+# Sums of one tensor.
+
+
+@ZOO.case("Conv Relu")
+def three_times_itself(g: Net) -> None:
+    y = convolved(g)
+    finish(g, g.op("Sum", y, y, y))
+
+
+@ZOO.case("Relu Conv")
+def twice_after_the_norm(g: Net) -> None:
+    x = g.bn(g.op("Relu", g.input("N", 3, 6, 5)), 3)
+    g.output(g.conv(g.op("Add", x, x), 3, 4))
+
+
+@ZOO.case("Conv Sub BatchNormalization Relu", **STAYS)
+def minus_itself(g: Net) -> None:
+    y = convolved(g)
+    finish(g, g.op("Sub", y, y))
+
+
+# Clips.
+
+
+@ZOO.each("clip_without_bounds", [9, 11, 13, 21], "Conv Clip Relu")
+def clip_without_bounds(g: Net, opset: int) -> None:
+    g.opset, g.domains = opset, {"": opset}
+    finish(g, g.op("Clip", convolved(g)))
+
+
+@ZOO.case("Conv Clip Relu", opset=13, dtypes=("float32",))
+def clip_to_the_range_of_its_type(g: Net) -> None:
+    limits = [g.value(np.float32(each)) for each in (np.finfo(np.float32).min, np.finfo(np.float32).max)]
+    finish(g, g.op("Clip", convolved(g), *limits))
+
+
+@ZOO.case("Conv Clip BatchNormalization Relu", opset=13, folded=0, refused=("nonlinearity",))
+def clip_below(g: Net) -> None:
+    finish(g, g.op("Clip", convolved(g), "", g.value(np.float32(1e30))))
+
+
+# What counts its padding takes the scale.
+
+
+@ZOO.case("Conv AveragePool Add Relu")
+def counted_padding(g: Net) -> None:
+    finish(g, g.op("AveragePool", convolved(g), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1))
+
+
+@ZOO.case("Conv AveragePool BatchNormalization Relu Relu", **STAYS)
+def counted_padding_with_another_reader(g: Net) -> None:
+    y = g.op("AveragePool", convolved(g), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
+    finish(g, y)
+    g.output(g.op("Relu", y))
