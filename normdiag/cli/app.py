@@ -88,7 +88,7 @@ app.command(
 app.command(
     name="diff",
     help="What differs between two models, layer by layer: exit code 0 for nothing, 1 for something.",
-    epilog="Example:  normdiag diff net.pt net.onnx",
+    epilog="Example:  normdiag diff net.pt net.onnx --data val/",
 )(flat(diff))
 app.command(
     name="rule",

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from normdiag.cli import options as opt
-from normdiag.cli.groups import Reading
+from normdiag.cli.groups import Feeding, Reading
 from normdiag.cli.output import print_out, print_text, stdout_to_stderr
+from normdiag.cli.progress import progress_bar
 from normdiag.cli.status import CLEAN, FOUND
 from normdiag.deadline import deadline
 from normdiag.errors import UsageError
@@ -35,6 +36,7 @@ Tolerance = Annotated[
 def diff(
     a: ModelA,
     b: ModelB,
+    feeding: Feeding,
     reading: Reading,
     tolerance: Tolerance = None,
     key_b: KeyB = None,
@@ -42,20 +44,27 @@ def diff(
     json: opt.Json = False,
     all_layers: opt.All = False,
     color: opt.Color = None,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Parse, compare, print."""
     if not a or not b:
         raise UsageError("the path of a model is empty")
+    if not feeding.data:
+        feeding.refuse_without_data({})
     options = reading.options()
-    from normdiag.commands.diff import diff as compare  # here, so that --help does not wait for it
+    from normdiag.commands.diff import BATCH  # here, so that --help does not wait for it
+    from normdiag.commands.diff import diff as compare
 
-    with deadline(timeout, a), stdout_to_stderr():
+    with deadline(timeout, a), stdout_to_stderr(), progress_bar(quiet=quiet) as progress:
         report = compare(
             Path(a),
             Path(b),
+            data=feeding.specs,
+            data_options=feeding.options(batch_size=BATCH),
             load_options=options,
             load_options_b=options if key_b is None else replace(options, key=key_b),
             tolerance=tolerance,
+            progress=progress,
         )
     if json:
         from normdiag.render.diff_json import dump_diff

@@ -61,7 +61,7 @@ def _affine(layer: LayerContents, ratio: Array) -> tuple[Array, Array] | None:
             told = (gamma / ratio) ** 2 - norm.running_var.astype(np.float64)
         eps = float(np.median(told[np.isfinite(told)])) if np.isfinite(told).any() else USUAL_EPS
         norm = replace(norm, eps=max(eps, 0.0))
-    found = eval_affine(norm)
+    found = eval_affine(replace(norm, training=False))
     if isinstance(found, str) or not np.allclose(np.abs(found[0]), ratio, rtol=1e-2, atol=1e-3 * np.nanmax(ratio)):
         return None
     return found

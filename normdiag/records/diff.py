@@ -69,6 +69,70 @@ class UnpairedLayer:
 
 
 @dataclass(frozen=True)
+class PlaceApart:
+    """How far the two models are apart after one layer, on the data.
+
+    `relative` is max|b - a| / max|a|, `rms` sqrt(sum (b - a)^2 / sum a^2); `bound` is what rounding explains of
+    `relative`, or the tolerance where one was given.
+    """
+
+    a: str
+    b: str
+    by: MatchedBy
+    kind: str
+    relative: float
+    rms: float
+    bound: float
+
+    @property
+    def departs(self) -> bool:
+        """Whether they are further apart than that."""
+        return not self.relative <= self.bound
+
+
+@dataclass(frozen=True)
+class PartingCause:
+    """A cause by name: the sentence for people, the figures that speak for it, and what to do."""
+
+    cause: str
+    summary: str
+    evidence: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Parting:
+    """The first layer that departs. `share` is how much of the difference of the outputs goes when A's values stand in
+    B after it (of the first batch, root mean square); None where they could not be put there.
+    """
+
+    a: str
+    b: str
+    kind: str
+    share: float | None = None
+    cause: PartingCause | None = None
+
+
+@dataclass(frozen=True)
+class ComparedOnData:
+    """Both models on the same batches. `answers_changed` is the share of samples whose largest output is another."""
+
+    source: str
+    samples: int
+    batch_size: int
+    random: bool
+    places: tuple[PlaceApart, ...]
+    outputs: tuple[PlaceApart, ...]
+    parting: Parting | None = None
+    answers_changed: float | None = None
+
+    @property
+    def agree(self) -> bool:
+        """Whether the outputs are no further apart than rounding or the tolerance explains."""
+        return not any(each.departs for each in self.outputs)
+
+
+@dataclass(frozen=True)
 class DiffReport:
     """Two models, beside each other. `tolerance` is the relative difference that was asked to be accepted."""
 
@@ -78,6 +142,7 @@ class DiffReport:
     only_a: tuple[UnpairedLayer, ...] = ()
     only_b: tuple[UnpairedLayer, ...] = ()
     tolerance: float | None = None
+    on_data: ComparedOnData | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -92,5 +157,7 @@ class DiffReport:
 
     @property
     def equal(self) -> bool:
-        """Whether nothing was found that differs."""
+        """Whether nothing was found that differs. What could not be paired is no difference where the outputs agree."""
+        if self.on_data is not None:
+            return self.on_data.agree and not self.changed
         return not self.changed and not self.missing

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from normdiag import __version__
-from normdiag.records.diff import DiffReport, LayerDifference
+from normdiag.records.diff import ComparedOnData, DiffReport, LayerDifference
 from normdiag.render.json import SCHEMA_VERSION, dump, finite, model_dict
 
 
@@ -22,12 +22,18 @@ def diff_to_json(report: DiffReport) -> dict[str, Any]:
         "layers": [_layer(each, report.tolerance or 0.0) for each in report.layers],
         "only_a": [asdict(each) for each in report.only_a],
         "only_b": [asdict(each) for each in report.only_b],
+        "on_data": None if report.on_data is None else _on_data(report.on_data),
     }
     return finite(document, report.notes)
 
 
 def _layer(each: LayerDifference, tolerance: float) -> dict[str, Any]:
     return {**asdict(each), "differs": each.differs(tolerance)}
+
+
+def _on_data(data: ComparedOnData) -> dict[str, Any]:
+    places, outputs = ([{**asdict(each), "departs": each.departs} for each in of] for of in (data.places, data.outputs))
+    return {**asdict(data), "places": places, "outputs": outputs, "agree": data.agree}
 
 
 def dump_diff(report: DiffReport) -> str:

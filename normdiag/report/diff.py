@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from normdiag.records.diff import Change, DiffReport, LayerDifference, UnpairedLayer
 from normdiag.records.document import Block, Column, Document, Phrase, Section, Table, facts, paragraph
 from normdiag.report.abridge import Detail, choose, left_out
+from normdiag.report.diff_data import data_words, on_data_summary, places_section
 from normdiag.report.header import model_rows
 from normdiag.report.notes import bullets
 from normdiag.report.words import KIND_WORDS, MISSING, count, listed, number, short_name, shortened
@@ -27,7 +28,8 @@ def diff_document(report: DiffReport, detail: Detail | None = None) -> Document:
     notes = [*report.notes, *report.a.notes, *report.b.notes]
     sections = (
         *_models(report),
-        Section("Summary", tuple(_summary(report))),
+        Section("Summary", (*on_data_summary(report), *_summary(report))),
+        *places_section(report, detail),
         *_changed(report, detail),
         *_unpaired(report, detail),
         *_matching(report, detail),
@@ -42,16 +44,19 @@ def _models(report: DiffReport) -> Iterator[Section]:
         (_, path), (_, kind), (_, size) = model_rows(info)
         words = (each.text if isinstance(each, Phrase) else each for each in (kind, size))
         rows += [(letter, path), ("", ", ".join(filter(None, words)))]
+    if report.on_data is not None:
+        rows.append(("data", data_words(report.on_data)))
     yield Section("", (facts(*rows),))
 
 
 def _summary(report: DiffReport) -> Iterator[Block]:
     total, changed = len(report.layers), report.changed
     paired = f"{count(total, 'layer')} paired"
-    if report.equal:
-        yield paragraph(f"No difference: {paired}, all equal{_but_rounding(report)}.", "good")
+    stored = "Stored: " if report.on_data is not None else ""
+    if not changed and not report.missing:
+        yield paragraph(f"{stored or 'No difference: '}{paired}, all equal{_but_rounding(report)}.", "good")
     else:
-        parts = [f"{paired}, {len(changed):,} of them different" if changed else f"{paired}, all equal"]
+        parts = [f"{stored}{paired}, " + (f"{len(changed):,} of them different" if changed else "all equal")]
         if report.missing:
             parts.append(f"{count(len(report.missing), 'layer')} could not be paired")
         yield paragraph(f"{'; '.join(parts)}.", "bad" if changed else "caution")

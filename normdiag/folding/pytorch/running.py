@@ -27,20 +27,32 @@ WIDENED = (torch.float16, torch.bfloat16, torch.float32)
 class TorchEvaluator:
     """Runs a program that has no in-place operations. Satisfies `normdiag.folding.backend.Evaluator`."""
 
-    def __init__(self, program: ExportedProgram, tensors: Sequence[str] = (), *, double: bool = False) -> None:
-        """`tensors` are names of nodes whose values are wanted too; `double` runs all of it in float64."""
+    def __init__(
+        self,
+        program: ExportedProgram,
+        tensors: Sequence[str] = (),
+        *,
+        double: bool = False,
+        replaced: Sequence[str] = (),
+    ) -> None:
+        """`tensors` are names of nodes whose values are wanted too; `double` runs all of it in float64.
+
+        `replaced` are names of nodes whose values are handed over with each batch instead of being computed.
+        """
         self._program = program
         self._double = double
         nodes = {node.name: node for node in program.graph.nodes}
         self._names = [name for name in dict.fromkeys(tensors) if _is_tensor(nodes[name])]
-        self._run = _runnable(program, self._names, double)
+        self._replaced = tuple(replaced)
+        self._run = _runnable(program, self._names, double, self._replaced)
 
-    def run(self, batch: Batch) -> Mapping[str, Array]:
+    def run(self, batch: Batch, replaced: Mapping[str, Array] | None = None) -> Mapping[str, Array]:
         """Outputs by keys and positions ('output' where there is only one), and the tensors by node name.
 
         Raises InputError where the batch does not fit the program's inputs, or an operator fails.
         """
         arguments = self._arguments(batch)
+        arguments += [to_tensor((replaced or {})[name]) for name in self._replaced]
         try:
             with plainly(self._double):
                 values = self._run(*arguments)
@@ -136,10 +148,13 @@ def widened(value: Any) -> Any:
     return torch.float64 if isinstance(value, torch.dtype) and value in WIDENED else value
 
 
-def _runnable(program: ExportedProgram, names: Sequence[str], double: bool) -> fx.GraphModule:
+def _runnable(
+    program: ExportedProgram, names: Sequence[str], double: bool, replaced: Sequence[str] = ()
+) -> fx.GraphModule:
     """The flat program, which takes and returns plain lists, with the named nodes as further outputs."""
     graph = copy_graph(program.graph)
     nodes = {node.name: node for node in graph.nodes}
+    _replace(graph, [nodes[name] for name in replaced])
     values: Any = graph.output_node().args[0]
     graph.output_node().args = ((*values, *(nodes[name] for name in names)),)
     module = fx.GraphModule(program.graph_module, graph)
@@ -149,6 +164,16 @@ def _runnable(program: ExportedProgram, names: Sequence[str], double: bool) -> f
         for each in module.modules():
             _widen(each)
     return module
+
+
+def _replace(graph: fx.Graph, nodes: Sequence[fx.Node]) -> None:
+    """Let whoever reads these nodes read further inputs of the graph instead."""
+    last = [node for node in graph.nodes if node.op == "placeholder"][-1:]
+    for number, node in enumerate(nodes):
+        with graph.inserting_after(*last):
+            given = graph.placeholder(f"replaced_{number}")
+        node.replace_all_uses_with(given)
+        last = [given]
 
 
 def _widen(module: torch.nn.Module) -> None:
