@@ -24,8 +24,6 @@ from normdiag.records.diff import ComparedOnData, LayerDifference, Parting, Part
 from normdiag.records.model import Array
 
 Progress = Callable[[int, "int | None"], None]
-# Samples at the layer where the models part: enough to tell a formula by.
-LOOKED_AT = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,11 +149,12 @@ def _traced(model: Model, example: Batch) -> TracedModel:
 def _paired(a: TracedModel, b: TracedModel, first: Batch, tolerance: float | None) -> _Both:
     """The places of both, paired on the first batch, and what rounding explains at each."""
     places_a, places_b = places_of(a.graph, a.present), places_of(b.graph, b.present)
-    places_a, places_b = absorbed(places_a, a.graph, places_b), absorbed(places_b, b.graph, places_a)
     outputs = _outputs(a, b)
     values_a = a.run(_fitted(first, a.inputs), [*_tensors(places_a), *(name for name, _ in outputs)])
     values_b = b.run(_fitted(first, b.inputs), _tensors(places_b))
-    pairs = pair_places(places_a, places_b, values_a, values_b)
+    kept_a = absorbed(places_a, a.graph, places_b, values_a, values_b)
+    kept_b = absorbed(places_b, b.graph, places_a, values_b, values_a)
+    pairs = pair_places(kept_a, kept_b, values_a, values_b)
     nudged = a.run(_fitted(_nudged(first, roundoff_of(a.graph, b.graph)), a.inputs), list(values_a))
     response = {name: _moved(values_a[name], nudged[name]) for name in values_a}
     return _Both(a, b, pairs, outputs, rounding_bounds(a.graph, b.graph, response), tolerance)
@@ -261,21 +260,19 @@ def _cause(both: _Both, pair: PlacePair, batch: Batch, layers: tuple[LayerDiffer
 
 
 def _side(letter: Any, model: TracedModel, place: Place, batch: Batch) -> Side:
-    """The layer on the first samples, in float64."""
+    """The layer on one batch, in float64."""
     source = next((name for name in place.op.inputs if name in model.present), None)
     wanted = [place.tensor, *([source] if source is not None else [])]
     values = model.run(_fitted(batch, model.inputs), wanted)
     y = values[place.tensor]
     x = None if source is None else values.get(source)
-    kept = batch.size if place.op.kind == "norm" else LOOKED_AT  # statistics of a batch are those of all of it
-    few = slice(0, kept)
     return Side(
         letter,
         place.op,
-        None if x is None else x[few].astype(np.float64),
-        y[few].astype(np.float64),
+        None if x is None else x.astype(np.float64),
+        y.astype(np.float64),
         y.dtype.name,
-        batch.arrays[0][few].astype(np.float64),
+        batch.arrays[0].astype(np.float64),
         coarsest(model.graph),
         _is_quantized(place.op),
     )

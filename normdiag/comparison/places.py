@@ -16,6 +16,7 @@ from normdiag.records import Op, OpGraph
 from normdiag.records.contents import MatchedBy
 from normdiag.records.model import Array
 
+Values = Mapping[str, Array]
 # Kinds of ops that compute something: what only moves values is seen at the next of these.
 KINDS = frozenset(
     {
@@ -67,20 +68,27 @@ def places_of(graph: OpGraph, present: Collection[str]) -> tuple[Place, ...]:
     return tuple(found)
 
 
-def absorbed(places: Sequence[Place], graph: OpGraph, other: Sequence[Place]) -> tuple[Place, ...]:
+def absorbed(
+    places: Sequence[Place], graph: OpGraph, other: Sequence[Place], values: Values, values_other: Values
+) -> tuple[Place, ...]:
     """The places without linear layers whose norm the other model does not have, and that norm in their stead.
 
-    Only where the other has fewer norms: otherwise they may be there under other names.
+    Only where the other has fewer norms, since otherwise they may be there under other names, and where the linear
+    layers of one name do not give the same before the norm.
     """
     norms = {place.name for place in other if place.op.kind == "norm"}
     if len(norms) >= sum(place.op.kind == "norm" for place in places):
         return tuple(places)
     known = {place.name for place in other}
-    readers = _readers(graph)
+    readers, where = _readers(graph), {place.name: place for place in other}
     gone: dict[str, Place] = {}
     for place in places:
         after = readers.get(place.tensor, [])
-        if place.op.kind in LINEAR and len(after) == 1 and after[0].kind == "norm" and after[0].name not in norms:
+        is_last = len(after) == 1 and after[0].kind == "norm" and after[0].name not in norms
+        same = where.get(place.name)
+        if same is not None and _near(values.get(place.tensor), values_other.get(same.tensor)):
+            continue
+        if place.op.kind in LINEAR and is_last:
             gone[after[0].name] = place
     kept = (place for place in places if place not in gone.values())
     return tuple(
@@ -98,6 +106,7 @@ def pair_places(
     found: list[PlacePair] = []
     steps: tuple[Callable[[], Iterator[PlacePair]], ...] = (
         lambda: _by_name(left_a, left_b, values_a, values_b),
+        lambda: _spelled_out(left_a, left_b, values_a, values_b),
         lambda: _by_values(left_a, left_b, values_a, values_b),
         lambda: _by_order(left_a, left_b, values_a, values_b, found),
     )
@@ -109,15 +118,29 @@ def pair_places(
     return tuple(sorted(found, key=lambda pair: pair.a.position))
 
 
-Values = Mapping[str, Array]
-
-
 def _by_name(a: Sequence[Place], b: Sequence[Place], values_a: Values, values_b: Values) -> Iterator[PlacePair]:
     where = {place.name: place for place in b}
     for place in a:
         other = where.get(place.name)
         if other is not None and values_a[place.tensor].size == values_b[other.tensor].size:
             yield PlacePair(place, other, "name")
+
+
+def _spelled_out(a: Sequence[Place], b: Sequence[Place], values_a: Values, values_b: Values) -> Iterator[PlacePair]:
+    """A norm of the one, and in the other the last of several ops named after it: 'norm1' and 'norm1.add_2'."""
+    for place in a:
+        if place.op.kind == "norm" and (last := _last_part(place, values_a, b, values_b)) is not None:
+            yield PlacePair(place, last, "name")
+    for place in b:
+        if place.op.kind == "norm" and (last := _last_part(place, values_b, a, values_a)) is not None:
+            yield PlacePair(last, place, "name")
+
+
+def _last_part(norm: Place, values: Values, others: Sequence[Place], values_others: Values) -> Place | None:
+    size = values[norm.tensor].size
+    parts = [each for each in others if each.name.startswith(f"{norm.name}.")]
+    fitting = [each for each in parts if each.op.kind != "norm" and values_others[each.tensor].size == size]
+    return fitting[-1] if fitting else None
 
 
 def _by_values(a: Sequence[Place], b: Sequence[Place], values_a: Values, values_b: Values) -> Iterator[PlacePair]:
@@ -139,6 +162,13 @@ def _by_values(a: Sequence[Place], b: Sequence[Place], values_a: Values, values_
                 break
 
 
+def _near(one: Array | None, two: Array | None) -> bool:
+    if one is None or two is None or one.size != two.size:
+        return False
+    mine, theirs = _sample(one), _sample(two)
+    return float(np.max(np.abs(theirs - mine), initial=0.0)) <= SAME * float(np.max(np.abs(mine), initial=0.0))
+
+
 def _sample(values: Array) -> Array:
     """Values from all over the array, as many of every array of one size."""
     flat = values.reshape(-1)
@@ -149,8 +179,8 @@ def _by_order(
     a: Sequence[Place], b: Sequence[Place], values_a: Values, values_b: Values, found: Sequence[PlacePair]
 ) -> Iterator[PlacePair]:
     """Runs of places of one kind and size, between the pairs that are known."""
-    keys_a: dict[int, object] = {place.position: (place.op.kind, values_a[place.tensor].size) for place in a}
-    keys_b: dict[int, object] = {place.position: (place.op.kind, values_b[place.tensor].size) for place in b}
+    keys_a: dict[int, object] = {place.position: (_what(place), values_a[place.tensor].size) for place in a}
+    keys_b: dict[int, object] = {place.position: (_what(place), values_b[place.tensor].size) for place in b}
     for number, pair in enumerate(found):
         keys_a[pair.a.position] = keys_b[pair.b.position] = number
     order_a, order_b = sorted(keys_a), sorted(keys_b)
@@ -160,6 +190,11 @@ def _by_order(
         for i, j in zip(order_a[at_a : at_a + size], order_b[at_b : at_b + size], strict=True):
             if i in left_a and j in left_b:
                 yield PlacePair(left_a[i], left_b[j], "order")
+
+
+def _what(place: Place) -> str:
+    """The kind or, where that says nothing, the operator: 'MatMul' and 'matmul' are one."""
+    return place.op.operator.lower() if place.op.kind == "other" else place.op.kind
 
 
 def _readers(graph: OpGraph) -> Mapping[str, list[Op]]:

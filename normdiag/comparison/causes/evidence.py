@@ -59,6 +59,11 @@ class PartingEvidence:
         return replace(self, a=self.b, b=self.a)
 
     @property
+    def fed(self) -> Array | None:
+        """What goes into B's layer; where that is spelled out in several ops, what goes into A's, which is the same."""
+        return self.b.x if self.b.norm is not None and self.b.x is not None else self.a.x
+
+    @property
     def apart(self) -> float:
         """How far the outputs are apart, as a share of the largest."""
         return distance(self.a.y, self.b.y)

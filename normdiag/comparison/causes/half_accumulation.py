@@ -22,7 +22,7 @@ def half_accumulation(seen: PartingEvidence) -> PartingCause | None:
     B is in half precision, and its output is off from what its own input gives in float64 by far more than rounding
     the result once does.
     """
-    norm, x = seen.b.norm or seen.a.norm, seen.b.x
+    norm, x = seen.b.norm or seen.a.norm, seen.fed
     if norm is None or x is None or seen.b.coarse not in HALVES:
         return None
     made = normalized(x, norm)

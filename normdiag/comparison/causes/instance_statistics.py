@@ -17,7 +17,7 @@ def instance_statistics(seen: PartingEvidence) -> PartingCause | None:
     if norm is None or norm.kind not in ("instance_norm", "batch_norm") or not norm.has_statistics:
         return None
     own = seen.b.norm is not None and seen.b.norm.kind == "instance_norm" and not seen.b.norm.has_statistics
-    x = seen.b.x if seen.b.x is not None else seen.a.x
+    x = seen.fed
     if x is None or x.ndim < 3 or not (own or fits(seen, seen.b.y, in_groups(x, norm, x.shape[1]))):
         return None
     if x.shape[0] == 1 and norm.kind == "batch_norm" and not own:

@@ -23,7 +23,7 @@ def other_eps(seen: PartingEvidence) -> PartingCause | None:
     A's output is its own formula on its input, and B's output is the same formula with another eps, which the files
     say or which is fitted.
     """
-    norm, x = seen.a.norm, seen.b.x if seen.b.x is not None else seen.a.x
+    norm, x = seen.a.norm, seen.fed
     if norm is None or norm.eps is None or x is None:
         return None
     told = None if seen.b.norm is None else seen.b.norm.eps

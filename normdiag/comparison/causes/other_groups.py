@@ -13,7 +13,7 @@ def other_groups(seen: PartingEvidence) -> PartingCause | None:
 
     B's output is that of A's layer with another number of groups.
     """
-    norm, x = seen.a.norm, seen.b.x if seen.b.x is not None else seen.a.x
+    norm, x = seen.a.norm, seen.fed
     if norm is None or norm.kind not in ("group_norm", "instance_norm") or norm.has_statistics:
         return None
     if x is None or x.ndim < 2:

@@ -16,7 +16,7 @@ def training_mode(seen: PartingEvidence) -> PartingCause | None:
     norm = seen.a.norm
     if norm is None or norm.kind != "batch_norm" or not norm.has_statistics or norm.training:
         return None
-    x = seen.b.x if seen.b.x is not None else seen.a.x
+    x = seen.fed
     told = seen.b.norm is not None and bool(seen.b.norm.training)
     layer = seen.b.norm if told and seen.b.norm is not None else norm
     if x is None or not (told or fits(seen, seen.b.y, with_batch_statistics(x, layer))):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from normdiag.graph import graph_of
+from normdiag.graph.importers.onnx import op_graph
 from normdiag.observe.onnx.feed import graph_inputs, make_feed
 from normdiag.observe.onnx.session import Session, Setting
 from normdiag.observe.onnx.weights import split_weights
@@ -23,10 +23,9 @@ class TracedGraph:
 
     def __init__(self, model: Model) -> None:
         """`model` is an ONNX model as `open_model` returns it. Raises InputError where its graph contradicts itself."""
-        graph = graph_of(model)
-        assert graph is not None  # it is an ONNX model
         self._program, self._where = model.program, model.info.path or "the model"
-        self.graph: OpGraph = graph
+        program = self._program
+        self.graph: OpGraph = op_graph(program.proto, program.reader, program.sites, program.view)
         self.inputs: tuple[InputSpec, ...] = model.program.inputs
         skeleton = split_weights(self._program.proto, self._program.reader)
         self._proto = skeleton.proto

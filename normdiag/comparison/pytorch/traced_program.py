@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from inspect import signature
+from typing import Any
+
+from torch import nn
 
 from normdiag.folding.pytorch import TorchFoldable
 from normdiag.folding.pytorch.running import TorchEvaluator
@@ -15,7 +20,7 @@ class TracedProgram:
 
     def __init__(self, model: Model, example: Batch) -> None:
         """Export the model in eval mode for batches of the size of `example`. Raises InputError where that fails."""
-        self._foldable = TorchFoldable(model.program, model.info, example, share=True)
+        self._foldable = TorchFoldable(model.program, model.info, _known(model.program, example), share=True)
         self.graph: OpGraph = self._foldable.graph
         self.inputs: tuple[InputSpec, ...] = self._foldable.inputs
         self.present = frozenset(node.name for node in self._foldable.program.graph.nodes)
@@ -31,3 +36,11 @@ class TracedProgram:
             self._evaluators = {key: TorchEvaluator(self._foldable.program, names, replaced=tuple(replaced))}
         values = self._evaluators[key].run(batch, replaced)
         return {name: values[name] for name in names if name in values}
+
+
+def _known(program: Any, batch: Batch) -> Batch:
+    """The batch without names that the code of the module does not have: those of the other model."""
+    if batch.names is None or not isinstance(program, nn.Module):
+        return batch
+    known = signature(program.forward).parameters
+    return batch if all(name in known for name in batch.names) else replace(batch, names=None)
