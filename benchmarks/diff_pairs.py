@@ -6,7 +6,9 @@ one thing is wrong. Faults of structure are planted in the code that is exported
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterable
@@ -82,7 +84,7 @@ def exported(net: nn.Module, path: Path, x: np.ndarray, exporter: str = "dynamo"
     logging.disable(logging.ERROR)
     example = (torch.from_numpy(x[:3]),)
     net = copy.deepcopy(net)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         if exporter == "dynamo":
             free = ({0: torch.export.Dim("batch")},)

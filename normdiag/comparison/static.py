@@ -64,7 +64,9 @@ def kind_of(layer: LayerContents) -> str:
 
 def _difference(one: LayerContents, two: LayerContents, by: MatchedBy, one_form: bool) -> LayerDifference:
     is_norm = one.norm is not None and two.norm is not None
-    roles = AFFINE if is_norm else tuple(dict.fromkeys([*one.tensors, *two.tensors]))
+    roles: tuple[str, ...] = AFFINE if is_norm else tuple(dict.fromkeys([*one.tensors, *two.tensors]))
+    if is_norm and not (_is_whole(one) and _is_whole(two)):
+        roles = tuple(role for role in roles if role in one.tensors and role in two.tensors)
     found = _changes(one, two, roles)
     return LayerDifference(
         a=one.name,
@@ -76,6 +78,11 @@ def _difference(one: LayerContents, two: LayerContents, by: MatchedBy, one_form:
         statistics=_statistics(one.norm, two.norm) if one.norm is not None and two.norm is not None else None,
         settings=tuple(_settings(one, two, roles, one_form)),
     )
+
+
+def _is_whole(layer: LayerContents) -> bool:
+    """Whether a parameter that it does not have is 1 or 0; in a graph it may be one that is computed."""
+    return layer.norm is not None and layer.norm.origin not in ("operator", "decomposed")
 
 
 def _changes(one: LayerContents, two: LayerContents, roles: Sequence[str]) -> Change | None:
@@ -178,8 +185,9 @@ def _same_kind(a: NormLayer, b: NormLayer) -> bool:
     kinds = {a.kind, b.kind}
     if "layer_or_group_norm" in kinds:
         return kinds <= {"layer_or_group_norm", "layer_norm", "group_norm", "instance_norm"}
-    if kinds == {"batch_norm", "instance_norm"}:
-        return a.has_statistics and b.has_statistics
+    if kinds == {"batch_norm", "instance_norm"}:  # in a graph, statistics that are not there may be computed
+        batch = a if a.kind == "batch_norm" else b
+        return (a.has_statistics and b.has_statistics) or (not batch.has_statistics and not batch.training)
     group = a if a.kind == "group_norm" else b
     if kinds == {"group_norm", "instance_norm"}:
         return group.groups is not None and group.groups == group.channels
