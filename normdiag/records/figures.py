@@ -63,6 +63,7 @@ class Histogram:
     """
 
     title: str
+    unit: str
     low: float
     high: float
     counts: tuple[int, ...]

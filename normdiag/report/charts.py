@@ -15,6 +15,7 @@ from normdiag.records import (
     GradientProduct,
     LayerChange,
     LayerMetrics,
+    PointDrift,
     RangeSpread,
     Report,
 )
@@ -31,16 +32,29 @@ def drift_chart(report: Report, layers: Sequence[LayerMetrics], limit: float) ->
     series = [_drifts("drift", [m.drift for m in layers])]
     if any(m.own for m in layers):
         series.append(_drifts("local drift", [m.own for m in layers]))
-    at_fault = {name for each in report.diagnosis for name in each.layers[:1] if each.severity != "info"}
     return Chart(
         "Drift along the depth",
         STANDARD_DEVIATIONS,
         _names(layers),
         tuple(series),
         limits=(Limit(limit, f"reported from {limit:g} on"),),
-        marked=frozenset(map(short_name, at_fault)),
+        marked=faulty_layers(report),
         logarithmic=spreads(series[0].values),
     )
+
+
+def reference_chart(points: Sequence[PointDrift], at_fault: frozenset[str]) -> Chart:
+    """How far what enters each norm and activation, the inputs and the outputs have moved from the reference."""
+    series = _drifts("drift", [each.drift for each in points])
+    names = [short_name(each.point.name) for each in points]
+    unit = "standard deviations of the reference"
+    wide = spreads(series.values)
+    return Chart("Drift from the reference, along the depth", unit, names, (series,), marked=at_fault, logarithmic=wide)
+
+
+def faulty_layers(report: Report) -> frozenset[str]:
+    """The layer that each cause names first, unless it is for information."""
+    return frozenset(short_name(n) for each in report.diagnosis for n in each.layers[:1] if each.severity != "info")
 
 
 def outlier_chart(layers: Sequence[LayerMetrics]) -> Chart:

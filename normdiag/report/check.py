@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from normdiag.records import CheckedModel, CheckReport
-from normdiag.records.document import Block, Column, Document, Paragraph, Phrase, Section, Space, Table, paragraph
+from normdiag.records.document import Block, Column, Document, Paragraph, Phrase, Role, Section, Space, Table, paragraph
 from normdiag.report.abridge import Detail
 from normdiag.report.check_phrases import (
     STALE,
@@ -57,7 +57,8 @@ def _model(model: CheckedModel, detail: Detail) -> Iterator[Block]:
     for each in model.report.diagnosis if model.report is not None and model.new else ():
         if each.severity != "info":
             yield paragraph(shortened(f"{each.cause}: {each.summary}"), level=2)
-            yield paragraph(shortened(f"→ {each.remedy.command or each.remedy.text}"), level=3)
+            paste: Role = "command" if each.remedy.command else ""
+            yield Paragraph((Phrase("→ "), Phrase(shortened(each.remedy.command or each.remedy.text), paste)), level=3)
     if model.new:
         yield from by_rule(model.new, detail, level=2)
 

@@ -42,6 +42,13 @@ SCATTERS = (
     Scatter("Gamma and beta", "gamma", "beta"),
 )
 
+# What is counted of a layer, the first that is known: the values, title, unit, and where they should lie.
+HISTOGRAMS = (
+    ("r", "Observed over stored deviation", "ratio", 1.0),
+    ("rms_over_median", "RMS over the median channel", "ratio", 1.0),
+    ("gamma", "Gamma", "gamma", None),
+)
+
 
 def layer_details(report: Report, detail: Detail) -> tuple[LayerDetail, ...]:
     """Every layer, in the order of the network."""
@@ -127,13 +134,13 @@ def _columns(values: ChannelDetail, shown: Sequence[int]) -> dict[str, list[floa
 
 
 def _histogram(values: ChannelDetail) -> Histogram | None:
-    """Of all channels: observed over stored deviation, else gamma."""
-    for name, title, agreement in (("r", "Observed over stored deviation", 1.0), ("gamma", "Gamma", None)):
+    """Of all channels: observed over stored deviation, else RMS over that of the median channel, else gamma."""
+    for name, title, unit, agreement in HISTOGRAMS:
         column = values.values.get(name)
         finite = None if column is None else column[np.isfinite(column)]
         if finite is not None and finite.size:
             low, high = map(float, np.percentile(finite, SPAN))
             low, high = (0.0, max(high, 2.0)) if agreement is not None else (low, high if high > low else low + 1.0)
             counts, _ = np.histogram(np.clip(finite, low, high), BINS, (low, high))
-            return Histogram(title, low, high, tuple(map(int, counts)), agreement)
+            return Histogram(title, unit, low, high, tuple(map(int, counts)), agreement)
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from normdiag.records import PreparationReport, Preparations, RankedPreparation
-from normdiag.records.document import Block, Column, Document, Section, Table, facts, paragraph
+from normdiag.records.document import Block, Column, Document, Paragraph, Phrase, Section, Table, facts, paragraph
 from normdiag.report.abridge import Detail
 from normdiag.report.header import model_rows
 from normdiag.report.notes import bullets
@@ -34,7 +34,8 @@ def _summary(report: PreparationReport) -> Iterator[Block]:
         meaning = next(each.meaning for each in found.ranking if each.option == found.best)
         yield paragraph(f"The stored statistics belong to --preprocess {found.best} ({meaning}).", "good")
         model, data = report.model.path or "MODEL", report.source
-        yield paragraph(f"→ normdiag inspect {shortened(model)} --data {shortened(data)} --preprocess {found.best}")
+        command = f"normdiag inspect {shortened(model)} --data {shortened(data)} --preprocess {found.best}"
+        yield Paragraph((Phrase("→ "), Phrase(command, "command")))
     elif found.fitting:
         yield paragraph(f"These cannot be told apart here: {listed(found.fitting, 5)}.", "caution")
         yield paragraph("More images tell more; any of them fits the stored statistics.")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from normdiag.records import Point, PointDrift, ReferenceComparison, Report
 from normdiag.records.document import Block, Column, Section, Table, facts, paragraph
 from normdiag.report.abridge import Detail, choose, left_out, severities
+from normdiag.report.charts import faulty_layers, reference_chart
 from normdiag.report.words import aligned_errors, count, fixed, listed, short_name, shortened
 
 LEGEND = (
@@ -36,7 +37,9 @@ def reference(report: Report, detail: Detail) -> Iterator[Section]:
             *_renamed(shown),
         ],
     )
-    yield Section("Against the reference", (_told(found), table, *left_out(choice, "point"), *_alone(found)), LEGEND)
+    figures = (reference_chart(shown, faulty_layers(report)),) if detail.figures else ()
+    blocks = (_told(found), *figures, table, *left_out(choice, "point"), *_alone(found))
+    yield Section("Against the reference", blocks, LEGEND)
 
 
 def _told(found: ReferenceComparison) -> Block:

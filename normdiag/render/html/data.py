@@ -63,6 +63,7 @@ def _steps(steps: tuple[tuple[tuple[str, str], ...], ...]) -> list[list[list[str
 def _histogram(histogram: Histogram) -> dict[str, Any]:
     return {
         "title": histogram.title,
+        "unit": histogram.unit,
         "low": _rounded(histogram.low),
         "high": _rounded(histogram.high),
         "counts": list(histogram.counts),

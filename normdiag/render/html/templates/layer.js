@@ -57,7 +57,7 @@ function scatter(spec, columns) {
 
 function histogram(spec) {
   const most = Math.max(...spec.counts, 1), x = axis(spec.low, spec.high, plotWidth), y = axis(0, most * 1.05, plotHeight);
-  const { drawing, base, figure } = frame(spec.title, `${spec.counts.length} bins from ${words(spec.low)} to ${words(spec.high)}`, x, y, "ratio", "channels");
+  const { drawing, base, figure } = frame(spec.title, `${spec.counts.length} bins from ${words(spec.low)} to ${words(spec.high)}`, x, y, spec.unit, "channels");
   const width = plotWidth / spec.counts.length;
   spec.counts.forEach((count, i) => drawing.append(svg("rect", { class: "bar s1", x: EDGE.left + i * width + 0.5, y: base - y.at(count), width: width - 1, height: y.at(count) },
     svg("title", {}, `${count} channels`))));
@@ -95,7 +95,7 @@ function layers(section, data) {
   const step = (by) => { const next = Number(select.value) + by; if (data.layers[next]) location.hash = `layer-${next}`; };
   const back = button("Previous", () => step(-1)), forth = button("Next", () => step(1)), place = html("div");
   section.querySelector(".legend").replaceWith(html("p", { class: "legend" }, "Choose a layer here, in the charts or in the tables; the arrow keys go on to the next. The orange points are the worst channels."),
-    html("div", { class: "choose" }, back, select, forth), place);
+    html("div", { class: "choose" }, select, back, forth), place);
   const anchors = new Map(data.layers.map((layer, i) => [layer.name, i]));
   const show = (index) => {
     select.value = index;
