@@ -54,7 +54,7 @@ def _with_findings(report: Report, model: Model, rules: Sequence[Rule], example:
     except (InputError, UsageError) as error:
         note = f"the rules on the graph (ND2xx) could not look: {error}"
         return with_findings(replace(report, notes=(*report.notes, note)), rules)
-    report = replace(report, ranges=ranges, neighbours=neighbours(graph))
+    report = replace(report, ranges=ranges, neighbours=neighbours(graph, [m.layer.name for m in report.layers]))
     return with_findings(Context(report, graph, folds), rules)
 
 

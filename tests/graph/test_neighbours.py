@@ -26,7 +26,7 @@ def test_a_chain_is_followed_from_norm_to_norm() -> None:
         op("bn2", "d", "e", "norm"),
         op("head", "e", "y"),
     )
-    first, second = neighbours(OpGraph(chain, ("x",), ("y",)))
+    first, second = neighbours(OpGraph(chain, ("x",), ("y",)), ["bn1", "bn2"])
     assert (first.layer, names(first.before), names(first.after)) == ("bn1", ["conv1"], ["relu", "conv2", "bn2"])
     assert (names(second.before), names(second.after)) == (["bn1", "relu", "conv2"], ["head"])
     assert [kind for step in first.after for _, kind in step] == ["Activation", "conv", "norm"]
@@ -41,11 +41,25 @@ def test_branches_stand_in_one_step_and_each_op_once() -> None:
         op("bn", "e", "f", "norm"),
         *(op(f"use{i}", "f", f"u{i}") for i in range(5)),
     )
-    (found,) = neighbours(OpGraph(graph, ("x",), ("u0",)))
+    (found,) = neighbours(OpGraph(graph, ("x",), ("u0",)), ["bn"])
     assert names(found.before) == ["split", "left right", "add"]
     assert names(found.after) == ["use0 use1 use2"]
 
 
 def test_a_loop_ends() -> None:
-    (found,) = neighbours(OpGraph((op("bn", "x y", "z", "norm"), op("back", "z", "y")), ("x",), ("z",)))
+    (found,) = neighbours(OpGraph((op("bn", "x y", "z", "norm"), op("back", "z", "y")), ("x",), ("z",)), ["bn"])
     assert names(found.before) == ["back"] and names(found.after) == ["back"]
+
+
+def test_a_layer_of_several_ops_is_one() -> None:
+    graph = (
+        op("conv1", "x", "a"),
+        op("norm1.reshape", "a", "b"),
+        op("norm1.mul", "b k", "c"),
+        op("cast", "", "k", "constant"),
+        op("relu", "c", "d"),
+        op("norm10", "d", "e", "norm"),
+    )
+    first, second = neighbours(OpGraph(graph, ("x",), ("e",)), ["norm1", "norm10", "gone"])
+    assert (names(first.before), names(first.after)) == (["conv1"], ["relu", "norm10"])
+    assert names(second.before) == ["norm1", "relu"]
