@@ -1,9 +1,10 @@
 """Planted faults and what the diagnosis makes of them: `python -m benchmarks.diagnosis [development | held-out]`.
 
-Limits are set on the development half only. A fault counts where it costs more than 2 points of accuracy. It is found
-where the verdict is a problem; the first entry of the diagnosis is judged: its first layer, its cause (or one of at
-most two alternatives), and its remedy, which is carried out. Networks and what was measured are cached in
-benchmarks/.cache; `--fresh` measures again. Minutes per network on one core; seeded.
+Limits are set on the development half, and on the varied nets (few norms and many, several kinds, few samples). A fault
+counts where it costs more than 2 points of accuracy. It is found where the verdict is a problem; the first entry of the
+diagnosis is judged: its first layer, its cause (or one of at most two alternatives), and its remedy, which is carried
+out. Networks and what was measured are cached in benchmarks/.cache; `--fresh` measures again. Minutes per network on
+one core; seeded.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def scores(name: str, given: argparse.Namespace) -> Iterator[Score]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("half", nargs="?", choices=("development", "held-out"), default="development")
+    parser.add_argument("half", nargs="?", choices=("development", "varied", "held-out"), default="development")
     parser.add_argument("--only", action="append", help="this network alone")
     parser.add_argument("--fault", help="only cases whose name contains this")
     parser.add_argument("--fresh", action="store_true", help="measure again what is cached")

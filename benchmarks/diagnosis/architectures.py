@@ -184,3 +184,71 @@ class Tabular(nn.Sequential):
             steps += [nn.Dropout(dropout)] if dropout else []
             features = width
         super().__init__(*steps, nn.Linear(features, classes))
+
+
+class Mixed(nn.Sequential):
+    """BatchNorm, GroupNorm, LayerNorm and BatchNorm again, with hard swish and sigmoid, on (N, 1, 8, 8)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(1, 12, 3, padding=1, bias=False),
+            nn.BatchNorm2d(12),
+            nn.Hardswish(),
+            nn.Conv2d(12, 24, 3, padding=1),
+            nn.GroupNorm(4, 24),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(24, 32, 3, padding=1, bias=False),
+            nn.BatchNorm2d(32),
+            nn.Sigmoid(),
+            nn.Conv2d(32, 32, 3, padding=1, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ELU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.LayerNorm(128),
+            nn.Linear(128, 10),
+        )
+
+
+class Deep(nn.Module):
+    """Twelve narrow residual blocks with ELU, 25 norms, on (N, 1, 8, 8)."""
+
+    def __init__(self, width: int = 10, blocks: int = 12) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, width, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(width, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ELU(),
+                nn.Conv2d(width, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+            )
+            for _ in range(blocks)
+        )
+        self.fc = nn.Linear(4 * width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.elu(self.norm(self.stem(x)))
+        for block in self.blocks:
+            x = functional.elu(x + block(x))
+        return self.fc(functional.adaptive_avg_pool2d(x, 2).flatten(1))
+
+
+class Short(nn.Sequential):
+    """Two norms on waveforms (N, 1, T), with SiLU."""
+
+    def __init__(self, classes: int = 8) -> None:
+        super().__init__(
+            nn.Conv1d(1, 16, 25, 4, 12, bias=False),
+            nn.BatchNorm1d(16),
+            nn.SiLU(),
+            nn.Conv1d(16, 32, 9, 4, 4, bias=False),
+            nn.BatchNorm1d(32),
+            nn.SiLU(),
+            nn.AdaptiveAvgPool1d(2),
+            nn.Flatten(),
+            nn.Linear(64, classes),
+        )

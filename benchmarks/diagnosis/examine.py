@@ -23,7 +23,6 @@ from normdiag.errors import InputError, UsageError
 from normdiag.records import Report
 from normdiag.rules import RULES, Rule
 
-BATCH = 50
 WITHOUT_GRAPH = tuple(rule for rule in RULES if not rule.needs_graph)
 
 
@@ -99,14 +98,16 @@ def served(case: Case, module: nn.Module, x: torch.Tensor) -> float:
     return accuracy(running, x, case.fed.labels, case.serve or 100)
 
 
-def look(model: nn.Module | Path, case: Case, batch_size: int = BATCH, rules: Sequence[Rule] | None = None) -> Report:
-    """`inspect` on the file of the data."""
-    options = normdiag.DataOptions(preprocess=case.recipe, batch_size=batch_size)
+def look(
+    model: nn.Module | Path, case: Case, batch_size: int | None = None, rules: Sequence[Rule] | None = None
+) -> Report:
+    """`inspect` on the file of the data, in batches of the subject's size where none is given."""
+    options = normdiag.DataOptions(preprocess=case.recipe, batch_size=batch_size or case.subject.batch)
     target = "fp16" if case.half else None
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(folder) / "data.npz"
-        np.savez(path, x=case.fed.stored)
+        np.savez(path, x=case.fed.stored[: case.subject.shown])
         return normdiag.inspect(
             model,
             data=[str(path)],

@@ -23,7 +23,7 @@ from sample_models.net import DigitsCNN
 
 TEST = 500
 CACHE = Path(__file__).resolve().parents[1] / ".cache"
-Half = Literal["development", "held-out"]
+Half = Literal["development", "varied", "held-out"]
 NORMS = nn.modules.batchnorm._BatchNorm
 
 
@@ -32,7 +32,8 @@ class Subject:
     """A healthy model in eval mode with its data.
 
     `recipe` is the `--preprocess` of training, None for data that is fed as stored. `test` is what the model is run on,
-    `training` what it was trained on (or like it), `foreign` the same network from another seed.
+    `training` what it was trained on (or like it), `foreign` the same network from another seed. The diagnosis sees
+    `shown` of the test samples in batches of `batch`.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Subject:
     test: Samples
     training: Samples
     foreign: nn.Module | None = None
+    shown: int = TEST
+    batch: int = 50
 
     @property
     def norms(self) -> tuple[str, ...]:
@@ -168,11 +171,13 @@ def _subject(
     steps: int,
     *,
     augment: bool = False,
+    shown: int = TEST,
+    batch: int = 50,
 ) -> Subject:
     held, rest = data[:TEST], data[TEST:]
     x = prepared(rest.stored, recipe)
     module, foreign = (trained(name, make, x, rest.labels, steps, seed, augment) for seed in (0, 1))
-    return Subject(name, half, module, recipe, held, rest[:512], foreign)
+    return Subject(name, half, module, recipe, held, rest[:512], foreign, shown, batch)
 
 
 def _resnet20() -> Subject:
@@ -199,6 +204,25 @@ MAKERS: dict[tuple[Half, str], Callable[[], Subject]] = {
     ),
     ("development", "table"): lambda: _subject(
         "table", "development", partial(arch.Tabular, 20), samples.table(1, 20, 5), None, 700
+    ),
+    ("varied", "two_classes"): lambda: _subject(
+        "two_classes",
+        "varied",
+        partial(arch.Tabular, 8, (24, 24), 2, nn.Tanh),
+        samples.table(11, 8, 2),
+        None,
+        400,
+        shown=100,
+        batch=10,
+    ),
+    ("varied", "mixed"): lambda: _subject(
+        "mixed", "varied", arch.Mixed, samples.small_digits(), "signed", 400, shown=200, batch=25
+    ),
+    ("varied", "deep"): lambda: _subject(
+        "deep", "varied", arch.Deep, samples.small_digits(), MNIST, 400, augment=True, shown=128, batch=16
+    ),
+    ("varied", "short"): lambda: _subject(
+        "short", "varied", arch.Short, samples.waveforms(5, 3000, 512), None, 400, shown=64, batch=8
     ),
     ("held-out", "mobile_silu"): lambda: _subject(
         "mobile_silu", "held-out", arch.Mobile, samples.digits_on_photographs(3), "unit", 700

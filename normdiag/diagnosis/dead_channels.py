@@ -21,7 +21,7 @@ def dead_channels(seen: Seen) -> Case | None:
 
     Source: Lu et al. 2019, Dying ReLU and Initialization; Liu et al. 2017, Network Slimming.
     """
-    findings = seen.found("ND106", "ND103") or seen.found("ND402")
+    findings = seen.found("ND106", "ND103", "ND102") or seen.found("ND402")
     if not findings:
         return None
     at_gamma = findings[0].rule == "ND106"
@@ -31,7 +31,7 @@ def dead_channels(seen: Seen) -> Case | None:
         0.92 if at_gamma else 0.25,
         f"Channels of '{layers[0]}' pass nothing on, whatever the input.",
         findings[0].message,
-        ("ND103", "ND106", "ND402", *(ON_DATA if at_gamma else ())),
+        ("ND102", "ND103", "ND106", "ND402", *(ON_DATA if at_gamma else ())),
         severity=findings[0].severity,
         action=None if at_gamma else "retrain",
     )

@@ -91,7 +91,8 @@ def _restores(seen: Seen, tried: Preparations, better: RankedPreparation) -> boo
     Other data, fed in some other way, may come nearer to the statistics and is still not what the features respond to.
     """
     now = next((each for each in tried.ranking if each.option == tried.used), None)
-    if now is None or not better.drift < (LESS if better.listed else FAR_LESS) * now.drift:
+    least = LESS if better.listed and better.answers_changed is not None else FAR_LESS
+    if now is None or not better.drift < least * now.drift:
         return False
     if better.answers_changed is not None and better.answers_changed > MOST_CHANGED:
         return False
@@ -130,9 +131,11 @@ def _instead(seen: Seen) -> tuple[str, ...]:
 
 
 def _alike(seen: Seen, scale: float | None) -> tuple[str, ...]:
-    """Variances in another unit look the same where there are no means that a factor in the input would move."""
+    """What looks the same: variances in another unit, or statistics of inputs that were prepared so."""
+    if scale is None:
+        return ("stale_statistics",)
     power = seen.rows[0].power
-    same = scale is not None and power is not None and (power.power, power.sign) == (1.0, 1) and power.left < 0.06
+    same = power is not None and (power.power, power.sign) == (1.0, 1) and power.left < 0.06
     return ("wrong_convention",) if same else ()
 
 
@@ -144,14 +147,18 @@ def _of_means_alone(seen: Seen) -> bool:
 
 
 def _pure_scale(seen: Seen) -> float | None:
-    """The factor of the input, where a factor alone explains the first layer: its means then follow its deviations."""
+    """The factor of the input, where a factor alone explains the first layer.
+
+    Its means then follow its deviations, but for what is a bias of the layer before it.
+    """
     first, known = seen.rows[0], seen.rows[0].statistics
     middle, spread = first.log_ratio
-    if known is None or spread > 0.05:
+    if known is None or spread > max(0.05, 2.0 * known.noise_of_ratio**0.5):
         return None
     factor = math.exp(middle)
-    moved = (known.observed_mean - factor * known.mean) ** 2 / known.observed_var
-    if float(np.mean(moved)) > max(0.002, 4.0 * known.noise):
+    ends = np.sort([known.mean, factor * known.mean], axis=0)  # of a mean that is a bias, and of one without any
+    beyond = np.maximum(np.maximum(ends[0] - known.observed_mean, known.observed_mean - ends[1]), 0.0)
+    if float(np.mean(beyond**2 / known.observed_var)) > max(0.002, 4.0 * known.noise):
         return None
     usual = [each for each in USUAL if abs(math.log(each / factor)) < 0.04]
     return usual[0] if usual else factor if abs(middle) > LEAST_SCALE else None

@@ -20,7 +20,8 @@ def non_finite(seen: Seen) -> Case | None:
 
     Source: IEEE 754; Ioffe and Szegedy 2015, algorithm 1.
     """
-    findings = seen.found("ND101", "ND102")
+    # a variance of zero in some channels is that of channels that were constant on the data of the statistics
+    findings = (*seen.found("ND101"), *(each for each in seen.found("ND102") if each.severity == "error"))
     if not findings:
         return None
     layers = tuple(dict.fromkeys(layer for each in findings for layer in each.layers))

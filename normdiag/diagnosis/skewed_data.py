@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
-from normdiag.diagnosis.evidence.seen import Seen
+from normdiag.diagnosis.evidence.seen import Seen, geometric_mean
 from normdiag.records import DataInfo, Gap
 
 # Of the classes that the model can answer with, the part that it does: 1 / sum of squared shares over their number.
@@ -11,6 +11,7 @@ from normdiag.records import DataInfo, Gap
 FEW_ANSWERS, FEWEST_CLASSES = 0.5, 4
 # What wrong statistics and weights do as well is answer with few classes; but then means are off, and by more.
 MEANS, LEAST_MEANS, MOST_DRIFT, RELATED = 0.6, 0.15, 1.2, 0.6
+LEAST_SAMPLES = 0.6
 # Classes show in the later layers, or in the means of the first.
 DEEPER, OF_MEANS = 1.3, 0.3
 # Of the samples, the part that differs from all before.
@@ -58,6 +59,9 @@ def _of_data(seen: Seen) -> bool:
         return False  # noise, blur and compression change the first layer most, and no means
     if max(row.mean_square for row in seen.rows) < LEAST_MEANS**2 * max(row.off for row in seen.rows) ** 2:
         return False  # classes differ in their means somewhere
+    sizes = [row.samples for row in seen.drifting if row.samples]
+    if sizes and geometric_mean(sizes) < LEAST_SAMPLES:
+        return False  # a class lies within the scatter of single samples
     if seen.mean_part > MEANS or seen.odd_affine or (first is not None and first[1] < RELATED):
         return False
     return max(row.off for row in seen.rows) < MOST_DRIFT

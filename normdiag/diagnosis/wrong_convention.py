@@ -55,7 +55,7 @@ def _of_statistics(seen: Seen) -> Case | None:
     at_input = [row.index for row in rows] == [0] and (len(seen.rows) > 1 or not seen.local)
     if kind[1] < 0 and (at_input or np.any(np.abs(np.log(factors)) > 0.2)):
         return None
-    if at_input and kind == (1.0, 1) and not _has_means(rows[0]) and seen.fault is None:
+    if at_input and kind == (1.0, 1) and seen.fault is None:
         return None  # an input of another scale looks the same
     if kind == (1.0, 1) and len(rows) > 1 and abs(np.log(np.median(factors))) < 0.2:
         return None
@@ -82,15 +82,6 @@ def _slip(row: LayerRow) -> Power | None:
     if power is None or mixture is None or power.left > LEFT or power.left > 0.6 * mixture.left:
         return None
     return power
-
-
-def _has_means(row: LayerRow) -> bool:
-    """Whether the stored means are so far from 0 that a factor in the input would have moved them."""
-    seen = row.statistics
-    if seen is None or row.power is None:
-        return False
-    moved = float(np.mean((seen.mean * (1.0 - row.power.factor**-0.5)) ** 2 / seen.observed_var))
-    return moved > 20.0 * max(float(np.mean(seen.shift**2)), seen.noise)
 
 
 def _of_eps(seen: Seen) -> Case | None:

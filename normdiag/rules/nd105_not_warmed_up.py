@@ -15,7 +15,7 @@ from normdiag.rules.stored import agreed
 
 # What a mixture of one share in all layers may leave unexplained, in how many layers it has to be found, and how far
 # their shares may differ. A layer with less than a third of it speaks against.
-UNEXPLAINED, FEWEST_LAYERS, MOST, ALIKE = 0.1, 3, 0.6, 0.25
+UNEXPLAINED, FEWEST_LAYERS, MOST, ALIKE = 0.1, 2, 0.6, 0.25
 # Beyond this, they were never updated at all (ND104).
 NEVER = 0.98
 
@@ -32,7 +32,7 @@ def not_warmed_up(context: Context, limits: Mapping[str, float]) -> Iterator[Fin
     recalibration over a handful of batches, and with a small momentum.
 
     What data shows: over the channels, stored = share * initial + (1 - share) * observed. Where that explains nine
-    tenths of the difference in most layers, three at least, with nearly the same share of surely over 5 % (limit
+    tenths of the difference in most layers, two at least, with nearly the same share of surely over 5 % (limit
     `left`), the rule fires whatever the counter says.
 
     What keeps it silent: a momentum or a number of batches that the file does not hold (weights alone do not say the

@@ -20,7 +20,7 @@ DROPOUT = (
 )
 
 
-@rule("ND301", "drift", "error", drift=0.5, alone=0.2, times=5.0)
+@rule("ND301", "drift", "error", drift=0.5, alone=0.2, times=5.0, means=0.25)
 def drift(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """A BatchNorm layer's stored statistics are not those of the data: off by half a standard deviation, or alone.
 
@@ -35,8 +35,12 @@ def drift(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraf
     (limit `alone`), and the latter is at least five times (limit `times`) the local drift of every other layer. Data
     unlike that of training moves the layers together, or the first one: on brighter, flatter, noisy, blurred, cut or
     mirrored images, and in nets trained with strong augmentation or with a dropout of 0.5 before a norm (ND204),
-    no later layer was beyond 2.4 times all others. Images of one class alone move the last layers most, by up to 3.7
-    times. So the first layer never counts as alone, and it takes three layers to tell.
+    no later layer was beyond 2.4 times all others. So the first layer never counts as alone.
+
+    Means are another matter: with batch statistics in the layers before, the mean of a later layer's input follows from
+    the weights, whatever the data. Where they are off by more than 0.25 (limit `means`; the lower end of their
+    interval) in a layer after the first, and no layer passes the other limits, it is a warning. In healthy networks it
+    is 0.06 at most, trained with strong augmentation 0.1; images of one class alone move the last layers by more.
 
     Which layer: those are named that drift with batch statistics in all layers before them (their local drift). Layers
     that drift only because of one before are counted, not named. Where none drifts so by itself, small drift has grown
@@ -62,7 +66,8 @@ def drift(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraf
     surely = bool(causes)
     causes = causes or _likeliest(measured, drifting)
     if not drifting:
-        yield from _standing_alone(measured, limits["alone"], limits["times"])
+        alone = list(_standing_alone(measured, limits["alone"], limits["times"]))
+        yield from alone or _of_means(measured, limits["means"])
     dropouts = shifted(context.graph)
     for index, each in enumerate(causes):
         inherited = sum(other not in causes for other in drifting) if index == 0 else 0
@@ -85,7 +90,7 @@ def _likeliest(measured: list[LayerMetrics], drifting: list[LayerMetrics]) -> li
 def _standing_alone(measured: Sequence[LayerMetrics], least: float, times: float) -> Iterator[FindingDraft]:
     """The layer after the first whose local drift is surely larger than any other's, by far."""
     owns = [(each, each.own) for each in measured if each.own is not None and np.isfinite(each.own.rms)]
-    if len(owns) < 3:
+    if len(owns) < 2:
         return
     worst, value = max(owns, key=lambda item: item[1].lower)
     others = [own for each, own in owns if each is not worst]
@@ -105,6 +110,25 @@ def _standing_alone(measured: Sequence[LayerMetrics], least: float, times: float
         severity="warning",
         confidence="medium",
     )
+
+
+def _of_means(measured: Sequence[LayerMetrics], least: float) -> Iterator[FindingDraft]:
+    """The layers after the first whose means no data could move so far."""
+    for each in measured[1:]:
+        if each.own is None or each.drift is None or each.drift.lower <= least:
+            continue
+        means = each.own.over_z
+        if not means.rms - 2.0 * means.rms_se > least:
+            continue
+        yield FindingDraft(
+            layers=(each.layer.name,),
+            text=f"stored means are off by {means.rms:.3g} ± {means.rms_se:.2g} standard deviations, "
+            "with batch statistics in the layers before",
+            remedy=BUFFERS,
+            evidence={"means": means.rms, "se": means.rms_se, "own_drift": each.own.rms},
+            severity="warning",
+            confidence="medium",
+        )
 
 
 def _draft(metrics: LayerMetrics, inherited: int, remedy: str, *, surely: bool) -> FindingDraft:

@@ -9,8 +9,21 @@ from normdiag.records import LayerMetrics, OutputChange, Recalibration
 from normdiag.rules.context import Context
 from normdiag.rules.rule import FindingDraft, is_measured, rule
 
+REMEDY = "Recalibrate on training data, or prepare the input as in training."
 
-@rule("ND308", "other-answers", "warning", answers=0.01, decided=5.0, unsure=0.06, severe=0.1, many=0.2, means=0.1)
+
+@rule(
+    "ND308",
+    "other-answers",
+    "warning",
+    answers=0.01,
+    decided=5.0,
+    unsure=0.04,
+    severe=0.1,
+    many=0.2,
+    means=0.1,
+    outputs=0.1,
+)
 def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """With the data's own statistics in place of the stored ones, the model gives other answers, and not less surely.
 
@@ -22,7 +35,8 @@ def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[Findin
     errors; or, beyond two standard errors and what the chance of so many samples changes, more than `unsure` of them do
     without becoming surely less decided, or more than `many` in any case. Where means are surely off by `means`
     standard deviations in most layers after the first, `answers` beyond chance are enough: with batch statistics
-    before them, those means depend on the weights alone and not on the data.
+    before them, those means depend on the weights alone and not on the data. An output without classes then has to
+    change by `outputs` of its RMS, and by twice as much as it does from batch to batch.
 
     Why these limits: on right data healthy networks become more decided by up to 2.2 standard errors, and
     change up to 2 % of their answers. With statistics that cost 2 points of accuracy it is 6 and more. On images of
@@ -35,15 +49,18 @@ def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[Findin
     How to fix it: the diagnosis names the cause. Recalibrate on training data where statistics are to blame, prepare
     the input as in training where they are not.
 
-    Silent on random data, without classes, and where nothing drifts. Source: Nado et al. 2020, Evaluating
+    Silent on random data and where nothing drifts. Source: Nado et al. 2020, Evaluating
     Prediction-Time Batch Normalization for Robustness under Covariate Shift, section 4.
     """
     found = seen.report.recalibration
     if found is None or not is_measured(seen.report):
         return
-    changed, decided, share = surely_changed(found), gained(found.change), found.change.answers_changed or 0.0
-    unsure = limits["answers" if _moved(seen.report.layers, limits["means"]) else "unsure"]
-    if not (share > limits["answers"] if decided > limits["decided"] else changed > unsure):
+    moved = _moved(seen.report.layers, limits["means"])
+    if found.change.answers_changed is None:
+        yield from _of_outputs(found, moved=moved, least=limits["outputs"])
+        return
+    changed, decided, share = surely_changed(found), gained(found.change), found.change.answers_changed
+    if not (share > limits["answers"] if decided > limits["decided"] else changed > limits[_limit(moved)]):
         return
     if decided < -limits["decided"] and changed <= limits["many"]:
         return
@@ -53,10 +70,29 @@ def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[Findin
     yield FindingDraft(
         layers=(),
         text=f"with the data's own statistics {100 * share:.1f}% {of}, {surer}",
-        remedy="Recalibrate on training data, or prepare the input as in training.",
+        remedy=REMEDY,
         evidence={"answers_changed": share, "decided": found.change.decided, "samples": found.samples},
         severity="error" if decided > limits["decided"] and changed > limits["severe"] else "warning",
         confidence="high" if decided > limits["decided"] else "medium",
+    )
+
+
+def _limit(moved: bool) -> str:
+    return "answers" if moved else "unsure"
+
+
+def _of_outputs(found: Recalibration, *, moved: bool, least: float) -> Iterator[FindingDraft]:
+    """Of a model whose output holds no classes, so that nothing says which statistics are the better ones."""
+    size, error = found.change.relative_rms, found.change.relative_rms_se
+    if not moved or error is None or not size - 2.0 * error > max(least, 2.0 * found.noise.relative_rms):
+        return
+    yield FindingDraft(
+        layers=(),
+        text=f"with the data's own statistics output '{found.output}' changes by {size:.2g} of its RMS, "
+        "and means are off in most layers",
+        remedy=REMEDY,
+        evidence={"relative_rms": size, "samples": found.samples},
+        confidence="medium",
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 import normdiag
 from normdiag.data import DataOptions
 from normdiag.models import LoadOptions
-from normdiag.records import LayerMetrics, Report
+from normdiag.records import Finding, LayerMetrics, Report
 from tests.rules.test_rules import DATA, found, report, row
 
 
@@ -21,9 +21,14 @@ def rows(*owns: float, deployed: Sequence[float] = (), **changes: object) -> Rep
     return report(*(row(name, *size, **changes) for name, *size in sizes))  # type: ignore[arg-type]
 
 
+def alone(of: Report) -> list[Finding]:
+    """What is found of a layer that stands alone."""
+    return [each for each in found("ND301", of) if "those of the other layers" in each.text]
+
+
 @pytest.mark.parametrize("own", [0.25, 0.4, 0.49])
 def test_a_later_layer_far_above_the_others_is_a_warning(own: float) -> None:
-    (finding,) = found("ND301", rows(0.03, own, 0.02, 0.04))
+    (finding,) = alone(rows(0.03, own, 0.02, 0.04))
     assert (finding.layer, finding.severity, finding.confidence) == ("b", "warning", "medium")
     assert f"those of the other layers by {finding.evidence['next']:.2g} at most" in finding.message
     assert finding.evidence["next"] == pytest.approx(0.04, abs=0.01)
@@ -38,27 +43,38 @@ def test_a_later_layer_far_above_the_others_is_a_warning(own: float) -> None:
         (0.11, 0.4, 0.02, 0.02),
         (0.05, 0.4, 0.4, 0.02),
         (0.4, 0.02, 0.02, 0.02),  # the first, as brighter images do
-        (0.02, 0.4),  # two layers cannot tell
     ],
 )
 def test_it_is_silent(owns: tuple[float, ...]) -> None:
-    assert not found("ND301", rows(*owns))
+    assert not alone(rows(*owns))
 
 
-def test_the_three_limits_matter() -> None:
+def test_two_layers_are_enough() -> None:
+    assert alone(rows(0.02, 0.4)) and not alone(rows(0.4, 0.02))
+
+
+def test_means_of_later_layers_that_no_data_could_move() -> None:
+    means = found("ND301", rows(0.05, 0.4, 0.11, 0.35))
+    assert [(each.layer, each.severity) for each in means] == [("b", "warning"), ("d", "warning")]
+    assert all("stored means are off" in each.text for each in means)
+    assert not found("ND301", rows(0.4, 0.2, 0.2, 0.2)), "the first layer's follow the data"
+    assert not found("ND301", rows(0.05, 0.4, 0.11, 0.35, spread=0.9, n=10))
+
+
+def test_the_limits_matter() -> None:
     """Each case is within a factor of two of its limit, on either side."""
-    assert found("ND301", rows(0.02, 0.3, 0.02)) and not found("ND301", rows(0.02, 0.14, 0.02))
-    assert found("ND301", rows(0.02, 0.45, 0.07)) and not found("ND301", rows(0.02, 0.45, 0.13))
+    assert alone(rows(0.02, 0.3, 0.02)) and not alone(rows(0.02, 0.14, 0.02))
+    assert alone(rows(0.02, 0.45, 0.07)) and not alone(rows(0.02, 0.45, 0.13))
 
 
 def test_both_ends_of_the_error_bars_count() -> None:
-    assert not found("ND301", rows(0.02, 0.4, 0.02, spread=0.9, n=10))
-    assert found("ND301", rows(0.02, 0.4, 0.02, spread=0.9, n=3000))
+    assert not alone(rows(0.02, 0.4, 0.02, spread=0.9, n=10))
+    assert alone(rows(0.02, 0.4, 0.02, spread=0.9, n=3000))
     for error, fires in ((0.25, False), (0.1, True)):
         unsure = row("c", 0.02, 0.02)
         assert unsure.own is not None
         unsure = replace(unsure, own=replace(unsure.own, square_se=2 * error**2))
-        assert bool(found("ND301", report(*rows(0.02, 0.4).layers, unsure))) is fires
+        assert bool(alone(report(*rows(0.02, 0.4).layers, unsure))) is fires
 
 
 def test_trap_own_drift_that_small_batches_make() -> None:

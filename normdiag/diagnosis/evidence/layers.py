@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from normdiag.diagnosis.evidence import fits
 from normdiag.records import Drift, LayerMetrics, NormLayer
 
 # Fewer channels than this agree with anything.
 FEWEST_CHANNELS = 4
+# A channel with a variance below so many eps was constant, or next to it.
+CONSTANT = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,25 +36,40 @@ class LayerRow:
         """The layer's."""
         return self.layer.name
 
-    @property
+    @cached_property
+    def alive(self) -> NDArray[np.bool_]:
+        """Channels (C,) that varied on the data of the statistics; all where hardly any did.
+
+        One that was constant there is off by hundreds of its own deviations once anything reaches it, and says nothing
+        of the layer.
+        """
+        if self.layer.running_var is None or self.layer.eps is None:
+            return np.ones(self.drift.z.shape, bool)
+        alive = np.asarray(self.layer.running_var, np.float64) > CONSTANT * self.layer.eps
+        return alive if np.mean(alive) > 0.5 else np.ones(alive.shape, bool)
+
+    @cached_property
     def off(self) -> float:
-        """Drift without its noise, in stored standard deviations."""
-        return self.drift.corrected
+        """Drift without its noise, in stored standard deviations, over the channels that are alive."""
+        if self.alive.all():
+            return self.drift.corrected
+        return math.sqrt(self.mean_square + self.spread_square)
 
     @property
     def lower(self) -> float:
         """The lower end of its 2-sigma interval."""
-        return self.drift.lower
+        whole = self.drift.corrected
+        return self.drift.lower * (min(self.off / whole, 1.0) if whole > 0 else 1.0)
 
-    @property
+    @cached_property
     def mean_square(self) -> float:
         """Mean square of z over the channels, less what sampling makes of it: the part of the means in the drift."""
-        return max(float(np.mean(self.drift.z**2 - self.drift.se_z**2)), 0.0)
+        return max(float(np.mean((self.drift.z**2 - self.drift.se_z**2)[self.alive])), 0.0)
 
-    @property
+    @cached_property
     def spread_square(self) -> float:
         """Mean square of r - 1, less what sampling makes of it: the part of the deviations in the drift."""
-        return max(float(np.mean((self.drift.r - 1.0) ** 2 - self.drift.se_r**2)), 0.0)
+        return max(float(np.mean(((self.drift.r - 1.0) ** 2 - self.drift.se_r**2)[self.alive])), 0.0)
 
     @cached_property
     def log_ratio(self) -> tuple[float, float]:

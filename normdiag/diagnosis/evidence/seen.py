@@ -29,6 +29,8 @@ SOME_ANSWERS, WORSE = 0.01, 4.0
 MORE_CLASSES = 1.2
 # Of as many as there are, the part of the classes that are answered where the features are made for the data.
 ALL_CLASSES = 0.92
+# As how few samples the statistics of later layers would be as far off by chance, where it is not the data's doing.
+FEWER_THAN_ONE = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +141,8 @@ class Seen:
         if self.fault is not None or not self.rows or self.contradicted:
             return self.fault == "data"
         first, later = self.rows[0], max((row.off for row in self.later), default=0.0)
+        if self.beyond_samples:
+            return False
         unlike = (self.decided < -2.0 or self.one_sided) and self.mean_part < SURELY_WEIGHTS
         return first.off > 1.1 * later or self.mean_part < WEIGHTS or unlike
 
@@ -191,6 +195,12 @@ class Seen:
         return first if all(row.off < QUIET * first.off for row in self.rows[: first.index]) else None
 
     @property
+    def beyond_samples(self) -> bool:
+        """Whether the later layers are further off than single samples scatter: other data hardly gets so far."""
+        sizes = [row.samples for row in self.later if row.samples and row in self.drifting]
+        return len(sizes) > 0.5 * len(self.later) and geometric_mean(sizes) < FEWER_THAN_ONE
+
+    @property
     def one_sided(self) -> bool:
         """Whether the model still answers with few of its classes when it has the data's own statistics."""
         found, gap = self.report.recalibration, self.report.gap
@@ -222,6 +232,11 @@ class Seen:
     def found(self, *rules: str) -> tuple[Finding, ...]:
         """The findings of these rules, warnings and errors only."""
         return tuple(each for each in self.report.findings if each.rule in rules and each.severity != "info")
+
+
+def geometric_mean(sizes: Sequence[float]) -> float:
+    """Of positive numbers."""
+    return float(np.exp(np.mean(np.log(sizes))))
 
 
 def named(rows: Sequence[LayerRow]) -> tuple[str, ...]:
