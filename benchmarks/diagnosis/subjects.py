@@ -219,7 +219,7 @@ MAKERS: dict[tuple[Half, str], Callable[[], Subject]] = {
         "mixed", "varied", arch.Mixed, samples.small_digits(), "signed", 400, shown=200, batch=25
     ),
     ("varied", "deep"): lambda: _subject(
-        "deep", "varied", arch.Deep, samples.small_digits(), MNIST, 400, augment=True, shown=128, batch=16
+        "deep", "varied", arch.Deep, samples.small_digits(), MNIST, 400, shown=128, batch=16
     ),
     ("varied", "short"): lambda: _subject(
         "short", "varied", arch.Short, samples.waveforms(5, 3000, 512), None, 400, shown=64, batch=8

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from normdiag.records import Report
 from normdiag.rules.alike import alike
 from normdiag.rules.context import Context
-from normdiag.rules.dropouts import shifted
-from normdiag.rules.rule import FindingDraft, rule
+from normdiag.rules.dropouts import Shifted, shifted
+from normdiag.rules.rule import FindingDraft, is_measured, rule
+from normdiag.rules.stored import contradicted
 
 
 @rule("ND204", "dropout-before-norm", "warning", drift=0.1)
@@ -22,7 +24,8 @@ def dropout_before_norm(context: Context, limits: Mapping[str, float]) -> Iterat
     layers between the two hand the ratio on, and pull it towards 1 where their inputs are correlated.
 
     Why this limit: healthy networks drift by 0.1 and more for other reasons (ND301), so a dropout of 0.19 or less is
-    information, and a warning begins where the expected drift is above 0.1 (limit `drift`).
+    information, and a warning begins where the expected drift is above 0.1 (limit `drift`). It stays information where
+    data shows that none of these layers surely drifts by so much.
 
     What keeps it silent: a sum with a branch without dropout, or another nonlinearity than ReLU and its leaky kin,
     after which the ratio is not known; and exports without Dropout nodes, which is most of them. If the statistics
@@ -44,6 +47,15 @@ def dropout_before_norm(context: Context, limits: Mapping[str, float]) -> Iterat
             remedy="Put the dropout after the last BatchNorm, or recalibrate with the dropout off and measure.",
             evidence={"keep": keep, "expected_drift": drift, "layers": len(found)},
             details={each.norm: f"after {each.dropout}" for each in found},
-            severity="warning" if drift > limits["drift"] else "info",
+            severity="info"
+            if drift <= limits["drift"] or _harmless(found, context.report, limits["drift"])
+            else "warning",
             confidence="medium",
         )
+
+
+def _harmless(found: Sequence[Shifted], report: Report, limit: float) -> bool:
+    """Whether data was run and none of the norms surely drifts by more than the limit."""
+    norms = {each.norm for each in found}
+    known = [contradicted(each, limit) for each in report.layers if each.layer.name in norms and each.drift is not None]
+    return is_measured(report) and len(known) == len(norms) and True not in known

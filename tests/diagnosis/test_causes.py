@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from normdiag.diagnosis import CAUSES, diagnosed
-from normdiag.records import Gap, Report
+from normdiag.records import Diagnosis, Gap, Preparations, RankedPreparation, Report
 from normdiag.rules import RULES
 from tests.diagnosis.networks import CHANNELS, Change, Truth, changed, first, network, report, with_training_data
 
@@ -208,3 +208,30 @@ def test_gammas_of_the_wrong_sign_in_the_last_norm_need_no_norm_after_it() -> No
 
     found = report(changed(network(), less_one, 5))
     assert first(found).cause == "wrong_affine" and first(found).layers == ("bn5",)
+
+
+def test_a_channel_that_was_constant_in_training_says_nothing_of_its_layer() -> None:
+    def with_a_constant_channel(each: Truth) -> Truth:
+        first = np.arange(CHANNELS) == 0
+        return replace(
+            each, stored_mean=each.mean - np.where(first, 1.0, 0.0), stored_var=np.where(first, 1e-9, each.var)
+        )
+
+    layers = changed(changed(network(), moved), with_a_constant_channel, 3)
+    found = first(report(layers))
+    assert (found.cause, found.layers[0]) == ("stale_statistics", "bn0")
+
+
+def test_another_preparation_is_named_only_where_it_leaves_the_answers_alone() -> None:
+    shifted = changed(network(), quieter, 0)
+
+    def tried(changed_answers: float, entropy: float) -> Diagnosis:
+        now = RankedPreparation("raw", "as it is stored", 0.9, 0.01, 0.9, 0.01, 0.6, "drift")
+        other = RankedPreparation("signed", "-1..1", 0.1, 0.01, entropy, 0.01, changed_answers)
+        ranking = Preparations("raw", ("bn0", "bn1", "bn2"), (other, now), ("signed",), "signed")
+        gap = Gap("y", 0.5, 0.3, 0.1, 32, 256, 0.9, 0.1, classes=10, answered=5.0)
+        return first(diagnosed(replace(report(shifted), gap=gap, preparations=ranking, diagnosis=()), CAUSES))
+
+    right = tried(0.01, 0.2)
+    assert (right.cause, right.remedy.action, right.remedy.option) == ("input_preparation", "fix_input", "signed")
+    assert tried(0.4, 0.2).remedy.option is None and tried(0.01, 1.5).remedy.option is None

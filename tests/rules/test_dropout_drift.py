@@ -100,3 +100,9 @@ def test_a_later_layer_behind_a_dropout(tmp_path: Path) -> None:
         measured = replace(context.report, data=DATA, layers=tuple(rows))
         (finding,) = found("ND301", replace(context, report=measured))
         assert finding.layer == "bn2" and finding.remedy.startswith(told)
+
+
+@pytest.mark.parametrize(("factor", "severity"), [(0.7, "warning"), (0.97, "info")])
+def test_data_on_which_nothing_drifts_makes_nd204_information(tmp_path: Path, factor: float, severity: str) -> None:
+    assert found("ND204", measured(tmp_path, dropped(0.5), factor))[0].severity == severity
+    assert found("ND204", seen(tmp_path, f"{SHAPE} {{ {dropped(0.5)} }}", 11))[0].severity == "warning"
