@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from normdiag.diagnosis import CAUSES, diagnosed
 from normdiag.metrics import measure_drift
 from normdiag.metrics.layers import effective_samples
+from normdiag.metrics.stored import measure_stored_fit
 from normdiag.records import (
     ChannelSums,
     DataInfo,
@@ -103,9 +104,13 @@ def _metrics(name: str, truth: Truth, seed: int) -> LayerMetrics:
         running_mean=truth.stored_mean,
         running_var=truth.stored_var,
     )
-    drift = measure_drift(_sums(truth, seed), truth.stored_var, EPS)
+    sums = _sums(truth, seed)
+    drift = measure_drift(sums, truth.stored_var, EPS)
     size, error = effective_samples(drift)
-    return LayerMetrics(layer, 1, drift, drift, 0.05, effective_samples=size, effective_samples_se=error)
+    fit = measure_stored_fit(layer, sums, drift)
+    return LayerMetrics(
+        layer, 1, drift, drift, 0.05, effective_samples=size, effective_samples_se=error, stored_fit=fit
+    )
 
 
 def _sums(truth: Truth, seed: int) -> ChannelSums:

@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 
 from normdiag.diagnosis import CAUSES, diagnosed
-from normdiag.records import Diagnosis, Gap, Preparations, RankedPreparation, Report
-from normdiag.rules import RULES
-from tests.diagnosis.networks import CHANNELS, Change, Truth, changed, first, network, report, with_training_data
+from normdiag.records import Diagnosis, Gap, OutputChange, Preparations, RankedPreparation, Report
+from normdiag.rules import RULES, with_findings
+from tests.diagnosis.networks import (
+    CHANNELS,
+    RULES_HERE,
+    Change,
+    Truth,
+    changed,
+    first,
+    network,
+    report,
+    with_training_data,
+)
 
 RNG = np.random.default_rng(5)
 ORDER = np.roll(np.arange(CHANNELS), 7)
@@ -235,3 +245,28 @@ def test_another_preparation_is_named_only_where_it_leaves_the_answers_alone() -
     right = tried(0.01, 0.2)
     assert (right.cause, right.remedy.action, right.remedy.option) == ("input_preparation", "fix_input", "signed")
     assert tried(0.4, 0.2).remedy.option is None and tried(0.01, 1.5).remedy.option is None
+
+
+def test_outputs_without_classes_are_judged_by_how_far_they_move() -> None:
+    def shifted(each: Truth) -> Truth:
+        return replace(each, stored_mean=each.mean + 0.2 * np.sqrt(each.var) * RNG.normal(size=CHANNELS))
+
+    def rules(layers: list[Truth], size: float) -> set[str]:
+        of = report(layers)
+        assert of.recalibration is not None
+        change = OutputChange(size, 0.01)
+        seen = replace(of.recalibration, change=change, noise=OutputChange(0.05, 0.01), answered=None)
+        return {each.rule for each in with_findings(replace(of, recalibration=seen), RULES_HERE).findings}
+
+    assert "ND308" in rules(changed(network(), shifted), 0.3)
+    assert "ND308" not in rules(changed(network(), shifted), 0.08)
+    assert "ND308" not in rules(changed(network(), dampened), 0.3), "deviations may be the data's"
+
+
+def test_a_mixture_in_all_layers_is_found_by_data_alone() -> None:
+    def a_tenth(each: Truth) -> Truth:
+        return replace(each, stored_mean=0.9 * each.mean, stored_var=0.9 * each.var + 0.1)
+
+    found = report(changed(network(), a_tenth), answers=0.0, decided=0.0)
+    assert "ND105" in {each.rule for each in found.findings} and first(found).cause == "not_warmed_up"
+    assert "ND105" not in {each.rule for each in report(changed(network(), moved)).findings}
