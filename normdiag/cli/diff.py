@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from normdiag.cli import options as opt
 from normdiag.cli.groups import Feeding, Reading
 from normdiag.cli.output import print_out, print_text, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
+from normdiag.cli.reports import check_report_files, of_document, report_files, write_reports
 from normdiag.cli.status import CLEAN, FOUND
 from normdiag.deadline import deadline
 from normdiag.errors import UsageError
@@ -42,6 +44,7 @@ def diff(
     key_b: KeyB = None,
     timeout: opt.Timeout = None,
     json: opt.Json = False,
+    report_to: opt.Reports = None,
     all_layers: opt.All = False,
     color: opt.Color = None,
     quiet: opt.Quiet = False,
@@ -52,6 +55,8 @@ def diff(
     if not feeding.data:
         feeding.refuse_without_data({})
     options = reading.options()
+    files = report_files(report_to)
+    check_report_files(files, [a, b, reading.arch, *feeding.specs])
     from normdiag.commands.diff import BATCH  # here, so that --help does not wait for it
     from normdiag.commands.diff import diff as compare
 
@@ -66,14 +71,16 @@ def diff(
             tolerance=tolerance,
             progress=progress,
         )
-    if json:
-        from normdiag.render.diff_json import dump_diff
+    from normdiag.render.diff_json import dump_diff
+    from normdiag.report.diff import diff_document
 
+    rendered = of_document(partial(diff_document, report), partial(dump_diff, report), all_layers=all_layers)
+    write_reports(files, rendered, quiet=quiet)
+    if json:
         print_out(dump_diff(report))
     else:
         from normdiag.render.text import render_text
         from normdiag.report.abridge import Detail
-        from normdiag.report.diff import diff_document
 
         document = diff_document(report, Detail(all_layers))
         print_text(render_text(document, width=terminal_width(), color=wants_color(color), ascii_only=is_ascii_only()))

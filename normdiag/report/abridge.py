@@ -25,6 +25,11 @@ class Detail:
     channels: str | None = None
     figures: bool = False
 
+    @property
+    def whole_tables(self) -> bool:
+        """Whether every row of a table is shown."""
+        return self.all_layers or self.figures
+
 
 @dataclass(frozen=True)
 class ShownRows:
@@ -53,7 +58,7 @@ def choose(ranks: Sequence[Severity | None], weights: Sequence[float | None], de
     `ranks` holds the severest finding of each row and `weights` what makes a row worth seeing; NaN counts as largest.
     """
     n = len(ranks)
-    if detail.all_layers or detail.figures or n <= WHOLE:
+    if detail.whole_tables or n <= WHOLE:
         return ShownRows(list(range(n)))
 
     def importance(row: int) -> tuple[int, bool, float]:

@@ -19,6 +19,7 @@ from normdiag.records import (
     RangeSpread,
     Report,
 )
+from normdiag.records.diff import LayerDifference, Parting, PlaceApart
 from normdiag.records.figures import Chart, Limit, Series
 from normdiag.report.words import short_name
 
@@ -118,6 +119,27 @@ def ranges_chart(ranges: Sequence[RangeSpread]) -> Chart:
     unit = "largest over smallest range of a channel"
     wide = spreads([*before.values, *after.values])
     return Chart("Spread of the weight ranges", unit, names, (before, after), "grouped", logarithmic=wide)
+
+
+def places_chart(names: Sequence[str], places: Sequence[PlaceApart], parting: Parting | None, allowed: str) -> Chart:
+    """How far two models are apart after each layer, and how far they may be; the first that departs is marked."""
+    apart = Series("difference", [each.relative for each in places])
+    bound = Series(allowed, [each.bound for each in places])
+    marked = frozenset() if parting is None else frozenset({short_name(parting.a)})
+    title = "Difference of A and B after each layer"
+    return Chart(title, "share of A's largest value", names, (apart, bound), "lines", marked=marked, logarithmic=True)
+
+
+def differences_chart(layers: Sequence[LayerDifference]) -> Chart:
+    """How far what the two models store is apart, layer by layer."""
+    weights = [math.nan if each.weights is None else each.weights.relative for each in layers]
+    affine = [math.nan if each.affine is None else each.affine.relative for each in layers]
+    statistics = [math.nan if each.statistics is None else each.statistics for each in layers]
+    told = {"weights": weights, "gamma and beta": affine, "statistics": statistics}
+    series = tuple(Series(title, values) for title, values in told.items() if not all(map(math.isnan, values)))
+    wide = spreads([*weights, *affine, *statistics])
+    title, unit = "A against B, layer by layer", "share of A; statistics: stored standard deviations"
+    return Chart(title, unit, [short_name(each.a) for each in layers], series, "grouped", logarithmic=wide)
 
 
 def spreads(values: Sequence[float]) -> bool:

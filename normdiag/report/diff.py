@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from normdiag.records.diff import Change, DiffReport, LayerDifference, UnpairedLayer
 from normdiag.records.document import Block, Column, Document, Phrase, Section, Table, facts, paragraph
 from normdiag.report.abridge import Detail, choose, left_out
+from normdiag.report.charts import differences_chart
 from normdiag.report.diff_data import data_words, on_data_summary, places_section
 from normdiag.report.header import model_rows
 from normdiag.report.notes import bullets
@@ -28,7 +29,7 @@ def diff_document(report: DiffReport, detail: Detail | None = None) -> Document:
     notes = [*report.notes, *report.a.notes, *report.b.notes]
     sections = (
         *_models(report),
-        Section("Summary", (*on_data_summary(report), *_summary(report))),
+        Section("Summary", (*on_data_summary(report), *_summary(report)), opening=True),
         *places_section(report, detail),
         *_changed(report, detail),
         *_unpaired(report, detail),
@@ -46,7 +47,7 @@ def _models(report: DiffReport) -> Iterator[Section]:
         rows += [(letter, path), ("", ", ".join(filter(None, words)))]
     if report.on_data is not None:
         rows.append(("data", data_words(report.on_data)))
-    yield Section("", (facts(*rows),))
+    yield Section("", (facts(*rows),), opening=True)
 
 
 def _summary(report: DiffReport) -> Iterator[Block]:
@@ -133,7 +134,8 @@ def _changed(report: DiffReport, detail: Detail) -> Iterator[Section]:
     ]
     told = [column for column in columns if any(cell not in ("", MISSING) for cell in column.cells)]
     table = Table(count(len(rows), "layer"), _names(shown), [None] * len(shown), told)
-    yield Section("Layers that differ", (table, *left_out(choice, "layer")), LEGEND)
+    figures = (differences_chart(shown),) if detail.figures else ()
+    yield Section("Layers that differ", (*figures, table, *left_out(choice, "layer")), LEGEND)
 
 
 def _size(each: LayerDifference) -> float:
@@ -179,7 +181,7 @@ def _unpaired(report: DiffReport, detail: Detail) -> Iterator[Section]:
 
 def _matching(report: DiffReport, detail: Detail) -> Iterator[Section]:
     """Which layers were paired: all with --all, else those whose names are not the same."""
-    rows = [each for each in report.layers if detail.all_layers or each.by != "name"]
+    rows = [each for each in report.layers if detail.whole_tables or each.by != "name"]
     if not rows:
         return
     choice = choose([None] * len(rows), [None] * len(rows), detail)
@@ -191,5 +193,5 @@ def _matching(report: DiffReport, detail: Detail) -> Iterator[Section]:
     ]
     table = Table(count(len(rows), "pair"), _names(shown), [None] * len(shown), columns)
     by_name = sum(each.by == "name" for each in report.layers)
-    legend = "" if detail.all_layers else f"{by_name:,} more were paired by their names (--all shows them)"
+    legend = "" if detail.whole_tables else f"{by_name:,} more were paired by their names (--all shows them)"
     yield Section("Pairs", (table, *left_out(choice, "pair")), legend)

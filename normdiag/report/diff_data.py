@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from normdiag.records.diff import ComparedOnData, DiffReport, Parting, PlaceApart
 from normdiag.records.document import Block, Column, Phrase, Section, Space, Table, paragraph
 from normdiag.report.abridge import ROWS, WHOLE, Detail, ShownRows, choose, left_out
+from normdiag.report.charts import places_chart
 from normdiag.report.header import RANDOM
 from normdiag.report.words import count, number, percent, short_name, shortened
 
@@ -87,15 +88,12 @@ def places_section(report: DiffReport, detail: Detail) -> Iterator[Section]:
     rows = [*data.places, *data.outputs]
     choice = _chosen(rows, detail)
     shown = [rows[index] for index in choice.shown]
+    allowed = "rounding explains" if report.tolerance is None else "tolerance"
     columns = [
         Column("in B", [short_name(each.b) for each in shown], keep=0, right=False),
         Column("difference", [_apart(each) for each in shown], "diff."),
         Column("RMS", [number(each.rms) for each in shown], keep=1),
-        Column(
-            "rounding explains" if report.tolerance is None else "tolerance",
-            [number(each.bound) for each in shown],
-            "bound",
-        ),
+        Column(allowed, [number(each.bound) for each in shown], "bound"),
     ]
     if all(each.a == each.b for each in shown):
         columns = columns[1:]
@@ -103,13 +101,14 @@ def places_section(report: DiffReport, detail: Detail) -> Iterator[Section]:
     marks = [None if not each.departs else "error" for each in shown]
     table = Table(count(len(rows), "place"), names, marks, columns)  # type: ignore[arg-type]
     legend = LEGEND if report.tolerance is None else TOLERATED
-    yield Section("After each layer", (table, *left_out(choice, "place")), legend)
+    figures = (places_chart(names, shown, data.parting, allowed),) if detail.figures else ()
+    yield Section("After each layer", (*figures, table, *left_out(choice, "place")), legend)
 
 
 def _chosen(rows: Sequence[PlaceApart], detail: Detail) -> ShownRows:
     """All of a short table; else what lies around the first that departs, or the worst, and the end."""
     first = next((index for index, each in enumerate(rows) if each.departs), None)
-    if first is None or detail.all_layers or len(rows) <= WHOLE:
+    if first is None or detail.whole_tables or len(rows) <= WHOLE:
         return choose([None] * len(rows), [_excess(each) for each in rows], detail)
     start = min(max(0, first - 4), len(rows) - ROWS)
     shown = sorted({*range(start, start + ROWS - 4), *range(len(rows) - 4, len(rows))})

@@ -41,7 +41,7 @@ def _measures(seen: Gap) -> list[tuple[str, str]]:
 def _attribution(ranked: Sequence[Attribution], detail: Detail) -> Iterator[Block]:
     yield Space()
     yield paragraph("What goes of the gap when the data's statistics replace the stored ones in one layer:")
-    shown = ranked if detail.all_layers or detail.figures else ranked[:ATTRIBUTED]
+    shown = ranked if detail.whole_tables else ranked[:ATTRIBUTED]
     removed = Column("gap removed", [percent(a.removed) for a in shown], "removed")
     if detail.figures:
         yield attribution_chart(shown)

@@ -20,6 +20,7 @@ COMMANDS = {
     "fold": ("fold", MODEL, "--dry-run"),
     "recalibrate": ("recalibrate", MODEL, "--dry-run", *DATA),
     "check": ("check", MODEL, "--no-config"),
+    "diff": ("diff", MODEL, SAMPLES / "digits_cnn_training.onnx", *DATA),
 }
 
 
@@ -55,7 +56,7 @@ def test_all_puts_every_channel_into_the_page(cli: Cli, tmp_path: Path) -> None:
     assert sizes[0] <= sizes[1]
 
 
-@pytest.mark.parametrize("command", ["inspect", "fold", "recalibrate"])
+@pytest.mark.parametrize("command", ["inspect", "fold", "recalibrate", "diff"])
 @pytest.mark.parametrize(
     ("value", "message"),
     [

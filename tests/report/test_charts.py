@@ -13,12 +13,13 @@ from normdiag.records.document import Document, Table
 from normdiag.records.figures import Chart
 from normdiag.report.abridge import Detail
 from normdiag.report.charts import spreads
+from normdiag.report.diff import diff_document
 from normdiag.report.fold import fold_document
 from normdiag.report.inspect import inspect_document
 from normdiag.report.layer_details import focus, layer_details
 from normdiag.report.recalibrate import recalibration_document
 from normdiag.report.words import aligned_errors
-from tests.report import fold_reports, recalibration_reports
+from tests.report import diff_reports, fold_reports, recalibration_reports
 from tests.report.reports import batch_norm, drift_of, faulty, healthy, static_only, transformer
 
 PAGE = Detail(figures=True)
@@ -70,6 +71,14 @@ def test_each_kind_of_report_has_its_charts() -> None:
         "Statistics before and after, along the depth"
     ]
     assert list(charts(fold_document(fold_reports.mixed(), PAGE))) == ["Spread of the weight ranges"]
+
+
+def test_two_models_part_where_the_mark_is() -> None:
+    apart, stored = charts(diff_document(diff_reports.parted(), PAGE)).values()
+    assert list(apart.places) == ["conv1", "norm1", "head", "output logits"]
+    assert [series.values[1] for series in apart.series] == [0.137, 8e-6]
+    assert apart.marked == {"norm1"} and apart.logarithmic
+    assert {series.title for series in stored.series} == {"weights", "statistics"}
 
 
 def test_the_gradient_ends_at_the_figure_that_the_text_gives() -> None:

@@ -215,7 +215,9 @@ def _number(value: float) -> str:
 
 def series_names(chart: Chart) -> Sequence[tuple[int, str]]:
     """The series with their colours, for the legend; none where one alone is named by the title."""
-    return [(_colour(chart, index), each.title) for index, each in enumerate(chart.series)] if chart.series[1:] else []
+    if len(chart.series) == 1 and chart.series[0].title in chart.title.lower():
+        return []
+    return [(_colour(chart, index), each.title) for index, each in enumerate(chart.series)]
 
 
 def _colour(chart: Chart, index: int) -> int:

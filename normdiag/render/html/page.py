@@ -63,9 +63,10 @@ def _parts(document: Document) -> dict[str, tuple[Section, ...]]:
 
 
 def _heading(about: Sequence[Section]) -> str:
-    """The name of the file that it is all about: the first of the facts."""
-    rows = [row for section in about for block in section.blocks if isinstance(block, FactList) for row in block.rows]
-    return PurePath(rows[0][1].text).name if rows else ""
+    """The names of the files that it is all about: of the facts, those that stand out."""
+    lists = [block for section in about for block in section.blocks if isinstance(block, FactList)]
+    files = [value.text for each in lists for _, value in each.rows if value.role == "strong"]
+    return " and ".join(PurePath(file).name for file in files)
 
 
 def _render(template: str, **given: Any) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 from normdiag.records.document import Document
 from normdiag.report.abridge import Detail
 from normdiag.report.check import check_document
+from normdiag.report.diff import diff_document
 from normdiag.report.fold import fold_document
 from normdiag.report.inspect import inspect_document
 from normdiag.report.recalibrate import recalibration_document
-from tests.report import checks, fold_reports, recalibration_reports, reports
+from tests.report import checks, diff_reports, fold_reports, recalibration_reports, reports
 
 PAGE = Detail(figures=True)
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -28,6 +29,7 @@ def documents() -> dict[str, Callable[[], Document]]:
         found[f"fold_{name}"] = lambda fold=fold: fold_document(fold(), PAGE)
     for name, done in recalibration_reports.REPORTS.items():
         found[f"recalibrate_{name}"] = lambda done=done: recalibration_document(done(), PAGE)
+    found["diff_parted"] = lambda: diff_document(diff_reports.parted(), PAGE)
     found["check_several"] = lambda: check_document(checks.several(), PAGE)
     return found
 

@@ -34,6 +34,7 @@ SHOWN = (
     "fold_mixed",
     "recalibrate_repaired",
     "check_several",
+    "diff_parted",
 )
 VIEWS = {"light": (1200, 900), "dark": (400, 800)}
 

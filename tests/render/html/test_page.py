@@ -127,6 +127,13 @@ def test_the_first_screen_alone_is_a_fragment_without_script() -> None:
     assert len(text) < 20_000
 
 
+def test_it_is_titled_by_what_it_is_about() -> None:
+    titles = {"diff_parted": "net.pt and net.onnx", "inspect_healthy": "resnet20.th", "check_several": "normdiag check"}
+    for name, title in titles.items():
+        page = Page(render_html(DOCUMENTS[name]()))
+        assert title in page.text and page.text[0].endswith(title)
+
+
 def test_a_command_can_be_copied() -> None:
     page = Page(render_html(DOCUMENTS["inspect_healthy"]()))
     assert not page.attributes("button")
