@@ -60,7 +60,8 @@ class FoldedReference:
 
     def without(self, model: Model) -> Model:
         """The model without what is said of layers that are folded away and were found again."""
-        names = {norm.layer.name for norm in self.norms} | {output.point.name for output in self.outputs}
+        weights = {name for norm in self.norms for name in (norm.weight, norm.weight.rpartition(".")[0])}
+        names = weights | {norm.layer.name for norm in self.norms} | {output.point.name for output in self.outputs}
         left = tuple(each for each in model.folded if each.name not in names and each.layer not in names)
         return replace(model, folded=left)
 

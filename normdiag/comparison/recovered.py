@@ -72,7 +72,7 @@ def _recovered(before: LayerContents, after: LayerContents, found: LayerContents
         beta=None if norm.beta is None else norm.beta[kept],
         running_mean=norm.running_mean[kept],
         running_var=norm.running_var[kept],
-        notes=(*norm.notes, f"folded into '{after.name}': measured at its output"),
+        notes=(),
     )
     return RecoveredNorm(layer, after.tensors["weight"].name, scale[kept], kept)
 

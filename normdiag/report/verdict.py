@@ -58,8 +58,9 @@ def _reassuring(report: Report) -> Iterator[str]:
     if drifts:
         largest = max(drifts, key=lambda drift: drift.corrected)
         yield f"the stored statistics fit this data (drift {fixed(largest.corrected)} at most)"
-    if report.reference is not None and report.reference.points:
-        most = max(each.drift.corrected for each in report.reference.points)
+    entering = [] if report.reference is None else [e for e in report.reference.points if e.point.role != "output"]
+    if entering:
+        most = max(each.drift.corrected for each in entering)
         yield f"what enters the layers is as in the reference (drift {fixed(most)} at most)"
     if report.gap is not None and report.gap.top1_disagreement is not None:
         yield f"batch statistics would change {percent(report.gap.top1_disagreement)} of the answers"

@@ -9,6 +9,12 @@ from normdiag.records import PointDrift
 from normdiag.rules.context import Context
 from normdiag.rules.rule import FindingDraft, rule
 
+PREPARE = "Prepare the input as for the reference; or look at samples of both beside each other."
+OUTPUT_ALONE = (
+    "What enters the layers is as in the reference: compare the last layers of the two models (normdiag diff), what is "
+    "done to their output, and the mix of classes."
+)
+
 
 @rule("ND309", "reference-drift", "warning", drift=0.05, error=0.5)
 def reference_drift(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
@@ -28,7 +34,8 @@ def reference_drift(context: Context, limits: Mapping[str, float]) -> Iterator[F
     (limit `error`) it is an error, unless no output has moved: a norm may cancel what entered it.
 
     Which point: the first in the order of the network is named first. The input itself means scale, mean or order of
-    its channels; a later one with the input unmoved means its content: order of columns, orientation, size, noise.
+    its channels; a later one with the input unmoved means its content: order of columns, orientation, size, noise. An
+    output alone means the model: another last layer, an export that does less or more to its outputs, or other classes.
 
     How to fix it: prepare the input as for the reference; else look at samples of both beside each other. If the new
     data is right, make a new reference.
@@ -60,7 +67,7 @@ def _moved(moved: Sequence[PointDrift], error: float) -> FindingDraft:
     return FindingDraft(
         layers=tuple(dict.fromkeys(each.point.name for each in moved)),
         text=f"moved from the reference, by up to {drift.corrected:.3g} ± {drift.se:.2g} standard deviations{where}",
-        remedy="Prepare the input as for the reference; or look at samples of both beside each other.",
+        remedy=PREPARE if any(each.point.role != "output" for each in moved) else OUTPUT_ALONE,
         evidence={"drift": drift.corrected, "se": drift.se, "points": len(moved), "first": moved[0].point.name},
         severity="error" if drift.lower > error and reaches else None,
     )

@@ -8,6 +8,7 @@ import random
 import warnings
 import zipfile
 from collections.abc import Callable
+from typing import Any
 
 from tests.fuzz.seeds import Seed, members
 
@@ -166,6 +167,23 @@ def opcodes(content: bytes, rng: random.Random) -> bytes:
 _TOUCH = b"touch " + CANARY
 
 
+def profile_header(content: bytes, rng: random.Random) -> bytes:
+    """Another value somewhere in the description that a profile has in its header."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    told = json.loads(header["__metadata__"]["normdiag.profile"])
+    place: Any = told
+    while True:
+        key = rng.choice(list(place) if isinstance(place, dict) else range(len(place)))
+        if not isinstance(place[key], (dict, list)) or not place[key] or rng.random() < 0.2:
+            place[key] = rng.choice((rng.choice(NUMBERS), rng.choice(TEXTS), None, [], {}))
+            break
+        place = place[key]
+    header["__metadata__"]["normdiag.profile"] = json.dumps(told)
+    text = json.dumps(header, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
+
+
 def safetensors_header(content: bytes, rng: random.Random) -> bytes:
     """An entry of the header with another dtype, shape, offsets or name."""
     size = int.from_bytes(content[:8], "little")
@@ -235,6 +253,7 @@ _WAYS: dict[str, tuple[Way, ...]] = {
     "torch zip": (any_bytes, zip_members),
     "pickle": (opcodes, opcodes, any_bytes, one_bit, one_bit),
     "safetensors": (safetensors_header, safetensors_header, early_bytes, one_bit),
+    "profile": (safetensors_header, early_bytes, profile_header, profile_header, one_bit),
     "npy": (text, early_bytes, any_bytes, one_bit),
     "npz": (any_bytes, zip_members, zip_members),
     "image": (any_bytes, early_bytes, one_bit),

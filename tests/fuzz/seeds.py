@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from normdiag.profiles import write_profile
+from tests.profiles.profiles import profile
+
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 CONFIG = """
 select = ["ND1", "ND2", "ND3"]
@@ -60,6 +63,7 @@ def seeds(folder: Path) -> list[Seed]:
         *(Seed("pickle", "net.pt", read[name], "check -q {}") for name in torch[:2]),
         Seed("pickle", "net.pkl", _bare_pickle(), "check -q {}"),
         Seed("safetensors", "net.safetensors", _safetensors(), "check -q {}"),
+        Seed("profile", "x.profile", _profile(folder), "inspect -q {}"),
         Seed("npy", "x.npy", _npy(), data),
         Seed("npz", "x.npz", _npz(), data),
         Seed("image", "x.png", _image("PNG"), data),
@@ -95,6 +99,11 @@ def _safetensors() -> bytes:
     }
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + np.linspace(0.5, 1.5, 32).astype(np.float32).tobytes()
+
+
+def _profile(folder: Path) -> bytes:
+    write_profile(profile(), folder / "seed.profile")
+    return (folder / "seed.profile").read_bytes()
 
 
 def _pixels() -> np.ndarray:

@@ -130,3 +130,10 @@ def test_an_unmoved_input_before_layers_that_moved_is_data_of_another_kind() -> 
     found = cause(judged(sized(0.004, 0.3, 0.2, 0.2)))
     assert (found.cause, found.alternatives) == ("domain_shift", ("input_preparation",))
     assert found.layers[0] == "norm1" and "from 'norm1' on" in found.evidence
+
+
+def test_an_output_alone_that_moved_is_not_put_down_to_the_data() -> None:
+    report = judged(sized(0.004, 0.005, 0.006, 2.0))
+    found = finding(report)
+    assert found is not None and "compare the last layers of the two models" in found.remedy
+    assert not report.diagnosis and report.verdict == "problem"

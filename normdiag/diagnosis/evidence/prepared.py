@@ -43,15 +43,16 @@ def prepared_otherwise(report: Report, known: Against) -> Case | None:
 
 def of_another_kind(known: Against) -> Case | None:
     """The input has the moments that it had, and what the layers make of it has not."""
-    if not known.moved or known.input is not None:
-        return None
+    if known.input is not None or all(each.point.role == "output" for each in known.moved):
+        return None  # where an output alone has moved, it is rather the model that is another
     first, most = known.moved[0], known.most
+    values = "mean and deviation of the input are as in the reference, but from" if known.found.at("input") else "from"
     return Case(
         known.names,
         0.6,
         "The data is not like that of the reference.",
-        f"mean and deviation of the input are as in the reference, but from '{first.point.name}' on layers see other "
-        f"values, by up to {most.drift.corrected:.2g} ± {most.drift.se:.2g} standard deviations at '{most.point.name}'",
+        f"{values} '{first.point.name}' on layers see other values, by up to {most.drift.corrected:.2g} ± "
+        f"{most.drift.se:.2g} standard deviations at '{most.point.name}'",
         ON_DATA,
         confidence="medium",
         alternatives=("input_preparation",),
