@@ -39,7 +39,7 @@ def wrong_convention(seen: Seen) -> Case | None:
 
     Source: the definitions of running_var in torch.nn.BatchNorm2d and of moving_variance in Keras.
     """
-    return _of_statistics(seen) or _of_eps(seen)
+    return _of_statistics(seen) or _of_eps(seen) or _of_samples(seen)
 
 
 def _of_statistics(seen: Seen) -> Case | None:
@@ -82,6 +82,22 @@ def _slip(row: LayerRow) -> Power | None:
     if power is None or mixture is None or power.left > LEFT or power.left > 0.6 * mixture.left:
         return None
     return power
+
+
+def _of_samples(seen: Seen) -> Case | None:
+    """InstanceNorms that were trained with the statistics of each sample and run with averages of them."""
+    findings = [each for each in seen.found("ND302") if each.evidence.get("of_samples")]
+    if not findings:
+        return None
+    return Case(
+        tuple(each.layer.name for each in seen.report.layers if each.drift is not None),
+        0.9,
+        "The norms were trained on the statistics of each sample, and run on averages over all samples.",
+        findings[0].text,
+        ("ND302",),
+        action="reexport",
+        remedy=findings[0].remedy,
+    )
 
 
 def _of_eps(seen: Seen) -> Case | None:

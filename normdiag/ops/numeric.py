@@ -21,7 +21,7 @@ def erf(x: Floats) -> Floats:
     """The error function to 1e-12: between tabulated points the cubic with the right values and slopes at both ends."""
     table, slopes = _erf_table()
     place = np.minimum(np.abs(x), _LAST) * _STEPS
-    left = np.minimum(place.astype(np.intp), len(table) - 2)
+    left = np.minimum(np.nan_to_num(place).astype(np.intp), len(table) - 2)  # what is no number stays none by `t`
     t = place - left
     a, b = table[left], table[left + 1]
     p, q = slopes[left] - (b - a), slopes[left + 1] - (b - a)

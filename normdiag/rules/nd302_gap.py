@@ -9,6 +9,8 @@ from normdiag.records import Gap, LayerMetrics, Report
 from normdiag.rules.context import Context
 from normdiag.rules.rule import FindingDraft, is_measured, rule
 
+EACH_BY_ITSELF = "Make the InstanceNorm layers with track_running_stats=False: the same weights, each sample by itself."
+
 
 @rule("ND302", "batch-eval-gap", "warning", disagreement=0.08, relative_rms=0.5, explained=0.33)
 def gap(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
@@ -32,10 +34,16 @@ def gap(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]
     How to fix it: recalibrate on training data and measure the accuracy before and after, or prepare the input as in
     training.
 
+    InstanceNorm layers with running statistics are trained with the statistics of each sample and deployed with
+    averages of them. In a model where they alone store statistics, the gap is between these two, and all of it counts.
+
     Silent on random data. Source: Singh and Shrivastava 2019 (EvalNorm), section 3.
     """
     value = context.report.gap
     if value is None or not is_measured(context.report):
+        return
+    if _of_samples(context.report):
+        yield from _between_samples(value, limits)
         return
     if value.explained_drift is None or value.explained_drift < limits["explained"]:
         return
@@ -60,6 +68,25 @@ def gap(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]
             "worst_own_drift": None if worst is None else _own(worst),
         },
         confidence="medium",
+    )
+
+
+def _of_samples(report: Report) -> bool:
+    """Whether the layers that store statistics are InstanceNorms, which were trained with those of each sample."""
+    return {each.layer.kind for each in report.layers if each.drift is not None} == {"instance_norm"}
+
+
+def _between_samples(value: Gap, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
+    if _lower_disagreement(value) <= limits["disagreement"] and value.relative_rms <= limits["relative_rms"]:
+        return
+    top1 = value.top1_disagreement
+    answers = "" if top1 is None else f", and the answer changes for {100 * top1:.1f}% of samples"
+    yield FindingDraft(
+        layers=(),
+        text=f"output '{value.output}' differs by {value.relative_rms:.3g} of its RMS between the statistics of each "
+        f"sample, as in training, and running statistics{answers}",
+        remedy=EACH_BY_ITSELF,
+        evidence={"relative_rms": value.relative_rms, "top1_disagreement": top1, "of_samples": "yes"},
     )
 
 

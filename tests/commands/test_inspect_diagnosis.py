@@ -10,6 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 import normdiag
+from normdiag.models import LoadOptions
 from normdiag.records import Report
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
@@ -56,3 +57,13 @@ def test_copies_of_a_few_samples_are_no_judgement(tmp_path: Path) -> None:
     report = inspected(data=tmp_path / "few.npz")
     assert report.data is not None and report.data.distinct == 6
     assert "error" not in {each.severity for each in report.findings}
+
+
+def test_instance_norms_that_run_on_averages_of_what_they_were_trained_on() -> None:
+    options = LoadOptions(arch=f"{SAMPLES / 'net.py'}:DigitsCNN", arch_args=("norm=instance_stats",))
+    report = normdiag.inspect(SAMPLES / "digits_cnn_instance_stats.pt", data=[str(DATA)], load_options=options)
+    assert report.verdict == "problem" and report.gap is not None
+    assert report.gap.top1_disagreement is not None and report.gap.top1_disagreement > 0.1
+    (found,) = (each for each in report.diagnosis if each.severity != "info")
+    assert (found.cause, found.remedy.action) == ("wrong_convention", "reexport")
+    assert found.layers == ("norm1", "norm2", "norm3")

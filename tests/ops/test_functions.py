@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from normdiag.ops import FUNCTIONS, SATURATION_THRESHOLD, Activation, derivative, tails
+from normdiag.ops.numeric import erf
 from normdiag.ops.selu import ALPHA as SELU_ALPHA
 from normdiag.ops.selu import SCALE as SELU_SCALE
 
@@ -94,3 +95,8 @@ def test_flat_pieces_are_closed(activation: Activation, lower: float, upper: flo
 
 def test_a_steep_leaky_relu_is_never_saturated() -> None:
     assert tails(Activation("leaky_relu", 0.2)).lower == -math.inf
+
+
+def test_what_is_no_number_stays_none() -> None:
+    x = np.array([np.nan, np.inf, -np.inf, 0.0])
+    np.testing.assert_array_equal(erf(x), [np.nan, 1.0, -1.0, 0.0])

@@ -17,7 +17,16 @@ from normdiag.observe.pytorch.norms import NormCall
 from normdiag.observe.pytorch.reductions import channel_table
 from normdiag.observe.sums import finite_shift
 from normdiag.ops import Activation
-from normdiag.records import ActivationSums, LayerEvidence, NormLayer, Point, PointSums, PopulationSums, Span
+from normdiag.records import (
+    ActivationSums,
+    LayerEvidence,
+    NormKind,
+    NormLayer,
+    Point,
+    PointSums,
+    PopulationSums,
+    Span,
+)
 
 Run = Callable[[Tensor], object]
 
@@ -64,20 +73,21 @@ class DeployedPass:
         self.layers[name] = self.layers[name] + evidence if name in self.layers else evidence
 
     @property
-    def has_batch_norm(self) -> bool:
-        """Whether a BatchNorm with running statistics ran, so that there is something for pass B to replace."""
-        return any(
-            layer.kind == "batch_norm" and layer.has_statistics and self.layers[name].deployed is not None
-            for name, layer in self.found.items()
-        )
+    def stored(self) -> frozenset[NormKind]:
+        """The kinds of the layers that ran on running statistics, which pass B replaces."""
+        used = (each for name, each in self.found.items() if self.layers[name].deployed is not None)
+        return frozenset(each.kind for each in used if each.has_statistics)
 
 
 class BatchPass:
     """Pass B: every BatchNorm uses the statistics of the batch, taken from the very sums that are kept."""
 
-    def __init__(self, span: Span) -> None:
-        """`span` is where the batch lies in the data."""
-        self._span = span
+    def __init__(self, span: Span, *, of_samples: bool = False) -> None:
+        """`span` is where the batch lies in the data.
+
+        With `of_samples` an InstanceNorm uses those of each sample, as in training.
+        """
+        self._span, self._of_samples = span, of_samples
         self.layers: dict[str, LayerEvidence] = {}
 
     def norm(self, name: str, call: NormCall) -> Tensor | None:
@@ -87,7 +97,9 @@ class BatchPass:
         table = channel_table(call.input)
         evidence = LayerEvidence(own=table.sums(_mean(call), self._span))
         self.layers[name] = self.layers[name] + evidence if name in self.layers else evidence
-        return call.with_statistics(ReplacedStatistics(*table.moments())) if call.kind == "batch_norm" else None
+        if call.kind == "batch_norm":
+            return call.with_statistics(ReplacedStatistics(*table.moments()))
+        return call.without_update() if self._of_samples and table.positions > 1 else None
 
     activation = staticmethod(_not_counted)
 

@@ -95,7 +95,7 @@ class TorchRunner:
         return self.run(batch).evidence
 
     def run(self, batch: Batch) -> SeenBatch:
-        """Pass E, and pass B where there are two samples and a BatchNorm with running statistics."""
+        """Pass E, and pass B where a BatchNorm with running statistics has two samples, or else an InstanceNorm one."""
         deployed, reference = self._run(batch, lambda: DeployedPass(self._threshold, batch.span, self._random))
         for name, layer in deployed.found.items():
             self._found.setdefault(name, layer)
@@ -106,9 +106,10 @@ class TorchRunner:
             layers=deployed.layers,
             activations=_marked(deployed.activations, self._final),
         )
-        if batch.size < 2 or not deployed.has_batch_norm:
+        of_samples = deployed.stored == {"instance_norm"}
+        if not of_samples and (batch.size < 2 or "batch_norm" not in deployed.stored):
             return SeenBatch(evidence, reference, {})
-        own, changed = self._run(batch, lambda: BatchPass(batch.together))
+        own, changed = self._run(batch, lambda: BatchPass(batch.together, of_samples=of_samples))
         both = replace(
             evidence,
             gap_samples=batch.size,
