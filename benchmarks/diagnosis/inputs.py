@@ -82,6 +82,8 @@ def _pictures(subject: Subject) -> Iterator[Case]:
         yield fed(subject, "enlarged", f"{zoom:g}", _zoomed(stored, zoom), both)
     for share in (0.75, 0.5, 0.375):
         yield fed(subject, "resized by way of less", f"{share:g}", _resized(stored, round(share * size)), both)
+    for share in (0.75, 0.5):
+        yield fed(subject, "black borders", f"{share:g}", _bordered(stored, round(share * size)), ("padding", *both))
     for factor in (0.6, 0.35, 1.8):
         yield fed(subject, "brightness", f"x {factor:g}", _bytes(pixels * factor), both)
     for factor in (0.4, 2.0):
@@ -114,6 +116,15 @@ def _zoomed(stored: Array, zoom: float) -> Array:
 def _resized(stored: Array, small: int) -> Array:
     size = stored.shape[1]
     return _each(stored, lambda image: image.resize((small, small), 2).resize((size, size), 2))
+
+
+def _bordered(stored: Array, small: int) -> Array:
+    """Each image smaller, on black."""
+    edge = (stored.shape[1] - small) // 2
+    canvas = np.zeros_like(stored)
+    inside = slice(edge, edge + small)
+    canvas[:, inside, inside] = _each(stored, lambda image: image.resize((small, small), 2))
+    return canvas
 
 
 def _jpeg(stored: Array, quality: int) -> Array:

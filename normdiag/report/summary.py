@@ -86,7 +86,8 @@ def _facts(report: Report) -> Iterator[str]:
     yield from _training(report.on_training_data)
     yield from _groups(report.layers)
     yield from _saturation(report.activations)
-    yield from _gap(report.gap)
+    of_samples = all(each.layer.kind != "batch_norm" for each in report.layers)
+    yield from _gap(report.gap, of_samples=of_samples)
 
 
 def _layers(layers: Sequence[LayerMetrics]) -> str:
@@ -141,11 +142,12 @@ def _saturation(activations: Sequence[ActivationMetrics]) -> Iterator[str]:
     yield f"Activations: {where} is {verb} most, {percent(worst.saturated_fraction)}; {dead:,} of {units:,} units dead."
 
 
-def _gap(gap: Gap | None) -> Iterator[str]:
+def _gap(gap: Gap | None, *, of_samples: bool) -> Iterator[str]:
     if gap is None:
         return
     top1 = "" if gap.top1_disagreement is None else f", the top class of {percent(gap.top1_disagreement)} of samples"
+    whose = "each sample" if of_samples else f"batches of {gap.batch_size:,}"
     yield (
-        f"Gap: statistics of batches of {gap.batch_size:,} instead of the stored ones "
+        f"Gap: statistics of {whose} instead of the stored ones "
         f"change the output by {percent(gap.relative_rms)} (RMS){top1}."
     )
