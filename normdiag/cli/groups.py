@@ -50,6 +50,9 @@ class Feeding:
     crop: opt.Crop = None
     grayscale: opt.Grayscale = None
     input_shape: opt.InputShape = None
+    input_axis: opt.InputAxis = None
+    const: opt.Constant = None
+    state: opt.State = None
     in_order: opt.InOrder = None
     seed: opt.Seed = None
 
@@ -78,6 +81,9 @@ class Feeding:
             grayscale=self.grayscale,
             input_shapes=tuple(self.input_shape) if self.input_shape else None,
             in_order=self.in_order,
+            input_axes=tuple(self.input_axis) if self.input_axis else None,
+            constants=tuple(self.const) if self.const else None,
+            states=tuple(self.state) if self.state else None,
             **more,
         )
 

@@ -123,6 +123,32 @@ InputShape = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+InputAxis = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=AXIS",
+        help="ONNX: an input that has its samples on another axis than the first, 0.",
+        rich_help_panel=DATA,
+    ),
+]
+Constant = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--const",
+        metavar="NAME=VALUE",
+        help="ONNX: an input that is the same for every sample, as sr=16000.",
+        rich_help_panel=DATA,
+    ),
+]
+State = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="OUTPUT=NAME",
+        help="ONNX: an input that is an output of the sample before. Default: as names and shapes tell; zeros where no "
+        "output fits.",
+        rich_help_panel=DATA,
+    ),
+]
 ServeBatch = Annotated[
     int | None,
     typer.Option(

@@ -108,8 +108,10 @@ def inspect(
             raise UsageError("--input-shape does nothing here without --data random")
         example = made_up_example(loaded, options) if runs else None
         return _result(_static_report(loaded), loaded, rules, deployed, example)
+    from normdiag.commands.feeding import with_feeding
     from normdiag.commands.measure import Remembering, open_source  # what a static report does without
 
+    loaded = with_feeding(loaded, options, data, code=batches is not None)
     if given.data == RANDOM:
         if loaded.program is None:
             return _result(_static_report(loaded, RANDOM[0]), loaded, rules, deployed)

@@ -69,11 +69,29 @@ class GivenBatches:
         return as_batches(self.batches, max_samples=options.max_samples, batch_size=size, seed=seed, form=self.form)
 
 
+@dataclass(frozen=True, eq=False)
+class Streaming:
+    """A source whose samples follow on each other, each with the states that it finds in the model."""
+
+    source: DataSource | GivenBatches
+    model: Model
+
+    @property
+    def info(self) -> SourceInfo:
+        """What is known of the source."""
+        return self.source.info
+
+    def __iter__(self) -> Iterator[Batch]:
+        from normdiag.observe.onnx.states import with_states
+
+        return with_states(self.model.program, self.source, self.model.info.path or "the model")
+
+
 @dataclass(eq=False)
 class Remembering:
     """A source of which the first samples stay known after it was read."""
 
-    source: DataSource | GivenBatches
+    source: DataSource | GivenBatches | Streaming
     first: Batch | None = None
 
     @property
@@ -88,15 +106,23 @@ class Remembering:
             yield batch
 
 
-Source = DataSource | GivenBatches | Remembering
+Source = DataSource | GivenBatches | Streaming | Remembering
 
 
 def open_source(
     model: Model, batches: Iterable[Any] | None, data: Sequence[str], options: DataOptions
-) -> DataSource | GivenBatches:
+) -> DataSource | GivenBatches | Streaming:
     """The caller's batches or, without any, what the data specifications name."""
     form = _form(model)
-    return open_data(data, options, model.inputs, form) if batches is None else GivenBatches(batches, options, form)
+    if _streams(model):
+        options = replace(options, shuffled=False)
+    given = GivenBatches(batches, options, form) if batches is not None else None
+    source = given or open_data(data, options, model.inputs, form)
+    return Streaming(source, model) if _streams(model) else source
+
+
+def _streams(model: Model) -> bool:
+    return model.info.backend == "onnx" and model.program is not None and bool(model.program.feeding.fed_back)
 
 
 def _form(model: Model) -> BatchForm:
@@ -105,7 +131,8 @@ def _form(model: Model) -> BatchForm:
         from normdiag.models.pytorch.forward_form import forward_form
 
         return forward_form(model.program)
-    return BatchForm(max(len(model.inputs), 1), tuple(spec.name for spec in model.inputs))
+    others = model.program.feeding.others if model.program is not None else ()
+    return BatchForm(max(len(model.inputs), 1), tuple(spec.name for spec in model.inputs), others=others)
 
 
 def open_runner(model: Model, device: str | None, threshold: float) -> Runner:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from normdiag.commands.fitted import fitted_candidate
-from normdiag.commands.measure import GivenBatches, all_statistics, first_batches
+from normdiag.commands.measure import GivenBatches, Streaming, all_statistics, first_batches
 from normdiag.data import DataOptions
 from normdiag.data.candidates import PreparationCandidate, candidates
 from normdiag.data.join import reprepared
@@ -70,11 +70,14 @@ class PreparationTrial:
 
 
 def prepare_trial(
-    source: DataSource | GivenBatches, data: Sequence[str], options: DataOptions, inputs: Sequence[InputSpec]
+    source: DataSource | GivenBatches | Streaming,
+    data: Sequence[str],
+    options: DataOptions,
+    inputs: Sequence[InputSpec],
 ) -> PreparationTrial:
     """What to try on this data. Raises InputError where there are no samples."""
     options = replace(options, max_samples=None)
-    if isinstance(source, GivenBatches):
+    if not data:
         batches = list(first_batches(iter(source), SAMPLES))
         head = batches[0].arrays[0] if batches else None
 
@@ -210,13 +213,13 @@ def with_preparations(
     report: Report,
     model: Model,
     runner: Runner,
-    source: DataSource | GivenBatches,
+    source: DataSource | GivenBatches | Streaming,
     data: Sequence[str],
     options: DataOptions,
 ) -> Report:
     """The report with what other preparations of the input would do, where they are worth trying and can be tried."""
     once = isinstance(source, GivenBatches) and iter(source.batches) is source.batches
-    if once or len(model.inputs) > 1 or not worth_trying(report):
+    if once or isinstance(source, Streaming) or len(model.inputs) > 1 or not worth_trying(report):
         return report
     with suppress(InputError):
         return replace(report, preparations=try_all(runner, prepare_trial(source, data, options, model.inputs)))

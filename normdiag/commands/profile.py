@@ -8,6 +8,7 @@ from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from normdiag.commands.feeding import with_feeding
 from normdiag.commands.measure import open_runner, open_source
 from normdiag.commands.ready import with_ready_commands
 from normdiag.data import AUTO, DataOptions, in_random_order
@@ -56,6 +57,7 @@ def profile(
         raise InputError(f"{loaded.info.path}: the model cannot be run: {loaded.why_not_run}")
     ranks = started() if distributed else ALONE
     options = replace(in_random_order(data_options), no_small_last=False, shard=(ranks.rank, ranks.size))
+    loaded = with_feeding(loaded, options, data, code=batches is not None)
     source = open_source(loaded, batches, data, options)
     if source.info.random:
         raise UsageError("a profile of random data would be a reference to nothing: give real data")

@@ -9,6 +9,7 @@ from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from normdiag.commands.feeding import with_feeding
 from normdiag.commands.measure import GivenBatches, Source, open_source
 from normdiag.commands.ready import with_ready_commands
 from normdiag.data import DataOptions, in_random_order
@@ -93,9 +94,10 @@ def recalibrate(
     words = [word for each in data for word in ("--data", each)]
     words += ["-o", str(options.output)] if options.output is not None else []
     loaded = with_ready_commands(loaded, "recalibrate", words)
+    feeding = in_random_order(data_options or DataOptions(batch_size=64))
+    loaded = with_feeding(loaded, feeding, data, code=batches is not None)
     target = open_target(loaded, load_options, device)
     ranks = started() if distributed else ALONE
-    feeding = in_random_order(data_options or DataOptions(batch_size=64))
     feeding = replace(feeding, shard=(ranks.rank, ranks.size))
     source = open_source(loaded, batches, data, feeding)
     judged = None

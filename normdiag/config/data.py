@@ -39,6 +39,9 @@ class DataSettings:
     train_data: tuple[str, ...] | None = None
     reference: str | None = None
     allow_code: bool | None = None
+    input_axes: tuple[str, ...] | None = None
+    constants: tuple[str, ...] | None = None
+    states: tuple[str, ...] | None = None
 
     def over(self, other: DataSettings) -> DataSettings:
         """What these settings say and, where they are silent, the others."""

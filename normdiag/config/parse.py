@@ -15,6 +15,8 @@ from normdiag.rules.choose import find, matching, with_limits
 from normdiag.wording import nearest
 
 T = TypeVar("T")
+# Members of DataSettings that are called otherwise than their keys.
+RENAMED = {"input-shape": "input_shapes", "input-axis": "input_axes", "const": "constants", "state": "states"}
 KEYS = (
     "select",
     "extend-select",
@@ -89,11 +91,14 @@ def _data(table: Mapping[str, Any], where: str, folder: Path, allow_code: bool) 
         "input-shape": _one_or_more,
         "serve-batch": _integer,
         "in-order": _flag,
+        "input-axis": _one_or_more,
+        "const": _one_or_more,
+        "state": _one_or_more,
     }
     _only(table, tuple(readers), where)
     said = {key: readers[key](value, f"{where}.{key}") for key, value in table.items()}
     settings = DataSettings(
-        **{"input_shapes" if key == "input-shape" else key.replace("-", "_"): value for key, value in said.items()},
+        **{RENAMED.get(key, key.replace("-", "_")): value for key, value in said.items()},
         allow_code=allow_code if "data" in said or "train-data" in said else None,
     )
     settings.options()

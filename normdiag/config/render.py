@@ -12,9 +12,10 @@ from typing import Any
 
 from normdiag.config.config import Config
 from normdiag.config.data import DataSettings, from_folder
+from normdiag.config.parse import RENAMED as MEMBERS
 from normdiag.rules import RULES, Rule
 
-RENAMED = {"input_shapes": "input-shape"}
+RENAMED = {member: key for key, member in MEMBERS.items()}
 
 
 def to_dict(config: Config, known: Sequence[Rule] = RULES) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def to_batch(item: Any, inputs: Sequence[str] = (), source: str = "the data", fo
     if isinstance(item, Batch):
         return item
     if isinstance(item, Mapping):
-        return _named(item, inputs, source)
+        return _named(item, inputs, source, form.others)
     if isinstance(item, tuple | list) and item:
         return _in_order(item, inputs, source, form)
     return _batch((to_array(item, source),), None, source)
@@ -87,10 +87,10 @@ def _in_order(item: Sequence[Any], inputs: Sequence[str], source: str, form: Bat
     return batch if batch.labels is not None else replace(batch, labels=_labels(item[1:], batch.size))
 
 
-def _named(item: Mapping[Any, Any], inputs: Sequence[str], source: str) -> Batch:
+def _named(item: Mapping[Any, Any], inputs: Sequence[str], source: str, others: Sequence[str]) -> Batch:
     """A batch by input name; what has no samples in it holds for all of them."""
-    arrays = {str(name): value for name, value in item.items() if is_array(value) and len(getattr(value, "shape", "?"))}
-    numbers = {str(name): value for name, value in item.items() if _is_number(value)}
+    numbers = {str(name): value for name, value in item.items() if _is_number(value) or name in others}
+    arrays = {str(name): value for name, value in item.items() if is_array(value) and str(name) not in numbers}
     wanted = [name for name in inputs if name not in numbers]
     chosen = choose_inputs(f"a batch of {source}", {name: _describe(a) for name, a in arrays.items()}, wanted)
     names = tuple(target for target in chosen.values() if target)

@@ -25,7 +25,9 @@ class DataOptions:
     `shuffled` reads what can be indexed in a random order of that `seed`, since the first samples of a sorted folder
     say little of the rest; not where inputs carry state. None leaves it to the command: `inspect`, `check` and
     `recalibrate` do. `shard` (index, count) reads one of so many shares. With `no_small_last` what is read in another
-    order ends with a larger batch where the last would hardly be one.
+    order ends with a larger batch where the last would hardly be one. `input_axes` (`NAME=1`), `constants`
+    (`NAME=16000`) and `states` (`OUTPUT=NAME`) are for inputs of ONNX models that are no samples, or have
+    them on another axis.
     """
 
     preprocess: str | None = None
@@ -41,6 +43,9 @@ class DataOptions:
     shard: tuple[int, int] = (0, 1)
     no_small_last: bool = True
     allow_code: bool = True
+    input_axes: tuple[str, ...] = ()
+    constants: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises UsageError for what no data could satisfy."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
@@ -17,13 +16,6 @@ from normdiag.records import Batch
 
 # A last batch smaller than this goes with the one before: its statistics would be hardly any.
 LEAST = 16
-# Names of inputs that hold what a model has kept of the samples before: h, c0, state, past_key_values.2.key.
-_STATE = re.compile(r"(?:^|[._/-])[hc]_?[0-9]*$|state|hidden|cache|past|memory", re.IGNORECASE)
-
-
-def carries_state(names: Sequence[str]) -> str | None:
-    """The first of several inputs whose name says that it carries state from sample to sample; None without one."""
-    return next((name for name in names if len(names) > 1 and _STATE.search(name)), None)
 
 
 def random_order(total: int, seed: int | None) -> NDArray[np.int64]:

@@ -14,12 +14,12 @@ from normdiag.data.images import Decoding
 from normdiag.data.join import joined, spec_of
 from normdiag.data.noise import parse_input_shape, random_feed, shape_notes
 from normdiag.data.options import DataOptions, SourceInfo
-from normdiag.data.order import carries_state, in_order
+from normdiag.data.order import in_order
 from normdiag.data.preprocess import declared_layout, describe, is_pixels, recipe_for
 from normdiag.data.recipe import Recipe, parse_recipe
 from normdiag.data.specs import Spec, parse_spec
 from normdiag.errors import InputError, UsageError
-from normdiag.records import Batch, BatchForm, InputSpec
+from normdiag.records import Batch, BatchForm, InputSpec, carries_state
 
 NOT_RUN = (
     "which is run only with --allow-config-code: read it first; or name the data yourself with --data, or read no "
@@ -102,7 +102,7 @@ def _open(
         if not options.allow_code:
             raise InputError(f"the configuration gives code as data ({spec.text}), {NOT_RUN}")
         alone = options.shuffled and count == 1  # beside others it must keep their order
-        whole = form if count == 1 and not spec.name else BatchForm(lists=form.lists)
+        whole = form if count == 1 and not spec.name else BatchForm(lists=form.lists, others=form.others)
         return code_feed(spec.target, names, spec.name, options.seed if alone else None, whole)
     sole = inputs[0] if len(inputs) == 1 else None
     shapes = [parse_input_shape(text) for text in options.input_shapes]

@@ -14,6 +14,7 @@ from normdiag.records.evidence import (
     OutputSums,
     Sampled,
 )
+from normdiag.records.feeding import Feeding, StateInput, carries_state
 from normdiag.records.fold import (
     Affine,
     Beside,
@@ -98,6 +99,7 @@ __all__ = [
     "Effect",
     "Evidence",
     "FailOn",
+    "Feeding",
     "Finding",
     "FoldPlan",
     "FoldReport",
@@ -162,6 +164,7 @@ __all__ = [
     "Sizes",
     "Span",
     "Split",
+    "StateInput",
     "StoredFit",
     "Take",
     "Target",
@@ -171,6 +174,7 @@ __all__ = [
     "Verdict",
     "Verification",
     "Window",
+    "carries_state",
     "is_ragged",
     "reaches",
 ]

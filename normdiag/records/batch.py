@@ -65,11 +65,15 @@ def is_ragged(array: Array) -> bool:
 
 @dataclass(frozen=True)
 class BatchForm:
-    """What a model takes of a batch that is a tuple: its first `count` arrays, called `names`, or a list of samples."""
+    """What a model takes of a batch that is a tuple: its first `count` arrays, called `names`, or a list of samples.
+
+    `others` are names under which a dict may hold what has no samples on its first axis.
+    """
 
     count: int = 1
     names: tuple[str, ...] = ()
     lists: bool = False
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

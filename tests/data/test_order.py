@@ -14,10 +14,9 @@ from PIL import Image
 
 from normdiag.data import DataOptions
 from normdiag.data.items import as_batches
-from normdiag.data.order import carries_state
 from normdiag.data.source import open_data
 from normdiag.errors import InputError
-from normdiag.records import InputSpec
+from normdiag.records import InputSpec, carries_state
 
 TOTAL = 23
 X = np.arange(TOTAL * 4, dtype=np.float32).reshape(TOTAL, 4)

@@ -30,6 +30,7 @@ def load_onnx(path: Path) -> OnnxProgram:
         reader=file.reader,
         folder=path.parent,
         inputs=input_specs(model.graph),
+        outputs=tuple(InputSpec(value.name, _dtype(value), dimensions(value)) for value in model.graph.output),
         parameters=count_parameters(model.graph),
         notes=_notes(model),
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from normdiag.models.onnx.external import TensorReader
 from normdiag.ops import Activation
-from normdiag.records import FoldedNorm, InputSpec, NormLayer
+from normdiag.records import Feeding, FoldedNorm, InputSpec, NormLayer
 
 Where = Literal["graph", "subgraph"]
 
@@ -76,7 +76,8 @@ class OnnxProgram:
     where external data is looked for (every location is checked to lie inside it). `sites` and `activations`, once they
     were looked for, are in graph order, those of a subgraph at the place of the node that holds it. `inputs` are the
     graph inputs that a user must feed. `parameters` counts the elements of all floating-point initializers. `folded`
-    and `skipped` as in Model. `view` is what the importer keeps of the graph for whoever reads it next.
+    and `skipped` as in Model. `view` is what the importer keeps of the graph for whoever reads it next. `outputs` are
+    declared like inputs; `feeding` says how the inputs are fed.
     """
 
     proto: Any
@@ -90,6 +91,8 @@ class OnnxProgram:
     view: Any = None
     folded: tuple[FoldedNorm, ...] = ()
     skipped: tuple[str, ...] = ()
+    outputs: tuple[InputSpec, ...] = ()
+    feeding: Feeding = field(default_factory=Feeding)
 
 
 def opset_of(model: Any) -> int:

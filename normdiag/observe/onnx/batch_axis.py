@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from normdiag.errors import InputError
 from normdiag.observe.onnx.batch_rewrite import with_free_batch
-from normdiag.observe.onnx.feed import GraphInput, graph_inputs
+from normdiag.observe.onnx.feed import NOTHING_ELSE, GraphInput, graph_inputs
 from normdiag.observe.onnx.session import Session, Setting
+from normdiag.records import Feeding
 from normdiag.wording import abridged
 
 Array = NDArray[Any]
 # Side length tried for dimensions that the model leaves free, when a candidate is checked.
 _TRIED_LENGTH = 32
+_LOST = "; a batch of one has no batch statistics, so no local drift and no gap"
 _SAME = 1e-3  # relative RMS: far above float32 noise, far below what mixing up samples does
 
 
@@ -31,40 +33,50 @@ class Freed:
     notes: tuple[str, ...] = ()
 
 
-def free_batch(proto: Any, setting: Setting) -> Freed:
+def free_batch(proto: Any, setting: Setting, feeding: Feeding = NOTHING_ELSE) -> Freed:
     """The model with a free batch dimension, if its inputs agree on a fixed one and the freed model passes a check.
 
     The check runs two seeded random batches one by one through the model and at once through the candidate. `proto`
     is left as it is.
     """
     inputs = graph_inputs(proto, setting.where)
-    sizes = {each.shape[0] if each.shape else None for each in inputs}
+    axes = {each.name: axis for each in inputs if (axis := feeding.axis(each.name)) is not None}
+    sizes = {each.shape[axes[each.name]] if each.shape else None for each in inputs if each.name in axes}
+    if any(state.axis is None for state in feeding.states):
+        return Freed(proto, 1, (f"the model runs one sample at a time: a state of it has no axis for them{_LOST}",))
     if None in sizes or not sizes:
         return Freed(proto)
-    size = inputs[0].shape[0] if inputs[0].shape else None
+    size = next(each.shape[axes[each.name]] for each in inputs if each.name in axes and each.shape)
     if len(sizes) > 1:
         return Freed(proto, size, (f"the model runs only as declared: {_declared(inputs)}",))
     assert size is not None
-    candidate = with_free_batch(proto, {each.name: 0 for each in inputs}, size)
-    if _agree(proto, candidate, inputs, setting):
+    candidate = with_free_batch(proto, axes, size)
+    if _agree(proto, candidate, inputs, setting, feeding):
         return Freed(candidate)
-    lost = "; a batch of one has no batch statistics, so no local drift and no gap" if size == 1 else ""
+    lost = _LOST if size == 1 else ""
     return Freed(proto, size, (f"the model's batch size is fixed at {size} and cannot be made free{lost}",))
 
 
-def _agree(proto: Any, candidate: Any, inputs: Sequence[GraphInput], setting: Setting) -> bool:
+def _agree(proto: Any, candidate: Any, inputs: Sequence[GraphInput], setting: Setting, feeding: Feeding) -> bool:
     """Whether two batches run at once through the candidate give what they give one by one."""
     names = [output.name for output in proto.graph.output]
     rng = np.random.default_rng(0)
-    parts = [{each.name: _random(each, rng) for each in inputs} for _ in range(2)]
-    whole = {each.name: np.concatenate([part[each.name] for part in parts]) for each in inputs}
+    alike = {each.name: _random(each, rng) for each in inputs if feeding.axis(each.name) is None}
+    alike |= feeding.constants
+    parts = [{each.name: alike.get(each.name, _random(each, rng)) for each in inputs} for _ in range(2)]
+    whole = {name: alike.get(name, _joined([part[name] for part in parts], feeding.axis(name))) for name in parts[0]}
+    placed = {state.output: state.axis for state in feeding.fed_back}
     try:
         at_once = Session(candidate, setting, optimize=False).run(names, whole)  # first: it is what may fail
         original = Session(proto, setting, optimize=False)
         one_by_one = [original.run(names, part) for part in parts]
     except InputError:
         return False
-    return all(_same(at_once[name], [part[name] for part in one_by_one]) for name in names)
+    return all(_same(at_once[name], [part[name] for part in one_by_one], placed.get(name) or 0) for name in names)
+
+
+def _joined(parts: Sequence[Array], axis: int | None) -> Array:
+    return parts[0] if axis is None else np.concatenate(parts, axis)
 
 
 def _random(each: GraphInput, rng: np.random.Generator) -> Array:
@@ -74,11 +86,11 @@ def _random(each: GraphInput, rng: np.random.Generator) -> Array:
     return rng.standard_normal(shape).astype(each.dtype)
 
 
-def _same(at_once: Array, one_by_one: Sequence[Array]) -> bool:
+def _same(at_once: Array, one_by_one: Sequence[Array], axis: int) -> bool:
     if not at_once.ndim or any(part.ndim != at_once.ndim for part in one_by_one):
         return False
     try:
-        expected = np.concatenate(one_by_one).astype(np.float64)
+        expected = np.concatenate(one_by_one, axis).astype(np.float64)
     except ValueError:
         return False
     if expected.shape != at_once.shape:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.errors import InputError
-from normdiag.records import Batch
+from normdiag.records import Batch, Feeding, StateInput
 
 Array = NDArray[Any]
+NOTHING_ELSE = Feeding()
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +34,31 @@ def graph_inputs(proto: Any, where: str) -> tuple[GraphInput, ...]:
     return tuple(_graph_input(each, where) for each in proto.graph.input if each.name not in defaults)
 
 
-def make_feed(inputs: Sequence[GraphInput], batch: Batch, where: str) -> dict[str, Array]:
-    """The arrays of a batch by input name, in the dtypes that the model wants.
+def make_feed(
+    inputs: Sequence[GraphInput], batch: Batch, where: str, feeding: Feeding = NOTHING_ELSE
+) -> dict[str, Array]:
+    """The arrays of a batch by input name, in the dtypes that the model wants, and what it takes beside them.
 
     Raises InputError where arrays are missing or left over, or do not fit in type or shape.
     """
-    given = _by_name(inputs, batch, where)
+    besides = _besides(feeding, batch)
+    needed = [each for each in inputs if each.name not in besides]
+    given = {**besides, **_by_name(needed, batch, where, feeding)}
     return {each.name: _fitted(each, given[each.name], where) for each in inputs}
+
+
+def _besides(feeding: Feeding, batch: Batch) -> dict[str, Array]:
+    """Constants, and states that the batch does not hold, as zeros."""
+    held = {*(batch.names or ()), *batch.fixed}
+    states = [state for state in feeding.states if state.name not in held]
+    found = {name: value for name, value in feeding.constants.items() if name not in held}
+    return found | {state.name: zeros(state, batch.size) for state in states}
+
+
+def zeros(state: StateInput, samples: int) -> Array:
+    """A state at the beginning, for so many samples."""
+    sizes = [samples if axis == state.axis else 1 if size is None else size for axis, size in enumerate(state.shape)]
+    return np.zeros(sizes, state.dtype)
 
 
 def _graph_input(value: Any, where: str) -> GraphInput:
@@ -54,7 +73,7 @@ def _graph_input(value: Any, where: str) -> GraphInput:
     return GraphInput(value.name, np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)), shape)
 
 
-def _by_name(inputs: Sequence[GraphInput], batch: Batch, where: str) -> Mapping[str, Array]:
+def _by_name(inputs: Sequence[GraphInput], batch: Batch, where: str, feeding: Feeding) -> Mapping[str, Array]:
     wanted = [each.name for each in inputs if each.name not in batch.fixed]
     if batch.names is None:
         if len(batch.arrays) != len(wanted):
@@ -62,12 +81,21 @@ def _by_name(inputs: Sequence[GraphInput], batch: Batch, where: str) -> Mapping[
                 f"{where}: the model has {len(wanted)} inputs ({', '.join(wanted)}), "
                 f"the data gives {len(batch.arrays)} arrays"
             )
-        return {**dict(zip(wanted, batch.arrays, strict=True)), **_arrays(batch.fixed)}
-    given = {**dict(zip(batch.names, batch.arrays, strict=True)), **_arrays(batch.fixed)}
+        return {**_placed(wanted, batch.arrays, feeding), **_arrays(batch.fixed)}
+    given = {**_placed(batch.names, batch.arrays, feeding), **_arrays(batch.fixed)}
     missing = [name for name in wanted if name not in given]
     if missing:
         raise InputError(f"{where}: the data has no input {missing[0]!r}; it gives {', '.join(given)}")
     return given
+
+
+def _placed(names: Sequence[str], arrays: Sequence[Array], feeding: Feeding) -> dict[str, Array]:
+    """The arrays with their samples on the axes where the model takes them; without one, a sample is all there is."""
+    axes = [feeding.axis(name) for name in names]
+    return {
+        name: array[0] if axis is None else np.moveaxis(array, 0, axis)
+        for name, array, axis in zip(names, arrays, axes, strict=True)
+    }
 
 
 def _arrays(fixed: Mapping[str, Any]) -> dict[str, Array]:

@@ -59,7 +59,8 @@ class OnnxRunner:
         skeleton = split_weights(program.proto, program.reader)
         self._where = model.info.path or "the model"
         self._setting = Setting(program.folder, self._where, skeleton.weights)
-        freed = free_batch(skeleton.proto, self._setting)
+        self._feeding = program.feeding
+        freed = free_batch(skeleton.proto, self._setting, self._feeding)
         self._proto, self._fixed_batch = freed.proto, freed.fixed_batch
         self._inputs = graph_inputs(self._proto, self._where)
         self._outputs = tuple(output.name for output in self._proto.graph.output)
@@ -91,7 +92,7 @@ class OnnxRunner:
 
     def run(self, batch: Batch) -> SeenBatch:
         """Pass E and, with two samples or more and a BatchNorm to replace, pass B of one batch."""
-        feed = make_feed(self._inputs, batch, self._where)
+        feed = make_feed(self._inputs, batch, self._where, self._feeding)
         graph, values = self._deployed.run(feed)
         span = batch.span
         sums = {watch.site.layer.name: watch.sums(values, span) for watch in graph.channels}
@@ -110,12 +111,12 @@ class OnnxRunner:
     def population(self, batch: Batch, *, batch_statistics: bool = True) -> Mapping[str, PopulationSums]:
         """Sums of every BatchNorm with running statistics: of pass B, or as deployed."""
         watched = self._batch if batch_statistics else self._deployed
-        graph, values = watched.run(make_feed(self._inputs, batch, self._where))
+        graph, values = watched.run(make_feed(self._inputs, batch, self._where, self._feeding))
         return {watch.site.layer.name: watch.population(values, batch.together) for watch in graph.channels}
 
     def points(self, batch: Batch) -> Mapping[Point, PointSums]:
         """Sums of the inputs, of what enters norms and activations, and of the outputs."""
-        graph, values = self._points.run(make_feed(self._inputs, batch, self._where))
+        graph, values = self._points.run(make_feed(self._inputs, batch, self._where, self._feeding))
         seen = {watch.point: watch.sums(values, batch.span) for watch in graph.points}
         outputs = {name: values[name] for name in self._outputs}
         return {**input_points(batch), **seen, **array_points("output", outputs, batch.span)}
@@ -125,7 +126,7 @@ class OnnxRunner:
         if self._linear is None:
             types = tensor_types(self._proto, [each.tensor for each in outputs], self._setting)
             self._linear = self._watched(partial(linear_graph, outputs, types))
-        graph, values = self._linear.run(make_feed(self._inputs, batch, self._where))
+        graph, values = self._linear.run(make_feed(self._inputs, batch, self._where, self._feeding))
         return {watch.point: watch.sums(values, batch.span) for watch in graph.points}
 
     def outputs(
@@ -136,7 +137,7 @@ class OnnxRunner:
         statistics: Mapping[str, ReplacedStatistics] | None = None,
     ) -> Outputs:
         """The model's outputs by name: as deployed, as in pass B, or with some layers' statistics replaced."""
-        feed = make_feed(self._inputs, batch, self._where)
+        feed = make_feed(self._inputs, batch, self._where, self._feeding)
         if batch_statistics:
             _, values = self._batch.run(feed)
             return {name: values[name] for name in self._outputs}
