@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from normdiag.profiles import read_profile, write_profile
     from normdiag.recalibration.options import RecalibrateOptions
     from normdiag.records import CheckReport, DiffReport, FoldReport, Profile, RecalibrationReport, Report
-    from normdiag.results import CheckResult, FoldResult, Inspection, PreparationResult, RecalibrationResult
+    from normdiag.results import (
+        CheckResult,
+        FoldResult,
+        Inspection,
+        PreparationResult,
+        ProfileResult,
+        RecalibrationResult,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
@@ -41,6 +48,7 @@ __all__ = [
     "LoadOptions",
     "PreparationResult",
     "Profile",
+    "ProfileResult",
     "RecalibrateOptions",
     "RecalibrationReport",
     "RecalibrationResult",
@@ -67,6 +75,7 @@ _HOMES = {
     "Inspection": "normdiag.results",
     "CheckResult": "normdiag.results",
     "PreparationResult": "normdiag.results",
+    "ProfileResult": "normdiag.results",
     "FoldReport": "normdiag.records",
     "ExportOptions": "normdiag.folding.options",
     "recalibrate": "normdiag.commands.recalibrate",

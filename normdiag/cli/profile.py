@@ -20,6 +20,7 @@ from normdiag.terminal import is_ascii_only, terminal_width, wants_color
 if TYPE_CHECKING:
     from normdiag.commands.profile import Progress
     from normdiag.records import Profile
+    from normdiag.results import ProfileResult
 
 Sources = Annotated[
     list[str],
@@ -88,7 +89,7 @@ def profile(
 
 def _measured(
     model: Path, feeding: Feeding, reading: Reading, device: str, groups: int | None, progress: Progress | None
-) -> Profile:
+) -> ProfileResult:
     from normdiag.commands.profile import profile as run
 
     return run(

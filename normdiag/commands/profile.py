@@ -21,6 +21,8 @@ from normdiag.profiles import GROUPS, merge, read_profile
 from normdiag.ranks import ALONE, started, together
 from normdiag.records import Evidence, Model, Profile, ProfiledData, ProfiledModel
 from normdiag.records.channel_sums import PARTS
+from normdiag.results import ProfileResult
+from normdiag.results.shown import result_of
 from normdiag.wording import abridged
 
 if TYPE_CHECKING:
@@ -40,15 +42,23 @@ def profile(
     groups: int = PARTS,
     distributed: bool = False,
     progress: Progress | None = None,
-) -> Profile:
+) -> ProfileResult:
     """The sums of a model's points on data: its inputs and outputs, and what enters norms and activations, deployed.
 
     `model`, `batches` and `data` are as for `inspect`. `groups` (2, 4, 8 or 16) is the number of parts of the samples
     that errors are told by: fewer make a smaller file. `distributed` works with the other processes that torchrun has
     started, which must all call it: each runs its share of `data`, or the `batches` that it is given, and all get the
-    same profile. `normdiag.profiles.write_profile` writes it to a file.
+    same profile. Its `write` makes a file of it, which `inspect` takes as the reference.
 
     Raises InputError for a model or data that cannot be used, UsageError for arguments that contradict each other.
+
+    >>> import normdiag
+    >>> reference = normdiag.profile("sample_models/digits_cnn_group.onnx", data=["sample_models/digits_train.npz"])
+    >>> reference
+    <ProfileResult: 8 points on 1,438 samples of sample_models/digits_train.npz>
+    >>> data = ["sample_models/digits.npz"]
+    >>> normdiag.inspect("sample_models/digits_cnn_group.onnx", data=data, reference=reference).verdict
+    'ok'
     """
     _check(batches, data, data_options, groups)
     loaded = open_model(model, load_options, run=True)
@@ -67,15 +77,15 @@ def profile(
     if not seen.samples:
         raise InputError(f"{source.info.source}: holds no samples")
     about = ProfiledData((source.info.source,), seen.samples, source.info.preprocess, options.preprocess)
-    return _profile(loaded, seen, about, groups, (*source.info.notes, *runner.notes))
+    return result_of(ProfileResult, _profile(loaded, seen, about, groups, (*source.info.notes, *runner.notes)))
 
 
-def merged_profile(paths: Sequence[str | Path]) -> Profile:
+def merged_profile(paths: Sequence[str | Path]) -> ProfileResult:
     """The profile of all samples of several files together. Raises InputError where one cannot be read or not fit."""
     files = [Path(each) for each in paths]
     if len({each.resolve() for each in files}) < len(files):
         raise UsageError("a profile is named twice: its samples would count twice")
-    return merge([read_profile(each) for each in files], [str(each) for each in files])
+    return result_of(ProfileResult, merge([read_profile(each) for each in files], [str(each) for each in files]))
 
 
 def _check(batches: object, data: Sequence[str], options: DataOptions | None, groups: int) -> None:

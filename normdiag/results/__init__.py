@@ -3,8 +3,17 @@
 from normdiag.results.checked import CheckResult
 from normdiag.results.folded import FoldResult
 from normdiag.results.inspection import Inspection
+from normdiag.results.profiled import ProfileResult
 from normdiag.results.ranking import PreparationResult
 from normdiag.results.recalibrated import RecalibrationResult
 from normdiag.results.shown import Shown
 
-__all__ = ["CheckResult", "FoldResult", "Inspection", "PreparationResult", "RecalibrationResult", "Shown"]
+__all__ = [
+    "CheckResult",
+    "FoldResult",
+    "Inspection",
+    "PreparationResult",
+    "ProfileResult",
+    "RecalibrationResult",
+    "Shown",
+]

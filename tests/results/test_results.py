@@ -20,8 +20,9 @@ from normdiag.render.json import dump_json
 from normdiag.report.abridge import Detail
 from normdiag.report.headline import headline
 from normdiag.report.inspect import inspect_document
-from normdiag.results import Inspection, tables
+from normdiag.results import Inspection, ProfileResult, tables
 from normdiag.results.shown import result_of
+from tests.profiles.profiles import profile
 from tests.report import reports
 from tests.report.texts import inspect_text
 
@@ -194,3 +195,12 @@ def test_other_results_say_themselves(samples: Path) -> None:
     assert "--preprocess unit" in repr(ranked) and json.loads(ranked.to_json())["best"] == "unit"
     right = normdiag.recalibrate(model, data=data)
     assert "Nothing to recalibrate" in repr(right) and json.loads(right.to_json())["outcome"] == "already_right"
+
+
+def test_a_profile_shows_itself_and_goes_into_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = result_of(ProfileResult, profile())
+    assert repr(result) == "<ProfileResult: 4 points on 64 samples of train/>"
+    result.show()
+    assert "relu1" in capsys.readouterr().out
+    assert "relu1" in result.to_html() and result.to_dict()["data"]["samples"] == 64
+    assert list(normdiag.read_profile(result.write(tmp_path / "a.profile")).points) == list(result.points)
