@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
+from normdiag.diagnosis.evidence.layers import LayerRow
 from normdiag.diagnosis.evidence.seen import Seen
+
+# What values with a mean away from zero add to the drift of those around zero, and what the means may have of it.
+MOST, MEANS = 2.5, 0.15
 
 
 @cause("dropout_before_norm", action="recalibrate", rivals="drift", fault="statistics")
@@ -16,7 +20,7 @@ def dropout_before_norm(seen: Seen) -> Case | None:
     eval mode it is off, and the norm divides by too much.
 
     How it is told: by a dropout on the way to the layer (ND204) and deviations that are smaller than the stored ones
-    there, by no more than the dropout can make them.
+    there and nowhere else, by no more than the dropout can make them, while the means, which it leaves alone, agree.
 
     What to do: recalibrate with the dropout off; for the next training put the dropout after the last norm.
 
@@ -25,7 +29,10 @@ def dropout_before_norm(seen: Seen) -> Case | None:
     findings = [each for each in seen.report.findings if each.rule == "ND204"]
     behind = {layer for each in findings for layer in each.layers}
     rows = [row for row in seen.loud if row.name in behind]
-    if not rows or len(rows) < 0.6 * len(seen.loud) or any(row.log_ratio[0] >= 0 for row in rows):
+    if not rows or len(rows) < len(seen.loud) or not all(_spread_alone(row) for row in rows):
+        return None
+    expected = max(float(each.evidence.get("expected_drift") or 0.0) for each in findings)
+    if any(row.log_ratio[0] < np.log(max(1.0 - MOST * expected, 0.01)) for row in rows):
         return None
     ratio = float(np.exp(np.mean([row.log_ratio[0] for row in rows])))
     return Case(
@@ -35,3 +42,8 @@ def dropout_before_norm(seen: Seen) -> Case | None:
         f"after the dropout, values vary {ratio:.2f} times as much as stored, in {len(rows)} layers",
         ("ND204", *ON_DATA),
     )
+
+
+def _spread_alone(row: LayerRow) -> bool:
+    """Whether deviations are smaller than stored and means are as they should be."""
+    return row.log_ratio[0] < 0 and row.mean_square < MEANS * (row.mean_square + row.spread_square)

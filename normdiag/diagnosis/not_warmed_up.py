@@ -40,7 +40,7 @@ def not_warmed_up(seen: Seen) -> Case | None:
     left = max(fits.mixed_by(row.statistics, share).left for row in rows if row.statistics is not None)
     if share < 0.02 or left > LEFT:
         return None
-    if len(rows) > 2 and any(_refutes(row, rows[0], share) for row in seen.rows if row not in rows):
+    if len(rows) > 1 and any(_refutes(row, rows[0], share) for row in seen.rows if row not in rows):
         return None
     if len(rows) == 1 and seen.later and not _counted(rows[0], share):
         return None

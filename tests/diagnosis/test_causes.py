@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from normdiag.diagnosis import CAUSES, diagnosed
-from normdiag.records import Diagnosis, Gap, OutputChange, Preparations, RankedPreparation, Report
+from normdiag.records import Diagnosis, Finding, Gap, OutputChange, Preparations, RankedPreparation, Report
 from normdiag.rules import RULES, with_findings
 from tests.diagnosis.networks import (
     CHANNELS,
@@ -270,3 +270,20 @@ def test_a_mixture_in_all_layers_is_found_by_data_alone() -> None:
     found = report(changed(network(), a_tenth), answers=0.0, decided=0.0)
     assert "ND105" in {each.rule for each in found.findings} and first(found).cause == "not_warmed_up"
     assert "ND105" not in {each.rule for each in report(changed(network(), moved)).findings}
+
+
+def test_a_dropout_widens_what_comes_after_it_and_moves_no_means() -> None:
+    def wider(each: Truth) -> Truth:
+        return replace(each, stored_var=1.5 * each.var * np.exp(0.2 * RNG.normal(size=CHANNELS)))
+
+    def after_a_dropout(layers: list[Truth]) -> str:
+        names = tuple(f"bn{index}" for index in range(1, 6))
+        evidence = {"keep": 0.7, "expected_drift": 0.16}
+        known = Finding("ND204", "dropout-before-norm", "info", "medium", names, "dropped", "", evidence)
+        found = report(layers)
+        return first(diagnosed(replace(found, findings=(*found.findings, known), diagnosis=()), CAUSES)).cause
+
+    later = (1, 2, 3, 4, 5)
+    assert after_a_dropout(changed(network(), wider, *later)) == "dropout_before_norm"
+    assert after_a_dropout(changed(network(), moved, *later)) != "dropout_before_norm", "it moves no means"
+    assert after_a_dropout(changed(network(), wider)) != "dropout_before_norm", "the first layer is before it"
