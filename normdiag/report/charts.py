@@ -95,10 +95,12 @@ def gradient_chart(activations: Sequence[ActivationMetrics], gradient: GradientP
     return Chart(title, "share, root mean square", names, series, "lines", logarithmic=True)
 
 
-def attribution_chart(ranked: Sequence[Attribution]) -> Chart:
-    """How much of the gap goes with each layer, largest first."""
-    removed = Series("gap removed", [100.0 * each.removed for each in ranked])
-    return Chart("What goes of the gap, layer by layer", "%", [short_name(a.layer) for a in ranked], (removed,))
+def attribution_chart(ranked: Sequence[Attribution], layers: Sequence[LayerMetrics]) -> Chart:
+    """How much of the gap goes with each layer, in the order of the network."""
+    removed = {each.layer: 100.0 * each.removed for each in ranked}
+    known = [m for m in layers if m.layer.name in removed]
+    series = Series("gap removed", [removed[m.layer.name] for m in known])
+    return Chart("What goes of the gap, along the depth", "%", _names(known), (series,))
 
 
 def recalibration_chart(layers: Sequence[LayerChange]) -> Chart:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from normdiag.records import Attribution, Gap, Report
+from normdiag.records import Attribution, Gap, LayerMetrics, Report
 from normdiag.records.document import Block, Column, Section, Space, Table, facts, paragraph
 from normdiag.report.abridge import Detail
 from normdiag.report.charts import attribution_chart
@@ -22,7 +22,7 @@ def gap(report: Report, detail: Detail) -> Iterator[Section]:
     on = f" on {RANDOM}" if report.data and report.data.random else ""
     title = f"Gap between batch statistics and stored statistics{on}"
     where = f"Output {short_name(seen.output)}, {count(seen.samples, 'sample')} in batches of {seen.batch_size:,}."
-    attributed = () if seen.attribution is None else _attribution(seen.attribution, detail)
+    attributed = () if seen.attribution is None else _attribution(seen.attribution, report.layers, detail)
     yield Section(title, (facts(*_measures(seen)), *attributed), where)
 
 
@@ -38,13 +38,13 @@ def _measures(seen: Gap) -> list[tuple[str, str]]:
     return rows
 
 
-def _attribution(ranked: Sequence[Attribution], detail: Detail) -> Iterator[Block]:
+def _attribution(ranked: Sequence[Attribution], layers: Sequence[LayerMetrics], detail: Detail) -> Iterator[Block]:
     yield Space()
     yield paragraph("What goes of the gap when the data's statistics replace the stored ones in one layer:")
     shown = ranked if detail.whole_tables else ranked[:ATTRIBUTED]
     removed = Column("gap removed", [percent(a.removed) for a in shown], "removed")
     if detail.figures:
-        yield attribution_chart(shown)
+        yield attribution_chart(shown, layers)
     yield Table("layer", [short_name(a.layer) for a in shown], [None] * len(shown), [removed])
     if len(ranked) > len(shown):
         yield paragraph(f"… {count(len(ranked) - len(shown), 'more layer')}, --all shows them", "muted")

@@ -60,7 +60,7 @@ def test_each_kind_of_report_has_its_charts() -> None:
     assert set(charts(inspect_document(faulty(), PAGE))) == {
         "Drift along the depth",
         "Saturation along the depth",
-        "What goes of the gap, layer by layer",
+        "What goes of the gap, along the depth",
     }
     assert set(charts(inspect_document(transformer(), PAGE))) == {
         "Outlier channels along the depth",
@@ -113,3 +113,14 @@ def test_stored_against_observed_is_drawn_where_both_are_known() -> None:
     titles = [[scatter.title for scatter in each.scatters] for each in layer_details(healthy(), PAGE)]
     assert titles[0] == ["Mean of each channel", "Deviation of each channel", "Gamma and beta"]
     assert layer_details(transformer(), PAGE)[0].scatters == ()
+
+
+def test_the_parts_of_the_gap_stand_in_the_order_of_the_network() -> None:
+    report = faulty()
+    assert report.gap is not None and report.gap.attribution is not None
+    ranked = report.gap.attribution[::-1]
+    report = replace(report, gap=replace(report.gap, attribution=ranked))
+    chart = charts(inspect_document(report, PAGE))["What goes of the gap, along the depth"]
+    assert list(chart.places) == [m.layer.name for m in report.layers[7:20]]
+    removed = {each.layer: 100.0 * each.removed for each in ranked}
+    assert list(chart.series[0].values) == [removed[name] for name in chart.places]

@@ -113,12 +113,12 @@ def _bars(chart: Chart, series: Series, index: int, scale: Scale) -> str:
 
 
 def _line(chart: Chart, series: Series, scale: Scale) -> str:
-    """A line through the places, broken where nothing is known, with a dot on each."""
+    """A line through the places, broken where nothing is known or the value is off the axis, with a dot on each."""
     parts, pen = [], "M"
     for place, value in enumerate(series.values):
-        if math.isfinite(value):
+        if scale.shows(value):
             parts.append(f"{pen}{_number(_x(chart, place))} {_number(BASE - scale(value))}h0")
-        pen = "L" if math.isfinite(value) else "M"
+        pen = "L" if scale.shows(value) else "M"
     return "".join(parts)
 
 

@@ -10,6 +10,8 @@ from normdiag.report.words import number
 
 # Beyond these, steps of an axis would not be numbers.
 SMALLEST, LARGEST = 1e-280, 1e280
+# The most that a logarithmic axis spans; what is smaller still is off it.
+DECADES = 9
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,10 @@ class Scale:
     def __call__(self, value: float) -> float:
         """Where a value lies; values beyond the ends lie on them."""
         return min(max(self._share(value), 0.0), 1.0) * self.length
+
+    def shows(self, value: float) -> bool:
+        """Whether a value lies on the axis, and not on its end for being beyond it."""
+        return self.low <= value <= self.high
 
     def ticks(self, most: int = 5) -> list[tuple[float, str]]:
         """Round values with their words, about `most` of them."""
@@ -56,7 +62,7 @@ def scale_of(values: Sequence[float], length: float, *, logarithmic: bool) -> Sc
     positive = [value for value in finite if value > SMALLEST]
     if logarithmic and positive:
         high = max(positive)
-        low = max(min(positive), high * 1e-6)
+        low = max(min(positive), high * 10.0**-DECADES)
         bottom, top = math.floor(math.log10(low)), math.ceil(math.log10(high))
         return Scale(10.0**bottom, 10.0 ** max(top, bottom + 1), length, logarithmic=True)
     high, low = max([0.0, *finite]), min([0.0, *finite])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -118,3 +119,14 @@ def test_places_without_parts_are_numbered() -> None:
 def test_labels_stay_on_the_axis(names: list[str]) -> None:
     for label in place_labels(names, 900.0):
         assert 0 <= label.start <= label.middle <= 900
+
+
+def test_a_line_ends_where_its_values_leave_the_axis() -> None:
+    values = tuple(0.25**depth for depth in range(40))
+    svg = chart_svg(chart(*values, form="lines", logarithmic=True), {})
+    path = re.search(r'class="line s1" d="([^"]*)"', svg)
+    assert path
+    heights = [float(y) for y in re.findall(r"[ML]\S+ ([\d.]+?)h0", path[1])]
+    assert len(heights) < 20 and heights == sorted(heights)
+    steps = {round(b - a, 0) for a, b in pairwise(heights)}
+    assert len(steps) <= 2  # a straight line down to its end

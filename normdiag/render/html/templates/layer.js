@@ -86,22 +86,24 @@ function panel(layer, { titles, scatters }, anchors) {
   const columns = Object.fromEntries(titles.map((title, i) => [title, layer.columns[i]]));
   const facts = html("dl", {}, ...layer.facts.map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value))));
   const figures = scatters.map((spec) => scatter(spec, columns)).concat(layer.histogram ? [histogram(layer.histogram)] : []).filter(Boolean);
-  return html("div", { class: "panel" }, html("h3", { tabindex: -1 }, `${layer.name}, ${layer.kind}`), ...(layer.before.length + layer.after.length ? [beside(layer, anchors)] : []),
-    facts, html("div", { class: "small" }, ...figures), ...(titles.length ? [table(layer, columns, ROWS)] : [html("p", {}, "Nothing is known of its channels.")]));
+  return [...(layer.before.length + layer.after.length ? [beside(layer, anchors)] : []),
+    facts, html("div", { class: "small" }, ...figures), titles.length ? table(layer, columns, ROWS) : html("p", {}, "Nothing is known of its channels.")];
 }
 
 function layers(section, data) {
   const select = html("select", { "aria-label": "Layer" }, ...data.layers.map((layer, i) => html("option", { value: i }, layer.name)));
   const step = (by) => { const next = Number(select.value) + by; if (data.layers[next]) location.hash = `layer-${next}`; };
-  const back = button("Previous", () => step(-1)), forth = button("Next", () => step(1)), place = html("div");
+  const back = button("Previous", () => step(-1)), forth = button("Next", () => step(1)), title = html("h3", { "aria-live": "polite" }), parts = html("div", { class: "parts" });
   section.querySelector(".legend").replaceWith(html("p", { class: "legend" }, "Choose a layer here, in the charts or in the tables; the arrow keys go on to the next. The orange points are the worst channels."),
-    html("div", { class: "choose" }, select, back, forth), place);
+    html("div", { class: "choose" }, select, back, forth), html("div", { class: "panel" }, title, parts));
   const anchors = new Map(data.layers.map((layer, i) => [layer.name, i]));
   const show = (index) => {
     select.value = index;
     back.disabled = index === 0;
     forth.disabled = index === data.layers.length - 1;
-    place.replaceChildren(panel(data.layers[index], data.views[data.layers[index].view], anchors));
+    const layer = data.layers[index];
+    title.textContent = `${layer.name}, ${layer.kind}`;
+    parts.replaceChildren(...panel(layer, data.views[layer.view], anchors));
     for (const hit of document.querySelectorAll(".hit[data-layer]")) hit.classList.toggle("chosen", Number(hit.dataset.layer) === index);
   };
   const follow = () => {
