@@ -17,6 +17,7 @@ import numpy as np
 
 import normdiag
 from benchmarks.diff_faults import planted_pairs
+from benchmarks.diff_heldout import held_out_pairs
 from benchmarks.diff_pairs import PlantedPair, Source, cnn, digits, exported, mlp, program, transformer
 from normdiag.records import DiffReport
 
@@ -84,9 +85,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", help="pairs whose name has this in it")
     parser.add_argument("--all", action="store_true", help="print right answers too")
+    parser.add_argument("--held-out", action="store_true", help="the same faults on other networks")
     parser.add_argument("--equal", action="store_true", help="only the equal pairs")
     options = parser.parse_args()
-    chosen = [pair for pair in planted_pairs() if not options.only or options.only in pair.name]
+    pairs = tuple(held_out_pairs()) if options.held_out else planted_pairs()
+    chosen = [pair for pair in pairs if not options.only or options.only in pair.name]
     if options.equal:
         _report_equal()
         return
@@ -96,7 +99,7 @@ def main() -> None:
             print(f"  {each.name} ({each.order}): {each.layer} [{each.right_layer}], {each.cause} [{each.right_cause}]")
     layers, causes = sum(each.right_layer for each in found), sum(each.right_cause for each in found)
     print(f"{len(chosen)} pairs in both orders: first layer {layers} of {len(found)}, cause {causes} of {len(found)}")
-    if not options.only:
+    if not options.only and not options.held_out:
         _report_equal()
 
 

@@ -41,7 +41,7 @@ def contents_of_graph(graph: OpGraph, stored: Mapping[str, Parameter]) -> tuple[
     read = {parameter.name for op in graph.ops for parameter in _parameters(op)}
     known = {tensor.name for layer in layers for tensor in layer.tensors.values()} | read
     others = {name: each for name, each in stored.items() if name not in known}
-    return (*_with_own_names(layers), *_of_stored(others, {layer.name for layer in layers}))
+    return (*_with_own_names(layers), *_of_stored(others, {layer.name: layer.tensors for layer in layers}))
 
 
 def _is_float(array: Array) -> bool:
@@ -134,10 +134,15 @@ def _with_own_names(layers: Sequence[LayerContents]) -> Iterable[LayerContents]:
             yield layer
 
 
-def _of_stored(stored: Mapping[str, Parameter], taken: set[str]) -> Iterable[LayerContents]:
+def _of_stored(
+    stored: Mapping[str, Parameter], taken: Mapping[str, Mapping[str, Parameter]]
+) -> Iterable[LayerContents]:
+    """What layers do not read as it is; a weight that is stored for a layer of its name goes in by a transpose, say."""
     groups: dict[str, dict[str, Parameter]] = {}
     for name, parameter in stored.items():
         path, _, role = name.rpartition(".")
+        if role in taken.get(path, ()):
+            continue
         if not path or path in taken or _NUMBERED.fullmatch(name):
             groups[name] = {"weight": parameter}
         else:

@@ -53,6 +53,9 @@ def _models(report: DiffReport) -> Iterator[Section]:
 def _summary(report: DiffReport) -> Iterator[Block]:
     total, changed = len(report.layers), report.changed
     paired = f"{count(total, 'layer')} paired"
+    if not total:
+        yield paragraph("No layer of A is one of B: these are different networks.", "bad")
+        return
     stored = "Stored: " if report.on_data is not None else ""
     if not changed and not report.missing:
         yield paragraph(f"{stored or 'No difference: '}{paired}, all equal{_but_rounding(report)}.", "good")

@@ -98,7 +98,7 @@ def places_section(report: DiffReport, detail: Detail) -> Iterator[Section]:
     if all(each.a == each.b for each in shown):
         columns = columns[1:]
     names = [f"output {short_name(each.a)}" if each.kind == "output" else short_name(each.a) for each in shown]
-    marks = [None if not each.departs else "error" for each in shown]
+    marks = ["error" if each.departs and not data.agree else None for each in shown]
     table = Table(count(len(rows), "place"), names, marks, columns)  # type: ignore[arg-type]
     legend = LEGEND if report.tolerance is None else TOLERATED
     figures = (places_chart(names, shown, data.parting, allowed),) if detail.figures else ()
