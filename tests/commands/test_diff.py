@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
@@ -144,3 +145,29 @@ def test_the_command_line(samples: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_a_tolerance_below_zero_is_refused(samples: Path) -> None:
     with pytest.raises(UsageError, match="--tolerance"):
         normdiag.diff(samples / "digits_cnn.pt", samples / "digits_cnn.pt", tolerance=-1)
+
+
+REAL = Callable[[str], Path]
+
+
+def test_a_published_checkpoint_and_its_published_exports(real: REAL) -> None:
+    checkpoint, export = real("ultraface/version-slim-320.pth"), real("ultraface/version-slim-320.onnx")
+    for one, two in ((checkpoint, export), (export, checkpoint)):
+        report = normdiag.diff(one, two)
+        assert report.equal and len(report.layers) == 67
+    simplified = real("ultraface/version-slim-320_simplified.onnx")
+    for one in (checkpoint, export):
+        report = normdiag.diff(one, simplified)
+        assert report.equal and sum(each.folded_into is not None for each in report.only_a) == 25
+
+
+def test_two_trainings_of_one_published_network(real: REAL) -> None:
+    report = normdiag.diff(real("burn/mnist.pt"), real("burn/mnist.safetensors"))
+    assert len(report.changed) == len(report.layers) == 7
+    norm = next(each for each in report.layers if each.a == "norm1")
+    assert ("num_batches_tracked", "3752", "7504") in [(each.name, each.a, each.b) for each in norm.settings]
+
+
+def test_different_networks_are_called_so(real: REAL) -> None:
+    report = normdiag.diff(real("magika/standard_v3_3.onnx"), real("magika/dense_v4_top_20230910.onnx"))
+    assert not report.equal and "these are different networks" in text(report)

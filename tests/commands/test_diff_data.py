@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
@@ -158,3 +159,15 @@ def test_the_command_line(samples: Path, capsys: pytest.CaptureFixture[str], tmp
     found = json.loads(capsys.readouterr().out)
     jsonschema.validate(found, SCHEMA)
     assert found["on_data"]["parting"]["cause"]["cause"] == "training_mode"
+
+
+def test_a_published_export_and_its_simplified_form_part_at_the_boxes(real: Callable[[str], Path]) -> None:
+    """The simplified file leaves the decoding of the boxes out; the scores are the same."""
+    whole, simplified = real("ultraface/version-slim-320.onnx"), real("ultraface/version-slim-320_simplified.onnx")
+    x = np.random.default_rng(0).normal(size=(1, 3, 240, 320)).astype(np.float32)
+    report = normdiag.diff(whole, simplified, x)
+    assert report.on_data is not None and report.on_data.parting is not None
+    assert [(each.a, each.departs) for each in report.on_data.outputs] == [("scores", False), ("boxes", True)]
+    assert report.on_data.parting.a == "boxes" and not report.changed
+    inner = [each for each in report.on_data.places if each.a != "boxes"]
+    assert len(inner) > 70 and not any(each.departs for each in inner)
