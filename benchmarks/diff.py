@@ -93,10 +93,12 @@ def main() -> None:
     if options.equal:
         _report_equal()
         return
-    found = [each for pair in chosen for each in run_pair(pair)]
-    for each in found:
+    found = []
+    for each in (each for pair in chosen for each in run_pair(pair)):
+        found.append(each)
         if options.all or not (each.right_layer and each.right_cause):
-            print(f"  {each.name} ({each.order}): {each.layer} [{each.right_layer}], {each.cause} [{each.right_cause}]")
+            answers = f"{each.layer} [{each.right_layer}], {each.cause} [{each.right_cause}]"
+            print(f"  {each.name} ({each.order}): {answers}", flush=True)
     layers, causes = sum(each.right_layer for each in found), sum(each.right_cause for each in found)
     print(f"{len(chosen)} pairs in both orders: first layer {layers} of {len(found)}, cause {causes} of {len(found)}")
     if not options.only and not options.held_out:
