@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from normdiag.observe.gap import is_floating
 from normdiag.observe.sums import sample_means
 from normdiag.records import Batch, Point, PointRole, PointSums, Span
 
@@ -27,7 +28,7 @@ def array_points(role: PointRole, arrays: Mapping[str, Array], span: Span) -> di
     return {
         Point(role, name): array_sums(array, span)
         for name, array in arrays.items()
-        if array.size and (np.issubdtype(array.dtype, np.floating) or (array.dtype.kind in "iu" and array.ndim > 2))
+        if array.size and (is_floating(array) or (array.dtype.kind in "iu" and array.ndim > 2))
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -150,3 +152,9 @@ class Profile:
     points: PointMap
     groups: int = PARTS
     notes: tuple[str, ...] = ()
+
+    @property
+    def structure(self) -> str:
+        """A hash of the points, their order, names and channels: the same for profiles that can be added up."""
+        rows = [(each.role, each.name, each.kind, sums.channels) for each, sums in self.points.items()]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

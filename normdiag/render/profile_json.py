@@ -23,6 +23,7 @@ def profile_to_json(profile: Profile) -> dict[str, Any]:
         "model": asdict(profile.model),
         "data": asdict(profile.data),
         "groups": profile.groups,
+        "structure": profile.structure,
         "points": points,
     }
     return finite(document, profile.notes)

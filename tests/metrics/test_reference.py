@@ -59,6 +59,15 @@ def test_errors_are_those_of_both(seen: int, reference: int, scale: float, shift
     assert 0.7 < told / scatter < 1.4
 
 
+def test_the_deviation_of_the_reference_errs_too() -> None:
+    """Far from it, z and r scatter with the deviation that they are measured in."""
+    found = repeated(1024, 64, 2.5, 8.0, 200)
+    for name, error in (("z", "se_z"), ("r", "se_r")):
+        scatter = np.std([getattr(each, name) for each in found], axis=0)
+        told = np.sqrt(np.mean([getattr(each, error) ** 2 for each in found], axis=0))
+        np.testing.assert_allclose(told, scatter, rtol=0.25)
+
+
 @pytest.mark.parametrize(("seen", "reference"), [(64, 64), (256, 64)])
 def test_equal_data_has_no_drift_but_chance(seen: int, reference: int) -> None:
     found = repeated(seen, reference, 1.0, 0.0)

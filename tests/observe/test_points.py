@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -32,11 +33,12 @@ def test_a_vector_and_an_image_of_bytes_are_values_and_ids_are_not() -> None:
     arrays = {
         "loss": np.ones(4, np.float32),
         "pixels": np.ones((4, 8, 8, 3), np.uint8),
+        "half": np.ones((4, 2), ml_dtypes.bfloat16),
         "ids": np.ones((4, 16), np.int64),
         "none": np.ones((0, 3), np.float32),
     }
     found = array_points("output", arrays, Span(0, 4))
-    assert {point.name: sums.channels for point, sums in found.items()} == {"loss": 1, "pixels": 3}
+    assert {point.name: sums.channels for point, sums in found.items()} == {"loss": 1, "pixels": 3, "half": 2}
 
 
 def test_inputs_without_names_are_numbered() -> None:

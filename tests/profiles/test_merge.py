@@ -31,6 +31,11 @@ def test_the_fewest_groups_are_kept() -> None:
     assert merge([profile(), profile(groups=4)], ["a", "b"]).groups == 4
 
 
+def test_the_structure_is_that_of_the_points() -> None:
+    assert profile().structure == profile(40, seed=9).structure == merge([profile()], ["a"]).structure
+    assert len({profile().structure, other_channels(profile()).structure, profile(points={}).structure}) == 3
+
+
 def other_channels(made: Profile) -> Profile:
     point = Point("norm", "norm1", "layer_norm")
     return replace(made, points={**made.points, point: sums(9)})
