@@ -19,6 +19,7 @@ PYTHON_API = {
     "normdiag.commands.profile": "profile",
     "normdiag.results.inspection": "Inspection",
     "normdiag.testing": "assert_healthy",
+    "normdiag.callbacks.watch": "Watch",
 }
 
 
