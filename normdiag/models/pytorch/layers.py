@@ -22,6 +22,9 @@ _TYPES: tuple[tuple[type[nn.Module], NormKind], ...] = (
     (nn.GroupNorm, "group_norm"),
     (nn.RMSNorm, "rms_norm"),
 )
+# What DETR's frozen BatchNorm has in its code, and in no attribute.
+FROZEN_EPS = 1e-5
+FROZEN = "frozen: gamma, beta and statistics are buffers, which training does not change"
 _EPS_NAMES = ("eps", "variance_epsilon", "epsilon")
 
 
@@ -123,7 +126,7 @@ def _kind_by_name(name: str, module: nn.Module) -> NormKind | None:
 def _layer(path: str, module: nn.Module, kind: NormKind) -> NormLayer:
     gamma, beta = _array(module, "weight"), _array(module, "bias")
     tracked = _array(module, "num_batches_tracked")
-    eps = eps_of(module)
+    eps = FROZEN_EPS if is_frozen(module) and eps_of(module) is None else eps_of(module)
     if eps is None and isinstance(module, nn.RMSNorm) and gamma is not None:
         weight = tensor(module, "weight")
         eps = None if weight is None else float(torch.finfo(weight.dtype).eps)  # torch.rms_norm's for eps=None
@@ -168,7 +171,12 @@ def _normalized_rank(module: nn.Module, gamma: Array | None) -> int | None:
 def _notes(module: nn.Module) -> tuple[str, ...]:
     if any(is_lazy(value) for value in (*module.parameters(recurse=False), *module.buffers(recurse=False))):
         return ("not initialised yet: a lazy module learns its number of channels on its first batch",)
-    return ()
+    return (FROZEN,) if is_frozen(module) else ()
+
+
+def is_frozen(module: nn.Module) -> bool:
+    """Whether it is a BatchNorm whose gamma and beta are buffers, too, as in torchvision, detectron2 and DETR."""
+    return {"weight", "bias", "running_mean", "running_var"} <= module._buffers.keys()
 
 
 def _array(module: nn.Module, name: str) -> Array | None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from normdiag.models.pytorch.arrays import to_numpy
-from normdiag.models.pytorch.layers import eps_of, tensor
+from normdiag.models.pytorch.layers import FROZEN_EPS, eps_of, is_frozen, tensor
 from normdiag.observe.protocol import ReplacedStatistics
 from normdiag.observe.pytorch.norms import NormCall
 from normdiag.records import NormKind
@@ -16,7 +16,8 @@ from normdiag.records import NormKind
 
 def lookalike_call(module: nn.Module, kind: NormKind, x: Tensor) -> NormCall | None:
     """What a norm module of this kind does to x, as the call that it stands for; None where it cannot be told."""
-    weight, bias, eps = tensor(module, "weight"), tensor(module, "bias"), eps_of(module) or 0.0
+    weight, bias = tensor(module, "weight"), tensor(module, "bias")
+    eps = eps_of(module) or (FROZEN_EPS if is_frozen(module) else 0.0)
     if kind in ("batch_norm", "instance_norm"):
         mean, var = tensor(module, "running_mean"), tensor(module, "running_var")
         return NormCall(kind, x, weight, bias, eps, mean, var)
