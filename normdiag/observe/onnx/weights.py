@@ -28,13 +28,14 @@ class Skeleton:
 
 
 def split_weights(model: Any, reader: TensorReader) -> Skeleton:
-    """Take the large weights that lie inside the file out of a copy of a model; external data stay where they are."""
+    """Take the large weights inside the file out of a copy of a model, to be run; external data stay where they are."""
     import onnx
 
     ort_value = import_onnxruntime().OrtValue
     proto = onnx.ModelProto()
     _copy_fields(model, proto, but="graph")
     _copy_fields(model.graph, proto.graph, but="initializer")
+    _drop_symbols(proto.graph)
     weights = {}
     read = tensors_read(model.graph)
     names = Counter(tensor.name for tensor in model.graph.initializer)
@@ -48,6 +49,17 @@ def split_weights(model: Any, reader: TensorReader) -> Skeleton:
         kept.CopyFrom(reference(tensor.name, tensor.data_type, tensor.dims))
         weights[tensor.name] = ort_value.ortvalue_from_numpy(reader.array(tensor))
     return Skeleton(proto, weights)
+
+
+def _drop_symbols(graph: Any) -> None:
+    """Forget sizes that a graph calls by a name, but for its inputs.
+
+    Exporters give one name to sizes that differ, and onnxruntime puts tensors of equal names into one buffer.
+    """
+    for value in (*graph.value_info, *graph.output):
+        tensor = value.type.tensor_type
+        if any(dim.HasField("dim_param") for dim in tensor.shape.dim):
+            tensor.ClearField("shape")
 
 
 def tensors_read(graph: Any) -> set[str]:

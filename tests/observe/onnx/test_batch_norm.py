@@ -269,3 +269,32 @@ def test_a_mean_far_from_zero_at_every_rank(rank: int, tmp_path: Path) -> None:
     layer = runner(two_norms(tmp_path, rank)).observe(Batch((x,))).layers["bn1"]
     assert_sums(layer.deployed, x, norm_weights(4, "bn1")["bn1.mean"], 1e-6)
     assert_sums(layer.own, x, norm_weights(4, "bn1")["bn1.mean"], 1e-6)
+
+
+def test_sizes_that_differ_under_one_name_do_not_matter(tmp_path: Path) -> None:
+    """A detector's outputs of every scale declared as (n, 4, k): onnxruntime would put both into one buffer."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["c1"]),
+        batch_norm("c1", "b1", "bn1"),
+        helper.make_node("Relu", ["b1"], ["r1"]),
+        helper.make_node("MaxPool", ["r1"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["p", "w2"], ["c2"]),
+        batch_norm("c2", "b2", "bn2"),
+        helper.make_node("Sigmoid", ["b2"], ["r2"]),
+        helper.make_node("Exp", ["r2"], ["e2"]),
+        helper.make_node("Reshape", ["r1", "s"], ["o1"]),
+        helper.make_node("Reshape", ["e2", "s"], ["o2"]),
+    ]
+    rng = np.random.default_rng(0)
+    convs = {name: rng.normal(size=(4, 4, 1, 1)).astype(np.float32) for name in ("w1", "w2")}
+    weights = norm_weights(4, "bn1") | norm_weights(4, "bn2", seed=1) | convs | {"s": np.array([0, 4, -1])}
+    path = write(tmp_path, nodes, {"x": ["n", 4, "h", "w"]}, ["o1", "o2"], weights)
+    model = onnx.load(path)
+    del model.graph.output[:]
+    model.graph.output.extend(helper.make_tensor_value_info(name, 1, ["n", 4, "k"]) for name in ("o1", "o2"))
+    inside = ("c1", "b1", "r1", "p", "c2", "b2", "r2", "e2")
+    model.graph.value_info.extend(helper.make_tensor_value_info(name, 1, ["n", 4, "h", "w"]) for name in inside)
+    onnx.save(model, path)
+    run, x = runner(path), rng.normal(size=(2, 4, 16, 16)).astype(np.float32)
+    for _ in range(2):
+        assert run.observe(Batch((x,))).gap_samples == 2
