@@ -109,19 +109,20 @@ def inspect(
         example = made_up_example(loaded, options) if runs else None
         return _result(_static_report(loaded), loaded, rules, deployed, example)
     from normdiag.commands.feeding import with_feeding
-    from normdiag.commands.measure import Remembering, open_source  # what a static report does without
+    from normdiag.commands.measure import Remembering, open_source, runnable  # what a static report does without
 
     loaded = with_feeding(loaded, options, data, code=batches is not None)
+    running = runnable(loaded)
     if given.data == RANDOM:
-        if loaded.program is None:
-            return _result(_static_report(loaded, RANDOM[0]), loaded, rules, deployed)
-        loaded = with_made_up_inputs(loaded, options)
-    options, notes = _prepared(loaded, data, options, device)
-    source = Remembering(open_source(loaded, batches, data, options))
-    if loaded.program is None:
-        return _result(_static_report(loaded, source.info.source), loaded, rules, deployed)
+        if running.program is None:
+            return _result(_static_report(running, RANDOM[0]), loaded, rules, deployed)
+        running = with_made_up_inputs(running, options)
+    options, notes = _prepared(running, data, options, device)
+    source = Remembering(open_source(running, batches, data, options))
+    if running.program is None:
+        return _result(_static_report(running, source.info.source), loaded, rules, deployed)
     how = _Measuring(device, attribute, threshold, progress, ranks, beside)
-    report = _measured(loaded, source, replace(given, options=options), how)
+    report = _measured(running, source, replace(given, options=options), how)
     report = replace(report, notes=(*notes, *report.notes))
     loaded = loaded if beside is None else beside.without(loaded)
     return _result(report, loaded, rules, deployed, None if report.interrupted else source.first)

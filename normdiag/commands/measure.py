@@ -135,6 +135,23 @@ def _form(model: Model) -> BatchForm:
     return BatchForm(max(len(model.inputs), 1), tuple(spec.name for spec in model.inputs), others=others)
 
 
+def runnable(model: Model) -> Model:
+    """The model without what comes after operators that onnxruntime does not know, and a note that names them.
+
+    Where that leaves nothing to watch, there is no program, and the reason says so.
+    """
+    if model.info.backend != "onnx" or model.program is None:
+        return model
+    from normdiag.observe.onnx.custom_operators import runnable_part
+
+    part = runnable_part(model.program)
+    if part is None:
+        return model
+    if part.program is None:
+        return replace(model, program=None, why_not_run=part.note)
+    return replace(model, program=part.program, info=replace(model.info, notes=(*model.info.notes, part.note)))
+
+
 def open_runner(model: Model, device: str | None, threshold: float) -> Runner:
     """The backend that runs the model; it is imported only here."""
     if model.info.backend == "onnx":
