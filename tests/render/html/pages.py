@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
+from normdiag.records import LayerMetrics, Neighbours
 from normdiag.records.document import Document
 from normdiag.report.abridge import Detail
 from normdiag.report.check import check_document
@@ -32,6 +34,17 @@ def documents() -> dict[str, Callable[[], Document]]:
     found["diff_parted"] = lambda: diff_document(diff_reports.parted(), PAGE)
     found["check_several"] = lambda: check_document(checks.several(), PAGE)
     return found
+
+
+MARKUP = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</script><!--", "' onload='x", "&lt;b&gt;")
+
+
+def with_layers_called(*names: str) -> Document:
+    """A report on layers of these names, which stand in its notes as well."""
+    layers = tuple(LayerMetrics(reports.batch_norm(name, 4), 1, reports.random_drift(1, 4, 0.1)) for name in names)
+    notes = tuple(f"note of {name}" for name in names)
+    beside = tuple(Neighbours(name, (((names[0], names[-1]),),), ()) for name in names)
+    return inspect_document(replace(reports.healthy(), layers=layers, notes=notes, neighbours=beside), PAGE)
 
 
 class Page(HTMLParser):

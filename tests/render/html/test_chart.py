@@ -130,3 +130,8 @@ def test_a_line_ends_where_its_values_leave_the_axis() -> None:
     assert len(heights) < 20 and heights == sorted(heights)
     steps = {round(b - a, 0) for a, b in pairwise(heights)}
     assert len(steps) <= 2  # a straight line down to its end
+
+
+def test_too_many_parts_to_read_are_not_named() -> None:
+    labels = place_labels([f"b{i}.{j}" for i in range(30) for j in range(4)], 2000.0)
+    assert [label.text for label in labels] == [f"{n}" for n in range(10, 121, 10)]

@@ -20,7 +20,7 @@ from normdiag.records.document import Document
 from normdiag.render.html import first_screen, render_html
 from normdiag.report.inspect import inspect_document
 from tests.render.html.large import thousand_norms
-from tests.render.html.pages import PAGE, documents
+from tests.render.html.pages import MARKUP, PAGE, documents, with_layers_called
 from tests.report.reports import faulty
 
 pytestmark = pytest.mark.browser
@@ -58,14 +58,16 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     heard: list[str] = []
     contexts = []
 
-    def opened(text: str, theme: str = "light", size: tuple[int, int] = (1200, 900), **options: Any) -> Any:
+    def opened(
+        text: str, theme: str = "light", size: tuple[int, int] = (1200, 900), *, quiet: bool = True, **options: Any
+    ) -> Any:
         file = tmp_path / "page.html"
         file.write_text(text, encoding="utf-8")
         viewport = {"width": size[0], "height": size[1]}
         context = browser.new_context(viewport=viewport, color_scheme=theme, **options)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: heard.append(message.text))
+        page.on("console", lambda message: heard.append(message.text) if quiet else None)
         page.on("pageerror", lambda error: heard.append(str(error)))
         page.on("request", lambda request: heard.append(request.url) if request.url != file.as_uri() else None)
         page.goto(file.as_uri())
@@ -125,6 +127,22 @@ def test_a_layer_is_shown_on_a_click_in_a_chart_or_a_table_and_by_keys(open_page
     assert heading(page) == names[3]
     page.reload()
     assert heading(page) == names[3]
+
+
+def test_markup_in_names_is_shown_as_text(open_page: Callable[..., Any]) -> None:
+    page = open_page(render_html(with_layers_called(*MARKUP)))
+    for index, name in enumerate(MARKUP):
+        page.select_option("#layer select", str(index))
+        assert page.inner_text("#layer h3").startswith(f"{name}, batch norm")
+        assert name in page.inner_text("#layer .beside")
+    assert page.locator("img").count() == 0 and page.locator("script").count() == 2
+
+
+def test_nothing_else_runs_even_where_it_got_in(open_page: Callable[..., Any]) -> None:
+    """What the policy is for: a handler and a script that were put in by force do nothing."""
+    text = render_html(with_layers_called("bn"))
+    page = open_page(text.replace("</main>", "<script>document.title = 'run'</script></main>"), quiet=False)
+    assert page.title() == "normdiag inspect: resnet20.th"
 
 
 def test_a_layer_shows_its_channels_and_its_neighbours(open_page: Callable[..., Any]) -> None:

@@ -15,12 +15,11 @@ from normdiag.render.html import first_screen, render_html
 from normdiag.report.abridge import Detail
 from normdiag.report.inspect import inspect_document
 from tests.render.html.large import thousand_norms
-from tests.render.html.pages import PAGE, Page, documents
+from tests.render.html.pages import MARKUP, PAGE, Page, documents, with_layers_called
 from tests.report.reports import batch_norm, faulty, healthy, random_drift
 from tests.report.texts import inspect_text
 
 DOCUMENTS = documents()
-MARKUP = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</script><!--", "' onload='x", "&lt;b&gt;")
 
 
 def hash_of(source: str) -> str:
@@ -52,12 +51,6 @@ def test_nothing_leads_out_of_it_or_runs(name: str) -> None:
         assert tag not in {"link", "img", "iframe", "object", "embed", "base", "form", "image", "use"}
         assert not any(key.startswith("on") or key in ("style", "src", "srcset") for key in attributes)
         assert (attributes.get("href") or "#").startswith("#")
-
-
-def with_layers_called(*names: str) -> Document:
-    layers = tuple(LayerMetrics(batch_norm(name, 4), 1, random_drift(1, 4, 0.1)) for name in names)
-    notes = tuple(f"note of {name}" for name in names)
-    return inspect_document(replace(healthy(), layers=layers, notes=notes), PAGE)
 
 
 def test_markup_in_a_name_stays_text() -> None:
