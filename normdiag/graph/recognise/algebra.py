@@ -61,7 +61,8 @@ class Algebra:
     def computed(self, step: Step) -> float | None:
         """The number that a step makes of two."""
         rule = _ARITHMETIC.get(step.kind)
-        left, right = (self.number(each) for each in step.inputs[:2]) if rule is not None else (None, None)
+        left = self.number(step.inputs[0]) if rule is not None else None
+        right = self.number(step.inputs[1]) if left is not None else None
         if rule is None or left is None or right is None or (step.kind == "div" and right == 0.0):
             return None
         return rule(left, right)
