@@ -1,7 +1,8 @@
 """How many norms of a random network can be folded, by brute force.
 
 Nothing here knows the planner: every assignment of each norm to 'up' (into the layers before), 'down' (into those
-behind) or 'stay' is tried, and the best one that holds is kept.
+behind), 'beside' (into a convolution of the same tensor that it is added to) or 'stay' is tried, and the best one that
+holds is kept.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ class Count:
 def foldable(network: Network) -> Count:
     """The best of all assignments."""
     scores = []
-    for choice in product(("up", "down", "stay"), repeat=len(network.norms)):
+    alone = _Trial(network, dict.fromkeys(network.norms, "up"))
+    ways = [("up", "down", "stay", *(("beside",) if alone.beside(norm) else ())) for norm in network.norms]
+    for choice in product(*ways):
         trial = _Trial(network, dict(zip(network.norms, choice, strict=True)))
         if trial.holds():
             scores.append((sum(way != "stay" for way in choice), trial.shifts()))
@@ -44,13 +47,18 @@ class _Trial:
 
     def holds(self) -> bool:
         """Whether each norm that goes finds layers that take it up, where those that go hand everything on."""
-        walks = {"up": self.up_from, "down": self.down_from, "stay": lambda norm: True}
+        walks = {"up": self.up_from, "down": self.down_from, "beside": self.beside, "stay": lambda norm: True}
         return all(walks[way](norm) for norm, way in self.ways.items())
 
     def shifts(self) -> int:
-        """Norms that stay, whose scale alone finds layers behind."""
+        """Norms that stay, whose scale alone finds layers behind or before."""
         stay = [norm for norm, way in self.ways.items() if way == "stay"]
-        return sum(self.down(norm, self.parts[norm].gamma != "mixed", False, True) for norm in stay)
+        positive = {norm: self.parts[norm].gamma != "mixed" for norm in stay}
+        return sum(
+            self.down(norm, positive[norm], False, True)
+            or self.up(self.parts[norm].reads[0], positive[norm], False, True)
+            for norm in stay
+        )
 
     def up_from(self, norm: int) -> bool:
         part = self.parts[norm]
@@ -60,6 +68,26 @@ class _Trial:
         part = self.parts[norm]
         return self.down(norm, part.gamma != "mixed", part.shift, True)
 
+    def beside(self, norm: int) -> bool:
+        """Whether it is added to what a convolution makes of the same tensor, position by position."""
+        readers = self.readers[norm]
+        if norm in self.outputs or len(readers) != 1 or self.parts[readers[0]].kind != "add":
+            return False
+        total = self.parts[readers[0]]
+        source = self.parts[norm].reads[0]
+        return total.sign == 1 and any(self.same_place(x, source) for x in total.reads if x != norm)
+
+    def same_place(self, x: int, source: int) -> bool:
+        while x not in self.outputs and len(self.readers[x]) == 1:
+            part = self.parts[x]
+            if part.kind == "linear":
+                fits = part.form == "conv" and part.reads[0] == source and part.shape == self.parts[source].shape
+                return fits and (part.padded or part.kernel == 1)
+            if part.kind not in ("identity", "dropout") and self.ways.get(x) not in ("up", "down"):
+                return False
+            x = part.reads[0]
+        return False
+
     def up(self, x: int, positive: bool, shift: bool, alone: bool) -> bool:
         """Whether a per-channel map of tensor `x`, which one part alone reads, goes into layers before."""
         part = self.parts[x]
@@ -67,6 +95,8 @@ class _Trial:
             return False
         if part.kind == "linear" or self.ways.get(x) == "stay":
             return alone or part.kind == "linear"
+        if self.ways.get(x) == "beside":
+            return False
         mixed = part.kind == "flatten" and self.parts[part.reads[0]].shape[1:] != (1, 1)
         if mixed or part.kind == "input" or barred(part, positive, shift):
             return False
@@ -88,7 +118,7 @@ class _Trial:
             return not shift or not (part.padded or part.form == "up")
         if self.ways.get(reader) == "stay":
             return alone
-        if part.kind == "add" or barred(part, positive, shift):
+        if part.kind in ("add", "choose") or self.ways.get(reader) == "beside" or barred(part, positive, shift):
             return False
         return self.down(reader, positive, shift or adds(part), alone and part.kind != "concat")
 

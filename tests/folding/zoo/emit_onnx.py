@@ -102,6 +102,16 @@ class _Emitter:
             return str(self.net.op("Add" if part.sign == 1 else "Sub", *reads))
         return str(self.net.op("Sum", *reads))
 
+    def choose(self, part: Part, *reads: str) -> str:
+        return str(self.net.op("Where", self.net.value(self.net.normal(1, 1, *part.shape[1:]) > 0), *reads))
+
+    def twice(self, part: Part, x: str) -> str:
+        return str(self.net.op("Add", x, x))
+
+    def spread(self, part: Part, x: str) -> str:
+        mean = str(self.net.op("GlobalAveragePool", x))
+        return str(self.net.op("Expand", mean, self.net.value(np.array([1, 1, *part.shape[1:]], np.int64))))
+
     def weight(self, part: Part, *shape: int) -> str:
         """A new weight, or one that another layer of this shape has."""
         if not (part.shared and shape in self.weights):

@@ -20,6 +20,8 @@ SAME = (
     "pixels",
     "max",
     "counted_average",
+    "spread",
+    "twice",
 )
 
 
@@ -113,7 +115,12 @@ class _Draft:
 
     def alone(self, x: int) -> bool:
         """Whether a decomposed norm may follow: two in a row would be one chain of arithmetic, and so one norm."""
-        return not self.parts[x].options.get("decomposed") and self.parts[x].kind not in ("scale", "shift", "number")
+        return not self.parts[x].options.get("decomposed") and self.parts[x].kind not in (
+            "scale",
+            "shift",
+            "number",
+            "twice",
+        )
 
     def simple(self, x: int) -> int:
         """Something that keeps the shape."""
@@ -131,9 +138,9 @@ class _Draft:
         if kind == "tap":
             self.outputs.append(x if self.chance(0.5) else self.add("act", x, form="relu"))
             return x
-        if kind == "number":
-            form = self.draw(st.sampled_from(("times", "plus")))
-            return x if self.parts[x].options.get("decomposed") else self.add("number", x, form=form)
+        if kind in ("number", "twice"):
+            options = {"form": self.draw(st.sampled_from(("times", "plus")))} if kind == "number" else {}
+            return x if self.parts[x].options.get("decomposed") else self.add(kind, x, **options)
         if (kind == "shuffle" and shape[0] % 2) or (kind == "pixels" and shape[0] % 4):
             kind = "turn"
         return self.add(kind, x)
@@ -146,17 +153,30 @@ class _Draft:
 
     def join(self, x: int, depth: int) -> int:
         shape = self.parts[x].shape
-        kind = self.draw(st.sampled_from(("add", "add", "concat", "split")))
+        kind = self.draw(st.sampled_from(("add", "add", "concat", "split", "choose", "beside")))
+        if kind == "beside" and len(shape) == 3:
+            return self.beside(x)
         if kind == "split" and shape[0] > 1:
             return self.diamond(x, depth)
         ends = [self.chain(x, 3, depth - 1) for _ in range(self.draw(st.integers(2, 3)))]
         if len(set(ends)) < len(ends):
             return self.simple(x)
-        if kind == "add":
+        if kind == "choose" and len(shape) == 3:
+            return self.add("choose", *ends[:2])
+        if kind in ("add", "choose", "beside"):
             return self.add("add", *ends, sign=-1 if self.wild and len(ends) == 2 and self.chance(0.3) else 1)
         joined = self.add("concat", *ends, shape=(shape[0] * len(ends), *shape[1:]))
         joined = self.norm(joined) if self.chance(0.4) else joined
         return self.linear(joined, shape[0])
+
+    def beside(self, x: int) -> int:
+        """A convolution with a norm or without, and a norm of the same tensor, added in either order."""
+        channels = self.parts[x].channels
+        kernel, groups = self.draw(st.sampled_from((1, 3))), self.draw(st.sampled_from((1, channels)))
+        options = {"kernel": kernel, "padded": kernel > 1, "groups": groups, "bias": self.chance(0.5)}
+        conv = self.add("linear", x, form="conv", shared=self.chance(0.15), **options)
+        ends = [self.norm(conv) if self.chance(0.5) else conv, self.norm(x)]
+        return self.add("add", *(ends if self.chance(0.5) else reversed(ends)), sign=1)
 
     def diamond(self, x: int, depth: int) -> int:
         channels, *size = self.parts[x].shape

@@ -145,3 +145,44 @@ def batch_norm_behind_a_decomposed_layer_norm(g: Net) -> None:
 def batch_norm_behind_a_layer_norm(g: Net) -> None:
     y = g.op("Transpose", layer_norm(g, tokens(g)), perm=[0, 2, 1])
     g.output(g.op("Relu", g.bn(str(y), 6)))
+
+
+# Over the channels of images, where gamma is (C, 1, 1), and norms written out in ways that are none of ours.
+
+
+def over_channels(g: Net, x: str, *shape: int) -> str:
+    centred = g.op("Sub", x, g.mean(x, 1))
+    variance = g.mean(str(g.op("Mul", centred, centred)), 1)
+    y = g.op("Div", centred, g.op("Sqrt", g.op("Add", variance, g.value(1e-3))))
+    return str(g.op("Add", g.op("Mul", y, g.value(g.normal(*shape))), g.value(g.normal(*shape))))
+
+
+@ZOO.each(
+    "channels_first", [(6, 1, 1), (1, 6, 1, 1)], "ReduceMean Sub Mul ReduceMean Add Sqrt Div Conv Relu", **OPTIONS
+)
+def channels_first(g: Net, shape: tuple[int, ...]) -> None:
+    y = over_channels(g, g.input("N", 6, 5, 4), *shape)
+    g.output(g.op("Relu", g.conv(y, 6, 4, 2, strides=[2, 2])))
+
+
+@ZOO.case("ReduceMean Sub Abs ReduceMean Div Mul Add Relu", folded=0)
+def gamma_and_beta_of_an_unknown_norm(g: Net) -> None:
+    """Divided by the mean deviation: what follows is no BatchNorm that was taken apart."""
+    x = g.input("N", 6, 5, 4)
+    centred = g.op("Sub", x, g.mean(x, 2, 3))
+    y = g.op("Div", centred, g.mean(str(g.op("Abs", centred)), 2, 3))
+    y = g.op("Mul", y, g.value(g.normal(6, 1, 1)))
+    g.output(g.op("Relu", g.op("Add", y, g.value(g.normal(6, 1, 1)))))
+
+
+@ZOO.case(
+    "GlobalAveragePool Conv Sigmoid Mul Mul Add Relu",
+    folded=0,
+    refused=("a product of two tensors",),
+)
+def a_norm_after_a_gate(g: Net) -> None:
+    """Squeeze-and-excite is no normalization: what follows may well be a BatchNorm."""
+    x = g.input("N", 6, 5, 4)
+    gate = g.op("Sigmoid", g.conv(g.op("GlobalAveragePool", x), 6, 6, 1))
+    y = g.op("Mul", g.op("Mul", x, gate), g.value(g.normal(6, 1, 1)))
+    g.output(g.op("Relu", g.op("Add", y, g.value(g.normal(6, 1, 1)))))

@@ -16,6 +16,10 @@ from normdiag.records.model import Array
 OPERATORS = frozenset({"Add", "Sub", "Mul", "Div", "Neg"})
 RESHAPES = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
 MAX_VIEWS = 8
+# What computes moments, and what may be done to them before the data is divided by them.
+MOMENTS = frozenset({"ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL1", "ReduceL2", "GlobalAveragePool"})
+ELEMENTWISE = OPERATORS | RESHAPES | {"Expand", "Sqrt", "Pow", "Reciprocal", "Abs", "Max", "Clip"}
+MAX_STEPS = 40
 
 
 def chain_claims(scope: GraphScope, free: set[int]) -> Iterator[Claim]:
@@ -40,7 +44,8 @@ def _claim(scope: GraphScope, chain: Chain) -> Iterator[Claim]:
     scale, shift = composed
     shift = shift if shift.any() else np.zeros((1,) * shift.ndim)
     nodes = tuple(sorted(scope.graph.producers[link.output].index for link in chain.links))
-    layer = chain.layer(scale, shift) if chain.is_norm else None
+    moments = chain.is_norm and _divides_by_moments(scope, chain.links[0].data)
+    layer = chain.layer(scale, shift) if chain.is_norm and not moments else None
     draft = UnnamedOp("scale_shift", (chain.links[0].data,), ScaleShift(scale, shift, layer, chain.obstacle))
     yield Claim(draft, chain.operator, (chain.links[-1].output,), nodes, nodes[-1])
 
@@ -50,14 +55,40 @@ def _belongs_to_norm(scope: GraphScope, tensor: str) -> bool:
 
     Some exporters write such a one as a BatchNormalization with mean and variance that the graph computes.
     """
+    node = _behind_views(scope, tensor)
+    if node is None or not node.op.endswith(("Normalization", "GroupNorm")):
+        return False
+    return node.op != "BatchNormalization" or not all(map(scope.store.is_constant, node.inputs[1:5]))
+
+
+def _divides_by_moments(scope: GraphScope, tensor: str) -> bool:
+    """Whether the data comes from a product or quotient with moments that the graph computes.
+
+    Then these are the gamma and beta of a normalization written out, in whatever way, and no BatchNorm.
+    """
+    node = _behind_views(scope, tensor)
+    if node is None or node.op not in ("Mul", "Div"):
+        return False
+    waiting, seen = list(node.inputs), set(node.inputs)
+    while waiting:
+        source = scope.graph.producer(waiting.pop())
+        if source is not None and source.op in MOMENTS and not source.domain:
+            return True
+        if source is not None and source.op in ELEMENTWISE and len(seen) < MAX_STEPS:
+            fresh = [name for name in source.inputs if name and name not in seen]
+            seen.update(fresh)
+            waiting += fresh
+    return False
+
+
+def _behind_views(scope: GraphScope, tensor: str) -> Node | None:
+    """What a tensor comes from, under whatever sizes."""
     node = scope.graph.producer(tensor)
     for _ in range(MAX_VIEWS):
         if node is None or node.op not in RESHAPES:
             break
         node = scope.graph.producer(node.input(0))
-    if node is None or not node.op.endswith(("Normalization", "GroupNorm")):
-        return False
-    return node.op != "BatchNormalization" or not all(map(scope.store.is_constant, node.inputs[1:5]))
+    return node
 
 
 def _link(scope: GraphScope, node: Node, free: set[int]) -> Link | None:

@@ -130,8 +130,20 @@ def _decomposed(scope: GraphScope, site: NormSite) -> Norm:
     obstacle = found if isinstance(found, str) else None
     scale, bias = (_known(scope, name) for name in site.parameters)
     if site.layer.kind in ("layer_norm", "rms_norm") and not is_trailing(site.axes, site.rank):
-        scale, bias = (each and replace(each, obstacle=ELSEWHERE) for each in (scale, bias))
+        scale, bias = (
+            each if each is None or _runs_along(each, site) else replace(each, obstacle=ELSEWHERE)
+            for each in (scale, bias)
+        )
     return Norm(site.layer, site.channel_axis, scale, bias, obstacle=obstacle)
+
+
+def _runs_along(parameter: Parameter, site: NormSite) -> bool:
+    """Whether it varies along the one axis that is normalized, as (C, 1, 1) does along the channels of an image."""
+    if site.rank is None:
+        return False
+    aligned = (1,) * (site.rank - len(parameter.shape)) + parameter.shape
+    varying = tuple(axis for axis, size in enumerate(aligned) if size != 1)
+    return len(aligned) == site.rank and varying == tuple(axis % site.rank for axis in site.axes)
 
 
 def unseen_batch_norms(scope: GraphScope, seen: Sequence[int]) -> Iterator[Node]:

@@ -153,12 +153,13 @@ def test_decomposed_norm_in_use_elsewhere_is_taken_apart() -> None:
     assert "'d' is used elsewhere" in reason
 
 
-def test_layer_norm_over_another_axis_keeps_its_gamma() -> None:
-    body = DECOMPOSED.replace("[-1]", "[1]").replace("row", "gamma411")
-    detail = only(check_text(image(body)), Norm).detail
+@pytest.mark.parametrize(("gamma", "along"), [("gamma411", True), ("row", False)])
+def test_layer_norm_over_another_axis_takes_its_gamma_along_where_that_runs_along_it(gamma: str, along: bool) -> None:
+    body = DECOMPOSED.replace("[-1]", "[1]").replace("row", gamma)
+    detail = only(check_text(image(body), row=ARRAYS["row"]), Norm).detail
     assert isinstance(detail, Norm)
     assert detail.gamma is not None
-    assert detail.gamma.obstacle is not None
+    assert (detail.gamma.obstacle is None) == along
 
 
 # name: (body, operator, whether it scales and shifts)
