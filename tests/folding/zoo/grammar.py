@@ -154,15 +154,13 @@ class _Draft:
     def join(self, x: int, depth: int) -> int:
         shape = self.parts[x].shape
         kind = self.draw(st.sampled_from(("add", "add", "concat", "split", "choose", "beside")))
-        if kind == "beside" and len(shape) == 3:
-            return self.beside(x)
+        if kind in ("beside", "choose") and len(shape) == 3:
+            return self.beside(x) if kind == "beside" else self.choose(x)
         if kind == "split" and shape[0] > 1:
             return self.diamond(x, depth)
         ends = [self.chain(x, 3, depth - 1) for _ in range(self.draw(st.integers(2, 3)))]
         if len(set(ends)) < len(ends):
             return self.simple(x)
-        if kind == "choose" and len(shape) == 3:
-            return self.add("choose", *ends[:2])
         if kind in ("add", "choose", "beside"):
             return self.add("add", *ends, sign=-1 if self.wild and len(ends) == 2 and self.chance(0.3) else 1)
         joined = self.add("concat", *ends, shape=(shape[0] * len(ends), *shape[1:]))
@@ -177,6 +175,12 @@ class _Draft:
         conv = self.add("linear", x, form="conv", shared=self.chance(0.15), **options)
         ends = [self.norm(conv) if self.chance(0.5) else conv, self.norm(x)]
         return self.add("add", *(ends if self.chance(0.5) else reversed(ends)), sign=1)
+
+    def choose(self, x: int) -> int:
+        """Position by position one of two layers."""
+        ends = [self.linear(self.chain(x, 1, 0), self.parts[x].channels) for _ in range(2)]
+        chosen = self.add("choose", *ends)
+        return self.norm(chosen) if self.chance(0.7) else chosen
 
     def diamond(self, x: int, depth: int) -> int:
         channels, *size = self.parts[x].shape
