@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.errors import InputError
-from normdiag.observe.onnx.batch_rewrite import with_free_batch
+from normdiag.observe.onnx.batch_rewrite import Seen, known_shapes, with_free_batch
+from normdiag.observe.onnx.edit import PREFIX
 from normdiag.observe.onnx.feed import NOTHING_ELSE, GraphInput, graph_inputs
 from normdiag.observe.onnx.session import Session, Setting
 from normdiag.records import Feeding
@@ -20,6 +21,8 @@ from normdiag.wording import abridged
 Array = NDArray[Any]
 # Side length tried for dimensions that the model leaves free, when a candidate is checked.
 _TRIED_LENGTH = 32
+# Operators whose last input is a shape.
+_SHAPED = frozenset({"Reshape", "Expand", "Resize"})
 _LOST = "; a batch of one has no batch statistics, so no local drift and no gap"
 _SAME = 1e-3  # relative RMS: far above float32 noise, far below what mixing up samples does
 
@@ -50,7 +53,7 @@ def free_batch(proto: Any, setting: Setting, feeding: Feeding = NOTHING_ELSE) ->
     if len(sizes) > 1:
         return Freed(proto, size, (f"the model runs only as declared: {_declared(inputs)}",))
     assert size is not None
-    candidate = with_free_batch(proto, axes, size)
+    candidate = with_free_batch(proto, axes, size, _seen(proto, inputs, setting, feeding))
     if _agree(proto, candidate, inputs, setting, feeding):
         return Freed(candidate)
     lost = _LOST if size == 1 else ""
@@ -73,6 +76,42 @@ def _agree(proto: Any, candidate: Any, inputs: Sequence[GraphInput], setting: Se
     except InputError:
         return False
     return all(_same(at_once[name], [part[name] for part in one_by_one], placed.get(name) or 0) for name in names)
+
+
+def _seen(proto: Any, inputs: Sequence[GraphInput], setting: Setting, feeding: Feeding) -> Seen:
+    """What a run shows of what cannot be inferred: sizes, and the shapes that the graph computes from constants."""
+    import onnx
+    from onnx import helper
+
+    whole = all(each.shape is not None and None not in each.shape for each in inputs)
+    known, fixed = known_shapes(proto), _constant_tensors(proto.graph, static=whole)
+    names = [name for node in proto.graph.node for name in node.output if name and name not in known]
+    shaped = [node for node in proto.graph.node if node.op_type in _SHAPED and len(node.input) > 1]
+    vectors = [node.input[-1] for node in shaped if node.input[-1] in fixed and node.input[-1] not in setting.weights]
+    probe = onnx.ModelProto()
+    probe.CopyFrom(proto)
+    sizes = {name: f"{PREFIX}size_{index}" for index, name in enumerate(names)}
+    probe.graph.node.extend(helper.make_node("Shape", [name], [size]) for name, size in sizes.items())
+    wanted = list(dict.fromkeys((*sizes.values(), *vectors)))
+    del probe.graph.output[:]
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
+    rng = np.random.default_rng(0)
+    try:
+        session = Session(probe, setting, optimize=False)
+        values = session.run(wanted, {**{each.name: _random(each, rng) for each in inputs}, **feeding.constants})
+    except InputError:
+        return Seen()
+    shapes = {name: tuple(int(each) for each in values[size]) for name, size in sizes.items()}
+    return Seen(shapes, {name: [int(each) for each in values[name].reshape(-1)] for name in vectors})
+
+
+def _constant_tensors(graph: Any, *, static: bool) -> set[str]:
+    """What no input of the graph changes; nor do they change a shape where all of theirs are `static`."""
+    moving = {each.name for each in graph.input} - {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        if moving.intersection(node.input) and not (static and node.op_type in ("Shape", "Size")):
+            moving.update(node.output)
+    return {name for node in graph.node for name in (*node.input, *node.output) if name} - moving
 
 
 def _joined(parts: Sequence[Array], axis: int | None) -> Array:

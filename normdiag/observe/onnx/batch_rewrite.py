@@ -7,6 +7,7 @@ them itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,18 +31,29 @@ _STATES = (5, 6)
 _SLICE_OPSET = 10  # Expand is older
 
 
-def with_free_batch(proto: Any, axes: Mapping[str, int], samples: int) -> Any:
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What one run has shown: the sizes of tensors, and the values of vectors that no input of the model changes."""
+
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    vectors: Mapping[str, list[int]] = field(default_factory=dict)
+
+
+NOTHING_SEEN = Seen()
+
+
+def with_free_batch(proto: Any, axes: Mapping[str, int], samples: int, seen: Seen = NOTHING_SEEN) -> Any:
     """A copy of an onnx.ModelProto in which the number of samples, `samples` on `axes` of the inputs, is free.
 
-    Shapes that the file states for other tensors are dropped: they may speak of the old size. Whether the result is
-    right has to be seen by running it.
+    Shapes that the file states for other tensors are dropped: they may speak of the old size. What was `seen` in a run
+    completes what can be inferred. Whether the result is right has to be seen by running it.
     """
     import onnx
 
     result = onnx.ModelProto()
     result.CopyFrom(proto)
     drop_input_defaults(result)
-    rewriting = _Rewriting(result, axes, samples)
+    rewriting = _Rewriting(result, axes, samples, seen)
     for each in result.graph.input:
         if each.name in axes:
             each.type.tensor_type.shape.dim[axes[each.name]].dim_param = SYMBOL
@@ -61,9 +73,10 @@ def drop_output_shapes(graph: Any) -> None:
 class _Rewriting:
     """One walk over the nodes, with the place of the samples in every tensor that holds them."""
 
-    def __init__(self, model: Any, axes: Mapping[str, int], samples: int) -> None:
+    def __init__(self, model: Any, axes: Mapping[str, int], samples: int, seen: Seen) -> None:
         self._graph, self._samples, self._opset = model.graph, samples, default_opset(model)
-        self._shapes, self._constants = _known_shapes(model), _integer_constants(model.graph)
+        self._shapes = known_shapes(model) | dict(seen.shapes)
+        self._constants = {**integer_constants(model.graph), **seen.vectors}
         self._places: dict[str, BatchPlace | None] = {name: BatchPlace(axis) for name, axis in axes.items()}
         self._source = next(iter(axes.items()))
         self._count = 0
@@ -237,7 +250,7 @@ def _integer(node: Any, name: str, default: int) -> int:
     return next((int(each.i) for each in node.attribute if each.name == name), default)
 
 
-def _known_shapes(model: Any) -> dict[str, tuple[int, ...]]:
+def known_shapes(model: Any) -> dict[str, tuple[int, ...]]:
     """The sizes of tensors of which every one is known: as inferred, and those of constants."""
     import onnx
 
@@ -256,7 +269,7 @@ def _known_shapes(model: Any) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _integer_constants(graph: Any) -> Mapping[str, list[int]]:
+def integer_constants(graph: Any) -> Mapping[str, list[int]]:
     """Constant vectors of int64, which shapes are."""
     from onnx import TensorProto, numpy_helper
 

@@ -142,8 +142,26 @@ def recurrent(folder: Path, batch: int) -> Path:
     return write(folder, nodes, {"x": [batch, 3, 4]}, ["y"], weights)
 
 
+def computed(folder: Path, batch: int) -> Path:
+    """Shapes put together while the graph runs: the number of samples as a constant, the rest from the input."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        helper.make_node("Gather", ["sizes", "rest"], ["others"], axis=0),
+        helper.make_node("Concat", ["number", "halves", "others"], ["shape"], axis=0),
+        helper.make_node("Mul", ["x", "two"], ["d"]),
+        helper.make_node("Concat", ["d", "x"], ["c"], axis=1),
+        helper.make_node("Reshape", ["c", "shape"], ["r"]),
+        helper.make_node("Concat", ["number", "halves", "other", "other"], ["wide"], axis=0),
+        helper.make_node("Expand", ["token", "wide"], ["t"]),
+        helper.make_node("Concat", ["t", "r"], ["y"], axis=2),
+    ]
+    weights: dict[str, np.ndarray] = {"number": np.array([batch]), "halves": np.array([2]), "other": np.array([4])}
+    weights |= {"rest": np.array([1, 2]), "two": np.array(2, np.float32), "token": np.full((4,), 3, np.float32)}
+    return write(folder, nodes, {"x": [batch, 3, 4]}, ["y"], weights)
+
+
 @pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("build", [attending, windows, recurrent])
+@pytest.mark.parametrize("build", [attending, windows, recurrent, computed])
 def test_constants_that_hold_the_number_of_samples_follow_it(
     build: Callable[[Path, int], Path], batch: int, tmp_path: Path
 ) -> None:
