@@ -70,6 +70,13 @@ SAMPLES = (
         "stale statistics",
         "DigitsCNN",
     ),
+    Sample(
+        "digits_cnn_frozen.pt",
+        "fine-tuned on [-1, 1] with BatchNorm in eval mode",
+        "drift that the weights have learned to live with",
+        "DigitsCNN",
+        preprocess="signed",
+    ),
     Sample("digits_cnn_foreign.pt", "statistics of another seed's model", "foreign statistics", "DigitsCNN"),
     Sample("digits_cnn_training.onnx", "exported in training mode", "output depends on the batch"),
     Sample("digits_cnn_training.onnx", "the same, one image at a time", "output depends on the batch", batch=1),

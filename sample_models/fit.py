@@ -63,6 +63,15 @@ def fit_averaged(
     return stale, averaged.module.eval()
 
 
+def fit_frozen(model: nn.Module, split: Split, *, epochs: int) -> nn.Module:
+    """The model, fine-tuned on other images with every layer kept in eval mode: its statistics stay as they are."""
+    torch.manual_seed(0)
+    optimizer = torch.optim.AdamW(model.eval().parameters(), lr=0.003)
+    for _, (x, y) in zip(range(epochs * (len(split[0]) // 64)), batches(split, 64, 1), strict=False):
+        step(model, optimizer, x, y, label_smoothing=0.05)
+    return model
+
+
 def fit_mlp(model: nn.Module, split: Split, checkpoints: Sequence[int]) -> Iterator[nn.Module]:
     """The model, in eval mode, after each number of steps in `checkpoints` (ascending): plain SGD, batches of 60.
 

@@ -23,11 +23,12 @@ class Plan:
     cnn_epochs: int = 20
     transformer_epochs: int = 40
     first_averaged: int = 5
+    frozen_epochs: int = 8
     mlp_steps: tuple[int, ...] = (100, 1000, 5000)
 
 
 # Enough to see that every file is written and that a second run gives the same weights.
-QUICK = Plan(cnn_epochs=1, transformer_epochs=1, first_averaged=0, mlp_steps=(1, 2, 3))
+QUICK = Plan(cnn_epochs=1, transformer_epochs=1, first_averaged=0, frozen_epochs=1, mlp_steps=(1, 2, 3))
 
 
 def write_all(folder: Path, plan: Plan) -> None:
@@ -54,12 +55,17 @@ def write_batch_norm(folder: Path, split: fit.Split, plan: Plan) -> None:
 
 
 def write_faults(folder: Path, split: fit.Split, plan: Plan) -> None:
-    """The CNN with averaged weights and the statistics of the last epoch, and with the statistics of another seed."""
+    """The CNN with averaged weights and the last epoch's statistics, with another seed's statistics, and fine-tuned."""
     stale, _ = fit.fit_averaged(net.DigitsCNN, split, epochs=plan.cnn_epochs, first=plan.first_averaged)
     torch.save(stale.state_dict(), folder / "digits_cnn_averaged.pt")
     other = fit.fit(net.DigitsCNN, split, epochs=plan.cnn_epochs, lr=0.01, seed=1)
     healthy = torch.load(folder / "digits_cnn.pt", weights_only=True)
     torch.save(fit.with_statistics(healthy, other.state_dict()), folder / "digits_cnn_foreign.pt")
+    tuned = net.DigitsCNN()
+    tuned.load_state_dict(healthy)
+    signed = digits.load(folder / digits.TRAINING, "signed")
+    fit.fit_frozen(tuned, signed, epochs=plan.frozen_epochs)
+    torch.save(tuned.state_dict(), folder / "digits_cnn_frozen.pt")
 
 
 def write_other_norms(folder: Path, split: fit.Split, plan: Plan) -> None:

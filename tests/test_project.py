@@ -15,6 +15,7 @@ import normdiag
 from normdiag.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
+QUESTIONS = sorted((ROOT / "docs" / "questions").glob("*.md"))
 
 
 def block_after(marker: str) -> str:
@@ -98,7 +99,7 @@ def test_every_rule_is_in_the_readme() -> None:
 
 
 def test_links_between_the_pages_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), *QUESTIONS):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
