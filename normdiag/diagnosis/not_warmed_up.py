@@ -14,6 +14,8 @@ from normdiag.wording import abridged
 
 # How much of a layer's difference a mixture of one share in all layers may leave unexplained.
 LEFT = 0.12
+# Mixed with a constant, variances keep their order over the channels. Others that are nothing beside it fit as well.
+RELATED = 0.8
 
 
 @cause("not_warmed_up", action="recalibrate", rivals="drift", fault="statistics")
@@ -37,7 +39,7 @@ def not_warmed_up(seen: Seen) -> Case | None:
     if not rows or len(rows) < 0.7 * len(seen.loud):
         return _by_counter(seen)
     share = _common(rows)
-    left = max(fits.mixed_by(row.statistics, share).left for row in rows if row.statistics is not None)
+    left = fits.pooled([(row.statistics, fits.mixed_by(row.statistics, share).left) for row in rows if row.statistics])
     if share < 0.02 or left > LEFT:
         return None
     if len(rows) > 1 and any(_refutes(row, rows[0], share) for row in seen.rows if row not in rows):
@@ -51,7 +53,7 @@ def not_warmed_up(seen: Seen) -> Case | None:
         (0.99 if len(rows) > 1 else 0.96) - left,
         f"The running statistics of {_which(rows, seen)} were updated too few times: {share:.0%} of them are still the "
         "values a layer begins with.",
-        f"stored = {share:.0%} of 0 and 1 + {1 - share:.0%} of observed, in {len(rows)} layers; at most {left:.0%} "
+        f"stored = {share:.0%} of 0 and 1 + {1 - share:.0%} of observed, in {len(rows)} layers; {left:.0%} "
         "of the difference unexplained",
         ("ND104", "ND105", "ND209", *ON_DATA),
         confidence="high" if left < LEFT / 2 else "medium",
@@ -85,7 +87,11 @@ def _fits(row: LayerRow) -> bool:
     mixture, power = row.mixture, row.power
     if mixture is None or power is None or mixture.share >= 0.999:
         return False
-    return mixture.left < LEFT and mixture.left < 0.6 * power.left
+    if row.statistics is None or not fits.explains(row.statistics, mixture.left, LEFT):
+        return False
+    if row.correlations is None or row.correlations[1] < RELATED:
+        return False
+    return mixture.left < 0.6 * power.left
 
 
 def _which(rows: list[LayerRow], seen: Seen) -> str:

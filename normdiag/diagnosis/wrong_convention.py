@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
-from normdiag.diagnosis.evidence.fits import Power
+from normdiag.diagnosis.evidence.fits import Power, explains, pooled
 from normdiag.diagnosis.evidence.layers import LayerRow
 from normdiag.diagnosis.evidence.seen import Seen, named
 from normdiag.records import NormLayer
 from normdiag.wording import abridged
 
-LEFT = 0.06
+# What one form in all layers may leave unexplained, and how far the logarithms of its factor may differ.
+LEFT, ALIKE = 0.06, 0.1
 # Frameworks use 1e-6 to 1e-3. A larger one counts where it is a tenth of the variance and more.
 USUAL_EPS, EPS_PART = 5e-3, 0.1
 WORDS = {
@@ -48,10 +50,11 @@ def _of_statistics(seen: Seen) -> Case | None:
         return None
     kinds = {(fit.power, fit.sign) for fit in fits.values()}
     factors = np.array([fit.factor for fit in fits.values()])
-    if len(kinds) > 1 or np.ptp(np.log(factors)) > 0.2:
+    left = pooled([(row.statistics, fit.left) for row, fit in fits.items() if row.statistics is not None])
+    if len(kinds) > 1 or left > LEFT or not _alike(np.log(factors)):
         return None
     (kind,) = kinds
-    rows, left = list(fits), max(fit.left for fit in fits.values())
+    rows = list(fits)
     at_input = [row.index for row in rows] == [0] and (len(seen.rows) > 1 or not seen.local)
     if kind[1] < 0 and (at_input or np.any(np.abs(np.log(factors)) > 0.2)):
         return None
@@ -76,10 +79,18 @@ def _of_statistics(seen: Seen) -> Case | None:
     )
 
 
+def _alike(logs: NDArray[np.float64]) -> bool:
+    """Whether the factors of all layers are one, but for what data adds in the one or the other."""
+    apart = np.abs(logs - np.median(logs))
+    return bool(np.median(apart) < ALIKE and np.max(apart) < 4.0 * ALIKE)
+
+
 def _slip(row: LayerRow) -> Power | None:
     """The form that explains a layer's difference, if one does and better than a mixture with 0 and 1."""
     power, mixture = row.power, row.mixture
-    if power is None or mixture is None or power.left > LEFT or power.left > 0.6 * mixture.left:
+    if power is None or mixture is None or row.statistics is None or power.left > 0.6 * mixture.left:
+        return None
+    if not explains(row.statistics, power.left, LEFT):
         return None
     return power
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ Floats = NDArray[np.float64]
 
 # What is right in its form is still off by this much in healthy networks, in standard deviations.
 HEALTHY = 0.03
+# Without their training augmentation they drift by this much.
+ANYWAY = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +106,17 @@ def power(seen: Statistics) -> Power:
             more = (exponent**2 - 1.0) * (seen.noise_of_ratio + HEALTHY**2)
             found.append(Power(exponent, float(np.exp(constant)), sign, _relative(seen, left - max(more, 0.0))))
     return min(found, key=lambda each: each.left)
+
+
+def pooled(layers: Sequence[tuple[Statistics, float]]) -> float:
+    """What one form in several layers leaves unexplained of their difference, from the part it leaves of each."""
+    total = sum(seen.off for seen, _ in layers)
+    return sum(seen.off * left for seen, left in layers) / total if total > 0 else 0.0
+
+
+def explains(seen: Statistics, left: float, most: float) -> bool:
+    """Whether a form leaves at most a part of a layer's difference, or no more than healthy networks drift anyway."""
+    return left < most or (left < 0.5 and left * seen.off < ANYWAY**2)
 
 
 def foretold(seen: Statistics, share: float) -> float:

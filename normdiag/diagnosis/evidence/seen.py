@@ -23,6 +23,8 @@ QUIET = 0.3
 # From this part of the means in the drift of the later layers on, it is the weights that changed, for all that is
 # known; and from the second on, whatever else.
 WEIGHTS, SURELY_WEIGHTS = 0.2, 0.6
+# And from this one on even where the first layer is the furthest off.
+MOSTLY_MEANS = 0.8
 # Healthy networks change up to 2 % of their answers by chance and by drift; and how surely they become less decided.
 SOME_ANSWERS, WORSE = 0.01, 4.0
 # Wrong statistics push the answers into a few classes: with right ones, the classes answered are more by this factor.
@@ -144,7 +146,8 @@ class Seen:
         if self.beyond_samples:
             return False
         unlike = (self.decided < -2.0 or self.one_sided) and self.mean_part < SURELY_WEIGHTS
-        return first.off > 1.1 * later or self.mean_part < WEIGHTS or unlike
+        first_most = first.off > 1.1 * later and not (self.mean_part > MOSTLY_MEANS and later > QUIET * first.off)
+        return first_most or self.mean_part < WEIGHTS or unlike
 
     @property
     def excited(self) -> bool:
