@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from normdiag.commands.check import Checking, check
     from normdiag.commands.diff import diff
     from normdiag.commands.fold import fold
+    from normdiag.commands.history import history
     from normdiag.commands.inspect import inspect
     from normdiag.commands.preprocess import preprocess
     from normdiag.commands.profile import merged_profile, profile
@@ -57,6 +58,7 @@ __all__ = [
     "check",
     "diff",
     "fold",
+    "history",
     "inspect",
     "load_folded",
     "merged_profile",
@@ -84,6 +86,7 @@ _HOMES = {
     "RecalibrateOptions": "normdiag.recalibration.options",
     "check": "normdiag.commands.check",
     "diff": "normdiag.commands.diff",
+    "history": "normdiag.commands.history",
     "DiffReport": "normdiag.records",
     "preprocess": "normdiag.commands.preprocess",
     "Checking": "normdiag.commands.check",

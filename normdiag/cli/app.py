@@ -17,6 +17,7 @@ from normdiag.cli.check import check
 from normdiag.cli.diff import diff
 from normdiag.cli.fold import fold
 from normdiag.cli.groups import flat
+from normdiag.cli.history import history
 from normdiag.cli.inspect import inspect
 from normdiag.cli.output import open_streams, say, silence_stdout
 from normdiag.cli.preprocess import preprocess
@@ -90,6 +91,11 @@ app.command(
     help="What differs between two models, layer by layer: exit code 0 for nothing, 1 for something.",
     epilog="Example:  normdiag diff net.pt net.onnx --data val/",
 )(flat(diff))
+app.command(
+    name="history",
+    help="How the inputs of every layer move over the checkpoints of a training run.",
+    epilog="Example:  normdiag history checkpoints/ --arch net.py:Net --data val/",
+)(flat(history))
 app.command(
     name="rule",
     help="What a rule says, why it matters and how to fix it.",

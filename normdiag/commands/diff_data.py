@@ -11,13 +11,13 @@ import numpy as np
 
 from normdiag.commands.example import RANDOM, with_made_up_inputs
 from normdiag.commands.measure import open_source
+from normdiag.commands.traced import open_traced
 from normdiag.comparison.causes import PartingEvidence, Side, cause_of
 from normdiag.comparison.parting import ApartSums, RoundingBounds, first_parting, rounding_bounds, roundoff_of
 from normdiag.comparison.places import Place, PlacePair, absorbed, pair_places, places_of
 from normdiag.comparison.traced import TracedModel, Values
 from normdiag.data import DataOptions
 from normdiag.errors import InputError
-from normdiag.extras import require_export
 from normdiag.folding.bound import coarsest
 from normdiag.records import Batch, Conv, InputSpec, Linear, Model, Op
 from normdiag.records.diff import ComparedOnData, LayerDifference, Parting, PartingCause, PlaceApart
@@ -81,7 +81,7 @@ def compare_on_data(
     first = next(batches, None)
     if first is None:
         raise InputError(f"{source.info.source}: holds no samples")
-    traced_a, traced_b = _traced(a, first), _traced(b, first)
+    traced_a, traced_b = open_traced(a, first), open_traced(b, first)
     both = _paired(traced_a, traced_b, first, tolerance)
     sums = [ApartSums() for _ in (*both.pairs, *both.outputs)]
     samples, changed = 0, list[Array]()
@@ -133,17 +133,6 @@ def _with_fixed_size(options: DataOptions, *models: Model) -> DataOptions:
             f"the models run on {' and '.join(map(str, sorted(fixed)))} samples at a time: export them alike"
         )
     return replace(options, batch_size=fixed.pop()) if fixed else options
-
-
-def _traced(model: Model, example: Batch) -> TracedModel:
-    if model.info.backend == "onnx":
-        from normdiag.comparison.onnx import TracedGraph
-
-        return TracedGraph(model)
-    require_export("comparing what a PyTorch model computes needs")
-    from normdiag.comparison.pytorch import TracedProgram
-
-    return TracedProgram(model, example)
 
 
 def _paired(a: TracedModel, b: TracedModel, first: Batch, tolerance: float | None) -> _Both:
