@@ -1,6 +1,6 @@
 """Which norm of which module is recognised in what which exporter writes in which operator set.
 
-    python -m benchmarks.conformance > docs/conformance.md
+    python -m benchmarks.conformance docs/conformance.md
 
 Each module is exported in eval mode between two functions that no exporter fuses with it, many in one file. The result
 is *right* where one layer of its kind, number of groups and eps is found and nothing else, *wrong* where one of another
@@ -60,6 +60,12 @@ def modules() -> Iterator[Subject]:
         yield Subject(f"BatchNorm{dims}d, no affine", batch(8, affine=False), shape, "batch_norm")
         yield Subject(f"InstanceNorm{dims}d", instance(8), shape, "instance_norm")
         yield Subject(f"InstanceNorm{dims}d, affine", instance(8, affine=True), shape, "instance_norm")
+    for dims, shape in ((1, WAVE), (2, SHAPE)):
+        batch, instance = getattr(nn, f"BatchNorm{dims}d"), getattr(nn, f"InstanceNorm{dims}d")
+        known = instance(8, affine=True, track_running_stats=True)
+        yield Subject(f"BatchNorm{dims}d, no statistics", batch(8, track_running_stats=False), shape, "batch_norm")
+        yield Subject(f"InstanceNorm{dims}d with statistics", known, shape, "instance_norm")
+    yield Subject("GroupNorm of single channels", nn.GroupNorm(8, 8), SHAPE, "group_norm", 8)
     yield Subject("BatchNorm1d of rows", nn.BatchNorm1d(8), (3, 8), "batch_norm")
     yield Subject("SyncBatchNorm", nn.SyncBatchNorm(8), SHAPE, "batch_norm")
     for affine in (True, False):
@@ -256,4 +262,4 @@ def cells(number: int, verdicts: Mapping[tuple[str, str], Sequence[str]]) -> Ite
 
 
 if __name__ == "__main__":
-    print(page())
+    Path(sys.argv[1]).write_text(page() + "\n", encoding="utf-8")

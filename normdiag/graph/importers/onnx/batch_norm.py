@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from normdiag.errors import InputError
 from normdiag.graph.importers.onnx.constants import OnnxConstants
+from normdiag.graph.importers.onnx.filled import filled_with
 from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.view import GraphView
 from normdiag.graph.recognise.terms import Moment, Term
@@ -32,17 +35,21 @@ def batch_norm(node: Node, view: GraphView, terms: Mapping[str, Term]) -> NormSi
         return "with spatial=0, which has statistics for every position"
     if len(node.inputs) < 5 or not all(node.inputs[:5]):
         raise InputError(f"{where} has {len(node.inputs)} inputs instead of 5")
-    gamma, beta, mean, var = (constants.array(name) for name in node.inputs[1:5])
+    mean, var = (constants.array(name) for name in node.inputs[3:5])
+    gamma, beta = (_affine(name, constants, mean) for name in node.inputs[1:3])
     known = [array for array in (gamma, beta, mean, var) if array is not None]
     _check(where, known)
     batch = mean is None and var is None and _of_the_batch(node, view, terms)
     if len(known) < 4 and not (batch and len(known) == 2):
         return "whose parameters are computed by the graph (a LayerNorm written as one?)"
+    channels = None if batch else _repeated(node, view, known)
+    if channels is not None:
+        gamma, beta, mean, var = (None if each is None else each[:channels] for each in (gamma, beta, mean, var))
     layer = NormLayer(
         name=node.name,
-        kind="batch_norm",
+        kind="batch_norm" if channels is None else "instance_norm",
         origin="operator",
-        channels=int(known[0].size),
+        channels=channels or int(known[0].size),
         eps=node.number("epsilon", 1e-5),
         momentum=torch_momentum(node.number("momentum", 0.9)),
         gamma=gamma,
@@ -97,6 +104,26 @@ def _are_moments(node: Node, constants: OnnxConstants, terms: Mapping[str, Term]
         and mean.span.axes == (0, *range(2, rank))
         and not (mean.total or var.total or mean.power != 1.0 or var.power != 1.0 or var.eps)
     )
+
+
+def _affine(name: str, constants: OnnxConstants, statistics: Array | None) -> Array | None:
+    """A gamma or beta; torch makes up the one that a norm does not have from the size of its input."""
+    array = constants.array(name)
+    fill = filled_with(name, constants) if array is None and statistics is not None else None
+    return array if fill is None or statistics is None else np.full(statistics.shape, fill, statistics.dtype)
+
+
+def _repeated(node: Node, view: GraphView, arrays: list[Array]) -> int | None:
+    """The channels of an InstanceNorm with running statistics: those of N samples side by side, parameters N times."""
+    if not _in_one_sample(node, view.constants):
+        return None
+    reshape = view.graph.producer(node.inputs[0])
+    before = view.book.listed(reshape.inputs[0]) if reshape is not None else None
+    channels = before[1] if before is not None and len(before) > 2 else None
+    if not channels or any(array.size % channels or array.size == channels for array in arrays):
+        return None
+    alike = all((array.reshape(-1, channels) == array[:channels]).all() for array in arrays)
+    return channels if alike else None
 
 
 def _in_one_sample(node: Node, constants: OnnxConstants) -> bool:

@@ -85,7 +85,7 @@ def _other(scope: GraphScope, node: Node, site: NormSite) -> Norm:
     if site.layer.kind == "group_norm":
         gamma, beta = (_per_channel(each, site.layer) for each in (gamma, beta))
     computed = [name for name in node.inputs[1:] if name and not scope.store.is_constant(name)]
-    obstacle = "its parameters are computed by the graph" if computed else None
+    obstacle = site.obstacle or ("its parameters are computed by the graph" if computed else None)
     if node.domain and site.layer.kind == "group_norm":
         obstacle = "its operator has an activation of its own"
     return Norm(site.layer, site.channel_axis, gamma, beta, obstacle=obstacle)

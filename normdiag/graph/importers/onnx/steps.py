@@ -8,6 +8,7 @@ from functools import cached_property
 
 from normdiag.graph.importers.onnx.book import Book, Shape, numbers_of
 from normdiag.graph.importers.onnx.constants import OnnxConstants
+from normdiag.graph.importers.onnx.filled import filled_with
 from normdiag.graph.importers.onnx.functions import OPERATORS, function_of
 from normdiag.graph.importers.onnx.nodes import PASSING, Graph, Node
 from normdiag.graph.importers.onnx.view import GraphView
@@ -114,7 +115,7 @@ def _step(node: Node, book: Book) -> Step | None:
     if node.op == "Reshape":
         return Step(place, "reshape", node.inputs[:1], output, like=_like(node, graph))
     if node.op == "BatchNormalization":
-        return _batch_norm(node, graph, constants)
+        return _batch_norm(node, constants)
     kind, count = PLAIN.get(node.op, ("", 0))
     inputs = node.inputs[:count]
     if not kind or len(inputs) < count or not all(inputs):
@@ -127,23 +128,13 @@ def _like(node: Node, graph: Graph) -> str:
     return graph.root(measured.input(0)) if measured is not None and measured.op == "Shape" else ""
 
 
-def _batch_norm(node: Node, graph: Graph, constants: OnnxConstants) -> Step | None:
+def _batch_norm(node: Node, constants: OnnxConstants) -> Step | None:
     """One without scale and shift, whose mean and variance the graph computes."""
     x, *statistics = node.input(0), node.input(3), node.input(4)
-    scale, shift = (_filled_with(name, graph, constants) for name in (node.input(1), node.input(2)))
+    scale, shift = (filled_with(name, constants) for name in (node.input(1), node.input(2)))
     if not all(statistics) or (scale, shift) != (1.0, 0.0):
         return None
     return Step(node.index, "batch_norm", (x, *statistics), node.outputs[0], eps=node.number("epsilon", 1e-5))
-
-
-def _filled_with(name: str, graph: Graph, constants: OnnxConstants) -> float | None:
-    """The number that a tensor holds everywhere, whatever its size."""
-    node = graph.producer(name)
-    if node is not None and node.op == "Expand" and not node.domain:
-        return constants.scalar(node.input(0))
-    array = constants.array(name)
-    alike = array is not None and array.size and (array == array.reshape(-1)[0]).all()
-    return float(array.reshape(-1)[0]) if array is not None and alike else None
 
 
 REDUCTIONS = {"ReduceMean": "mean", "ReduceSum": "sum", "ReduceSumSquare": "sum_square", "ReduceL2": "norm"}

@@ -138,3 +138,29 @@ def test_token_network(how: str, tmp_path: Path) -> None:
         ("blocks.1.g", "gelu", -1),
         ("blocks.1.gt", "gelu_tanh", -1),
     ]
+
+
+@pytest.mark.parametrize("how", ["dynamo", "torchscript"])
+def test_instance_norm_with_running_statistics_is_no_batch_norm(how: str, tmp_path: Path) -> None:
+    """Both exporters write a BatchNormalization of all samples side by side, with its parameters as often."""
+    norm = nn.InstanceNorm2d(8, affine=True, track_running_stats=True).eval()
+    with torch.no_grad():
+        for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            tensor.uniform_(0.5, 1.5)
+    path = tmp_path / "model.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(nn.Sequential(norm, nn.Sigmoid()), (INPUTS[Image],), str(path), verbose=False, **EXPORTS[how])
+    (site,) = load_program(path).sites
+    assert (site.layer.kind, site.layer.channels, site.watchable) == ("instance_norm", 8, False)
+    np.testing.assert_array_equal(site.layer.running_var, norm.running_var.numpy())
+
+
+def test_a_batch_norm_without_gamma_whose_ones_the_graph_makes(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = nn.Sequential(nn.Sigmoid(), nn.BatchNorm2d(8, affine=False)).eval()
+        torch.onnx.export(model, (INPUTS[Image],), str(path), verbose=False, dynamo=True, optimize=False)
+    (site,) = load_program(path).sites
+    assert site.layer.kind == "batch_norm" and site.layer.gamma is not None and (site.layer.gamma == 1).all()
