@@ -28,6 +28,7 @@ class Reading:
     arch_arg: opt.ArchArg = None
     key: opt.Key = None
     trust: opt.Trust = False
+    provider: opt.Provider = None
 
     def options(self) -> LoadOptions:
         """With the modules that the user's own configuration allows the model to be rebuilt from."""
@@ -35,7 +36,7 @@ class Reading:
         from normdiag.models import LoadOptions
 
         arguments, allowed = tuple(self.arch_arg or ()), read_own_config().modules
-        return LoadOptions(key=self.key, arch=self.arch, arch_args=arguments, trust=self.trust, allow_modules=allowed)
+        return LoadOptions(self.key, self.arch, arguments, self.trust, allowed, provider=self.provider)
 
 
 @dataclass(frozen=True)

@@ -192,6 +192,15 @@ Trust = Annotated[
     ),
 ]
 
+Provider = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="ONNX: the execution provider of onnxruntime, as cuda or coreml. Default: cpu.",
+        rich_help_panel=MEASURING,
+    ),
+]
+
 FoldOutput = Annotated[
     Path | None,
     typer.Option(

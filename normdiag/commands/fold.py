@@ -201,6 +201,8 @@ def _open_onnx(path: Path, reading: LoadOptions, options: FoldOptions) -> Foldab
     if options.output is not None and options.output.suffix.lower() != ".onnx":
         raise UsageError(f"-o {options.output}: what is folded in an ONNX model is written as .onnx")
     refuse_for_onnx(reading, path)
+    if reading.provider is not None:
+        raise UsageError(f"--provider {reading.provider}: folds are verified on the CPU")
     given = _given(options.export)
     if given:
         raise UsageError(f"{given[0]} is for PyTorch models; {path.name} is an ONNX file, which keeps its own")

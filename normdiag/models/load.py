@@ -44,12 +44,14 @@ def load(path: Path, options: LoadOptions | None = None, *, run: bool = False) -
     fmt = sniff(path)
     if fmt == "onnx":
         refuse_for_onnx(options, path)
+    elif options.provider is not None:
+        raise UsageError(f"--provider is for ONNX models; {path.name} is a PyTorch file: --device says where it runs")
     elif options.user_arch or options.trust:
         require_torch("--arch needs" if options.user_arch else "--trust needs")
     with ThreadPoolExecutor(1) as pool:  # a hundred megabytes take as long to hash as to parse
         digest = pool.submit(sha256_of, path) if fmt != "hugging-face" else None
         if fmt == "onnx":
-            model = _load_onnx(path)
+            model = _load_onnx(path, options.provider)
         elif options.trust:
             model = _load_trusted(path, fmt, options.key)
         else:
@@ -74,10 +76,10 @@ def _module_parameters(module: nn.Module) -> int:
     return sum(each.numel() for each in module.parameters())
 
 
-def _load_onnx(path: Path) -> Model:
+def _load_onnx(path: Path, provider: str | None) -> Model:
     from normdiag.models.onnx import load_onnx
 
-    program = load_onnx(path)
+    program = replace(load_onnx(path), provider=provider)
     info = _file_info(path, "onnx", "onnx", program.parameters, program.notes)
     return Model(info, (), program.inputs, program)
 

@@ -1,4 +1,4 @@
-"""How to read a PyTorch file."""
+"""How to read a model file, and where an ONNX model runs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ NO_ARCH = "none"
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How to read a PyTorch file.
+    """How to read a model file, and where an ONNX model runs.
 
     `key` chooses the tensor dict in a checkpoint; `arch` ("net.py:Net") builds the module that the weights go into,
     with `arch_args` ("name=value"), and "none" keeps weights from being matched with known architectures; `trust` lets
     torch unpickle the file, which runs code from it. `allow_modules` are modules beside torch.nn, torchvision and timm
     whose classes a pickled module may be rebuilt from. `known_arch` is the one of several known architectures that
-    weights without code go into (`Model.fitting`).
+    weights without code go into (`Model.fitting`). `provider` is the execution provider of onnxruntime, as cuda;
+    None is the CPU.
     """
 
     key: str | None = None
@@ -24,6 +25,7 @@ class LoadOptions:
     trust: bool = False
     allow_modules: tuple[str, ...] = ()
     known_arch: str | None = None
+    provider: str | None = None
 
     @property
     def user_arch(self) -> str | None:
@@ -36,4 +38,5 @@ class LoadOptions:
         arguments = [word for each in self.arch_args for word in ("--arch-arg", each)]
         key = [] if self.key is None else ["--key", self.key]
         arch = [] if self.arch is None else ["--arch", self.arch]
-        return (*key, *arch, *arguments, *(["--trust"] if self.trust else []))
+        provider = [] if self.provider is None else ["--provider", self.provider]
+        return (*key, *arch, *arguments, *(["--trust"] if self.trust else []), *provider)

@@ -18,8 +18,8 @@ def test_a_group_becomes_its_options_and_comes_back_as_one_parameter() -> None:
         seen.extend((model, reading, quiet))
 
     spelled_out = flat(command)
-    assert list(signature(spelled_out).parameters) == ["model", "arch", "arch_arg", "key", "trust", "quiet"]
-    spelled_out(model="net.pt", arch="net.py:Net", arch_arg=None, key=None, trust=True, quiet=False)
+    assert list(signature(spelled_out).parameters) == ["model", "arch", "arch_arg", "key", "trust", "provider", "quiet"]
+    spelled_out(model="net.pt", arch="net.py:Net", arch_arg=None, key=None, trust=True, provider=None, quiet=False)
     assert seen == ["net.pt", Reading(arch="net.py:Net", trust=True), False]
 
 

@@ -77,7 +77,8 @@ class OnnxProgram:
     were looked for, are in graph order, those of a subgraph at the place of the node that holds it. `inputs` are the
     graph inputs that a user must feed. `parameters` counts the elements of all floating-point initializers. `folded`
     and `skipped` as in Model. `view` is what the importer keeps of the graph for whoever reads it next. `outputs` are
-    declared like inputs; `feeding` says how the inputs are fed.
+    declared like inputs; `feeding` says how the inputs are fed, `provider` where
+    onnxruntime runs it (None: on the CPU).
     """
 
     proto: Any
@@ -93,6 +94,7 @@ class OnnxProgram:
     skipped: tuple[str, ...] = ()
     outputs: tuple[InputSpec, ...] = ()
     feeding: Feeding = field(default_factory=Feeding)
+    provider: str | None = None
 
 
 def opset_of(model: Any) -> int:

@@ -58,7 +58,7 @@ class OnnxRunner:
         program: OnnxProgram = model.program
         skeleton = split_weights(program.proto, program.reader)
         self._where = model.info.path or "the model"
-        self._setting = Setting(program.folder, self._where, skeleton.weights)
+        self._setting = Setting(program.folder, self._where, skeleton.weights, provider=program.provider)
         self._feeding = program.feeding
         freed = free_batch(skeleton.proto, self._setting, self._feeding)
         self._proto, self._fixed_batch = freed.proto, freed.fixed_batch

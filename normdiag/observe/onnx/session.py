@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from normdiag.errors import InputError
+from normdiag.errors import InputError, UsageError
 from normdiag.observe.onnx.giants import refuse_giants
 from normdiag.observe.onnx.ort import import_onnxruntime
 from normdiag.observe.onnx.stoppable import Caller
@@ -19,6 +19,8 @@ from normdiag.observe.onnx.weights import tensors_read
 
 Array = NDArray[Any]
 Values = Mapping[str, Array]
+_PROVIDER = "ExecutionProvider"
+_CPU = "CPUExecutionProvider"
 _FATAL = 4  # onnxruntime's least talkative level; its errors reach us as exceptions anyway
 _BOILERPLATE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/\S*?/onnxruntime/\S+:\d+ \S+ |Status Message: ")
 
@@ -35,12 +37,14 @@ class TensorType:
 class Setting:
     """What all sessions of a model share: the folder of its external data, the weights that were taken out of the graph
     (onnxruntime.OrtValue by name), and how error messages begin. `lean`: weights stay mapped from their files, slower.
+    `provider` is where it runs, as cuda; None is the CPU.
     """
 
     folder: Path
     where: str
     weights: Mapping[str, Any]
     lean: bool = False
+    provider: str | None = None
 
 
 class Session:
@@ -51,12 +55,15 @@ class Session:
         self._where, self._call = setting.where, Caller()
         ort = import_onnxruntime()
         refuse_giants(proto.graph, setting.where)
+        providers = execution_providers(setting.provider)
         try:
             options = _options(setting, optimize, tensors_read(proto.graph))
-            model, providers = proto.SerializeToString(), ["CPUExecutionProvider"]
+            model = proto.SerializeToString()
             self._session = self._call(lambda: ort.InferenceSession(model, options, providers=providers), _cannot_stop)
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise InputError(f"{self._where}: onnxruntime cannot run this model: {one_line(error)}") from None
+        if providers[0] not in self._session.get_providers():
+            raise UsageError(f"--provider {setting.provider}: onnxruntime has it, and could not start it here")
 
     def run(self, names: Sequence[str], feed: Values) -> dict[str, Array]:
         """The named outputs. Raises InputError where the run fails."""
@@ -73,6 +80,21 @@ class Session:
         """What is known of every input and output of the graph."""
         known = (*self._session.get_inputs(), *self._session.get_outputs())
         return {each.name: TensorType(each.type, len(each.shape) or None) for each in known}
+
+
+def execution_providers(name: str | None) -> list[str]:
+    """onnxruntime's names for a provider called as cuda, coreml or tensorrt, and for the CPU, which does the rest.
+
+    Raises UsageError where the onnxruntime that is installed has no such provider.
+    """
+    if name is None or name.lower() == "cpu":
+        return [_CPU]
+    available = {each.removesuffix(_PROVIDER).lower(): each for each in import_onnxruntime().get_available_providers()}
+    found = available.get(name.lower().removesuffix(_PROVIDER.lower()))
+    if found is None:
+        remedy = "; onnxruntime-gpu brings cuda" if name.lower() == "cuda" else ""
+        raise UsageError(f"--provider {name}: the onnxruntime that is installed has {', '.join(available)}{remedy}")
+    return [found, _CPU]
 
 
 def _terminate(options: Any) -> None:

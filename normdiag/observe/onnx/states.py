@@ -25,7 +25,7 @@ def with_states(program: OnnxProgram, batches: Iterable[Batch], where: str) -> I
     its states a sample can then run in any pass, and beside others.
     """
     skeleton = split_weights(program.proto, program.reader)
-    session = Session(skeleton.proto, Setting(program.folder, where, skeleton.weights))
+    session = Session(skeleton.proto, Setting(program.folder, where, skeleton.weights, provider=program.provider))
     inputs, feeding = graph_inputs(skeleton.proto, where), program.feeding
     names = [state.output for state in feeding.fed_back if state.output is not None]
     values = {state.name: zeros(state, 1) for state in feeding.fed_back}

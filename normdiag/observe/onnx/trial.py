@@ -25,7 +25,9 @@ def first_that_runs(program: OnnxProgram, candidates: Sequence[Sequence[InputSpe
     Raises InputError where it runs on none, with what onnxruntime said of the first.
     """
     skeleton = split_weights(program.proto, program.reader)
-    session = Session(skeleton.proto, Setting(program.folder, where, skeleton.weights), optimize=False)
+    session = Session(
+        skeleton.proto, Setting(program.folder, where, skeleton.weights, provider=program.provider), optimize=False
+    )
     outputs, wanted = [each.name for each in skeleton.proto.graph.output], graph_inputs(skeleton.proto, where)
     refused: list[InputError] = []
     for index, specs in enumerate(candidates):
