@@ -11,7 +11,9 @@ from torch import nn
 
 import normdiag
 from normdiag import DataOptions, LoadOptions, Profile
+from normdiag.matching.points import match_points
 from normdiag.metrics.moments import moments
+from normdiag.metrics.reference import drift_between
 from normdiag.records import Point, PointSums
 from sample_models.net import DigitsCNN
 from tests.contract.test_backends import BACKENDS, PAIRS, digits
@@ -73,6 +75,9 @@ def test_pytorch_and_onnx_keep_the_same_points(name: str, samples: Path) -> None
         assert one[left].channels == two[right].channels and one[left].count == two[right].count == 359
         for a, b in zip(statistics(one[left]), statistics(two[right]), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(a).max())
+    matched = match_points(two, one)
+    assert len(matched.pairs) == len(one) == len(two)
+    assert all(drift_between(two[here], one[there]).rms < 1e-5 for here, there in matched.pairs)
 
 
 def test_the_model_is_left_as_it_was_and_modules_called_twice_add_up() -> None:
