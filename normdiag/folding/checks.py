@@ -9,7 +9,7 @@ import numpy as np
 from normdiag.folding.affine import scales
 from normdiag.folding.floats import limits
 from normdiag.folding.layout import blocks, layout, peaks, place
-from normdiag.folding.weights import changes_weight, exact_blocks, new_bias, new_parameters
+from normdiag.folding.weights import by_matrix, changes_weight, exact_blocks, new_bias, new_parameters
 from normdiag.records import Constant, Conv, LayerEdit, Linear, Norm, Op, Parameter
 from normdiag.records.model import Array
 
@@ -46,7 +46,7 @@ def misfit(op: Op, edit: LayerEdit, dtype: str, peaks: Peaks) -> str | None:
 def largest_weights(layer: Conv | Linear, edit: LayerEdit, peaks: Peaks) -> Array:
     """max|w| of each output channel, float64 (channels,), of what the edit makes of the stored weight."""
     inner, outer = edit.inner, edit.outer
-    if edit.added is not None:
+    if edit.added is not None or (outer is not None and by_matrix(layer, outer.scale)):
         return _products(layer, edit)[0]
     largest = _products(layer, LayerEdit(inner=inner))[0] if inner and scales(inner) else peaks.of(layer)
     return largest * np.abs(outer.scale.reshape(-1)) if outer else largest

@@ -27,15 +27,8 @@ class Layout:
     out_axis: int
     in_axis: int
 
-    def along_out(self, values: Array) -> Array:
-        """A vector over output channels (or one number), so that it is broadcast over the view."""
-        return self._along(values, self.out_axis)
-
-    def along_in(self, values: Array) -> Array:
-        """The same over input channels."""
-        return self._along(values, self.in_axis)
-
-    def _along(self, values: Array, axis: int) -> Array:
+    def along(self, values: Array, axis: int) -> Array:
+        """A vector over the channels on an axis (or one number), so that it is broadcast over the view."""
         if values.size == 1:
             return values.reshape(1, 1, 1, 1)
         shape = [self.groups, 1, 1, 1]

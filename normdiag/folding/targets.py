@@ -25,7 +25,7 @@ def outer_obstacle(op: Op, affine: Affine) -> Obstacle | None:
     match op.detail:
         case Conv() | Linear() as layer:
             place = channels_of(layer, rank(affine), out=True)
-            return _along(op, affine, place) or _outer_parameters(op, layer, affine)
+            return _along(op, layer, affine, place) or _outer_parameters(op, layer, affine)
         case Norm() as norm:
             return _norm_obstacle(op, norm, affine)
         case ScaleShift() as plain:
@@ -39,7 +39,7 @@ def inner_obstacle(op: Op, affine: Affine) -> Obstacle | None:
     """What keeps `op` from applying the map to its input before anything else, in the axes of that input."""
     match op.detail:
         case Conv() | Linear() as layer:
-            along = _along(op, affine, channels_of(layer, rank(affine), out=False))
+            along = _along(op, layer, affine, channels_of(layer, rank(affine), out=False))
             return along or _at_the_border(op, layer, affine) or _inner_parameters(op, layer, affine)
         case Norm(scale=None):
             return blocked(op, "{op} normalizes whatever comes in")
@@ -80,14 +80,22 @@ def norm_axes(norm: Norm, rank: int) -> tuple[int, ...] | None:
     return (norm.axis % rank,) if -rank <= norm.axis < rank else None
 
 
-def _along(op: Op, affine: Affine, place: tuple[int, int] | None) -> Obstacle | None:
-    """It may vary along the axis of the channels only, and must fit them there."""
+def _along(op: Op, layer: Conv | Linear, affine: Affine, place: tuple[int, int] | None) -> Obstacle | None:
+    """It may vary along the axis of the channels, and from matrix to matrix of a batch, and must fit these."""
     if place is None:
         return blocked(op, "its channels do not fit those of {op}")
     axis, size = place
-    if set(varying(affine)) - {axis}:
+    sizes = {axis: size, **(_batch(layer, rank(affine)) if isinstance(layer, Linear) else {})}
+    if set(varying(affine)) - sizes.keys():
         return blocked(op, "its channels do not lie along those of {op}")
-    return None if length(affine, axis) in (1, size) else blocked(op, "its channels do not fit those of {op}")
+    fits = all(length(affine, each) in (1, known) for each, known in sizes.items())
+    return None if fits else blocked(op, "its channels do not fit those of {op}")
+
+
+def _batch(layer: Linear, rank: int) -> dict[int, int]:
+    """The axes of the data along which a batch of matrices lies, and how many there are."""
+    lead = layer.weight.shape[:-2]
+    return {rank - 2 - len(lead) + place: count for place, count in enumerate(lead) if count > 1}
 
 
 def _outer_parameters(op: Op, layer: Conv | Linear, affine: Affine) -> Obstacle | None:

@@ -69,7 +69,7 @@ def exact_blocks(layer: Conv | Linear, edit: LayerEdit) -> Iterator[tuple[tuple[
     """The new weight in float64, before it is rounded: each block of its layout, and where that is."""
     view = layout(layer)
     source = layer.weight.read().reshape(view.shape)
-    factors = scale_factors(view, edit)
+    factors = scale_factors(layer, view, edit)
     for where in blocks(view.shape):
         piece = source[where].astype(np.float64)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
@@ -103,11 +103,29 @@ def _filled(result: Array, pieces: Iterable[Array]) -> Array:
     return result
 
 
-def scale_factors(view: Layout, edit: LayerEdit) -> list[Array]:
+def scale_factors(layer: Conv | Linear, view: Layout, edit: LayerEdit) -> list[Array]:
     """The scales of an edit that are not all 1, to be broadcast over the view."""
-    inner = [view.along_in(edit.inner.scale.reshape(-1))] if edit.inner and scales(edit.inner) else []
-    outer = [view.along_out(edit.outer.scale.reshape(-1))] if edit.outer and scales(edit.outer) else []
+    inner = [_over(layer, view.in_axis, edit.inner.scale)] if edit.inner and scales(edit.inner) else []
+    outer = [_over(layer, view.out_axis, edit.outer.scale)] if edit.outer and scales(edit.outer) else []
     return inner + outer
+
+
+def by_matrix(layer: Conv | Linear, values: Array) -> bool:
+    """Whether values in the axes of the data differ between the matrices of a batch."""
+    return isinstance(layer, Linear) and any(size > 1 for size in values.shape[:-2])
+
+
+def _over(layer: Conv | Linear, axis: int, values: Array) -> Array:
+    """Values in the axes of the data as they are broadcast over the view, whose `axis` holds their channels."""
+    view = layout(layer)
+    if not by_matrix(layer, values):
+        return view.along(values.reshape(-1), axis)
+    lead = layer.weight.shape[:-2]
+    aligned = values.reshape(values.shape[values.ndim - 2 - len(lead) :])
+    wide = np.broadcast_to(aligned, (*lead, *aligned.shape[-2:]))
+    shape = [view.shape[0], 1, 1, 1]
+    shape[axis] = -1
+    return wide.reshape(shape)
 
 
 def new_bias(layer: Conv | Linear, edit: LayerEdit, weight: Array | None = None) -> Array | None:
@@ -118,7 +136,7 @@ def new_bias(layer: Conv | Linear, edit: LayerEdit, weight: Array | None = None)
     shifted = edit.inner is not None and shifts(edit.inner)
     if edit.inner is not None and shifted:
         stored = layer.weight.read() if weight is None else weight
-        bias = bias + _shift_through(layer, view, stored, edit.inner.shift.reshape(-1))
+        bias = bias + _shift_through(layer, view, stored, edit.inner.shift)
     if edit.outer is not None:
         bias = _beside(layer, edit.outer.scale) * bias + _beside(layer, edit.outer.shift)
     moved = any(side is not None and shifts(side) for side in (edit.outer, edit.added))
@@ -138,6 +156,8 @@ def _bias_shape(layer: Conv | Linear, view: Layout) -> tuple[int, ...]:
 
 def _beside(layer: Conv | Linear, values: Array) -> Array:
     """Numbers per output channel as they are broadcast against the bias."""
+    if by_matrix(layer, values):
+        return values.reshape(values.shape[values.ndim - len(layer.weight.shape) :])
     upright = isinstance(layer, Linear) and layer.channel_axis == -2 and values.size > 1
     return values.reshape(-1, 1) if upright else values.reshape(-1)
 
@@ -145,7 +165,7 @@ def _beside(layer: Conv | Linear, values: Array) -> Array:
 def _shift_through(layer: Conv | Linear, view: Layout, weight: Array, shift: Array) -> Array:
     """What the layer makes of a constant input without padding, in the shape of its bias."""
     source = weight.reshape(view.shape)
-    along = np.broadcast_to(view.along_in(shift), (view.shape[0], *_along_in(view)))
+    along = np.broadcast_to(_over(layer, view.in_axis, shift), (view.shape[0], *_along_in(view)))
     total = np.zeros((view.shape[0], view.shape[view.out_axis]))
     for where in blocks(view.shape):
         total[place(where, view.out_axis)] += _contracted(source[where].astype(np.float64), part(along, where), view)

@@ -148,3 +148,47 @@ def counted_padding_with_another_reader(g: Net) -> None:
     y = g.op("AveragePool", convolved(g), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
     finish(g, y)
     g.output(g.op("Relu", y))
+
+
+# Products with a batch of matrices, each of which has channels of its own.
+
+
+def matrices(g: Net, *shape: int) -> str:
+    return g.value(g.normal(*shape))
+
+
+@ZOO.each("grouped", [False, True], "MatMul Add Reshape Transpose Relu", opset=17)
+def grouped(g: Net, bias: bool) -> None:
+    """Three groups of six channels to four each, and a norm of all twelve."""
+    y = g.op("MatMul", g.input("N", 5, 3, 1, 6), matrices(g, 3, 6, 4))
+    y = g.op("Add", y, matrices(g, 4)) if bias else y
+    y = g.op("Transpose", g.reshape(y, 0, 5, 12), perm=[0, 2, 1])
+    finish(g, y, 12)
+
+
+@ZOO.case("MatMul Add Relu", opset=17)
+def one_channel_a_matrix(g: Net) -> None:
+    finish(g, g.op("MatMul", matrices(g, 3, 4, 6), g.input("N", 3, 6, 5)), 3)
+
+
+@ZOO.case("MatMul Reshape Relu", opset=17)
+def on_the_left_without_a_shift(g: Net) -> None:
+    y = g.op("MatMul", matrices(g, 3, 4, 6), g.input("N", 3, 6, 5))
+    finish(g, g.reshape(y, 0, 12, 5), 12, shift=False)
+
+
+@ZOO.case("Relu Reshape MatMul Add", opset=17)
+def matrices_on_the_left_after_the_norm(g: Net) -> None:
+    x = g.reshape(g.bn(g.op("Relu", g.input("N", 12, 5)), 12), 0, 3, 4, 5)
+    g.output(g.op("MatMul", matrices(g, 3, 6, 4), x))
+
+
+@ZOO.case("Relu MatMul Add", opset=17)
+def matrices_on_the_right_after_the_norm(g: Net) -> None:
+    x = g.bn(g.op("Relu", g.input("N", 3, 4, 5)), 3)
+    g.output(g.op("MatMul", x, matrices(g, 3, 5, 4)))
+
+
+@ZOO.case("MatMul BatchNormalization Relu", opset=17, **STAYS)
+def one_matrix_for_all_channels(g: Net) -> None:
+    finish(g, g.op("MatMul", matrices(g, 1, 4, 6), g.input("N", 3, 6, 5)), 3)

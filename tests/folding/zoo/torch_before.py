@@ -307,3 +307,13 @@ ZOO.add(
     left="batch_norm",
     refused=("nonlinear",),
 )
+ZOO.add(
+    "a_batch_of_matrices",
+    lambda: Fn(
+        lambda s, x: torch.relu(s.norm((x.unsqueeze(2) @ s.matrices).flatten(1))),
+        matrices=nn.Parameter(torch.randn(3, 6, 4)),
+        norm=nn.BatchNorm1d(12),
+    ),
+    (2, 3, 6),
+    left="add",
+)
