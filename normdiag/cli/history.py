@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from normdiag.cli import options as opt
 from normdiag.cli.groups import Feeding, Reading
 from normdiag.cli.output import print_out, print_text, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
+from normdiag.cli.reports import check_report_files, of_document, report_files, write_reports
 from normdiag.deadline import deadline
 from normdiag.errors import UsageError
 from normdiag.terminal import is_ascii_only, terminal_width, wants_color
@@ -38,6 +40,7 @@ def history(
     timeout: opt.Timeout = None,
     json: opt.FoldJson = False,
     csv: Csv = False,
+    report_to: opt.Reports = None,
     all_layers: opt.All = False,
     color: opt.Color = None,
     quiet: opt.Quiet = False,
@@ -49,6 +52,8 @@ def history(
         raise UsageError("--json and --csv exclude each other")
     if not feeding.data:
         raise UsageError("history runs every checkpoint on the same data: give it with --data")
+    files = report_files(report_to)
+    check_report_files(files, [*checkpoints, reading.arch, *feeding.specs])
     from normdiag.commands.history import history as run  # here, so that --help does not wait for it
 
     with (
@@ -65,14 +70,16 @@ def history(
             device=device,
             progress=progress,
         )
-    if json or csv:
-        from normdiag.render.history_formats import dump_history, history_csv
+    from normdiag.render.history_formats import dump_history, history_csv
+    from normdiag.report.history import history_document
 
+    to_file = of_document(partial(history_document, report), partial(dump_history, report), all_layers=all_layers)
+    write_reports(files, to_file, quiet=quiet)
+    if json or csv:
         print_out(dump_history(report) if json else history_csv(report))
     else:
         from normdiag.render.text import render_text
         from normdiag.report.abridge import Detail
-        from normdiag.report.history import history_document
 
         document = history_document(report, Detail(all_layers))
         print_text(render_text(document, width=terminal_width(), color=wants_color(color), ascii_only=is_ascii_only()))

@@ -21,6 +21,7 @@ from normdiag.records import (
 )
 from normdiag.records.diff import LayerDifference, Parting, PlaceApart
 from normdiag.records.figures import Chart, Limit, Series
+from normdiag.records.history import HistoryPoint, HistoryStep
 from normdiag.report.words import short_name
 
 # Values that spread over more than this share of the median are drawn on a logarithmic axis.
@@ -142,6 +143,22 @@ def differences_chart(layers: Sequence[LayerDifference]) -> Chart:
     wide = spreads([*weights, *affine, *statistics])
     title, unit = "A against B, layer by layer", "share of A; statistics: stored standard deviations"
     return Chart(title, unit, [short_name(each.a) for each in layers], series, "grouped", logarithmic=wide)
+
+
+def run_chart(steps: Sequence[str], run: Sequence[HistoryStep]) -> Chart:
+    """How far the output is from that under batch statistics, over the training."""
+    gap = Series("gap", [math.nan if each.gap is None else 100.0 * each.gap for each in run])
+    return Chart("Gap over the steps", "%", steps, (gap,), "lines", logarithmic=spreads(gap.values))
+
+
+def percentiles_chart(title: str, steps: Sequence[str], points: Sequence[HistoryPoint | None]) -> Chart:
+    """What enters a layer, over the training: figure 1 of Ioffe and Szegedy (2015), which introduced BatchNorm."""
+    told = {"85 %": "high", "median": "middle", "15 %": "low"}
+    series = (
+        Series(words, [math.nan if each is None else getattr(each, name) for each in points])
+        for words, name in told.items()
+    )
+    return Chart(title, "value", steps, tuple(series), "lines")
 
 
 def spreads(values: Sequence[float]) -> bool:

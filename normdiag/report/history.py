@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from normdiag.records.document import Column, Document, Section, Table, facts, paragraph
 from normdiag.records.history import HistoryPoint, HistoryReport, HistoryStep
 from normdiag.report.abridge import Detail
+from normdiag.report.charts import percentiles_chart, run_chart
 from normdiag.report.notes import bullets
 from normdiag.report.words import MISSING, count, number, percent, short_name, shortened
 
 # Layers that are shown without --all: the last, and those that move most.
-SHOWN = 4
+SHOWN, SHOWN_ON_A_PAGE = 4, 24
 LEGEND = (
     "15 %, median, 85 %: percentiles of what enters the layer; moved: medians of its units since the row before, in "
     "half widths (85 % - 15 %) / 2; drift: of the stored statistics, in stored standard deviations"
@@ -22,20 +23,20 @@ def history_document(report: HistoryReport, detail: Detail | None = None) -> Doc
     """The run as a whole, then what enters each layer."""
     detail = detail or Detail()
     names = [point.name for point in report.steps[-1].points] if report.steps else []
-    shown = names if detail.all_layers else _telling(report, names)
+    shown = names if detail.all_layers else _telling(report, names, SHOWN_ON_A_PAGE if detail.figures else SHOWN)
     left = len(names) - len(shown)
     more = (paragraph(f"… {count(left, 'more layer')}, --all shows them", "muted"),) if left else ()
     sections = [
-        Section("", (facts(("data", f"{shortened(report.source)}, {count(report.samples, 'sample')}")),)),
-        _whole(report.steps),
-        *(_layer(report.steps, name, LEGEND if index == 0 else "") for index, name in enumerate(shown)),
+        Section("", (facts(("data", f"{shortened(report.source)}, {count(report.samples, 'sample')}")),), opening=True),
+        _whole(report.steps, detail),
+        *(_layer(report.steps, name, LEGEND if index == 0 else "", detail) for index, name in enumerate(shown)),
         *((Section("", more),) if more else ()),
         *bullets("Notes", report.notes),
     ]
     return Document("normdiag history", tuple(sections))
 
 
-def _whole(steps: Sequence[HistoryStep]) -> Section:
+def _whole(steps: Sequence[HistoryStep], detail: Detail) -> Section:
     columns = [
         Column("gap", [MISSING if each.gap is None else percent(each.gap) for each in steps]),
         Column("gradient", [MISSING if each.gradient is None else number(each.gradient) for each in steps]),
@@ -48,7 +49,9 @@ def _whole(steps: Sequence[HistoryStep]) -> Section:
         "through along the depth"
     )
     table = Table(count(len(steps), "checkpoint"), _steps(steps), [None] * len(steps), columns)
-    return Section("The run", (table,), legend)
+    drawn = detail.figures and any(each.gap is not None for each in steps)
+    figures = (run_chart(_steps(steps), steps),) if drawn else ()
+    return Section("The run", (*figures, table), legend)
 
 
 def _worst(step: HistoryStep, what: str) -> str:
@@ -63,10 +66,10 @@ def _steps(steps: Sequence[HistoryStep]) -> list[str]:
     return [f"{each.step:,}" if each.step is not None else short_name(each.path.rpartition("/")[2]) for each in steps]
 
 
-def _telling(report: HistoryReport, names: Sequence[str]) -> list[str]:
+def _telling(report: HistoryReport, names: Sequence[str], most_shown: int) -> list[str]:
     """In network order: the last layer, and those that moved most from one checkpoint to another."""
     most = {name: max(each.moved or 0.0 for each in _of(report.steps, name) if each is not None) for name in names}
-    chosen = {*sorted(names, key=lambda name: -most[name])[: SHOWN - 1], *names[-1:]}
+    chosen = {*sorted(names, key=lambda name: -most[name])[: most_shown - 1], *names[-1:]}
     return [name for name in names if name in chosen]
 
 
@@ -75,7 +78,7 @@ def _of(steps: Sequence[HistoryStep], name: str) -> Iterator[HistoryPoint | None
         yield next((each for each in step.points if each.name == name), None)
 
 
-def _layer(steps: Sequence[HistoryStep], name: str, legend: str) -> Section:
+def _layer(steps: Sequence[HistoryStep], name: str, legend: str, detail: Detail) -> Section:
     points = list(_of(steps, name))
     told = [each for each in points if each is not None]
     columns = [
@@ -91,4 +94,6 @@ def _layer(steps: Sequence[HistoryStep], name: str, legend: str) -> Section:
         columns.append(Column("saturated", cells))
     table = Table("step", _steps(steps), [None] * len(steps), columns)
     kind = f" ({told[0].kind.replace('_', ' ')})" if told else ""
-    return Section(f"What enters {short_name(name)}{kind}", (table,), legend)
+    title = f"What enters {short_name(name)}{kind}"
+    figures = (percentiles_chart(title, _steps(steps), points),) if detail.figures else ()
+    return Section(title, (*figures, table), legend)

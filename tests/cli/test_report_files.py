@@ -20,6 +20,11 @@ COMMANDS = {
     "fold": ("fold", MODEL, "--dry-run"),
     "recalibrate": ("recalibrate", MODEL, "--dry-run", *DATA),
     "check": ("check", MODEL, "--no-config"),
+    "history": (
+        "history",
+        *(SAMPLES / f"digits_mlp_batch_{step}.pt" for step in ("0100", "1000")),
+        *("--arch", f"{SAMPLES / 'net.py'}:DigitsMLP", "--arch-arg", "norm=batch", *DATA),
+    ),
     "diff": ("diff", MODEL, SAMPLES / "digits_cnn_training.onnx", *DATA),
 }
 
@@ -34,7 +39,7 @@ def test_every_command_writes_a_page_beside_what_it_prints(cli: Cli, tmp_path: P
         assert with_page.out == plain.out
     assert f"normdiag: wrote {page}\n" in with_page.err
     text = page.read_text(encoding="utf-8")
-    assert text.startswith("<!doctype html>") and "digits_cnn.onnx" in text
+    assert text.startswith("<!doctype html>") and f"<title>normdiag {command}" in text
 
 
 def test_other_formats_and_several_files(cli: Cli, tmp_path: Path) -> None:
@@ -63,15 +68,19 @@ def test_all_puts_every_channel_into_the_page(cli: Cli, tmp_path: Path) -> None:
         ("htm=x", "give it as FORMAT=FILE with one of html, json, text; did you mean 'html'"),
         ("html", "names no file; give it as html=FILE"),
         ("sarif=x", "with one of html, json, text"),
-        (f"html={MODEL}", "would overwrite what is read"),
+        ("html=THE_MODEL", "would overwrite what is read"),
         ("html=no/such/x", "--report html: no/such/x: the folder no/such does not exist"),
     ],
 )
-def test_files_that_cannot_be_are_refused_before_any_work(cli: Cli, command: str, value: str, message: str) -> None:
-    before = MODEL.read_bytes()
-    done = cli(*COMMANDS[command], "--report", value)
+def test_files_that_cannot_be_are_refused_before_any_work(
+    cli: Cli, tmp_path: Path, command: str, value: str, message: str
+) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(MODEL.read_bytes())
+    arguments = [model if each == MODEL else each for each in COMMANDS[command]]
+    done = cli(*arguments, "--report", value.replace("THE_MODEL", str(model)))
     assert (done.code, done.out) == (2, "")
-    assert message in done.err.replace(os.sep, "/") and MODEL.read_bytes() == before
+    assert message in done.err.replace(os.sep, "/") and model.read_bytes() == MODEL.read_bytes()
 
 
 def test_two_results_in_one_file_are_refused(cli: Cli, tmp_path: Path) -> None:

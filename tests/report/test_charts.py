@@ -15,11 +15,12 @@ from normdiag.report.abridge import Detail
 from normdiag.report.charts import spreads
 from normdiag.report.diff import diff_document
 from normdiag.report.fold import fold_document
+from normdiag.report.history import history_document
 from normdiag.report.inspect import inspect_document
 from normdiag.report.layer_details import focus, layer_details
 from normdiag.report.recalibrate import recalibration_document
 from normdiag.report.words import aligned_errors
-from tests.report import diff_reports, fold_reports, recalibration_reports
+from tests.report import diff_reports, fold_reports, history_reports, recalibration_reports
 from tests.report.reports import batch_norm, drift_of, faulty, healthy, static_only, transformer
 
 PAGE = Detail(figures=True)
@@ -79,6 +80,14 @@ def test_two_models_part_where_the_mark_is() -> None:
     assert [series.values[1] for series in apart.series] == [0.137, 8e-6]
     assert apart.marked == {"norm1"} and apart.logarithmic
     assert {series.title for series in stored.series} == {"weights", "statistics"}
+
+
+def test_percentiles_follow_the_steps_and_leave_a_gap_where_a_layer_is_not_there() -> None:
+    run, norm, act = charts(history_document(history_reports.training(), PAGE)).values()
+    assert list(run.places) == list(norm.places) == ["100", "1,000", "5,000"]
+    assert [series.values[2] for series in norm.series] == [2.7, 0.1, -2.6]
+    assert list(run.series[0].values) == pytest.approx([25.0, 24.0, 23.0])
+    assert math.isnan(act.series[0].values[0]) and act.series[0].values[1] == 1.0
 
 
 def test_the_gradient_ends_at_the_figure_that_the_text_gives() -> None:

@@ -14,9 +14,10 @@ from normdiag.report.abridge import Detail
 from normdiag.report.check import check_document
 from normdiag.report.diff import diff_document
 from normdiag.report.fold import fold_document
+from normdiag.report.history import history_document
 from normdiag.report.inspect import inspect_document
 from normdiag.report.recalibrate import recalibration_document
-from tests.report import checks, diff_reports, fold_reports, recalibration_reports, reports
+from tests.report import checks, diff_reports, fold_reports, history_reports, recalibration_reports, reports
 
 PAGE = Detail(figures=True)
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -32,6 +33,7 @@ def documents() -> dict[str, Callable[[], Document]]:
     for name, done in recalibration_reports.REPORTS.items():
         found[f"recalibrate_{name}"] = lambda done=done: recalibration_document(done(), PAGE)
     found["diff_parted"] = lambda: diff_document(diff_reports.parted(), PAGE)
+    found["history_training"] = lambda: history_document(history_reports.training(), PAGE)
     found["check_several"] = lambda: check_document(checks.several(), PAGE)
     return found
 

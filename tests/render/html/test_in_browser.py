@@ -35,6 +35,7 @@ SHOWN = (
     "recalibrate_repaired",
     "check_several",
     "diff_parted",
+    "history_training",
 )
 VIEWS = {"light": (1200, 900), "dark": (400, 800)}
 
