@@ -66,6 +66,8 @@ def sniff(path: Path) -> Format:
     """
     if checkpoint_in(path):
         return "hugging-face"
+    if path.suffix == ".distcp":
+        _refuse_distributed(path.parent)
     head, size = _read_head(path)
     if head[8:].startswith(_PROFILE):
         raise InputError(f"{path}: is a profile, not a model: inspect shows it, --reference compares a model with it")
@@ -108,10 +110,21 @@ def checkpoint_in(folder: Path) -> Path | None:
     return next((folder / name for name in CHECKPOINTS if (folder / name).is_file()), None)
 
 
+def _refuse_distributed(folder: Path) -> None:
+    """Say how the parts of a checkpoint of torch.distributed.checkpoint become a file that can be read."""
+    if (folder / ".metadata").is_file() and any(folder.glob("*.distcp")):
+        command = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch"
+        raise InputError(
+            f"{folder}: is a checkpoint of torch.distributed.checkpoint, whose parts are put together by "
+            f"`{command} {folder} whole.pt`; that unpickles its .metadata, so only where you trust the files"
+        )
+
+
 def _read_head(path: Path) -> tuple[bytes, int]:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
+            _refuse_distributed(path)
             raise InputError(f"{path}: is a folder, not a model file")
         if not stat.S_ISREG(status.st_mode):
             raise InputError(f"{path}: is not a regular file")
