@@ -42,18 +42,12 @@ def _bar(unit: str) -> Progress:
     from rich.progress import BarColumn, Progress, ProgressColumn, TimeRemainingColumn
     from rich.text import Text
 
+    from normdiag.report.words import progress_words
+
     class Count(ProgressColumn):
         def render(self, task: Task) -> Text:
-            amount = describe(task.completed, task.total, task.finished_speed or task.speed, unit)
+            amount = progress_words(task.completed, task.total, task.finished_speed or task.speed, unit)
             return Text(", ".join(filter(None, (amount, task.fields["note"]))))
 
     console = Console(stderr=True, markup=False, highlight=False)
     return Progress(BarColumn(bar_width=30), Count(), TimeRemainingColumn(), console=console, transient=True)
-
-
-def describe(done: float, total: float | None, rate: float | None, unit: str = "samples") -> str:
-    """'320/1,000 samples, 51.3/s'."""
-    from normdiag.report.words import number
-
-    amount = f"{done:,.0f}" if total is None else f"{done:,.0f}/{total:,.0f}"
-    return f"{amount} {unit}" + (f", {number(rate)}/s" if rate else "")

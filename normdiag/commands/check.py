@@ -18,6 +18,7 @@ from normdiag.models import LoadOptions
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import CheckedModel, CheckReport, Report
 from normdiag.results import CheckResult
+from normdiag.results.notebook import shows_progress
 from normdiag.results.shown import result_of
 
 Progress = Callable[[int, "int | None"], None]
@@ -34,6 +35,7 @@ class Checking:
     timeout: float | None = None
 
 
+@shows_progress("models")
 def check(
     paths: Sequence[str | Path],
     checking: Checking | None = None,

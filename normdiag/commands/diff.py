@@ -20,7 +20,8 @@ from normdiag.models.onnx.load import FLOATS
 from normdiag.models.sniff import sniff
 from normdiag.records import Model, NormLayer, Parameter
 from normdiag.records.contents import LayerContents
-from normdiag.records.diff import DiffReport
+from normdiag.results import DiffResult
+from normdiag.results.notebook import shows_progress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,6 +41,7 @@ class OpenedSide:
     contents: tuple[LayerContents, ...]
 
 
+@shows_progress("samples")
 def diff(
     a: nn.Module | str | Path,
     b: nn.Module | str | Path,
@@ -51,7 +53,7 @@ def diff(
     load_options_b: LoadOptions | None = None,
     tolerance: float | None = None,
     progress: Progress | None = None,
-) -> DiffReport:
+) -> DiffResult:
     """Compare two models layer by layer: parameters, running statistics, eps, momentum, training flags.
 
     With `batches` or `data`, which are as for `inspect`, both run on them as well, in evaluation mode: how far they are
@@ -65,6 +67,13 @@ def diff(
 
     Raises InputError for a model that cannot be read, or run where there is data; UsageError for arguments that
     contradict each other.
+
+    >>> import normdiag
+    >>> apart = normdiag.diff("sample_models/digits_cnn.onnx", "sample_models/digits_cnn_training.onnx")
+    >>> apart
+    <DiffResult: 7 layers paired, 3 of them different.>
+    >>> [each.a for each in apart.changed]
+    ['norm1', 'norm2', 'norm3']
     """
     if batches is not None and data:
         raise UsageError("give either batches or data, not both")
@@ -75,7 +84,7 @@ def diff(
     one, two = _open(a, options, run), _open(b, load_options_b or options, run)
     one_form = (one.model.info.backend == "onnx") == (two.model.info.backend == "onnx")
     layers, only_a, only_b = compare_contents(one.contents, two.contents, one_form=one_form)
-    report = DiffReport(one.model.info, two.model.info, layers, only_a, only_b, tolerance)
+    report = DiffResult(one.model.info, two.model.info, layers, only_a, only_b, tolerance)
     if not run:
         return report
     from normdiag.commands.diff_data import DataGiven, compare_on_data  # which a static comparison does without

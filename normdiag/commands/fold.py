@@ -27,6 +27,7 @@ from normdiag.models import LoadOptions, from_module, load, refuse_for_onnx
 from normdiag.models.sniff import sniff
 from normdiag.records import Batch, FoldPlan, FoldReport, Model, Report
 from normdiag.results import FoldResult
+from normdiag.results.notebook import shows_progress
 from normdiag.rules import with_findings
 from normdiag.writing.atomic import check_place
 
@@ -94,6 +95,7 @@ class Inputs:
         return tee(self.batches, 1)[0] if isinstance(self.batches, Iterator) else self.batches
 
 
+@shows_progress("runs")
 def fold(
     model: nn.Module | str | Path,
     batches: Iterable[Any] | None = None,

@@ -22,7 +22,9 @@ from normdiag.metrics.percentiles import UnitPercentiles, moved, percentiles, so
 from normdiag.models import LoadOptions
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import ActivationMetrics, Batch, LayerMetrics, Model, Norm, Op, Report
-from normdiag.records.history import HistoryPoint, HistoryReport, HistoryStep
+from normdiag.records.history import HistoryPoint, HistoryStep
+from normdiag.results import HistoryResult
+from normdiag.results.notebook import shows_progress
 
 Progress = Callable[[int, "int | None"], None]
 # Samples whose values are looked at for percentiles; sums are of all.
@@ -40,6 +42,7 @@ class _Run:
     device: str | None
 
 
+@shows_progress("checkpoints")
 def history(
     checkpoints: Sequence[str | Path],
     batches: Iterable[Any] | None = None,
@@ -50,7 +53,7 @@ def history(
     every: int = 1,
     device: str | None = None,
     progress: Progress | None = None,
-) -> HistoryReport:
+) -> HistoryResult:
     """What enters each norm and activation over the checkpoints of a training run, how it moves, drifts and saturates.
 
     `checkpoints` are model files of any format, Hugging Face folders, or folders of either, taken by the step in their
@@ -76,7 +79,7 @@ def history(
             source, samples = report.data.source, report.data.samples
         if progress is not None:
             progress(done, len(found))
-    return HistoryReport(tuple(steps), source, samples)
+    return HistoryResult(tuple(steps), source, samples)
 
 
 def _step(

@@ -18,6 +18,7 @@ from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.ranks import ALONE, Ranks, started
 from normdiag.records import Batch, LayerMetrics, Model, Profile, Report, Target
 from normdiag.results import Inspection
+from normdiag.results.notebook import shows_progress
 from normdiag.results.shown import result_of
 from normdiag.rules import RULES, Rule
 from normdiag.wording import abridged
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, "int | None"], None]
 
 
+@shows_progress("samples")
 def inspect(
     model: nn.Module | str | Path,
     batches: Iterable[Any] | None = None,

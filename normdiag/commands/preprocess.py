@@ -17,6 +17,7 @@ from normdiag.models import LoadOptions
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import Model
 from normdiag.results import PreparationResult
+from normdiag.results.notebook import shows_progress
 from normdiag.wording import abridged
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ UNSEEN = (
 )
 
 
+@shows_progress("preparations")
 def preprocess(
     model: nn.Module | str | Path,
     batches: Iterable[Any] | None = None,

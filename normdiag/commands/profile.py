@@ -22,6 +22,7 @@ from normdiag.ranks import ALONE, started, together
 from normdiag.records import Evidence, Model, Profile, ProfiledData, ProfiledModel
 from normdiag.records.channel_sums import PARTS
 from normdiag.results import ProfileResult
+from normdiag.results.notebook import shows_progress
 from normdiag.results.shown import result_of
 from normdiag.wording import abridged
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, "int | None"], None]
 
 
+@shows_progress("samples")
 def profile(
     model: nn.Module | str | Path,
     batches: Iterable[Any] | None = None,

@@ -29,6 +29,7 @@ from normdiag.recalibration.sequential import settle
 from normdiag.recalibration.target import Recalibratable
 from normdiag.records import Batch, LayerChange, Model, RecalibrationReport, Report
 from normdiag.results import RecalibrationResult
+from normdiag.results.notebook import shows_progress
 from normdiag.wording import abridged
 from normdiag.writing.atomic import check_place
 
@@ -50,6 +51,7 @@ FEW_SAMPLES = (
 )
 
 
+@shows_progress("samples")
 def recalibrate(
     model: nn.Module | str | Path,
     batches: Iterable[Any] | None = None,

@@ -158,3 +158,9 @@ def listed(words: Iterable[str], limit: int = 3) -> str:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def progress_words(done: float, total: float | None, rate: float | None, unit: str = "samples") -> str:
+    """'320/1,000 samples, 51.3/s'."""
+    amount = f"{done:,.0f}" if total is None else f"{done:,.0f}/{total:,.0f}"
+    return f"{amount} {unit}" + (f", {number(rate)}/s" if rate else "")

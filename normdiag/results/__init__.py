@@ -1,7 +1,9 @@
 """What the functions return in Python: a report that shows itself, in a terminal, in a notebook or in a file."""
 
 from normdiag.results.checked import CheckResult
+from normdiag.results.compared import DiffResult
 from normdiag.results.folded import FoldResult
+from normdiag.results.followed import HistoryResult
 from normdiag.results.inspection import Inspection
 from normdiag.results.profiled import ProfileResult
 from normdiag.results.ranking import PreparationResult
@@ -10,7 +12,9 @@ from normdiag.results.shown import Shown
 
 __all__ = [
     "CheckResult",
+    "DiffResult",
     "FoldResult",
+    "HistoryResult",
     "Inspection",
     "PreparationResult",
     "ProfileResult",

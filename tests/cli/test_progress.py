@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from normdiag.cli.progress import describe, progress_bar
+from normdiag.cli.progress import progress_bar
 
 
 class Terminal(io.StringIO):
@@ -58,15 +58,3 @@ def test_quiet_and_pipes_get_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with progress_bar(quiet=False) as update:
         assert update is None
-
-
-@pytest.mark.parametrize(
-    ("done", "total", "rate", "expected"),
-    [
-        (320, 1000, 51.27, "320/1,000 samples, 51.3/s"),
-        (5, None, None, "5 samples"),
-        (5000, None, 12_345.0, "5,000 samples, 12,345/s"),
-    ],
-)
-def test_describe(done: float, total: float | None, rate: float | None, expected: str) -> None:
-    assert describe(done, total, rate) == expected

@@ -137,3 +137,15 @@ def test_columns_are_shortened_before_they_are_dropped() -> None:
     assert titles(17) == ["first", "2nd"]
     assert titles(17, most=30) == ["first", "2nd", "3rd"]  # names are folded before a column goes
     assert titles(1) == ["first"]
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "rate", "expected"),
+    [
+        (320, 1000, 51.27, "320/1,000 samples, 51.3/s"),
+        (5, None, None, "5 samples"),
+        (5000, None, 12_345.0, "5,000 samples, 12,345/s"),
+    ],
+)
+def test_progress_in_words(done: float, total: float | None, rate: float | None, expected: str) -> None:
+    assert words.progress_words(done, total, rate) == expected

@@ -16,6 +16,7 @@ PYTHON_API = {
     "normdiag.commands.recalibrate": "recalibrate",
     "normdiag.commands.check": "check",
     "normdiag.commands.preprocess": "preprocess",
+    "normdiag.commands.diff": "diff",
     "normdiag.commands.profile": "profile",
     "normdiag.results.inspection": "Inspection",
     "normdiag.testing": "assert_healthy",

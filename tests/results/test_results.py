@@ -204,3 +204,15 @@ def test_a_profile_shows_itself_and_goes_into_a_file(tmp_path: Path, capsys: pyt
     assert "relu1" in capsys.readouterr().out
     assert "relu1" in result.to_html() and result.to_dict()["data"]["samples"] == 64
     assert list(normdiag.read_profile(result.write(tmp_path / "a.profile")).points) == list(result.points)
+
+
+def test_a_comparison_shows_itself(samples: Path) -> None:
+    apart = normdiag.diff(samples / "digits_cnn.onnx", samples / "digits_cnn_training.onnx")
+    assert repr(apart) == "<DiffResult: 7 layers paired, 3 of them different.>"
+    assert not apart.equal and not apart.to_dict()["equal"]
+
+
+def test_a_history_shows_itself(samples: Path) -> None:
+    files = [samples / "digits_cnn.onnx", samples / "digits_cnn_training.onnx"]
+    found = normdiag.history(files, data=[str(samples / "digits.npz")])
+    assert repr(found).startswith("<HistoryResult: 2 checkpoints on ") and len(found.to_dict()["steps"]) == 2
