@@ -113,7 +113,7 @@ def _inception() -> Iterator[PlantedPair]:
 
     def net() -> nn.Module:
         torch.manual_seed(1)
-        return InceptionV3().eval()
+        return settled(InceptionV3(), wide())
 
     def one(folder: Path) -> tuple[Source, Source]:
         path = exported(net(), folder / "a.onnx", wide())

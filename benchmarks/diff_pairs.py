@@ -61,7 +61,7 @@ def transformer(norm: str = "layer") -> nn.Module:
     return _loaded(DigitsTransformer(norm), f"digits_transformer_{norm}")
 
 
-def settled(net: nn.Module) -> nn.Module:
+def settled(net: nn.Module, x: np.ndarray | None = None) -> nn.Module:
     """A net with made-up weights and the statistics that they give on the data."""
     torch.manual_seed(0)
     for each in net.modules():
@@ -70,7 +70,7 @@ def settled(net: nn.Module) -> nn.Module:
             nn.init.uniform_(each.weight, 0.7, 1.3)
             nn.init.normal_(each.bias, 0, 0.2)
     with torch.no_grad():
-        net.train()(torch.from_numpy(colours()))
+        net.train()(torch.from_numpy(colours() if x is None else x))
     return net.eval()
 
 

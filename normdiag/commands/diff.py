@@ -15,7 +15,7 @@ from normdiag.comparison.static import compare_contents
 from normdiag.data import DataOptions
 from normdiag.errors import UsageError
 from normdiag.graph import graph_of, open_model
-from normdiag.models import LoadOptions
+from normdiag.models import LoadOptions, refuse_for_onnx
 from normdiag.models.onnx.load import FLOATS
 from normdiag.models.sniff import sniff
 from normdiag.records import Model, NormLayer, Parameter
@@ -80,6 +80,9 @@ def diff(
     if tolerance is not None and not 0 <= tolerance < float("inf"):
         raise UsageError(f"--tolerance {tolerance:g}: give a relative difference of 0 or more, as 0.001")
     options = load_options or LoadOptions()
+    sources = [Path(each) for each in (a, b) if isinstance(each, str | Path)]
+    if len(sources) == 2 and all(sniff(each) == "onnx" for each in sources):
+        refuse_for_onnx(options, sources[0])
     run = batches is not None or bool(data)
     one, two = _open(a, options, run), _open(b, load_options_b or options, run)
     one_form = (one.model.info.backend == "onnx") == (two.model.info.backend == "onnx")

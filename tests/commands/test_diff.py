@@ -138,7 +138,9 @@ def test_the_command_line(samples: Path, capsys: pytest.CaptureFixture[str]) -> 
     capsys.readouterr()
     assert run(["diff", a, str(samples / "digits.npz")]) == 2
     assert run(["diff", a, str(samples / "missing.pt")]) == 2
+    assert run(["diff", b, b, "--trust"]) == 2
     error = capsys.readouterr().err
+    assert "--trust is for PyTorch files" in error
     assert "no such file" in error and "Traceback" not in error
 
 

@@ -21,7 +21,9 @@ def input_normalization(seen: PartingEvidence) -> PartingCause | None:
     What reaches the first layer in each is the input after a scale and shift of each channel; compared with each other,
     they tell whether B's are missing or A's twice over.
     """
-    places = [(seen.a.x, seen.b.x), (seen.a.y, seen.b.y)]
+    places = [(seen.a.x, seen.b.x)]
+    if seen.a.norm is None and seen.b.norm is None:  # a norm that stands first scales and shifts by itself
+        places.append((seen.a.y, seen.b.y))
     fed = seen.a.fed
     for one, two in places:
         if one is None or two is None or not (one.shape == two.shape == fed.shape) or np.allclose(one, two, 1e-3, 1e-5):
