@@ -69,6 +69,11 @@ def images() -> np.ndarray:
     return prepare(REAL / "cifar10" / "test_100.npz")[:32].astype(np.float32)
 
 
+def larger() -> np.ndarray:
+    """InstanceNorm wants more than one position, also in the last layer."""
+    return np.random.default_rng(1).uniform(0, 1, (8, 3, 64, 64)).astype(np.float32)
+
+
 Make = Callable[[], nn.Module]
 
 
@@ -133,24 +138,24 @@ def _group_norms() -> Iterator[PlantedPair]:
     def tracked() -> nn.Module:
         made = _as(lambda norm: nn.InstanceNorm2d(norm.num_features, affine=True, track_running_stats=True))
         with torch.no_grad():
-            made.train()(torch.from_numpy(colours()))
+            made.train()(torch.from_numpy(larger()))
         return made.eval()
 
     def make(source: Make, swap: Callable[[nn.Module], nn.Module], some: slice, folder: Path) -> tuple[Source, Source]:
         right = source()
         paths = [path for path, each in right.named_modules() if isinstance(each, nn.GroupNorm | nn.InstanceNorm2d)]
-        return right, program(with_layers(right, paths[some], swap), folder / "b.pt2", colours())
+        return right, program(with_layers(right, paths[some], swap), folder / "b.pt2", larger())
 
     norms = [path for path, each in ResNet18().named_modules() if isinstance(each, nn.BatchNorm2d)]
     every, fifth = slice(None), slice(5, 6)
     yield PlantedPair(
-        "GroupNorm as instance", "other_groups", norms[:1], partial(make, net, instance_of, every), colours
+        "GroupNorm as instance", "other_groups", norms[:1], partial(make, net, instance_of, every), larger
     )
     yield PlantedPair(
-        "GroupNorm of one group", "other_groups", norms[5:6], partial(make, net, grouped(1), fifth), colours
+        "GroupNorm of one group", "other_groups", norms[5:6], partial(make, net, grouped(1), fifth), larger
     )
     yield PlantedPair(
-        "InstanceNorm", "instance_statistics", norms[5:6], partial(make, tracked, untracked, fifth), colours
+        "InstanceNorm", "instance_statistics", norms[5:6], partial(make, tracked, untracked, fifth), larger
     )
 
 
