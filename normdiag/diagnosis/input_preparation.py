@@ -19,6 +19,7 @@ UNIFORM = 0.35
 LESS, FAR_LESS = 0.5, 0.25
 # With the right preparation, what the data's own statistics may still change, and the entropy of answers beside ln K.
 MOST_CHANGED, MOST_ENTROPY = 0.05, 0.4
+AUGMENTED = 0.2
 BY_HAND = (
     "Compare how the input is prepared with how it was in training: scale, mean, deviation, order of channels and "
     "columns, units, size."
@@ -94,7 +95,7 @@ def _restores(seen: Seen, tried: Preparations, better: RankedPreparation) -> boo
     least = LESS if better.listed and better.answers_changed is not None else FAR_LESS
     if now is None or not better.drift < least * now.drift:
         return False
-    if better.answers_changed is not None and better.answers_changed > MOST_CHANGED:
+    if better.answers_changed is not None and better.answers_changed > _changed_at_most(better, now):
         return False
     classes = seen.report.gap.classes if seen.report.gap is not None else None
     return better.entropy is None or classes is None or better.entropy < MOST_ENTROPY * math.log(max(classes, 2))
@@ -103,6 +104,12 @@ def _restores(seen: Seen, tried: Preparations, better: RankedPreparation) -> boo
 def _later(seen: Seen) -> str:
     """How far the layers after it drift, where that is known."""
     return f"; the later layers drift by {max(row.off for row in seen.later):.2g} at most" if seen.later else ""
+
+
+def _changed_at_most(better: RankedPreparation, now: RankedPreparation) -> float:
+    """What the data's own statistics may change: more for a network that misses its augmentation on right data too."""
+    far_better = better.drift < FAR_LESS * now.drift and now.answers_changed is not None
+    return max(MOST_CHANGED, min(FAR_LESS * (now.answers_changed or 0.0), AUGMENTED) if far_better else 0.0)
 
 
 def _undone(seen: Seen, tried: Preparations, better: RankedPreparation) -> Case:

@@ -130,6 +130,18 @@ def _relative(seen: Statistics, left: float) -> float:
     return max(left - seen.noise, 0.0) / seen.off if seen.off > 0 else 0.0
 
 
+def by_one_factor(seen: Statistics) -> float:
+    """The part of the squared differences of the means, less their noise, that one factor in all channels leaves.
+
+    Without a bias the means of a first layer are those of the input times the sums of the weights: brighter, darker and
+    cut images move them by one factor, changed weights do not.
+    """
+    unit = np.sqrt(seen.var)
+    moved, stored = (seen.observed_mean - seen.mean) / unit, seen.mean / unit
+    size, total = float(stored @ stored), float(moved @ moved)
+    return 1.0 - float(stored @ moved) ** 2 / (size * total) if size * total > 0 else 1.0
+
+
 def correlations(seen: Statistics) -> tuple[float, float]:
     """Over the channels: of the stored with the observed means, and of the logarithms of the variances.
 

@@ -9,6 +9,7 @@ from math import isfinite
 
 import numpy as np
 
+from normdiag.diagnosis.evidence.fits import by_one_factor
 from normdiag.diagnosis.evidence.layers import LayerRow
 from normdiag.diagnosis.evidence.training import Fault, fault
 from normdiag.metrics.affine import oddities
@@ -33,6 +34,9 @@ MORE_CLASSES = 1.2
 ALL_CLASSES = 0.92
 # As how few samples the statistics of later layers would be as far off by chance, where it is not the data's doing.
 FEWER_THAN_ONE = 0.25
+# How far the first layer's means have to be off, and what one factor may leave of that. Where the means are all that
+# is off in the later layers, it is no data's doing all the same.
+MOVED, ONE_FACTOR, ALL_MEANS = 0.1, 0.1, 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +147,8 @@ class Seen:
         if self.fault is not None or not self.rows or self.contradicted:
             return self.fault == "data"
         first, later = self.rows[0], max((row.off for row in self.later), default=0.0)
+        if self.moved_by_one_factor:
+            return True
         if self.beyond_samples:
             return False
         unlike = (self.decided < -2.0 or self.one_sided) and self.mean_part < SURELY_WEIGHTS
@@ -196,6 +202,14 @@ class Seen:
         if not self.local or first is None or first.index == 0:
             return None
         return first if all(row.off < QUIET * first.off for row in self.rows[: first.index]) else None
+
+    @property
+    def moved_by_one_factor(self) -> bool:
+        """Whether the first layer's means are off by one factor in all channels, as another input makes them."""
+        known = self.rows[0].statistics
+        if known is None or self.rows[0].mean_square < MOVED**2 or self.mean_part > ALL_MEANS:
+            return False
+        return by_one_factor(known) < ONE_FACTOR
 
     @property
     def beyond_samples(self) -> bool:
