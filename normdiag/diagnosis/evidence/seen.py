@@ -26,8 +26,9 @@ QUIET = 0.3
 WEIGHTS, SURELY_WEIGHTS = 0.2, 0.6
 # And from this one on even where the first layer is the furthest off.
 MOSTLY_MEANS = 0.8
-# Healthy networks change up to 2 % of their answers by chance and by drift; and how surely they become less decided.
-SOME_ANSWERS, WORSE = 0.01, 4.0
+# Healthy networks change up to 2 % of their answers by chance and by drift, and 5 % are few; how surely answers become
+# less decided where the stored statistics are the better ones.
+SOME_ANSWERS, WORSE = 0.05, 4.0
 # Wrong statistics push the answers into a few classes: with right ones, the classes answered are more by this factor.
 MORE_CLASSES = 1.2
 # Of as many as there are, the part of the classes that are answered where the features are made for the data.
