@@ -1,7 +1,8 @@
 """Which norms go where: into the layers before them, into those after, into one beside them, their scale alone.
 
 In eval mode such a norm is y = scale * x + shift per channel, so that a neighbouring linear layer absorbs it exactly
-(Ioffe and Szegedy 2015, section 3.1; docs/folding.md). Each norm moves through the graph as the folds before it left it.
+(Ioffe and Szegedy 2015, section 3.1; docs/folding.md). Each norm moves through the graph as the folds before it left
+it.
 """
 
 from __future__ import annotations
