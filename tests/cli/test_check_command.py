@@ -221,6 +221,7 @@ def test_show_config(cli: Cli, calls: list[Call], elsewhere: Path) -> None:
         "",
         "[rules.ND103]",
         "dead_ratio = 0.5",
+        "half = 0.5",
         "",
         '[models."*"]',
         'data = ["x.npz"]',

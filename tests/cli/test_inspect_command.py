@@ -36,6 +36,7 @@ def test_defaults_are_those_of_the_api(cli: Cli, calls: list[Called]) -> None:
         "attribute": False,
         "serve_batch": None,
         "progress": None,
+        "reference": None,
         "rules": RULES,
         "target": None,
         "threshold": SATURATION_THRESHOLD,
