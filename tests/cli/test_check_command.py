@@ -227,7 +227,7 @@ def test_show_config(cli: Cli, calls: list[Call], elsewhere: Path) -> None:
         'data = ["x.npz"]',
     ]
     shown = json.loads(cli("check", "--show-config", "--format", "json").out)
-    assert shown["source"] == "normdiag.toml" and shown["rules"] == {"ND103": {"dead_ratio": 0.5}}
+    assert shown["source"] == "normdiag.toml" and shown["rules"] == {"ND103": {"dead_ratio": 0.5, "half": 0.5}}
 
 
 def test_a_baseline_is_written_and_then_known(
