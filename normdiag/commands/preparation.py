@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from normdiag.commands.fitted import fitted_candidate
 from normdiag.commands.measure import GivenBatches, Streaming, all_statistics, first_batches
@@ -33,6 +34,10 @@ from normdiag.observe.gap import class_scores
 from normdiag.observe.protocol import Runner
 from normdiag.records import Batch, Evidence, InputSpec, Model, NormLayer, Preparations, RankedPreparation, Report
 from normdiag.rules.nd308_other_answers import gained
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # Norm layers from the input on that are looked at: there the preparation shows before anything else mixes in.
 FIRST = 3
@@ -156,12 +161,18 @@ def _entropy(held: Sequence[passes.Held]) -> tuple[Figure | None, int]:
     import numpy as np
 
     for name in held[0].deployed if held else ():
-        scores = [class_scores(each.deployed[name]) for each in held]
+        scores = [_scores(each, name) for each in held]
         known = [each for each in scores if each is not None]
         if len(known) == len(scores):
             rows = np.concatenate(known)
             return entropy_figure(entropies(rows)), rows.shape[1]
     return None, 0
+
+
+def _scores(held: passes.Held, name: str) -> NDArray[np.float64] | None:
+    """An output as scores of classes, one row for each sample; None for anything else, as boxes of detections."""
+    output = held.deployed.get(name)
+    return class_scores(output) if output is not None and output.shape[:1] == (held.batch.size,) else None
 
 
 def _changed(runner: Runner, seen: passes.Observation) -> float | None:

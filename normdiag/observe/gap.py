@@ -22,11 +22,12 @@ CHUNK = 1 << 20
 def compare_outputs(
     reference: Mapping[str, Array], other: Mapping[str, Array], span: Span | None = None
 ) -> dict[str, OutputSums]:
-    """The sums of every output that both have in the same shape, by name.
+    """The sums of every output that both have in the same shape, by name; empty ones, as of no box, have none.
 
     Integer outputs (labels, counts) are left out beside floating ones: the distance of two labels means nothing.
     """
-    pairs = {name: (y, other[name]) for name, y in reference.items() if name in other and y.shape == other[name].shape}
+    both = {name: (y, other[name]) for name, y in reference.items() if name in other and y.size}
+    pairs = {name: pair for name, pair in both.items() if pair[0].shape == pair[1].shape}
     floating = {name: pair for name, pair in pairs.items() if is_floating(pair[0])}
     return {name: output_sums(y, changed, span) for name, (y, changed) in (floating or pairs).items() if _numeric(y)}
 

@@ -29,7 +29,7 @@ class Detector(nn.Module):
         del targets
         batch = torch.stack([F.interpolate(image[None], (8, 8))[0] for image in images])
         found = self.norm(self.conv(batch))
-        return [{"boxes": y.flatten()[: i + 1], "scores": y.mean()[None]} for i, y in enumerate(found)]
+        return [{"boxes": y.flatten()[:i].reshape(-1, 1), "scores": y.mean()[None]} for i, y in enumerate(found)]
 
 
 class Unannotated(Detector):
