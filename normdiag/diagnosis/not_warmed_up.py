@@ -44,10 +44,8 @@ def not_warmed_up(seen: Seen) -> Case | None:
         return None
     if len(rows) > 1 and any(_refutes(row, rows[0], share) for row in seen.rows if row not in rows):
         return None
-    if len(rows) == 1 and seen.later and not _counted(rows[0], share):
-        return None
-    if rows[0].index == 0 and len(rows) == 1 and seen.later and left > LEFT / 4:
-        return None  # a shift of the input looks nearly the same
+    if len(rows) == 1 and seen.later and (left > LEFT / 4 or not _counted(rows[0], share)):
+        return None  # of one layer alone, a shift of what enters it looks nearly the same
     return Case(
         named(rows),
         (0.99 if len(rows) > 1 else 0.96) - left,
