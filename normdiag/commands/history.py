@@ -61,6 +61,13 @@ def history(
     One checkpoint is in memory at a time. `progress(done, total)` is called after each.
 
     Raises InputError for a checkpoint or data that cannot be used, UsageError for arguments that contradict each other.
+
+    >>> import normdiag
+    >>> files = ["sample_models/digits_mlp_batch_0100.pt", "sample_models/digits_mlp_batch_5000.pt"]
+    >>> read = normdiag.LoadOptions(arch="sample_models/net.py:DigitsMLP", arch_args=("norm=batch",))
+    >>> run = normdiag.history(files, data=["sample_models/digits.npz"], load_options=read)
+    >>> [step.step for step in run.steps]
+    [100, 5000]
     """
     if (batches is None) == (not data):
         raise UsageError("history runs every checkpoint on the same data: give --data, or batches")

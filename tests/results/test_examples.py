@@ -18,6 +18,7 @@ PYTHON_API = {
     "normdiag.commands.preprocess": "preprocess",
     "normdiag.commands.diff": "diff",
     "normdiag.commands.profile": "profile",
+    "normdiag.commands.history": "history",
     "normdiag.results.inspection": "Inspection",
     "normdiag.testing": "assert_healthy",
     "normdiag.callbacks.watch": "Watch",
