@@ -37,3 +37,11 @@ def test_what_does_nothing_without_data_is_named_as_it_was_written() -> None:
     with pytest.raises(UsageError, match="--attribute does nothing"):
         Feeding().refuse_without_data({"--attribute": True})
     Feeding(seed=1).refuse_without_data({}, but=("--seed",))
+
+
+def test_what_is_no_sample_reaches_the_options() -> None:
+    given = Feeding(const=["sr=16000"], state=["hn=h"], input_axis=["x=1"]).options(32)
+    assert (given.constants, given.states, given.input_axes) == (("sr=16000",), ("hn=h",), ("x=1",))
+    with pytest.raises(UsageError, match="--const does nothing without --data"):
+        Feeding(const=["sr=16000"]).refuse_without_data({})
+    assert Reading(provider="cuda").options().provider == "cuda"

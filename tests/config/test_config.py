@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -54,10 +55,15 @@ crop = [224, 192]
 grayscale = false
 serve-batch = 4
 input-shape = "b=3,4"
+const = ["sr=16000"]
+state = "hn=h"
 
 [models."*"]
 data = "other.npz"
 """
+
+
+NO_SAMPLES: dict[str, Any] = {"constants": ("sr=16000",), "states": ("hn=h",)}
 
 
 def read(folder: Path, text: str, name: str = "normdiag.toml") -> Config:
@@ -132,7 +138,7 @@ def test_data_of_the_first_pattern_that_fits(full: Config) -> None:
     settings = full.data_for("models/cls_3.onnx")
     assert settings.data == ("a=val.npz", "b=random")
     assert settings.options() == DataOptions(
-        "imagenet", 8, 100, 3, 256, (224, 192), False, None, ("b=3,4",), allow_code=False
+        "imagenet", 8, 100, 3, 256, (224, 192), False, None, ("b=3,4",), allow_code=False, **NO_SAMPLES
     )
     assert full.data_for("det.onnx") == DataSettings(data=("other.npz",), allow_code=False)
 
@@ -252,7 +258,7 @@ def test_flags_go_over_the_file(full: Config) -> None:
     assert (config.fail_on, config.target) == ("never", "bf16")
     assert config.rules() == full.rules()
     assert config.data_for("cls.onnx") == DataSettings(
-        ("x.npz",), "imagenet", 2, 100, 3, 256, (224, 192), False, ("b=3,4",), 4
+        ("x.npz",), "imagenet", 2, 100, 3, 256, (224, 192), False, ("b=3,4",), 4, **NO_SAMPLES
     )
 
 
