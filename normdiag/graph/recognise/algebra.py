@@ -14,6 +14,7 @@ from normdiag.graph.recognise.terms import AveragedAxes, Combination, Moment, Te
 # Exporters store 1 / n and sqrt(n) as float32, people write 0.0167 for 1 / 60.
 CLOSE = 1e-3
 MAX_EXPANDS = 4
+LARGEST = 1e300
 _ARITHMETIC: Mapping[str, Callable[[float, float], float]] = {
     "add": operator.add,
     "sub": operator.sub,
@@ -56,7 +57,7 @@ class Algebra:
         if value is None and isinstance(operand, str):
             count = self.tensors.count(operand)
             value = self.numbers.get(self.tensors.root(operand)) if count is None else count.known
-        return None if value is None else float(value)
+        return None if value is None or abs(value) > LARGEST else float(value)
 
     def computed(self, step: Step) -> float | None:
         """The number that a step makes of two."""

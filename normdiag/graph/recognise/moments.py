@@ -23,6 +23,8 @@ from normdiag.graph.sizes import product
 from normdiag.records import Size
 
 ROOTS = (0.5, -0.5, -1.0)
+# No norm has more elements, and no factor that belongs to one is larger.
+MOST = 1e12
 
 
 def reduced(algebra: Algebra, step: Step) -> Term | None:
@@ -70,7 +72,7 @@ def _divisor(algebra: Algebra, step: Step, tensor: str) -> tuple[bool, float]:
     if step.kind == "mean":
         return False, 1.0
     count = algebra.count(tensor, step.axes)
-    return (True, 1.0) if not count else (False, float(count))
+    return (True, 1.0) if not count or count > MOST else (False, float(count))
 
 
 def _square_of_a_mean(algebra: Algebra, tensor: str) -> Squared | None:
@@ -165,10 +167,12 @@ def scaled(algebra: Algebra, term: Moment, number: float) -> Moment | None:
     """A moment, or its root, times a positive number: a sum times 1/n is a mean."""
     if number == 1.0:
         return term
-    if number <= 0.0 or term.gamma is not None or term.counted or term.power == 2.0:
+    if not 1.0 / MOST < number < MOST or term.gamma is not None or term.counted or term.power == 2.0:
         return None
     times = number ** (1.0 / term.power)
     factor, root = term.factor * times, times**0.5
+    if not 1.0 / MOST < factor < MOST:
+        return None
     if term.total:
         whole = 1.0 / factor if factor else 0.0
         is_count = 1.5 < whole < 1e12 and abs(whole - round(whole)) < 1e-3 * whole

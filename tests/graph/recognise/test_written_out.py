@@ -114,3 +114,12 @@ def test_what_somebody_else_reads_is_not_part_of_it() -> None:
     s("y", "mul", layer_norm(s), "g")
     (layer,) = found(s)
     assert (layer.output, layer.gamma) == ("n", "")
+
+
+@pytest.mark.parametrize("number", [1e-320, 1e-200, 1e200, 1e308])
+def test_numbers_beyond_all_measure_break_nothing(number: float) -> None:
+    s = Sketch({"x": (2**62, 2**62, 2**62)})
+    total = s("t", "mul", s("q", "sum_square", "x", axes=(0, 1, 2)), number)
+    root = s("r", "rsqrt", s("e", "add", s("u", "div", total, number), 1e-6))
+    s("y", "mul", s("n", "mul", "x", s("w", "mul", root, number)), number)
+    assert not found(s)
