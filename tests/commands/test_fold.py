@@ -300,9 +300,11 @@ def test_gamma_and_beta_of_another_norm_are_no_batch_norm(
     result = normdiag.fold(samples / "digits_cnn_group.onnx", output=tmp_path / "f.onnx")
     assert (result.plan.norms, result.plan.steps) == (0, ())
     assert (tmp_path / "f.onnx").read_bytes() == (samples / "digits_cnn_group.onnx").read_bytes()
-    plan = normdiag.fold(real("magika/dense_v4_top_20230910.onnx"), dry_run=True).plan
-    assert (plan.norms, len(plan.refusals)) == (1, 1)
-    assert {step.kind for step in plan.steps} == {"scale_shift"}
+    magika = real("magika/dense_v4_top_20230910.onnx")
+    plan = normdiag.fold(magika, dry_run=True).plan
+    assert (plan.norms, plan.refusals, {step.kind for step in plan.steps}) == (0, (), {"scale_shift"})
+    both = normdiag.fold(magika, dry_run=True, norms=("batch", "layer")).plan
+    assert (both.norms, {each.kind for each in both.refusals}) == (2, {"layer_norm"})
 
 
 def test_what_is_no_model_is_said_so() -> None:
