@@ -29,6 +29,7 @@ from normdiag.results.notebook import shows_progress
 Progress = Callable[[int, "int | None"], None]
 # Samples whose values are looked at for percentiles; sums are of all.
 SAMPLES = 256
+MADE_UP = "the data are made up: no number here describes real inputs"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,15 +79,16 @@ def history(
     run = _Run(kept, tuple(data), data_options or DataOptions(), load_options or LoadOptions(), device)
     steps: list[HistoryStep] = []
     before: Mapping[str, UnitPercentiles] = {}
-    source, samples = "", 0
+    source, samples, notes = "", 0, dict[str, None]()
     for done, checkpoint in enumerate(found, 1):
         step, before, report = _step(checkpoint, run, before)
         steps.append(step)
         if report.data is not None:
             source, samples = report.data.source, report.data.samples
+            notes |= dict.fromkeys([*([MADE_UP] if report.data.random else []), *report.notes, *report.model.notes])
         if progress is not None:
             progress(done, len(found))
-    return HistoryResult(tuple(steps), source, samples)
+    return HistoryResult(tuple(steps), source, samples, tuple(notes))
 
 
 def _step(
