@@ -144,8 +144,11 @@ def _paired(a: TracedModel, b: TracedModel, first: Batch, tolerance: float | Non
     kept_a = absorbed(places_a, a.graph, places_b, values_a, values_b)
     kept_b = absorbed(places_b, b.graph, places_a, values_b, values_a)
     pairs = pair_places(kept_a, kept_b, values_a, values_b)
-    nudged = a.run(_fitted(_nudged(first, roundoff_of(a.graph, b.graph)), a.inputs), list(values_a))
-    response = {name: _moved(values_a[name], nudged[name]) for name in values_a}
+    nudged = _nudged(first, roundoff_of(a.graph, b.graph))
+    moved_a, moved_b = _response(a, nudged, values_a), _response(b, nudged, values_b)
+    # Where one of the two is the steadier, it is the other that loses digits.
+    steady = {pair.a.tensor: min(moved_a[pair.a.tensor], moved_b[pair.b.tensor]) for pair in pairs}
+    response = moved_a | steady
     return _Both(a, b, pairs, outputs, rounding_bounds(a.graph, b.graph, response), tolerance)
 
 
@@ -177,6 +180,12 @@ def _nudged(batch: Batch, roundoff: float) -> Batch:
         for each in batch.arrays
     )
     return replace(batch, arrays=arrays)
+
+
+def _response(model: TracedModel, nudged: Batch, values: Values) -> dict[str, float]:
+    """How far each tensor moves when the input is rounded once more, relative to its largest value."""
+    after = model.run(_fitted(nudged, model.inputs), list(values))
+    return {name: _moved(values[name], after[name]) for name in values}
 
 
 def _moved(before: Array, after: Array) -> float:

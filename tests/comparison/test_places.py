@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from normdiag.comparison.parting import first_parting
+from normdiag.comparison.parting import ApartSums, first_parting
 from normdiag.comparison.places import absorbed, pair_places, places_of
 from normdiag.records import NormLayer, Op, OpGraph
 from normdiag.records.opgraph import OpKind
@@ -76,3 +76,15 @@ def test_the_first_parting_is_one_that_goes_on() -> None:
     assert first_parting(found, [True, False, True, True], a) == 2, "c1 departs, and what follows on it agrees"
     assert first_parting(found, [False, False, False, True], a) == 3
     assert first_parting(found, [False] * 4, a) is None
+
+
+def test_what_is_not_finite_in_one_alone_is_a_difference_in_either_order() -> None:
+    one, two = np.array([[1.0, np.nan, 2.0]]), np.array([[1.0, 3.0, 2.0]])
+    for before, after in ((one, two), (two, one)):
+        sums = ApartSums()
+        sums.add(before, after)
+        sums.add(two, two)
+        assert sums.largest == np.inf
+    same = ApartSums()
+    same.add(one, one)
+    assert same.largest == 0
