@@ -11,7 +11,6 @@ import pytest
 
 import normdiag
 from normdiag import DataOptions, Report
-from normdiag.errors import UsageError
 from normdiag.metrics import measure_drift
 from normdiag.records import ChannelSums
 from tests.nets.resnet20 import batch_norm_tables, load_resnet20, prepare
@@ -76,9 +75,10 @@ def test_every_onnx_file_runs_on_random_data_and_says_so(file: str, options: Dat
     assert not [finding for finding in report.findings if finding.rule.startswith(("ND3", "ND4"))]
 
 
-def test_a_streaming_model_whose_inputs_share_no_sample_axis_is_told_so(real: Real) -> None:
-    with pytest.raises(UsageError, match="first axes"):
-        normdiag.inspect(real("gtcrn/stream_onnx_models_gtcrn_simple.onnx"), data=["random"])
+def test_a_streaming_model_is_run_chunk_after_chunk(real: Real) -> None:
+    data = DataOptions(max_samples=4)
+    report = normdiag.inspect(real("gtcrn/stream_onnx_models_gtcrn_simple.onnx"), data=["random"], data_options=data)
+    assert sum(each.drift is not None for each in report.layers) == 11
 
 
 @pytest.fixture(scope="module")

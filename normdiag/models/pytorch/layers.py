@@ -176,7 +176,7 @@ def _notes(module: nn.Module) -> tuple[str, ...]:
 
 def is_frozen(module: nn.Module) -> bool:
     """Whether it is a BatchNorm whose gamma and beta are buffers, too, as in torchvision, detectron2 and DETR."""
-    return {"weight", "bias", "running_mean", "running_var"} <= module._buffers.keys()
+    return {"weight", "bias", "running_mean", "running_var"}.issubset(module._buffers.keys())
 
 
 def _array(module: nn.Module, name: str) -> Array | None:
