@@ -15,7 +15,11 @@ from normdiag.models.onnx import load_onnx
 from normdiag.observe.onnx.giants import MOST_MADE, refuse_giants
 from tests.models.onnx.onnx_cases import make_model
 
-NORM = "y = BatchNormalization(x, gamma4, beta4, mean4, var4)"
+# With a convolution before it, so that there is a fold to verify.
+NORM = (
+    "k0 = Constant<value = float[4,1,1,1] {1, 2, 3, 4}>() v0 = Conv<group = 4>(x, k0) "
+    "y = BatchNormalization(v0, gamma4, beta4, mean4, var4)"
+)
 
 
 def model(body: str, *shape: int) -> onnx.ModelProto:
