@@ -11,7 +11,8 @@ from torch import nn
 
 from normdiag.callbacks.undisturbed import undisturbed
 from normdiag.commands.judge import Deployment, judged
-from normdiag.commands.measure import measured_report, open_runner, open_source
+from normdiag.commands.measure import measured_report, open_runner
+from normdiag.commands.sources import open_source
 from normdiag.data import DataOptions
 from normdiag.graph import open_model
 from normdiag.ops import SATURATION_THRESHOLD

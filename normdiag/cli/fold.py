@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from normdiag.cli import fold_options as fold_opt
 from normdiag.cli import options as opt
 from normdiag.cli.groups import Feeding, Reading
 from normdiag.cli.output import print_out, print_text, say, stdout_to_stderr
@@ -28,17 +29,17 @@ def fold(
     model: opt.Model,
     feeding: Feeding,
     reading: Reading,
-    output: opt.FoldOutput = None,
+    output: fold_opt.FoldOutput = None,
     force: opt.Force = False,
     dry_run: opt.DryRun = False,
-    norms: opt.Norms = "batch",
-    no_verify: opt.NoVerify = False,
+    norms: fold_opt.Norms = "batch",
+    no_verify: fold_opt.NoVerify = False,
     timeout: opt.Timeout = None,
-    opset: opt.Opset = None,
-    input_name: opt.InputName = None,
-    output_name: opt.OutputName = None,
-    static_batch: opt.StaticBatch = False,
-    set_eval: opt.SetEval = False,
+    opset: fold_opt.Opset = None,
+    input_name: fold_opt.InputName = None,
+    output_name: fold_opt.OutputName = None,
+    static_batch: fold_opt.StaticBatch = False,
+    set_eval: fold_opt.SetEval = False,
     json: opt.FoldJson = False,
     report_to: opt.Reports = None,
     all_layers: opt.All = False,

@@ -13,7 +13,6 @@ READING = "Reading a PyTorch file"
 MEASURING = "Measuring"
 OUTPUT = "Output"
 FOLDING = "Folding"
-EXPORTING = "From PyTorch to ONNX"
 RULES = "Rules and gate"
 CONFIGURATION = "Configuration"
 
@@ -201,16 +200,6 @@ Provider = Annotated[
     ),
 ]
 
-FoldOutput = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="The folded model: .onnx, .pt2 (torch.export), or weights as .safetensors or .pt.",
-        rich_help_panel=FOLDING,
-    ),
-]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing FILE.", rich_help_panel=FOLDING)]
 DryRun = Annotated[
     bool,
@@ -218,44 +207,6 @@ DryRun = Annotated[
         "--dry-run", help="Show what would be folded and why the rest is not folded.", rich_help_panel=FOLDING
     ),
 ]
-Norms = Annotated[
-    str,
-    typer.Option(
-        metavar="KINDS",
-        help="batch, or batch,layer: gamma and beta of LayerNorm and RMSNorm go into the Linear layers behind.",
-        rich_help_panel=FOLDING,
-    ),
-]
-NoVerify = Annotated[
-    bool,
-    typer.Option(
-        "--no-verify", help="Write without running either model: nothing is verified.", rich_help_panel=FOLDING
-    ),
-]
-SetEval = Annotated[
-    bool,
-    typer.Option(
-        "--set-eval",
-        help="Put an ONNX model that was exported in training mode into evaluation mode first.",
-        rich_help_panel=FOLDING,
-    ),
-]
-Opset = Annotated[
-    int | None, typer.Option(metavar="N", min=18, help="Operator set of the .onnx.", rich_help_panel=EXPORTING)
-]
-InputName = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", help="Name an input, once for each in order.", rich_help_panel=EXPORTING),
-]
-OutputName = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", help="Name an output, once for each in order.", rich_help_panel=EXPORTING),
-]
-StaticBatch = Annotated[
-    bool,
-    typer.Option("--static-batch", help="Fix the batch size instead of leaving it free.", rich_help_panel=EXPORTING),
-]
-
 RequireData = Annotated[
     bool | None,
     typer.Option(

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from normdiag.commands.measure import first_batches, open_runner
+from normdiag.commands.measure import open_runner
+from normdiag.commands.sources import first_batches
 from normdiag.graph import open_model
 from normdiag.metrics.preparation import Figure, Fit, drift_figure, surely_first
 from normdiag.models import LoadOptions

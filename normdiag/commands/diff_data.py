@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from normdiag.commands.example import RANDOM, with_made_up_inputs
-from normdiag.commands.measure import open_source
+from normdiag.commands.sources import open_source
 from normdiag.commands.traced import open_traced
 from normdiag.comparison.causes import PartingEvidence, Side, cause_of
 from normdiag.comparison.parting import ApartSums, RoundingBounds, first_parting, rounding_bounds, roundoff_of

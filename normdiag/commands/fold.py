@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normdiag.commands.example import with_made_up_inputs
-from normdiag.commands.measure import Source, open_source
 from normdiag.commands.ready import with_ready_commands
+from normdiag.commands.sources import Source, open_source
 from normdiag.data import DataOptions
 from normdiag.errors import InputError, UsageError
 from normdiag.extras import require_export, require_onnx_export

@@ -11,8 +11,9 @@ import numpy as np
 
 from normdiag.commands.checkpoints import Checkpoint, find_checkpoints
 from normdiag.commands.example import RANDOM, with_made_up_inputs
-from normdiag.commands.measure import first_batches, measured_report, open_runner, open_source
+from normdiag.commands.measure import measured_report, open_runner
 from normdiag.commands.ready import with_ready_commands
+from normdiag.commands.sources import first_batches, open_source
 from normdiag.commands.traced import open_traced
 from normdiag.comparison.traced import TracedModel
 from normdiag.data import DataOptions

@@ -26,8 +26,8 @@ from normdiag.wording import abridged
 if TYPE_CHECKING:
     from torch import nn
 
-    from normdiag.commands.measure import Remembering
     from normdiag.commands.reference import Reference
+    from normdiag.commands.sources import Remembering
 
 Progress = Callable[[int, "int | None"], None]
 
@@ -111,7 +111,8 @@ def inspect(
         example = made_up_example(loaded, options) if runs else None
         return _result(_static_report(loaded), loaded, rules, deployed, example)
     from normdiag.commands.feeding import with_feeding
-    from normdiag.commands.measure import Remembering, open_source, runnable  # what a static report does without
+    from normdiag.commands.measure import runnable  # what a static report does without
+    from normdiag.commands.sources import Remembering, open_source
 
     loaded = with_feeding(loaded, options, data, code=batches is not None)
     running = runnable(loaded)
@@ -178,7 +179,7 @@ def _opened(
     if not loaded.fitting or not given.repeatable:
         return loaded
     from normdiag.commands.architecture import with_fitting_architecture
-    from normdiag.commands.measure import open_source
+    from normdiag.commands.sources import open_source
 
     def read(each: Model) -> Iterable[Batch]:
         return open_source(each, given.batches, given.data, given.options)
@@ -198,8 +199,9 @@ class _Measuring:
 
 def _measured(model: Model, source: Remembering, given: _Given, how: _Measuring) -> Report:
     """The report on the data and, where there is some, on that of the training."""
-    from normdiag.commands.measure import measured_report, open_runner, open_source, with_training_data
+    from normdiag.commands.measure import measured_report, open_runner, with_training_data
     from normdiag.commands.preparation import with_preparations
+    from normdiag.commands.sources import open_source
 
     runner = open_runner(model, how.device, how.threshold)
     training = open_source(model, given.train_batches, given.train_data, given.options) if given.training else None

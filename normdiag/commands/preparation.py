@@ -10,7 +10,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from normdiag.commands.fitted import fitted_candidate
-from normdiag.commands.measure import GivenBatches, Streaming, all_statistics, first_batches
+from normdiag.commands.measure import all_statistics
+from normdiag.commands.sources import GivenBatches, Streaming, first_batches
 from normdiag.data import DataOptions
 from normdiag.data.candidates import PreparationCandidate, candidates
 from normdiag.data.join import reprepared

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normdiag.commands.feeding import with_feeding
-from normdiag.commands.measure import open_runner, open_source
+from normdiag.commands.measure import open_runner
 from normdiag.commands.preparation import prepare_trial, try_all
+from normdiag.commands.sources import open_source
 from normdiag.data import DataOptions
 from normdiag.errors import InputError, UsageError
 from normdiag.graph import open_model

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normdiag.commands.feeding import with_feeding
-from normdiag.commands.measure import open_runner, open_source
+from normdiag.commands.measure import open_runner
 from normdiag.commands.ready import with_ready_commands
+from normdiag.commands.sources import open_source
 from normdiag.data import AUTO, DataOptions, in_random_order
 from normdiag.errors import InputError, UsageError
 from normdiag.graph import open_model

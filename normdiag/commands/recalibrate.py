@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normdiag.commands.feeding import with_feeding
-from normdiag.commands.measure import GivenBatches, Source, open_source
 from normdiag.commands.ready import with_ready_commands
+from normdiag.commands.sources import GivenBatches, Source, open_source
 from normdiag.data import DataOptions, in_random_order
 from normdiag.diagnosis.folded import BEFORE, CHECKPOINT, folded_away
 from normdiag.errors import InputError, UsageError
