@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.render.html.picture import DOCS, PICTURES, ROOT, WORDS, page, words
+from tests.render.html.picture import DOCS, PICTURES, QUESTIONS, ROOT, WORDS, page, question_page, words
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +23,19 @@ def now() -> str:
 def test_a_picture_shows_what_the_page_says(name: str, now: str) -> None:
     with Image.open(DOCS / name) as image:
         assert image.info[WORDS] == now, "python -m tests.render.html.picture takes them anew"
+
+
+@pytest.mark.exports
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.stem)
+def test_a_question_shows_the_page_of_its_command(
+    question: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    said = words(question_page(question, tmp_path / "page.html"))
+    picture = question.with_suffix(".png")
+    assert f"]({picture.name})" in question.read_text(encoding="utf-8")
+    with Image.open(picture) as image:
+        assert image.info[WORDS] == said, "python -m tests.render.html.picture takes them anew"
 
 
 @pytest.mark.parametrize(("place", "name"), [("README.md", "docs/report.png"), ("docs/html.md", "report-layer.png")])
