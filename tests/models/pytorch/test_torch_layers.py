@@ -52,7 +52,7 @@ class Tracker(nn.Module):
         (nn.BatchNorm3d(4, eps=1e-3), "batch_norm", 4, 1e-3),
         (nn.SyncBatchNorm(4), "batch_norm", 4, 1e-5),
         (BatchNormAct2d(4), "batch_norm", 4, 1e-5),
-        (FrozenBatchNorm2d(), "batch_norm", 4, None),
+        (FrozenBatchNorm2d(), "batch_norm", 4, 1e-5),
         (nn.InstanceNorm2d(4), "instance_norm", 4, 1e-5),
         (nn.InstanceNorm1d(4, track_running_stats=True), "instance_norm", 4, 1e-5),
         (nn.GroupNorm(2, 4), "group_norm", 4, 1e-5),
