@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from normdiag.commands.fold import fold
     from normdiag.commands.history import history
     from normdiag.commands.inspect import inspect
+    from normdiag.commands.path import interpolate
     from normdiag.commands.preprocess import preprocess
     from normdiag.commands.profile import merged_profile, profile
     from normdiag.commands.recalibrate import recalibrate
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         FoldResult,
         HistoryResult,
         Inspection,
+        PathResult,
         PreparationResult,
         ProfileResult,
         RecalibrationResult,
@@ -51,6 +53,7 @@ __all__ = [
     "HistoryResult",
     "Inspection",
     "LoadOptions",
+    "PathResult",
     "PreparationResult",
     "Profile",
     "ProfileResult",
@@ -64,6 +67,7 @@ __all__ = [
     "fold",
     "history",
     "inspect",
+    "interpolate",
     "load_folded",
     "merged_profile",
     "preprocess",
@@ -80,6 +84,7 @@ _HOMES = {
     "FoldResult": "normdiag.results",
     "Inspection": "normdiag.results",
     "HistoryResult": "normdiag.results",
+    "PathResult": "normdiag.results",
     "CheckResult": "normdiag.results",
     "PreparationResult": "normdiag.results",
     "ProfileResult": "normdiag.results",
@@ -92,6 +97,7 @@ _HOMES = {
     "check": "normdiag.commands.check",
     "diff": "normdiag.commands.diff",
     "history": "normdiag.commands.history",
+    "interpolate": "normdiag.commands.path",
     "DiffReport": "normdiag.records",
     "DiffResult": "normdiag.results",
     "preprocess": "normdiag.commands.preprocess",

@@ -1,9 +1,9 @@
-"""`normdiag history`: the checkpoints of a training run in, how its layers' inputs move out."""
+"""`normdiag history`: the checkpoints of a training run in, how its layers' inputs move out; or a line between two."""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from normdiag.cli.reports import check_report_files, of_document, report_files, 
 from normdiag.deadline import deadline
 from normdiag.errors import UsageError
 from normdiag.terminal import is_ascii_only, terminal_width, wants_color
+
+if TYPE_CHECKING:
+    from normdiag.results import HistoryResult, PathResult
 
 Checkpoints = Annotated[
     list[str],
@@ -29,6 +32,18 @@ Every = Annotated[
 Csv = Annotated[
     bool, typer.Option("--csv", help="Print a row for each layer of each checkpoint.", rich_help_panel=opt.OUTPUT)
 ]
+Path = Annotated[
+    bool,
+    typer.Option(
+        "--path",
+        help="Of two PyTorch checkpoints: loss and accuracy along the straight line between their weights.",
+        rich_help_panel=opt.MEASURING,
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=2, help="Points of --path, with both ends (11).", rich_help_panel=opt.MEASURING),
+]
 
 
 def history(
@@ -36,6 +51,8 @@ def history(
     feeding: Feeding,
     reading: Reading,
     every: Every = 1,
+    path: Path = False,
+    steps: Steps = None,
     device: opt.Device = "cpu",
     timeout: opt.Timeout = None,
     json: opt.FoldJson = False,
@@ -46,41 +63,51 @@ def history(
     quiet: opt.Quiet = False,
 ) -> None:
     """Parse, run, print."""
-    if not all(checkpoints):
-        raise UsageError("the path of a checkpoint is empty")
+    _check(checkpoints, feeding, every, path, steps)
     if json and csv:
         raise UsageError("--json and --csv exclude each other")
-    if not feeding.data:
-        raise UsageError("history runs every checkpoint on the same data: give it with --data")
     files = report_files(report_to)
     check_report_files(files, [*checkpoints, reading.arch, *feeding.specs])
-    from normdiag.commands.history import history as run  # here, so that --help does not wait for it
+    unit = "points" if path else "checkpoints"
+    with deadline(timeout, checkpoints[0]), stdout_to_stderr(), progress_bar(quiet=quiet, unit=unit) as progress:
+        common: dict[str, Any] = {
+            "data": feeding.specs,
+            "load_options": reading.options(),
+            "device": device,
+            "progress": progress,
+        }
+        report: HistoryResult | PathResult
+        if path:
+            from normdiag.commands.path import interpolate  # here, so that --help does not wait for it
 
-    with (
-        deadline(timeout, checkpoints[0]),
-        stdout_to_stderr(),
-        progress_bar(quiet=quiet, unit="checkpoints") as progress,
-    ):
-        report = run(
-            checkpoints,
-            data=feeding.specs,
-            data_options=feeding.options(batch_size=32),
-            load_options=reading.options(),
-            every=every,
-            device=device,
-            progress=progress,
-        )
-    from normdiag.render.history_formats import dump_history, history_csv
-    from normdiag.report.history import history_document
+            options = feeding.options(batch_size=64)
+            report = interpolate(*checkpoints, data_options=options, steps=steps or 11, **common)
+        else:
+            from normdiag.commands.history import history as run
 
-    to_file = of_document(partial(history_document, report), partial(dump_history, report), all_layers=all_layers)
+            report = run(checkpoints, data_options=feeding.options(batch_size=32), every=every, **common)
+    to_file = of_document(report.document, report.to_json, all_layers=all_layers)
     write_reports(files, to_file, quiet=quiet)
     if json or csv:
-        print_out(dump_history(report) if json else history_csv(report))
+        print_out(report.to_json() if json else report.to_csv())
     else:
         from normdiag.render.text import render_text
         from normdiag.report.abridge import Detail
 
-        document = history_document(report, Detail(all_layers))
+        document = report.document(Detail(all_layers))
         print_text(render_text(document, width=terminal_width(), color=wants_color(color), ascii_only=is_ascii_only()))
     raise typer.Exit(0)
+
+
+def _check(checkpoints: Sequence[str], feeding: Feeding, every: int, path: bool, steps: int | None) -> None:
+    """Raise UsageError for what cannot be meant."""
+    if not all(checkpoints):
+        raise UsageError("the path of a checkpoint is empty")
+    if not feeding.data:
+        raise UsageError("history runs every checkpoint on the same data: give it with --data")
+    if path and len(checkpoints) != 2:
+        raise UsageError(f"--path lies between two checkpoints, and {len(checkpoints)} are given")
+    if path and every != 1:
+        raise UsageError("--every is for the checkpoints of a run; --steps says how many points --path has")
+    if steps is not None and not path:
+        raise UsageError("--steps is for --path, the line between two checkpoints; --every takes some of a run")

@@ -60,7 +60,7 @@ def decidedness(scores: Floats) -> Floats:
     """
     if scores.shape[1] < 3:
         return np.full(len(scores), 2.0)
-    odds = np.log(np.maximum(scores, 1e-30)) if _are_probabilities(scores) else scores
+    odds = np.log(np.maximum(scores, 1e-30)) if are_probabilities(scores) else scores
     second, best = np.partition(odds, -2, axis=1)[:, -2:].T
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         return np.asarray(np.nan_to_num((best - second) / odds.std(1), nan=0.0, posinf=0.0, neginf=0.0))
@@ -80,7 +80,7 @@ def class_scores(output: Array) -> Floats | None:
     if not (output.ndim == 2 and output.shape[1] > 1 and is_floating(output)):
         return None
     scores = output.astype(np.float64)
-    return scores / scores.sum(1, keepdims=True) if _are_probabilities(scores) else _softmax(scores)
+    return scores / scores.sum(1, keepdims=True) if are_probabilities(scores) else _softmax(scores)
 
 
 def is_floating(array: Array) -> bool:
@@ -107,12 +107,13 @@ def _squares(reference: Array, other: Array) -> tuple[Floats, Floats]:
 
 
 def _distributions(y: Floats, changed: Floats) -> tuple[Floats, Floats]:
-    if _are_probabilities(y) and _are_probabilities(changed):
+    if are_probabilities(y) and are_probabilities(changed):
         return y / y.sum(1, keepdims=True), changed / changed.sum(1, keepdims=True)
     return _softmax(y), _softmax(changed)
 
 
-def _are_probabilities(rows: Floats) -> bool:
+def are_probabilities(rows: Floats) -> bool:
+    """Whether every row of scores (N, K) is a distribution over the classes already."""
     return bool((rows >= 0).all() and (np.abs(rows.sum(1) - 1) < PROBABILITY_TOLERANCE).all())
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.metrics.population import statistics_drift
-from normdiag.observe.gap import is_floating
 from normdiag.observe.protocol import ReplacedStatistics, Runner
 from normdiag.ranks import merged
+from normdiag.recalibration.answers import answers_to, are_scores, compared_output, labels_fit
 from normdiag.recalibration.measure import EPS, populations
 from normdiag.records import Batch, Effect, NormLayer, PopulationSums
 
@@ -57,7 +57,7 @@ def run_held_out(before: Runner, after: Runner, held: Sequence[Batch]) -> HeldOu
     found = HeldOut()
     for batch in held:
         old, new = before.outputs(batch), after.outputs(batch)
-        name = found.output or _chosen(old)
+        name = found.output or compared_output(old)
         if name is None:
             return HeldOut()
         big = batch.size > 1
@@ -109,35 +109,16 @@ def _drift(
     return float(before), float(after)
 
 
-def _chosen(outputs: Mapping[str, Array]) -> str | None:
-    """The scores of classes if there are any, else the first output that is no label."""
-    floating = [name for name, value in outputs.items() if is_floating(value)]
-    return next((name for name in floating if _are_scores(outputs[name])), floating[0] if floating else None)
-
-
-def _are_scores(output: Array) -> bool:
-    return output.ndim == 2 and output.shape[1] > 1
-
-
 def _compared(old: Array, new: Array, on_batch: Array | None, batch: Batch) -> _Rows:
     rows = batch.size if old.ndim and old.shape[0] == batch.size else 1
     a, b = (each.astype(np.float64).reshape(rows, -1) for each in (old, new))
     t = np.full_like(a, np.nan) if on_batch is None else on_batch.astype(np.float64).reshape(rows, -1)
-    scores = _are_scores(old)
-    labels = batch.labels if scores and _fit(batch.labels, old.shape[1]) else None
+    scores = are_scores(old)
+    labels = batch.labels if scores and labels_fit(batch.labels, old.shape[1]) else None
     with np.errstate(invalid="ignore", over="ignore"):
         change, before, gap_before, gap_after, squares = ((each**2).sum(1) for each in (b - a, a, a - t, b - t, t))
-    answers = (_classes(a), _classes(b)) if scores else None
+    answers = (answers_to(a), answers_to(b)) if scores else None
     return _Rows(change, before, gap_before, gap_after, squares, answers, labels)
-
-
-def _classes(scores: Floats) -> Array:
-    """The answer to each sample; -1 where the scores are not numbers, which is never right."""
-    return np.where(np.isnan(scores).any(1), -1, np.nan_to_num(scores).argmax(1))
-
-
-def _fit(labels: Array | None, classes: int) -> bool:
-    return labels is not None and bool(np.all((labels >= 0) & (labels < classes)))
 
 
 def _joined(rows: Sequence[_Rows], which: int) -> Array:

@@ -1,14 +1,15 @@
-"""The checkpoints of a run as JSON (docs/history.schema.json checks it) and as CSV, a row for each layer of each."""
+"""A run, or the line between two checkpoints, as JSON (docs/history.schema.json checks both) and as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict, fields
+from dataclasses import asdict, astuple, fields
 from typing import Any
 
 from normdiag import __version__
 from normdiag.records.history import HistoryPoint, HistoryReport
+from normdiag.records.path import PathPoint, PathReport
 from normdiag.render.json import SCHEMA_VERSION, dump, finite
 
 
@@ -26,6 +27,40 @@ def history_to_json(report: HistoryReport) -> dict[str, Any]:
 def dump_history(report: HistoryReport) -> str:
     """`history_to_json` as text: valid by RFC 8259, ASCII only, ending in a newline."""
     return dump(history_to_json(report))
+
+
+def path_to_json(report: PathReport) -> dict[str, Any]:
+    """The line between two checkpoints in the same form: no steps, and a member `path`."""
+    path = {
+        "start": report.start,
+        "end": report.end,
+        "recalibrated_layers": report.layers,
+        "barrier": report.barrier,
+        "recalibrated_barrier": report.recalibrated_barrier,
+        "points": [asdict(each) for each in report.points],
+    }
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "normdiag_version": __version__,
+        "data": {"source": report.source, "samples": report.samples},
+        "steps": [],
+        "path": path,
+    }
+    return finite(document, report.notes)
+
+
+def dump_path(report: PathReport) -> str:
+    """`path_to_json` as text: valid by RFC 8259, ASCII only, ending in a newline."""
+    return dump(path_to_json(report))
+
+
+def path_csv(report: PathReport) -> str:
+    """Comma-separated values with a header, a row for each point."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([each.name for each in fields(PathPoint)])
+    writer.writerows(astuple(each) for each in report.points)
+    return text.getvalue()
 
 
 def history_csv(report: HistoryReport) -> str:

@@ -22,6 +22,7 @@ from normdiag.records import (
 from normdiag.records.diff import LayerDifference, Parting, PlaceApart
 from normdiag.records.figures import Chart, Limit, Series
 from normdiag.records.history import HistoryPoint, HistoryStep
+from normdiag.records.path import PathReport
 from normdiag.report.words import short_name
 
 # Values that spread over more than this share of the median are drawn on a logarithmic axis.
@@ -159,6 +160,22 @@ def percentiles_chart(title: str, steps: Sequence[str], points: Sequence[History
         for words, name in told.items()
     )
     return Chart(title, "value", steps, tuple(series), "lines")
+
+
+def path_charts(report: PathReport, places: Sequence[str]) -> tuple[Chart, Chart]:
+    """Loss and accuracy on the way from one checkpoint to another."""
+
+    def series(name: str, scale: float) -> tuple[Series, ...]:
+        plain = Series("interpolated statistics", [scale * getattr(each, name) for each in report.points])
+        anew = [scale * getattr(each, f"recalibrated_{name}") for each in report.points]
+        return (plain, Series("recalibrated statistics", anew)) if report.layers else (plain,)
+
+    losses = series("loss", 1.0)
+    wide = spreads([value for each in losses for value in each.values])
+    return (
+        Chart("Loss from A to B", "cross-entropy, nats", places, losses, "lines", logarithmic=wide),
+        Chart("Accuracy from A to B", "%", places, series("accuracy", 100.0), "lines"),
+    )
 
 
 def spreads(values: Sequence[float]) -> bool:

@@ -3,7 +3,7 @@
 from normdiag.results.checked import CheckResult
 from normdiag.results.compared import DiffResult
 from normdiag.results.folded import FoldResult
-from normdiag.results.followed import HistoryResult
+from normdiag.results.followed import HistoryResult, PathResult
 from normdiag.results.inspection import Inspection
 from normdiag.results.profiled import ProfileResult
 from normdiag.results.ranking import PreparationResult
@@ -16,6 +16,7 @@ __all__ = [
     "FoldResult",
     "HistoryResult",
     "Inspection",
+    "PathResult",
     "PreparationResult",
     "ProfileResult",
     "RecalibrationResult",

@@ -19,6 +19,7 @@ PYTHON_API = {
     "normdiag.commands.diff": "diff",
     "normdiag.commands.profile": "profile",
     "normdiag.commands.history": "history",
+    "normdiag.commands.path": "interpolate",
     "normdiag.results.inspection": "Inspection",
     "normdiag.testing": "assert_healthy",
     "normdiag.callbacks.watch": "Watch",
