@@ -30,7 +30,12 @@ Every = Annotated[
     int, typer.Option(metavar="N", min=1, help="Take one of so many, and the last.", rich_help_panel=opt.MEASURING)
 ]
 Csv = Annotated[
-    bool, typer.Option("--csv", help="Print a row for each layer of each checkpoint.", rich_help_panel=opt.OUTPUT)
+    bool,
+    typer.Option(
+        "--csv",
+        help="Print a row for each layer of each checkpoint, or each point of --path.",
+        rich_help_panel=opt.OUTPUT,
+    ),
 ]
 Path = Annotated[
     bool,

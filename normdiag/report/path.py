@@ -13,7 +13,7 @@ from normdiag.report.words import count, fixed, number, percent, shortened
 
 LEGEND = (
     "t: weights (1 - t) A + t B; loss: cross-entropy in nats; interpolated: running statistics taken from the line as "
-    "the weights are; recalibrated: measured on the data for the weights of each point"
+    "the weights are; recalibrated: measured anew on the data for the weights of each point"
 )
 LEGEND_ALONE = "t: weights (1 - t) A + t B; loss: cross-entropy in nats"
 LEAST = 5e-4  # what three decimals show of a loss
@@ -44,8 +44,8 @@ def barriers(report: PathReport) -> str:
     told = f"On the way from A to B the loss {_rise(report.barrier)} the straight line between its ends"
     if not report.layers:
         return f"{told}."
-    layers = count(report.layers, "layer")
-    return f"{told}; with the statistics of {layers} recalibrated at every point it {_rise(report.recalibrated_barrier)} it."
+    layers, anew = count(report.layers, "layer"), _rise(report.recalibrated_barrier)
+    return f"{told}; with the statistics of {layers} recalibrated at every point it {anew} it."
 
 
 def _rise(barrier: float) -> str:
@@ -56,11 +56,14 @@ def _rise(barrier: float) -> str:
 
 def _columns(report: PathReport) -> list[Column]:
     """Both ways, or the only one where there are no running statistics."""
-    points, both = report.points, report.layers > 0
-    loss = Column("loss, interpolated" if both else "loss", [fixed(each.loss) for each in points])
-    accuracy = Column("accuracy, interpolated" if both else "accuracy", [percent(each.accuracy) for each in points])
-    if not both:
-        return [loss, accuracy]
-    loss_anew = Column("loss, recalibrated", [fixed(each.recalibrated_loss) for each in points])
-    anew = Column("accuracy, recalibrated", [percent(each.recalibrated_accuracy) for each in points])
-    return [loss, loss_anew, accuracy, anew]
+    losses, right = [fixed(each.loss) for each in report.points], [percent(each.accuracy) for each in report.points]
+    if not report.layers:
+        return [Column("loss", losses), Column("accuracy", right)]
+    losses_anew = [fixed(each.recalibrated_loss) for each in report.points]
+    right_anew = [percent(each.recalibrated_accuracy) for each in report.points]
+    return [
+        Column("loss, interpolated", losses, "loss"),
+        Column("loss, recalibrated", losses_anew, "loss, anew"),
+        Column("accuracy, interpolated", right, "accuracy"),
+        Column("accuracy, recalibrated", right_anew, "accuracy, anew"),
+    ]
