@@ -95,7 +95,7 @@ class HuggingFaceCallback(TrainerCallback):
         self._trainer.log(dict(values))
 
     def _hold(self, loader: Any) -> None:
-        """Some of the data set behind a loader, in batches as the loader makes them, without touching its sampler."""
+        """Some of the data set of a loader, in batches as the loader makes them, without touching its sampler."""
         data: Any = getattr(loader, "dataset", None)
         collate = getattr(loader, "collate_fn", None)
         if collate is None or not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):

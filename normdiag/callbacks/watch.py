@@ -128,7 +128,7 @@ class Watch:
         return self.spent <= self.max_share * (time.perf_counter() - self._started)
 
     def _tell(self, text: str, step: int) -> None:
-        """Once for each reason, whatever the figures behind it."""
+        """Once for each reason, whatever its figures."""
         reason = text.partition(":")[0]
         if reason not in self._told:
             self._told.add(reason)

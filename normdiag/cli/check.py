@@ -14,7 +14,7 @@ import typer
 from normdiag.cli import check_options as chk
 from normdiag.cli import options as opt
 from normdiag.cli.given import configuration
-from normdiag.cli.groups import Feeding, Reading
+from normdiag.cli.groups import FeedingOptions, ReadingOptions
 from normdiag.cli.output import print_out, print_text, say, stdout_to_stderr, write_file
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.reports import option, report_files, write_reports
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 
 def check(
-    feeding: Feeding,
-    reading: Reading,
+    feeding: FeedingOptions,
+    reading: ReadingOptions,
     models: chk.Models = None,
     train_data: opt.TrainData = None,
     reference: opt.Reference = None,

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from normdiag.cli import options as opt
-from normdiag.cli.groups import Feeding, Reading
+from normdiag.cli.groups import FeedingOptions, ReadingOptions
 from normdiag.cli.output import print_out, print_text, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.reports import check_report_files, of_document, report_files, write_reports
@@ -38,8 +38,8 @@ Tolerance = Annotated[
 def diff(
     a: ModelA,
     b: ModelB,
-    feeding: Feeding,
-    reading: Reading,
+    feeding: FeedingOptions,
+    reading: ReadingOptions,
     tolerance: Tolerance = None,
     key_b: KeyB = None,
     timeout: opt.Timeout = None,

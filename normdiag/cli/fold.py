@@ -12,7 +12,7 @@ import typer
 
 from normdiag.cli import fold_options as fold_opt
 from normdiag.cli import options as opt
-from normdiag.cli.groups import Feeding, Reading
+from normdiag.cli.groups import FeedingOptions, ReadingOptions
 from normdiag.cli.output import print_out, print_text, say, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.reports import check_report_files, of_document, report_files, write_reports
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 def fold(
     model: opt.Model,
-    feeding: Feeding,
-    reading: Reading,
+    feeding: FeedingOptions,
+    reading: ReadingOptions,
     output: fold_opt.FoldOutput = None,
     force: opt.Force = False,
     dry_run: opt.DryRun = False,

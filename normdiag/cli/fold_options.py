@@ -25,7 +25,7 @@ Norms = Annotated[
     str,
     typer.Option(
         metavar="KINDS",
-        help="batch, or batch,layer: gamma and beta of LayerNorm and RMSNorm go into the Linear layers behind.",
+        help="batch, or batch,layer: gamma and beta of LayerNorm and RMSNorm go into the Linear layers after them.",
         rich_help_panel=FOLDING,
     ),
 ]

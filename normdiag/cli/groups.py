@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadingOptions:
     """How the model is read."""
 
     arch: opt.Arch = None
@@ -40,7 +40,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Feeding:
+class FeedingOptions:
     """The data, and how it is read and run. None where no flag says so."""
 
     data: opt.Data = None
@@ -100,7 +100,7 @@ class Feeding:
 
 
 @dataclass(frozen=True)
-class Trying(Feeding):
+class Trying(FeedingOptions):
     """The data of `preprocess`, which tries preparations of its own."""
 
     preprocess: opt.InUse = None
@@ -129,7 +129,7 @@ def _options(group: Any) -> list[Parameter]:
     return [Parameter(each.name, kind, default=each.default, annotation=hints[each.name]) for each in fields(group)]
 
 
-def _flag(option: Field[Any], group: Feeding) -> str:
+def _flag(option: Field[Any], group: FeedingOptions) -> str:
     """How an option is written on the command line."""
     if option.name == "grayscale" and group.grayscale is False:
         return "--rgb"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from normdiag.cli import options as opt
-from normdiag.cli.groups import Feeding, Reading
+from normdiag.cli.groups import FeedingOptions, ReadingOptions
 from normdiag.cli.output import print_out, print_text, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.reports import check_report_files, of_document, report_files, write_reports
@@ -53,8 +53,8 @@ Steps = Annotated[
 
 def history(
     checkpoints: Checkpoints,
-    feeding: Feeding,
-    reading: Reading,
+    feeding: FeedingOptions,
+    reading: ReadingOptions,
     every: Every = 1,
     path: Path = False,
     steps: Steps = None,
@@ -104,7 +104,7 @@ def history(
     raise typer.Exit(0)
 
 
-def _check(checkpoints: Sequence[str], feeding: Feeding, every: int, path: bool, steps: int | None) -> None:
+def _check(checkpoints: Sequence[str], feeding: FeedingOptions, every: int, path: bool, steps: int | None) -> None:
     """Raise UsageError for what cannot be meant."""
     if not all(checkpoints):
         raise UsageError("the path of a checkpoint is empty")

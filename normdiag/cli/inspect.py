@@ -12,7 +12,7 @@ import typer
 
 from normdiag.cli import options as opt
 from normdiag.cli.given import configuration
-from normdiag.cli.groups import Feeding, Reading
+from normdiag.cli.groups import FeedingOptions, ReadingOptions
 from normdiag.cli.output import is_first, print_out, print_text, say, stdout_to_stderr, write_file
 from normdiag.cli.profile import inspect_profile
 from normdiag.cli.progress import progress_bar
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 def inspect(
     model: opt.Model,
-    feeding: Feeding,
-    reading: Reading,
+    feeding: FeedingOptions,
+    reading: ReadingOptions,
     train_data: opt.TrainData = None,
     reference: opt.Reference = None,
     serve_batch: opt.ServeBatch = None,

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from normdiag.cli import options as opt
-from normdiag.cli.groups import Reading, Trying
+from normdiag.cli.groups import ReadingOptions, Trying
 from normdiag.cli.output import print_out, print_text, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
 from normdiag.errors import UsageError
@@ -17,7 +17,7 @@ from normdiag.terminal import is_ascii_only, terminal_width, wants_color
 def preprocess(
     model: opt.Model,
     feeding: Trying,
-    reading: Reading,
+    reading: ReadingOptions,
     device: opt.Device = "cpu",
     json: opt.Json = False,
     all_rows: opt.All = False,

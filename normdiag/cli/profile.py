@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from normdiag.cli import options as opt
-from normdiag.cli.groups import Feeding, Reading
+from normdiag.cli.groups import FeedingOptions, ReadingOptions
 from normdiag.cli.output import is_first, print_out, print_text, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.targets import check_target
@@ -45,8 +45,8 @@ Groups = Annotated[
 
 def profile(
     sources: Sources,
-    feeding: Feeding,
-    reading: Reading,
+    feeding: FeedingOptions,
+    reading: ReadingOptions,
     output: Output = None,
     force: Force = False,
     groups: Groups = None,
@@ -88,7 +88,12 @@ def profile(
 
 
 def _measured(
-    model: Path, feeding: Feeding, reading: Reading, device: str, groups: int | None, progress: Progress | None
+    model: Path,
+    feeding: FeedingOptions,
+    reading: ReadingOptions,
+    device: str,
+    groups: int | None,
+    progress: Progress | None,
 ) -> ProfileResult:
     from normdiag.commands.profile import profile as run
 

@@ -12,7 +12,7 @@ import typer
 from normdiag.cli import options as opt
 from normdiag.cli import recalibrate_options as rec
 from normdiag.cli.fold import interruptible
-from normdiag.cli.groups import Feeding, Reading
+from normdiag.cli.groups import FeedingOptions, ReadingOptions
 from normdiag.cli.output import is_first, print_out, print_text, say, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.reports import check_report_files, of_document, report_files, write_reports
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 def recalibrate(
     model: opt.Model,
-    feeding: Feeding,
-    reading: Reading,
+    feeding: FeedingOptions,
+    reading: ReadingOptions,
     output: rec.Output = None,
     force: rec.Force = False,
     dry_run: rec.DryRun = False,

@@ -13,7 +13,7 @@ from normdiag.comparison.units import change, coarser, ulp
 from normdiag.matching.layers import pair_layers
 from normdiag.records import NormLayer
 from normdiag.records.contents import LayerContents, MatchedBy
-from normdiag.records.diff import Change, LayerDifference, Setting, UnpairedLayer
+from normdiag.records.diff import LayerDifference, SettingDifference, TensorDifference, UnpairedLayer
 from normdiag.records.model import Array
 from normdiag.records.ops import Parameter
 
@@ -85,13 +85,13 @@ def _is_whole(layer: LayerContents) -> bool:
     return layer.norm is not None and layer.norm.origin not in ("operator", "decomposed")
 
 
-def _changes(one: LayerContents, two: LayerContents, roles: Sequence[str]) -> Change | None:
+def _changes(one: LayerContents, two: LayerContents, roles: Sequence[str]) -> TensorDifference | None:
     """Of all tensors of these roles together: the worst of each unit."""
     pairs = [_arrays(one.tensors.get(role), two.tensors.get(role), role) for role in roles]
     changes = [found for pair in pairs if pair is not None and (found := change(*pair)) is not None]
     if not changes:
         return None
-    return Change(
+    return TensorDifference(
         max(each.relative for each in changes),
         max(each.ulps for each in changes),
         max(changes, key=lambda each: each.relative).dtype,
@@ -138,35 +138,37 @@ def _only_rounded(one: NormLayer, two: NormLayer) -> bool:
     return all(each is None or each.rounding for each in found)
 
 
-def _settings(one: LayerContents, two: LayerContents, roles: Sequence[str], one_form: bool) -> Iterator[Setting]:
+def _settings(
+    one: LayerContents, two: LayerContents, roles: Sequence[str], one_form: bool
+) -> Iterator[SettingDifference]:
     for role in roles:
         a, b = one.tensors.get(role), two.tensors.get(role)
         if a is not None and b is not None and a.shape != b.shape and _arrays(a, b, role) is None:
-            yield Setting(f"shape of {role}", _shape(a.shape), _shape(b.shape))
+            yield SettingDifference(f"shape of {role}", _shape(a.shape), _shape(b.shape))
         elif (a is None) != (b is None) and role not in AFFINE and one_form:
-            yield Setting(role, "absent" if a is None else "present", "absent" if b is None else "present")
+            yield SettingDifference(role, "absent" if a is None else "present", "absent" if b is None else "present")
     if one.norm is not None and two.norm is not None:
         yield from _norm_settings(one.norm, two.norm)
 
 
-def _norm_settings(a: NormLayer, b: NormLayer) -> Iterator[Setting]:
+def _norm_settings(a: NormLayer, b: NormLayer) -> Iterator[SettingDifference]:
     """What changes the result, or, of momentum and the counter, what further training would do."""
     if not _same_kind(a, b):
-        yield Setting("kind", a.kind, b.kind)
+        yield SettingDifference("kind", a.kind, b.kind)
     if a.channels != b.channels and a.channels is not None and b.channels is not None and a.gamma is None:
-        yield Setting("channels", str(a.channels), str(b.channels))
+        yield SettingDifference("channels", str(a.channels), str(b.channels))
     if a.has_statistics != b.has_statistics and a.kind == b.kind and a.origin in SURE and b.origin in SURE:
-        yield Setting("running statistics", _yes(a.has_statistics), _yes(b.has_statistics))
+        yield SettingDifference("running statistics", _yes(a.has_statistics), _yes(b.has_statistics))
     if a.eps is not None and b.eps is not None and not _same_number(a.eps, b.eps, a, b):
-        yield Setting("eps", f"{a.eps:.6g}", f"{b.eps:.6g}")
+        yield SettingDifference("eps", f"{a.eps:.6g}", f"{b.eps:.6g}")
     if a.training is not None and b.training is not None and a.training != b.training and a.kind != "layer_norm":
-        yield Setting("training", _yes(a.training), _yes(b.training))
+        yield SettingDifference("training", _yes(a.training), _yes(b.training))
     if a.groups is not None and b.groups is not None and a.groups != b.groups and a.kind == b.kind:
-        yield Setting("groups", str(a.groups), str(b.groups))
+        yield SettingDifference("groups", str(a.groups), str(b.groups))
     if _can_train(a) and _can_train(b) and not _same_momentum(a.momentum, b.momentum):
-        yield Setting("momentum", f"{a.momentum:.6g}", f"{b.momentum:.6g}")
+        yield SettingDifference("momentum", f"{a.momentum:.6g}", f"{b.momentum:.6g}")
     if a.num_batches_tracked is not None and b.num_batches_tracked not in (None, a.num_batches_tracked):
-        yield Setting("num_batches_tracked", str(a.num_batches_tracked), str(b.num_batches_tracked))
+        yield SettingDifference("num_batches_tracked", str(a.num_batches_tracked), str(b.num_batches_tracked))
 
 
 def _can_train(layer: NormLayer) -> bool:

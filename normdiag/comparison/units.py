@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from normdiag.records.diff import Change
+from normdiag.records.diff import TensorDifference
 from normdiag.records.model import Array
 
 # Binary digits after the first, and the exponent of the smallest number, of each dtype that weights are stored in.
@@ -33,7 +33,7 @@ def unit_roundoff(dtype: str) -> float:
     return float(2.0 ** -(_DTYPES[dtype if dtype in _DTYPES else "float32"][0] + 1))
 
 
-def change(a: Array, b: Array) -> Change | None:
+def change(a: Array, b: Array) -> TensorDifference | None:
     """How far `b` is from `a`, which has the same shape; None where they are equal to the last bit, NaN alike."""
     dtype = coarser(a.dtype.name, b.dtype.name)
     before, after = a.astype(np.float64), b.astype(np.float64)
@@ -46,7 +46,7 @@ def change(a: Array, b: Array) -> Change | None:
         size, moved = float(np.sqrt(np.sum(before**2))), float(np.sqrt(np.sum(gap**2)))
     relative = moved / size if size > 0 else math.inf
     ulps, relative = (math.inf if math.isnan(each) else each for each in (ulps, relative))
-    return Change(relative, ulps, dtype, _is_rounding(relative, ulps, dtype))
+    return TensorDifference(relative, ulps, dtype, _is_rounding(relative, ulps, dtype))
 
 
 def ulp(size: Array, dtype: str) -> Array:

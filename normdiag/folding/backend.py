@@ -12,7 +12,7 @@ from normdiag.records.model import Array
 
 
 @dataclass(frozen=True)
-class Point:
+class FoldPoint:
     """Where a folded norm's values can be compared: tensor `before` of the original, `after` of the folded model."""
 
     layer: str
@@ -35,7 +35,7 @@ class Folded(Protocol):
     """A folded model, in memory or on its way to a file."""
 
     @property
-    def points(self) -> tuple[Point, ...]:
+    def points(self) -> tuple[FoldPoint, ...]:
         """One point for each step of the plan, where its values still exist in both models."""
         ...
 

@@ -18,7 +18,7 @@ from normdiag.records import Add, Affine, Beside, Conv, Op, Pass, ScaleShift
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundBeside:
     """What becomes of the norm, and whether the convolution gets plus or minus what it does."""
 
     sign: int
@@ -44,7 +44,7 @@ class _Term:
     passed: tuple[int, ...]
 
 
-def find_beside(situation: Situation, source: int, affine: Affine) -> Found | None:
+def find_beside(situation: Situation, source: int, affine: Affine) -> FoundBeside | None:
     """Where the norm at `source`, which does `affine`, is added to what a convolution makes of the same tensor."""
     origin, first = _origin(situation, situation.op(source).inputs[0]), None
     for term in _terms(situation, situation.op(source).outputs[0]):
@@ -61,7 +61,7 @@ def find_beside(situation: Situation, source: int, affine: Affine) -> Found | No
             if layer is not None:
                 between = (*term.path.between, *end.between)
                 beside = Beside(layer, first.index, first.place, term.index, first.passed, between)
-                return Found(term.path.sign * end.sign, beside)
+                return FoundBeside(term.path.sign * end.sign, beside)
     return None
 
 

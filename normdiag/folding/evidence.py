@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from normdiag.errors import InputError
-from normdiag.folding.backend import Point
+from normdiag.folding.backend import FoldPoint
 from normdiag.folding.feeds import TrialFeed
 from normdiag.folding.noise import depends_on
 from normdiag.folding.tally import Tally
@@ -16,7 +16,7 @@ from normdiag.records import FoldPlan, OpGraph
 from normdiag.wording import abridged
 
 
-def check_evidence(tally: Tally, graph: OpGraph, plan: FoldPlan, points: Sequence[Point], feed: TrialFeed) -> None:
+def check_evidence(tally: Tally, graph: OpGraph, plan: FoldPlan, points: Sequence[FoldPoint], feed: TrialFeed) -> None:
     """Raise InputError where an output, or a folded point and all that lies after it, was never compared.
 
     An output that is always empty is no evidence either; but where the folded points were compared they are.
@@ -30,7 +30,7 @@ def check_evidence(tally: Tally, graph: OpGraph, plan: FoldPlan, points: Sequenc
         raise InputError(_no_value(f"at the fold of {_quoted(layers)} on any input, nor at an output after it"))
 
 
-def missing(tally: Tally, graph: OpGraph, plan: FoldPlan, points: Sequence[Point]) -> tuple[list[str], list[str]]:
+def missing(tally: Tally, graph: OpGraph, plan: FoldPlan, points: Sequence[FoldPoint]) -> tuple[list[str], list[str]]:
     """The outputs that were never compared, and the layers of the points that were not, nor an output after them."""
     every_point = bool(points) or not plan.steps
     seen, inner = tally.seen("output"), {point.before for point in points}
@@ -58,7 +58,7 @@ def moved_by(share: float) -> str:
     return f"by up to {share:.1e} of its largest value" if share < 1 else "by as much as its largest value"
 
 
-def unseen(tally: Tally, points: Iterable[Point]) -> list[Point]:
+def unseen(tally: Tally, points: Iterable[FoldPoint]) -> list[FoldPoint]:
     """The points at which nothing finite was compared in any run, and nothing that differs was found."""
     seen = {tensor for tensor, each in tally.all("point") if each.values or each.largest}
     return [point for point in points if point.before not in seen]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from normdiag.errors import InputError
-from normdiag.folding.backend import Point
+from normdiag.folding.backend import FoldPoint
 from normdiag.folding.bound import Depth, depth
 from normdiag.folding.evidence import groups_without_values, moved_by, only_noise, unseen
 from normdiag.folding.feeds import TrialFeed
@@ -38,7 +38,7 @@ def judged(
     tally: Tally,
     runs: Runs,
     depths: Mapping[str, Depth],
-    points: Sequence[Point],
+    points: Sequence[FoldPoint],
 ) -> Verification:
     """The verdict, by the estimated errors of each group. Raises InputError where there is nothing to base it on."""
     inner = tally.rows("point", depths)
@@ -88,7 +88,7 @@ def _differs(error: float, bound: float) -> str:
     return "the folded model gives another shape, or NaN or infinity at other places than the original"
 
 
-def depth_seen(tally: Tally, group: str, graph: OpGraph, plan: FoldPlan, points: Sequence[Point]) -> Depth:
+def depth_seen(tally: Tally, group: str, graph: OpGraph, plan: FoldPlan, points: Sequence[FoldPoint]) -> Depth:
     """The estimated errors, with the cancellation that was seen in a group of inputs."""
     shifts = _shifts(graph)
     scales = {tensor: each.scale for tensor, each in tally.of("point", group).items() if each.scale > 0}
@@ -105,7 +105,7 @@ def _shifts(graph: OpGraph) -> Mapping[str, float]:
     return shifts
 
 
-def _point_errors(rows: Iterable[TallyRow], points: Sequence[Point]) -> list[PointError]:
+def _point_errors(rows: Iterable[TallyRow], points: Sequence[FoldPoint]) -> list[PointError]:
     """One for each point, of the group where it is worst: those above their bound in order, then the others by excess.
 
     What is wrong at one layer is wrong after it too, and may grow; the first is the one to look at.
@@ -119,7 +119,7 @@ def _point_errors(rows: Iterable[TallyRow], points: Sequence[Point]) -> list[Poi
 
 
 def _notes(
-    tally: Tally, runs: Runs, rows: Sequence[TallyRow], blind: Sequence[Point], depths: Mapping[str, Depth]
+    tally: Tally, runs: Runs, rows: Sequence[TallyRow], blind: Sequence[FoldPoint], depths: Mapping[str, Depth]
 ) -> Iterable[str]:
     if runs.feed.note:
         yield runs.feed.note
@@ -140,7 +140,7 @@ def _notes(
     yield from _unsteady(tally, blind, depths)
 
 
-def _unsteady(tally: Tally, blind: Sequence[Point], depths: Mapping[str, Depth]) -> Iterable[str]:
+def _unsteady(tally: Tally, blind: Sequence[FoldPoint], depths: Mapping[str, Depth]) -> Iterable[str]:
     """What is to be known of an original that is in rounding noise itself."""
     moved = tally.most_unsteady(depths)
     if not moved:

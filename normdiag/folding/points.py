@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from normdiag.folding.backend import Evaluator, Foldable, Folded, Point
+from normdiag.folding.backend import Evaluator, Foldable, Folded, FoldPoint
 from normdiag.folding.bound import Depth
 from normdiag.folding.compare import difference
 from normdiag.folding.feeds import FoldTrial
@@ -18,27 +18,27 @@ from normdiag.records import OpGraph
 
 
 @dataclass(frozen=True)
-class Watch:
+class WatchedModels:
     """Both models with their folded points in view, and what tells how steady the original is."""
 
     before: Evaluator
     after: Evaluator
-    points: tuple[Point, ...]
+    points: tuple[FoldPoint, ...]
     steadiness: Steadiness
     graph: OpGraph
 
 
-def watch(original: Foldable, folded: Folded, roundoff: float) -> Watch:
+def watch(original: Foldable, folded: Folded, roundoff: float) -> WatchedModels:
     """Make both ready."""
     points = folded.points
     places = {point.before: point.after for point in points}
     before = original.evaluator(tuple(places))
     after = folded.evaluator(tuple(dict.fromkeys(point.after for point in points)))
-    return Watch(before, after, points, Steadiness(original, before, places, roundoff), original.graph)
+    return WatchedModels(before, after, points, Steadiness(original, before, places, roundoff), original.graph)
 
 
 def look(
-    watched: Watch, samples: Iterable[FoldTrial], tally: Tally, depth_of: Callable[[str], Depth]
+    watched: WatchedModels, samples: Iterable[FoldTrial], tally: Tally, depth_of: Callable[[str], Depth]
 ) -> Iterator[FoldTrial]:
     """Compare on as many samples of each group as a maximum needs, and yield those that were compared."""
     for _, group in groupby(samples, key=lambda trial: trial.group):
@@ -58,7 +58,7 @@ def look(
                     yield trial
 
 
-def _compare(watched: Watch, trial: FoldTrial, values: Values, tally: Tally) -> bool:
+def _compare(watched: WatchedModels, trial: FoldTrial, values: Values, tally: Tally) -> bool:
     after = of_folded(watched.after, trial.batch)
     inner = {point.before for point in watched.points}
     if not add_outputs(tally, trial.group, values, after, [name for name in values if name not in inner]):
@@ -68,7 +68,7 @@ def _compare(watched: Watch, trial: FoldTrial, values: Values, tally: Tally) -> 
     return True
 
 
-def _add_points(tally: Tally, group: str, values: Values, after: Values, points: Sequence[Point]) -> None:
+def _add_points(tally: Tally, group: str, values: Values, after: Values, points: Sequence[FoldPoint]) -> None:
     for point in points:
         if point.before in values and point.after in after:
             tally.add("point", group, {point.before: difference(values[point.before], after[point.after])})

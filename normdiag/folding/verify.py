@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from normdiag.errors import InputError
-from normdiag.folding.backend import Evaluator, Foldable, Folded, Point
+from normdiag.folding.backend import Evaluator, Foldable, Folded, FoldPoint
 from normdiag.folding.batches import compare, originals, responding
 from normdiag.folding.bound import ROUNDOFF, Depth, coarsest
 from normdiag.folding.evidence import check_evidence, missing
@@ -67,12 +67,12 @@ class _Task:
         """Of the coarsest dtype."""
         return ROUNDOFF[coarsest(self.original.graph)]
 
-    def depth_of(self, tally: Tally, points: Sequence[Point] = ()) -> Callable[[str], Depth]:
+    def depth_of(self, tally: Tally, points: Sequence[FoldPoint] = ()) -> Callable[[str], Depth]:
         """The estimated errors in a group, with what has been seen in it so far."""
         graph = self.original.graph
         return lambda group: depth_seen(tally, group, graph, self.plan, points)
 
-    def verdict(self, tally: Tally, runs: Runs, points: Sequence[Point] = ()) -> Verification:
+    def verdict(self, tally: Tally, runs: Runs, points: Sequence[FoldPoint] = ()) -> Verification:
         """All groups judged. Raises InputError where that verifies nothing."""
         of = self.depth_of(tally, points)
         place = {op.name: index for index, op in enumerate(self.original.graph.ops)}
@@ -82,7 +82,7 @@ class _Task:
             check_evidence(tally, self.original.graph, self.plan, points, self.feed)
         return found
 
-    def lacks(self, tally: Tally, points: Sequence[Point]) -> bool:
+    def lacks(self, tally: Tally, points: Sequence[FoldPoint]) -> bool:
         """Whether something that has to be compared was not yet."""
         return not tally.groups() or any(missing(tally, self.original.graph, self.plan, points))
 
@@ -114,7 +114,7 @@ class _Seen:
     """What the first pass leaves behind: no model that is ready to run. `failed` says why float64 could not."""
 
     done: list[Done]
-    points: tuple[Point, ...]
+    points: tuple[FoldPoint, ...]
     failed: str | None
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from normdiag.folding.backend import Point
+from normdiag.folding.backend import FoldPoint
 from normdiag.records import FoldPlan, FoldStep, Norm, NormLayer, Op, OpGraph, ScaleShift
 
 
@@ -38,7 +38,7 @@ def ways(graph: OpGraph, plan: FoldPlan) -> Mapping[int, Way]:
     return result
 
 
-def find_points(graph: OpGraph, plan: FoldPlan, name_now: Callable[[str], str | None]) -> tuple[Point, ...]:
+def find_points(graph: OpGraph, plan: FoldPlan, name_now: Callable[[str], str | None]) -> tuple[FoldPoint, ...]:
     """One point for each step where there is one; `name_now` gives the name of a tensor in the folded model.
 
     For a norm that went upstream that is its output, else the output of a layer that took it up, and where a norm went
@@ -51,7 +51,7 @@ def find_points(graph: OpGraph, plan: FoldPlan, name_now: Callable[[str], str | 
         for tensor in _candidates(graph, plan, index, way):
             now = name_now(tensor)
             if now is not None and tensor not in altered:
-                points.append(Point(way.step.norm, tensor, now))
+                points.append(FoldPoint(way.step.norm, tensor, now))
                 break
     return tuple(points)
 

@@ -1,6 +1,6 @@
 """How a channel of activations is distributed, as far as weights, gamma and beta say: the law after a BatchNorm.
 
-Behind BatchNorm a channel has mean beta and standard deviation |gamma|, whatever came before: that is what the layer
+After BatchNorm a channel has mean beta and standard deviation |gamma|, whatever came before: that is what the layer
 is for. Its shape is taken to be Gaussian. A law is carried as the means of POINTS equally likely slices of it, so that
 any function of the values is followed by applying it to each of them, and a mean is a plain mean.
 """
@@ -51,7 +51,7 @@ def normal_points() -> Floats:
     return np.asarray(POINTS * (density[:-1] - density[1:]))
 
 
-def behind_norm(layer: NormLayer, axis: int, source: str) -> Law | None:
+def after_norm(layer: NormLayer, axis: int, source: str) -> Law | None:
     """The law of a BatchNorm's output: mean beta, standard deviation |gamma| sqrt(var / (var + eps)).
 
     None where its gamma, beta or variance are unknown or no numbers, and where at least half of its channels are dead:

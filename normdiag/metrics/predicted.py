@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from normdiag.errors import InputError
 from normdiag.metrics.kernels import conv_mean, linear_mean
-from normdiag.metrics.laws import Law, behind_norm, product, signed_sum, through
+from normdiag.metrics.laws import Law, after_norm, product, signed_sum, through
 from normdiag.records import (
     Add,
     Concat,
@@ -84,7 +84,7 @@ def predicted_means(graph: OpGraph) -> tuple[Predicted, ...]:
         if needed.isdisjoint(op.outputs):
             continue
         try:
-            laws.update((name, law) for name, law in _behind(graph, op, layer, laws) if np.isfinite(law.mean).all())
+            laws.update((name, law) for name, law in _after(graph, op, layer, laws) if np.isfinite(law.mean).all())
         except InputError:  # weights that cannot be read, external ones most of all, are not this analysis' matter
             continue
     return tuple(found)
@@ -131,10 +131,10 @@ def _needed(graph: OpGraph, layers: Mapping[str, NormLayer]) -> frozenset[str]:
     return frozenset(needed)
 
 
-def _behind(graph: OpGraph, op: Op, layer: NormLayer | None, laws: Laws) -> Iterator[tuple[str, Law]]:
+def _after(graph: OpGraph, op: Op, layer: NormLayer | None, laws: Laws) -> Iterator[tuple[str, Law]]:
     """The laws of an operation's outputs, as far as they are known."""
     if isinstance(op.detail, Norm):
-        law = None if layer is None else behind_norm(layer, op.detail.axis, op.outputs[0])
+        law = None if layer is None else after_norm(layer, op.detail.axis, op.outputs[0])
         yield from () if law is None else ((op.outputs[0], law),)
         return
     inputs = [laws[name] for name in op.inputs if name in laws]

@@ -9,7 +9,7 @@ from normdiag.records.model import ModelInfo
 
 
 @dataclass(frozen=True)
-class Change:
+class TensorDifference:
     """How far the tensors of one role are apart.
 
     `relative` is sqrt(sum (b - a)^2 / sum a^2), infinite where only b is not 0; `ulps` the largest difference in units
@@ -23,7 +23,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Setting:
+class SettingDifference:
     """Something that both files say of a layer in different words: eps, momentum, training, kind, groups, shape."""
 
     name: str
@@ -44,10 +44,10 @@ class LayerDifference:
     b: str
     by: MatchedBy
     kind: str
-    weights: Change | None = None
-    affine: Change | None = None
+    weights: TensorDifference | None = None
+    affine: TensorDifference | None = None
     statistics: float | None = None
-    settings: tuple[Setting, ...] = ()
+    settings: tuple[SettingDifference, ...] = ()
     folded: str | None = None
 
     def differs(self, tolerance: float = 0.0) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from normdiag.records.diff import Change, DiffReport, LayerDifference, UnpairedLayer
+from normdiag.records.diff import DiffReport, LayerDifference, TensorDifference, UnpairedLayer
 from normdiag.records.document import Block, Column, Document, Phrase, Section, Table, facts, paragraph
 from normdiag.report.abridge import Detail, choose, left_out
 from normdiag.report.charts import differences_chart
@@ -108,7 +108,7 @@ def _moved(report: DiffReport) -> Iterator[str]:
         yield f"{'A' if yes else 'B'} is in training mode where the other is not: {listed(_names(training))}."
 
 
-def _really(change: Change | None) -> bool:
+def _really(change: TensorDifference | None) -> bool:
     return change is not None and not change.rounding
 
 
@@ -150,11 +150,11 @@ def _kind(kind: str) -> str:
     return KINDS.get(kind, kind)
 
 
-def _relative(change: Change | None) -> str:
+def _relative(change: TensorDifference | None) -> str:
     return MISSING if change is None else "all" if math.isinf(change.relative) else number(change.relative)
 
 
-def _ulps(change: Change | None) -> str:
+def _ulps(change: TensorDifference | None) -> str:
     return MISSING if change is None else number(change.ulps) if change.ulps < TELLING_ULPS else "> 10,000"
 
 

@@ -11,7 +11,7 @@ from normdiag.comparison.causes import cause_of
 from normdiag.comparison.causes.evidence import PartingEvidence, Side, distance
 from normdiag.comparison.formulas import in_groups, normalized, with_batch_statistics
 from normdiag.records import NormLayer, Op
-from normdiag.records.diff import Change, LayerDifference
+from normdiag.records.diff import LayerDifference, TensorDifference
 from normdiag.records.opgraph import OpKind
 from normdiag.records.ops import Norm, Opaque
 
@@ -93,7 +93,7 @@ def test_values_at_other_places() -> None:
 
 
 def test_weights_that_differ_are_told_with_how_many() -> None:
-    change = Change(0.02, 1e6, "float32", False)
+    change = TensorDifference(0.02, 1e6, "float32", False)
     stored = LayerDifference("layer", "layer", "name", "conv", weights=change)
     y = RNG.normal(size=X.shape)
     seen = PartingEvidence(

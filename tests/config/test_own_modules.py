@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from normdiag.cli.groups import Reading
+from normdiag.cli.groups import ReadingOptions
 from normdiag.errors import UsageError
 
 
@@ -18,13 +18,13 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_modules_are_allowed_by_name(own: Path) -> None:
-    assert Reading().options().allow_modules == ()
+    assert ReadingOptions().options().allow_modules == ()
     own.write_text('allow-modules = ["mine.nets"]\n')
-    assert Reading().options().allow_modules == ("mine.nets",)
+    assert ReadingOptions().options().allow_modules == ("mine.nets",)
 
 
 @pytest.mark.parametrize("value", ['"mine"', "[3]", '["mine/nets"]', '[""]', '["a b"]'])
 def test_what_is_no_module_is_a_usage_error(value: str, own: Path) -> None:
     own.write_text(f"allow-modules = {value}\n")
     with pytest.raises(UsageError, match="allow-modules"):
-        Reading().options()
+        ReadingOptions().options()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from normdiag.errors import InputError
-from normdiag.folding.backend import Evaluator, Point
+from normdiag.folding.backend import Evaluator, FoldPoint
 from normdiag.records import (
     Batch,
     FoldPlan,
@@ -104,7 +104,7 @@ class FakeFolded:
     layers: tuple[Layer, ...]
     weights: tuple[tuple[Array, Array], ...]
     net: FakeModel
-    points: tuple[Point, ...]
+    points: tuple[FoldPoint, ...]
     size_bytes: int = 0
     how: str = ""
 
@@ -182,7 +182,7 @@ def folded(net: FakeModel, layers: Sequence[Layer]) -> FakeFolded:
         scale, shift = layer.affine()
         weight = (scale[:, None] * layer.weight.astype(np.float64)).astype(net.dtype)
         weights.append((weight, (scale * layer.bias.astype(np.float64) + shift).astype(net.dtype)))
-    points = tuple(Point(f"bn{i}", f"y{i}", f"y{i}") for i in range(len(layers)))
+    points = tuple(FoldPoint(f"bn{i}", f"y{i}", f"y{i}") for i in range(len(layers)))
     return FakeFolded(tuple(layers), tuple(weights), net, points, net.size_bytes)
 
 

@@ -19,7 +19,7 @@ from normdiag.metrics import (
     rank_attribution,
 )
 from normdiag.metrics.groups import measure_groups, median_variance
-from normdiag.metrics.laws import behind_norm
+from normdiag.metrics.laws import after_norm
 from normdiag.records import (
     ActivationSums,
     ChannelSums,
@@ -180,7 +180,7 @@ def test_behind_a_norm_without_gamma_or_beta(missing: str) -> None:
     """As with one of ones, or of zeros."""
     values = {"gamma": np.ones(2), "beta": np.zeros(2)}
     norm = NormLayer("n", "batch_norm", "module", 2, 1e-5, running_var=np.array([0.5, 2.0]), **values)
-    expected, found = behind_norm(norm, 1, "n"), behind_norm(replace(norm, **{missing: None}), 1, "n")
+    expected, found = after_norm(norm, 1, "n"), after_norm(replace(norm, **{missing: None}), 1, "n")
     assert expected is not None and found is not None
     np.testing.assert_array_equal(found.mean, expected.mean)
     np.testing.assert_array_equal(found.values, expected.values)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from normdiag.records import ModelInfo
 from normdiag.records.diff import (
-    Change,
     ComparedOnData,
     DiffReport,
     LayerDifference,
     Parting,
     PartingCause,
     PlaceApart,
-    Setting,
+    SettingDifference,
+    TensorDifference,
 )
 
 A = ModelInfo("models/net.pt", "torch-zip", "pytorch", "0" * 64, 1_114_000, 269_722)
@@ -27,9 +27,16 @@ def parted() -> DiffReport:
     layers = (
         LayerDifference("conv1", "conv1", "name", "conv"),
         LayerDifference(
-            "norm1", "norm1", "name", "batch_norm", statistics=0.09, settings=(Setting("training", "no", "yes"),)
+            "norm1",
+            "norm1",
+            "name",
+            "batch_norm",
+            statistics=0.09,
+            settings=(SettingDifference("training", "no", "yes"),),
         ),
-        LayerDifference("head", "fc", "order", "linear", weights=Change(0.003, 2e5, "float32", rounding=False)),
+        LayerDifference(
+            "head", "fc", "order", "linear", weights=TensorDifference(0.003, 2e5, "float32", rounding=False)
+        ),
     )
     cause = PartingCause(
         "training_mode", "BatchNorm is in training mode in B.", "its output is normalized", "Call model.eval()."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from normdiag.comparison.causes.evidence import PartingEvidence
-from normdiag.records.diff import Change, LayerDifference, PartingCause
+from normdiag.records.diff import LayerDifference, PartingCause, TensorDifference
 
 # Two states of one training differ by less than the weights are large; two trainings by their sum.
 ONE_TRAINING = 0.9
@@ -67,6 +67,6 @@ def quantized(seen: PartingEvidence) -> PartingCause | None:
     )
 
 
-def _moved(each: LayerDifference) -> Change | None:
+def _moved(each: LayerDifference) -> TensorDifference | None:
     change = each.weights or each.affine
     return None if change is None or change.rounding or each.folded is not None else change

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from normdiag.folding.backend import Evaluator, Point
+from normdiag.folding.backend import Evaluator, FoldPoint
 from normdiag.folding.onnx.apply import apply_plan, make_patch
 from normdiag.folding.onnx.evaluate import OnnxEvaluator
 from normdiag.folding.onnx.exact import exact_evaluator
@@ -98,7 +98,7 @@ class OnnxFolded:
         self._patch = make_patch(self._draft)
 
     @cached_property
-    def points(self) -> tuple[Point, ...]:
+    def points(self) -> tuple[FoldPoint, ...]:
         """One point for each step of the plan, where its values still exist in both models."""
         return find_points(self._graph, self._plan, self._draft.name_now)
 

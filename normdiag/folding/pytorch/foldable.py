@@ -12,7 +12,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from normdiag.errors import InputError, UsageError
-from normdiag.folding.backend import Point
+from normdiag.folding.backend import FoldPoint
 from normdiag.folding.options import SUFFIXES, ExportOptions
 from normdiag.folding.pytorch.apply import Applied, apply_plan
 from normdiag.folding.pytorch.editor import ProgramEditor
@@ -124,7 +124,7 @@ class TorchFolded:
         return folded_state(self.exported, self.graph, self.plan, self.applied)
 
     @property
-    def points(self) -> tuple[Point, ...]:
+    def points(self) -> tuple[FoldPoint, ...]:
         """One point for each step of the plan, where its values still exist in both models."""
         return find_points(self.graph, self.plan, self.applied.names.get)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.errors import InputError
-from normdiag.observe.onnx.batch_rewrite import Seen, known_shapes, with_free_batch
+from normdiag.observe.onnx.batch_rewrite import SeenSizes, known_shapes, with_free_batch
 from normdiag.observe.onnx.edit import PREFIX
 from normdiag.observe.onnx.feed import NOTHING_ELSE, GraphInput, graph_inputs
 from normdiag.observe.onnx.session import Session, Setting
@@ -78,7 +78,7 @@ def _agree(proto: Any, candidate: Any, inputs: Sequence[GraphInput], setting: Se
     return all(_same(at_once[name], [part[name] for part in one_by_one], placed.get(name) or 0) for name in names)
 
 
-def _seen(proto: Any, inputs: Sequence[GraphInput], setting: Setting, feeding: Feeding) -> Seen:
+def _seen(proto: Any, inputs: Sequence[GraphInput], setting: Setting, feeding: Feeding) -> SeenSizes:
     """What a run shows of what cannot be inferred: sizes, and the shapes that the graph computes from constants."""
     import onnx
     from onnx import helper
@@ -100,9 +100,9 @@ def _seen(proto: Any, inputs: Sequence[GraphInput], setting: Setting, feeding: F
         session = Session(probe, setting, optimize=False)
         values = session.run(wanted, {**{each.name: _random(each, rng) for each in inputs}, **feeding.constants})
     except InputError:
-        return Seen()
+        return SeenSizes()
     shapes = {name: tuple(int(each) for each in values[size]) for name, size in sizes.items()}
-    return Seen(shapes, {name: [int(each) for each in values[name].reshape(-1)] for name in vectors})
+    return SeenSizes(shapes, {name: [int(each) for each in values[name].reshape(-1)] for name in vectors})
 
 
 def _constant_tensors(graph: Any, *, static: bool) -> set[str]:

@@ -32,17 +32,17 @@ _SLICE_OPSET = 10  # Expand is older
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class SeenSizes:
     """What one run has shown: the sizes of tensors, and the values of vectors that no input of the model changes."""
 
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     vectors: Mapping[str, list[int]] = field(default_factory=dict)
 
 
-NOTHING_SEEN = Seen()
+NOTHING_SEEN = SeenSizes()
 
 
-def with_free_batch(proto: Any, axes: Mapping[str, int], samples: int, seen: Seen = NOTHING_SEEN) -> Any:
+def with_free_batch(proto: Any, axes: Mapping[str, int], samples: int, seen: SeenSizes = NOTHING_SEEN) -> Any:
     """A copy of an onnx.ModelProto in which the number of samples, `samples` on `axes` of the inputs, is free.
 
     Shapes that the file states for other tensors are dropped: they may speak of the old size. What was `seen` in a run
@@ -73,7 +73,7 @@ def drop_output_shapes(graph: Any) -> None:
 class _Rewriting:
     """One walk over the nodes, with the place of the samples in every tensor that holds them."""
 
-    def __init__(self, model: Any, axes: Mapping[str, int], samples: int, seen: Seen) -> None:
+    def __init__(self, model: Any, axes: Mapping[str, int], samples: int, seen: SeenSizes) -> None:
         self._graph, self._samples, self._opset = model.graph, samples, default_opset(model)
         self._shapes = known_shapes(model) | dict(seen.shapes)
         self._constants = {**integer_constants(model.graph), **seen.vectors}

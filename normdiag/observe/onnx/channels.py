@@ -124,6 +124,16 @@ def wide(edit: GraphEdit, x: str, kind: TensorType) -> tuple[str, int | None]:
     return edit.cast(x, FLOAT), kind.rank
 
 
+def norm_input(edit: GraphEdit, site: NormSite, kind: TensorType) -> tuple[str, int | None]:
+    """What enters a normalization layer, made before its first node, in float32 or float64, and its rank."""
+    edit.slot = min(site.nodes)
+    x = site.input
+    for addend in site.addends[1:]:
+        x = edit.node("Add", x, addend)
+    x, rank = wide(edit, x, kind)
+    return x, site.rank if rank is None else rank
+
+
 def moments(edit: GraphEdit, x: str, rank: int, axis: int = 1) -> tuple[str, str]:
     """Means over the positions of x and x^2, (N, C), of a tensor of rank 2 and more with its channels on `axis`.
 

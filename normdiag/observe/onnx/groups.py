@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from normdiag.models.onnx import NormSite
-from normdiag.observe.onnx.channels import wide
+from normdiag.observe.onnx.channels import norm_input
 from normdiag.observe.onnx.edit import GraphEdit
 from normdiag.observe.onnx.session import TensorType, Values
 from normdiag.records import GroupSums
@@ -56,12 +56,7 @@ def obstacle(site: NormSite, kind: TensorType) -> str | None:
 
 def watch_groups(edit: GraphEdit, site: NormSite, kind: TensorType) -> GroupWatch:
     """Add the moments of the groups before the first node of the layer."""
-    edit.slot = min(site.nodes)
-    x = site.input
-    for addend in site.addends[1:]:
-        x = edit.node("Add", x, addend)
-    x, rank = wide(edit, x, kind)
-    rank = site.rank if rank is None else rank
+    x, rank = norm_input(edit, site, kind)
     assert rank is not None  # `obstacle` has seen to it
     axis = site.channel_axis % rank
     square = edit.node("Mul", x, x)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from normdiag.models.onnx import ActivationSite, NormSite
-from normdiag.observe.onnx.channels import centred, lost_digits, moments, wide
+from normdiag.observe.onnx.channels import centred, lost_digits, moments, norm_input, wide
 from normdiag.observe.onnx.edit import GraphEdit
 from normdiag.observe.onnx.session import TensorType, Values
 from normdiag.observe.points import table_sums
@@ -71,12 +71,7 @@ def shift_name(point: Point) -> str:
 
 def watch_norm(edit: GraphEdit, site: NormSite, kind: TensorType, shifted: frozenset[str]) -> PointWatch:
     """Add the moments of what enters a normalization layer."""
-    edit.slot = min(site.nodes)
-    x = site.input
-    for addend in site.addends[1:]:
-        x = edit.node("Add", x, addend)
-    x, rank = wide(edit, x, kind)
-    rank = site.rank if rank is None else rank
+    x, rank = norm_input(edit, site, kind)
     axis = site.channel_axis
     if (site.layer.normalized_rank or 1) > 1 and rank is not None:
         axis = rank - (site.layer.normalized_rank or 1)
