@@ -115,7 +115,8 @@ def _open(source: Any, options: LoadOptions, run: bool) -> OpenedSide:
     norms = norm_layers(static)
     built = {layer.name: layer for layer in model.layers} if model.program is not None else {}
     norms = tuple(_told(norm, built.get(norm.name)) for norm in norms)
-    return OpenedSide(model, contents_of_tensors(static.tensors, norms))
+    packed = {} if static.quantized is None else static.quantized.sizes
+    return OpenedSide(model, contents_of_tensors(static.tensors, norms, packed))
 
 
 def _told(norm: NormLayer, built: NormLayer | None) -> NormLayer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,17 +18,20 @@ _NUMBERED = re.compile(r"(?:onnx::.*|val_\d+|_?\d+|/.*|.*_output_\d+|.*#.*)")
 _COUNTERS = ("num_batches_tracked",)
 
 
-def contents_of_tensors(tensors: Mapping[str, Array], norms: Sequence[NormLayer]) -> tuple[LayerContents, ...]:
+def contents_of_tensors(
+    tensors: Mapping[str, Array], norms: Sequence[NormLayer], packed: Collection[str] = ()
+) -> tuple[LayerContents, ...]:
     """The floating-point tensors by the module that they belong to; `norms` are the normalization layers among them.
 
-    A tensor of the model itself, without a module, is a layer by its own name.
+    A tensor of the model itself, without a module, is a layer by its own name. Those that are `packed` count byte by
+    byte, for nothing decodes them.
     """
     groups: dict[str, dict[str, Parameter]] = {}
     for name, array in tensors.items():
         path, _, role = name.rpartition(".")
-        if _is_float(array) and role not in _COUNTERS:
+        if role not in _COUNTERS and (_is_float(array) or name in packed):
             held = groups.setdefault(path or role, {})
-            held[role if path else "weight"] = _parameter(name, array)
+            held[role if path else "weight"] = _parameter(name, array) if _is_float(array) else _bytes(name, array)
     by_name = {norm.name: norm for norm in norms}
     places = dict.fromkeys([*groups, *by_name])
     return tuple(_of_module(name, groups.get(name, {}), by_name.get(name)) for name in places)
@@ -46,6 +49,10 @@ def contents_of_graph(graph: OpGraph, stored: Mapping[str, Parameter]) -> tuple[
 
 def _is_float(array: Array) -> bool:
     return array.dtype.kind == "f" or "float" in array.dtype.name
+
+
+def _bytes(name: str, array: Array) -> Parameter:
+    return Parameter(name, (array.nbytes,), "float32", lambda: np.frombuffer(array.tobytes(), np.uint8).astype("f4"))
 
 
 def _parameter(name: str, array: Array) -> Parameter:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from normdiag.errors import InputError, UsageError
 from normdiag.extras import require_torch
@@ -25,6 +24,11 @@ STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 YOUR_ARCH = "--arch net.py:Net"
 ARCH_HINT = "give the code that builds the model with --arch net.py:Net"
 SCRIPT = "the file is a TorchScript program, and loading that can run any code that its maker put in"
+UNQUANTIZED = (
+    "and such files are not run here: give the checkpoint that they were made from or, in Python, the loaded module: "
+    "normdiag.inspect(model, batches)"
+)
+NOT_DECODED = "packed weights are not decoded: counted as the values that they stand for, compared byte by byte"
 TRUST_HINT = "if you trust whoever made the file, let torch load it with --trust"
 
 
@@ -102,14 +106,17 @@ def _load_static(path: Path, fmt: Format, options: LoadOptions, run: bool) -> Mo
     static = _read(path, fmt, options.key)
     if not static.tensors:
         raise InputError(f"{path}: holds no tensors, so there is no layer to look at")
-    info = _file_info(path, fmt, "weights", count_parameters(static.tensors), static.notes)
-    info = replace(info, suspicious=static.suspicious)
+    quantized = None if static.quantized is None else static.quantized.how
+    info = _file_info(path, fmt, "weights", count_parameters(static), static.notes)
+    info = replace(info, suspicious=static.suspicious, quantized=quantized)
     if options.user_arch:
         from normdiag.models.pytorch import build_arch, load_weights
 
         module = build_arch(options.user_arch, options.arch_args)
         load_weights(module, static)
         return replace(_model_of(module, replace(info, backend="pytorch")), copies=static.copies)
+    if quantized is not None:
+        return _only_read(static, info, f"its weights are quantized ({quantized}), {UNQUANTIZED}")
     if run and fmt != "torchscript":
         return _built(static, info, options)
     run_with = (YOUR_ARCH, "--trust") if fmt == "torchscript" else ()
@@ -117,6 +124,17 @@ def _load_static(path: Path, fmt: Format, options: LoadOptions, run: bool) -> Mo
 
 
 def _read(path: Path, fmt: Format, key: str | None) -> StaticFile:
+    from normdiag.models.static import declared_eps, quantization
+
+    static = _read_file(path, fmt, key)
+    quantized = static.quantized or quantization(static.tensors, static.config)
+    notes = static.notes
+    if quantized is not None:
+        notes = (*notes, NOT_DECODED if quantized.sizes else "the layout of its packed weights is not known here")
+    return replace(static, quantized=quantized, declared=static.declared or declared_eps(static.config), notes=notes)
+
+
+def _read_file(path: Path, fmt: Format, key: str | None) -> StaticFile:
     from normdiag.models.static import read_checkpoint, read_static
 
     of_hugging_face = path.name in CHECKPOINTS and (path.parent / "config.json").is_file()
@@ -164,9 +182,10 @@ def _only_read(
     return Model(info, layers, why_not_run=why, copies=static.copies, run_with=run_with, fitting=fitting)
 
 
-def count_parameters(tensors: Mapping[str, Any]) -> int:
-    """Number of values in the tensors that are weights, which running statistics are not."""
-    return sum(int(tensor.size) for name, tensor in tensors.items() if not name.endswith(STATISTICS))
+def count_parameters(static: StaticFile) -> int:
+    """Number of weights, those in packed tensors included; running statistics and scales of packed ones are none."""
+    sizes = {name: int(tensor.size) for name, tensor in static.tensors.items() if not name.endswith(STATISTICS)}
+    return sum((sizes if static.quantized is None else {**sizes, **static.quantized.sizes}).values())
 
 
 def _why_not_run(static: StaticFile, fmt: Format) -> str:

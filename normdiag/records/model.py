@@ -62,7 +62,8 @@ class NormLayer:
 class ModelInfo:
     """Where a model came from. `notes` say what was taken from the file, stripped, or could not be read.
 
-    `built` says what a PyTorch file that ran without any code of its own was built as.
+    `built` says what a PyTorch file that ran without any code of its own was built as, `quantized` how its weights are
+    packed.
     `suspicious` are functions that the file would call when it is unpickled, and that no model has a use for.
     """
 
@@ -75,6 +76,7 @@ class ModelInfo:
     notes: tuple[str, ...] = ()
     suspicious: tuple[str, ...] = ()
     built: str | None = None
+    quantized: str | None = None
 
 
 @dataclass(frozen=True)

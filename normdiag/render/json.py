@@ -76,7 +76,7 @@ def dump(document: Mapping[str, Any]) -> str:
 def model_dict(model: ModelInfo) -> dict[str, Any]:
     """Where a model came from."""
     found = asdict(model) | {"notes": list(model.notes), "suspicious": list(model.suspicious)}
-    return {name: value for name, value in found.items() if name != "built" or value is not None}
+    return {name: value for name, value in found.items() if name not in ("built", "quantized") or value is not None}
 
 
 def diagnosis_dict(diagnosis: Diagnosis) -> dict[str, Any]:

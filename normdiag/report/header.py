@@ -15,6 +15,7 @@ FORMATS = {
     "aotinductor": "AOTInductor package",
     "onnx": "ONNX",
     "hugging-face": "Hugging Face checkpoint",
+    "gguf": "GGUF",
 }
 RANDOM = "random data"
 
@@ -38,6 +39,8 @@ def model_rows(model: ModelInfo) -> list[tuple[str, str | Phrase]]:
 
 def _format(model: ModelInfo) -> str:
     name = FORMATS.get(model.format, model.format)
+    if model.quantized is not None:
+        name = f"{name} (quantized: {model.quantized})"
     if model.backend == "weights":
         return f"{name}, read for its weights alone (nothing of it was run)"
     return name if model.built is None else f"{name}, {model.built}"

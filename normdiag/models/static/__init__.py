@@ -1,15 +1,19 @@
 """The static reader: weights, and what else a PyTorch-family file says, without torch and without running the file."""
 
 from normdiag.models.static.checkpoint_folder import find_checkpoint, read_checkpoint
+from normdiag.models.static.declared_eps import declared_eps
 from normdiag.models.static.norms import norm_layers
+from normdiag.models.static.quantized import quantization
 from normdiag.models.static.read import read_static, read_tensors
 from normdiag.models.static.staticfile import ModuleFacts, StaticFile
 
 __all__ = [
     "ModuleFacts",
     "StaticFile",
+    "declared_eps",
     "find_checkpoint",
     "norm_layers",
+    "quantization",
     "read_checkpoint",
     "read_static",
     "read_tensors",

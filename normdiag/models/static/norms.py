@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.errors import InputError
+from normdiag.models.static.declared_eps import with_declared
 from normdiag.models.static.staticfile import ModuleFacts, StaticFile, torch_kind
 from normdiag.records import NormKind, NormLayer
 
@@ -44,12 +45,14 @@ def norm_layers(static: StaticFile) -> tuple[NormLayer, ...]:
     Modules of known class and traced operators are of certain kind. By weights alone, running_mean with running_var
     is BatchNorm; equal one-dimensional weight and bias are LayerNorm or GroupNorm, of higher rank LayerNorm; a lone
     one-dimensional weight is a norm only where its name says so (a PReLU's looks the same), and so are (1, C, 1, 1) and
-    tensors of other names than weight and gamma. eps is then None.
+    tensors of other names than weight and gamma. eps is then None, unless the file says it of all its norms. Packed
+    weights are no norm's.
     """
-    groups = _by_module(static.tensors)
+    packed = {} if static.quantized is None else static.quantized.sizes
+    groups = _by_module({name: array for name, array in static.tensors.items() if name not in packed})
     paths = dict.fromkeys([*static.modules, *groups])
     found = (_layer(path, _own(path, groups, static), static.modules.get(path)) for path in paths)
-    return tuple(layer for layer in found if layer is not None)
+    return tuple(with_declared(layer, static.declared) for layer in found if layer is not None)
 
 
 def _own(path: str, groups: Mapping[str, dict[str, Array]], static: StaticFile) -> Mapping[str, Array]:

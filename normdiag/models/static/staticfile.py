@@ -66,6 +66,26 @@ class ExportedProgramFile:
     constants: Mapping[str, Array]
 
 
+@dataclass(frozen=True)
+class Quantized:
+    """`how` weights are packed, in words; `sizes` the number of weights by tensor, 0 for scales and other constants."""
+
+    how: str
+    sizes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class DeclaredEps:
+    """What a file says of all of its norms: the values of eps of its RMSNorm and of its LayerNorm layers.
+
+    `bare_layer_norms`: layers without beta are LayerNorm, too, where it has no eps of an RMSNorm.
+    """
+
+    rms: frozenset[float] = frozenset()
+    layer: frozenset[float] = frozenset()
+    bare_layer_norms: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class StaticFile:
     """A model file as it was read without running anything of it.
@@ -75,7 +95,8 @@ class StaticFile:
     and renamed. `whole_module` marks a pickled object, TorchScript or torch.export program that only --trust can run.
     `copies` are other copies of the model in the file. What a module can be built from without running anything: the
     `pickled` module, the JSON of an `exported` program, or the `config` of a Hugging Face checkpoint. `suspicious` are
-    names in its pickles that no model has a use for.
+    names in its pickles that no model has a use for. `quantized` says which tensors are packed weights, and
+    `declared` what the file says of the eps of its norms.
     """
 
     tensors: Mapping[str, Array]
@@ -87,3 +108,5 @@ class StaticFile:
     exported: ExportedProgramFile | None = None
     config: Mapping[str, Any] | None = None
     suspicious: tuple[str, ...] = ()
+    quantized: Quantized | None = None
+    declared: DeclaredEps | None = None
