@@ -39,11 +39,18 @@ def random_feed(
         streams = spawn(len(facts), seed)
         for start in range(0, facts[0].shape[0], batch_size):
             count = min(batch_size, facts[0].shape[0] - start)
-            yield Batch(tuple(draw(rng, f.dtype, (count, *f.shape[1:])) for rng, f in zip(streams, facts, strict=True)))
+            values = (draw(rng, f.dtype, (count, *f.shape[1:])) for rng, f in zip(streams, facts, strict=True))
+            yield Batch(tuple(values), names_of(specs))
 
     for fact in facts:
         check_batch_bytes("--data random", fact.shape, fact.dtype, 1)
     return Feed(source, "random", read, facts)
+
+
+def names_of(specs: Sequence[InputSpec]) -> tuple[str, ...] | None:
+    """What to hand several inputs over by, where all have names: a forward may take others between them."""
+    names = tuple(spec.name for spec in specs)
+    return names if len(names) > 1 and all(names) else None
 
 
 def parse_input_shape(text: str) -> InputSpec:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
@@ -15,8 +14,8 @@ from normdiag.errors import InputError
 from normdiag.folding.pytorch.apply import Applied, Change
 from normdiag.folding.pytorch.export import ExportedModule, deployed_copy, different_output, eager_outputs
 from normdiag.folding.pytorch.load import load_folded, parametrization_keys
+from normdiag.folding.pytorch.neutral import neutral_value
 from normdiag.folding.pytorch.running import TorchEvaluator
-from normdiag.graph.importers.torch_export import stored_names
 from normdiag.observe.pytorch.values import model_dtype
 from normdiag.records import FoldPlan, Norm, OpGraph
 
@@ -97,13 +96,12 @@ class _State:
                 for role in ("weight", "bias"):
                     self.tensors.pop(prefix + role, None)
             return
-        names = stored_names(self.program)
-        for parameter, neutral in ((op.detail.gamma, 1.0), (op.detail.beta, 0.0)):
-            if parameter is not None and names.get(parameter.name) not in self._stored:
-                raise InputError(f"the parameters of {op.name!r} are computed by the model's code; {INSTEAD}")
+        for parameter, wanted in ((op.detail.gamma, 1.0), (op.detail.beta, 0.0)):
             if parameter is not None:
-                name = names[parameter.name]
-                self._put(name, torch.full_like(self.tensors[name], neutral), op.name)
+                neutral = neutral_value(self.program, parameter.name, wanted)
+                if neutral is None or neutral.name not in self._stored:
+                    raise InputError(f"the parameters of {op.name!r} are computed by the model's code; {INSTEAD}")
+                self._put(neutral.name, neutral.value, op.name)
 
     def change(self, change: Change) -> None:
         """A layer's new weight or bias, under the name that its module has for it, or else where it was stored."""

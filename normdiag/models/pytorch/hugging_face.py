@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from normdiag.models.static.staticfile import Array
 from normdiag.records import InputSpec
 from normdiag.wording import abridged
 
+T = TypeVar("T")
 PACKAGE = "transformers"
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 # What in a config makes transformers fetch code, kernels or weights, or choose another attention.
@@ -47,6 +49,56 @@ def build_from_config(
         module = _instance(kind, made)
     _load(module, tensors)
     return module.eval(), _inputs(kind, config)
+
+
+@dataclass(frozen=True, eq=False)
+class EmptyModel:
+    """A module as config.json describes it, in eval mode, without its weights: these lie on the meta device.
+
+    Buffers that its code computes, and no checkpoint stores, have their values. `stored` has the checkpoint's name of
+    each tensor of its state dict (of one that is tied, only the name that is stored). `inputs` is what it runs on.
+    """
+
+    module: nn.Module
+    stored: Mapping[str, str]
+    inputs: tuple[InputSpec, ...]
+
+
+def empty_from_config(config: Mapping[str, Any], tensors: Mapping[str, Array]) -> EmptyModel:
+    """The module that config.json names, with room for `tensors`, of which only names and shapes are looked at.
+
+    Raises RefusedError as `build_from_config` does.
+    """
+    with _offline():
+        require_package(PACKAGE)
+        kind, made = _class_and_config(config, len(tensors))
+        with _parameters_on_meta():
+            module = _instance(kind, made)
+        _check(module, tensors)
+    own = module.state_dict()
+    names = {name: name for name in tensors}
+    stored = {ours: theirs for ours, theirs in _renamed(names, own, module).items() if ours in own}
+    return EmptyModel(module.eval(), stored, _inputs(kind, config))
+
+
+@contextmanager
+def _parameters_on_meta() -> Iterator[None]:
+    """Inside, modules are built with parameters on the meta device, and with buffers as they are.
+
+    As accelerate's init_empty_weights does it: a parameter is moved as it is registered, before anything fills it.
+    """
+    register = nn.Module.register_parameter
+
+    def registered(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        if param is not None and param.device.type != "meta":
+            param = nn.Parameter(param.to("meta"), requires_grad=False)
+        register(self, name, param)
+
+    nn.Module.register_parameter = registered  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
 @contextmanager
@@ -127,7 +179,7 @@ def _check(module: nn.Module, tensors: Mapping[str, Array]) -> None:
         raise RefusedError(f"its weights do not fit {type(module).__name__}: they {what}")
 
 
-def _renamed(tensors: Mapping[str, Array], wanted: Mapping[str, Any], module: nn.Module) -> dict[str, Array]:
+def _renamed(tensors: Mapping[str, T], wanted: Mapping[str, Any], module: nn.Module) -> dict[str, T]:
     """The tensors by the module's names: as transformers renames them, with the base model's prefix or without."""
     prefix = f"{getattr(module, 'base_model_prefix', '')}."
     rename = _renaming(module)
@@ -165,15 +217,32 @@ def _load(module: nn.Module, tensors: Mapping[str, Array]) -> None:
 
 
 def _inputs(kind: Any, config: Mapping[str, Any]) -> tuple[InputSpec, ...]:
-    """One sample of the input that the class names as its main one, as large as the config says."""
+    """One sample of the input that the class names as its main one, as large as the config says.
+
+    An encoder with a decoder takes the decoder's tokens as well.
+    """
+    name = str(getattr(kind, "main_input_name", "input_ids"))
+    main = _main_input(name, config)
+    if main is None:
+        return ()
+    if config.get("is_encoder_decoder") is not True:
+        return (InputSpec("", *main),)
+    return (InputSpec(name, *main), InputSpec("decoder_input_ids", "int64", (None, _TOKENS)))
+
+
+def _main_input(name: str, config: Mapping[str, Any]) -> tuple[str, tuple[int | None, ...]] | None:
+    """Its dtype and shape; None for one that is not known."""
     vision = config.get("vision_config")
     seen: Mapping[str, Any] = {**(vision if isinstance(vision, dict) else {}), **config}
-    name = str(getattr(kind, "main_input_name", "input_ids"))
     if name == "pixel_values":
         size, channels = seen.get("image_size"), seen.get("num_channels")
         sides = size if isinstance(size, list) and len(size) == 2 else [size, size]
         known = [side if type(side) is int and 0 < side <= 4096 else _IMAGE for side in sides]
-        return (InputSpec("", "float32", (None, channels if type(channels) is int else 3, *known)),)
+        return "float32", (None, channels if type(channels) is int else 3, *known)
+    if name == "input_features":
+        bins, positions = config.get("num_mel_bins"), config.get("max_source_positions")
+        fits = all(type(n) is int and 0 < n <= 4096 for n in (bins, positions))
+        return ("float32", (None, bins, 2 * positions)) if fits and bins and positions else None
     if name == "input_values":
-        return (InputSpec("", "float32", (None, _SAMPLES)),)
-    return (InputSpec("", "int64", (None, _TOKENS)),) if name == "input_ids" else ()
+        return "float32", (None, _SAMPLES)
+    return ("int64", (None, _TOKENS)) if name == "input_ids" else None

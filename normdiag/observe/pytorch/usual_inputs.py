@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from normdiag.data.noise import draw
+from normdiag.data.noise import draw, names_of
 from normdiag.data.preprocess import numpy_dtype
 from normdiag.data.usual_sizes import GUESSED, usual_inputs_of
 from normdiag.models.pytorch.arrays import Array
@@ -104,12 +104,11 @@ def made_up_batch(specs: Sequence[InputSpec]) -> Batch | None:
     if any(len(shape) < len(spec.shape or (None,)) for shape, spec in zip(shapes, specs, strict=True)):
         return None
     rng = np.random.default_rng(0)
-    return Batch(
-        tuple(
-            draw(rng, numpy_dtype(spec.dtype) or np.dtype(np.float32), tuple(shape))
-            for shape, spec in zip(shapes, specs, strict=True)
-        )
+    arrays = tuple(
+        draw(rng, numpy_dtype(spec.dtype) or np.dtype(np.float32), tuple(shape))
+        for shape, spec in zip(shapes, specs, strict=True)
     )
+    return Batch(arrays, names_of(specs))
 
 
 def outputs_of(module: nn.Module, batch: Batch) -> dict[str, Array]:

@@ -20,6 +20,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+import normdiag
 from normdiag.errors import InputError, UsageError
 from normdiag.folding.options import ExportOptions
 from normdiag.folding.pytorch import onnx_check
@@ -220,3 +221,32 @@ def stored(path: Path) -> set[str]:
         return set(torch.export.load(path).state_dict)
     with safe_open(path, "pt") as file:
         return set(file.keys())
+
+
+class OnePlusRMSNorm(nn.Module):
+    """As the Gemmas have it: the parameter is the scale less 1."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(-0.5, 0.5, size))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = x.float()
+        found = found * torch.rsqrt(found.pow(2).mean(-1, keepdim=True) + 1e-6)
+        return (found * (1.0 + self.weight.float())).type_as(x)
+
+
+def test_weights_of_a_norm_that_adds_one_are_zero(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+
+    def net() -> nn.Module:
+        return nn.Sequential(nn.Linear(6, 8), OnePlusRMSNorm(8), nn.Linear(8, 3)).eval()
+
+    original, target = net(), tmp_path / "folded.safetensors"
+    data = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    result = normdiag.fold(original, [data], norms=("layer",), output=target)
+    assert result.report.written == str(target) and [step.norm for step in result.plan.steps] == ["1"]
+    rebuilt = normdiag.load_folded(net(), target)
+    assert torch.equal(rebuilt[1].weight, torch.zeros(8))  # type: ignore[index]
+    x = torch.from_numpy(data)
+    assert torch.allclose(rebuilt(x), original(x), atol=1e-6)

@@ -14,6 +14,8 @@ import torch
 import normdiag
 from normdiag.errors import InputError
 from normdiag.models import load
+from normdiag.models.pytorch.hugging_face import empty_from_config
+from normdiag.models.static import read_checkpoint
 
 transformers: Any = pytest.importorskip("transformers", reason="transformers is not installed")
 RAN = "NORMDIAG_TEST_RAN"
@@ -107,3 +109,30 @@ def test_configs_that_are_refused(entries: dict[str, Any], message: str, tmp_pat
     with pytest.raises(InputError, match=message) as caught:
         normdiag.fold(changed(tmp_path / "model", **entries), output=tmp_path / "folded.onnx")
     assert "\n" not in str(caught.value)
+
+
+def test_an_empty_model_has_everything_but_its_weights(tmp_path: Path) -> None:
+    config = transformers.LlamaConfig(
+        vocab_size=50, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, tie_word_embeddings=True,
+    )  # fmt: skip
+    made = transformers.LlamaForCausalLM(config).eval()
+    made.save_pretrained(tmp_path)
+    read = read_checkpoint(tmp_path)
+    assert read.config is not None
+    empty = empty_from_config(read.config, read.tensors)
+    assert {each.device.type for each in empty.module.parameters()} == {"meta"}
+    buffers = dict(empty.module.named_buffers())
+    assert torch.equal(buffers["model.rotary_emb.inv_freq"], made.model.rotary_emb.inv_freq)
+    assert "lm_head.weight" not in empty.stored and empty.stored["model.norm.weight"] == "model.norm.weight"
+    assert empty.module.lm_head.weight is empty.module.model.embed_tokens.weight
+    assert torch.nn.Linear(2, 2).weight.device.type == "cpu"  # what others build afterwards is as ever
+
+
+def test_an_encoder_with_a_decoder_takes_the_tokens_of_both(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = transformers.T5Config(vocab_size=50, d_model=16, d_ff=32, d_kv=8, num_layers=1, num_heads=2)
+    transformers.T5ForConditionalGeneration(config).save_pretrained(tmp_path)
+    report = normdiag.inspect(tmp_path, data=("random",))
+    assert report.data is not None
+    assert any("input_ids 16:int64 and decoder_input_ids 16:int64" in note for note in report.model.notes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -45,11 +46,16 @@ class ProgramConstants:
         """Whether a node is one."""
         return node in self._found
 
-    def value(self, node: Node) -> Tensor:
-        """The value of a constant. Raises InputError where the program holds no values (made on fake tensors)."""
-        known: dict[Node, Tensor] = {}
+    def value(self, node: Node, given: Mapping[Node, Tensor] = MappingProxyType({})) -> Tensor:
+        """The value of a constant, with those `given` in place of what is stored.
+
+        Raises InputError where the program holds no values (made on fake tensors).
+        """
+        known: dict[Node, Tensor] = dict(given)
         with torch.no_grad():
             for each in self._needed(node):
+                if each in known:
+                    continue
                 if each.op == "placeholder":
                     known[each] = self._read(each)
                 else:
