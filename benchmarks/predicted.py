@@ -18,7 +18,8 @@ import numpy as np
 from torch import nn
 
 from benchmarks.diagnosis import weights
-from benchmarks.diagnosis.subjects import Subject, names, subject
+from benchmarks.diagnosis.networks import names, subject
+from benchmarks.diagnosis.subjects import Subject
 from normdiag.folding.pytorch import TorchFoldable
 from normdiag.metrics.predicted import predicted_means
 from normdiag.models import from_module

@@ -50,7 +50,20 @@ def edited(
     subject: Subject, kind: str, strength: str, causes: tuple[str, ...], place: str, edit: Edit, **options: object
 ) -> Case:
     """A case in which `edit` changes the norms at `place`: first, middle, last or all."""
-    chosen = layers_at(subject, place)
+    return edited_layers(subject, kind, strength, causes, place, layers_at(subject.norms, place), edit, **options)
+
+
+def edited_layers(
+    subject: Subject,
+    kind: str,
+    strength: str,
+    causes: tuple[str, ...],
+    place: str,
+    chosen: tuple[str, ...],
+    edit: Edit,
+    **options: object,
+) -> Case:
+    """A case in which `edit` changes these norms."""
 
     def make() -> nn.Module:
         module = subject.copied()
@@ -87,7 +100,7 @@ def on_model(
     )
 
 
-def layers_at(subject: Subject, place: str) -> tuple[str, ...]:
-    names = subject.norms
+def layers_at(names: tuple[str, ...], place: str) -> tuple[str, ...]:
+    """The first, the middle or the last of these norms, or all."""
     single = {"first": names[:1], "middle": names[len(names) // 2 :][:1], "last": names[-1:]}
     return single.get(place, names)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from benchmarks.diagnosis import samples
-from benchmarks.diagnosis.architectures import DropoutFirst
 from benchmarks.diagnosis.case import Case, edited, on_model
+from benchmarks.diagnosis.image_nets import DropoutFirst
 from benchmarks.diagnosis.subjects import NORMS, Subject, prepared, recalibrated, trained
 from benchmarks.diagnosis.weights import feeding
 

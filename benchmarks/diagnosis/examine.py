@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -21,9 +21,6 @@ from benchmarks.diagnosis.deployments import in_half
 from benchmarks.diagnosis.subjects import CACHE, Subject, accuracy, prepared, recalibrated
 from normdiag.errors import InputError, UsageError
 from normdiag.records import Report
-from normdiag.rules import RULES, Rule
-
-WITHOUT_GRAPH = tuple(rule for rule in RULES if not rule.needs_graph)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +45,8 @@ class Seen:
         return self.before - self.after
 
 
-def examine(case: Case, *, quick: bool = False) -> Seen:
-    """Run the model, the diagnosis and the remedies; `quick`: without the rules that need the module exported."""
+def examine(case: Case) -> Seen:
+    """Run the model, the diagnosis and the remedies."""
     subject, module = case.subject, case.make()
     x = prepared(case.fed.stored, case.recipe)
     before = accuracy(case.reference(), subject.x(), subject.test.labels) if case.reference else right(subject)
@@ -75,7 +72,7 @@ def examine(case: Case, *, quick: bool = False) -> Seen:
         before=before,
         after=after,
         remedies=remedies,
-        report=look(module, case, rules=WITHOUT_GRAPH if quick and not case.serve else None),
+        report=look(module, case),
     )
 
 
@@ -98,9 +95,7 @@ def served(case: Case, module: nn.Module, x: torch.Tensor) -> float:
     return accuracy(running, x, case.fed.labels, case.serve or 100)
 
 
-def look(
-    model: nn.Module | Path, case: Case, batch_size: int | None = None, rules: Sequence[Rule] | None = None
-) -> Report:
+def look(model: nn.Module | Path, case: Case, batch_size: int | None = None) -> Report:
     """`inspect` on the file of the data, in batches of the subject's size where none is given."""
     options = normdiag.DataOptions(preprocess=case.recipe, batch_size=batch_size or case.subject.batch)
     target = "fp16" if case.half else None
@@ -114,17 +109,16 @@ def look(
             data_options=options,
             target=target,  # type: ignore[arg-type]
             serve_batch=case.serve,
-            rules=rules,
         )
 
 
-def seen(case: Case, *, fresh: bool = False, quick: bool = False) -> Seen:
+def seen(case: Case, *, fresh: bool = False) -> Seen:
     """From the cache, if it is there and wanted: what is concluded changes more often than what is measured."""
     path = CACHE / "seen" / f"{sha256(case.id.encode()).hexdigest()[:24]}.pickle"
     if path.is_file() and not fresh:
         found: Seen = pickle.loads(path.read_bytes())
         return found
-    found = examine(case, quick=quick)
+    found = examine(case)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(pickle.dumps(found))
     return found

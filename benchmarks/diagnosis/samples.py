@@ -83,6 +83,34 @@ def waveforms(seed: int, count: int = 6000, length: int = 2048) -> Samples:
     return Samples(wave.astype(np.float32)[:, None], labels)
 
 
+def sensors(seed: int, count: int = 6000, length: int = 128) -> Samples:
+    """Six kinds of motion in six channels with offsets and scales of their own, (N, 6, T)."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(6, size=count)
+    time = np.arange(length) / length
+    pace = (2 + 2 * (labels % 3) + rng.uniform(-0.6, 0.6, count))[:, None, None]
+    mixing = rng.standard_normal((6, 2, 6))
+    phase = rng.uniform(0, 2 * np.pi, (count, 1, 1))
+    turns = np.concatenate([np.sin(2 * np.pi * pace * time + phase), np.cos(4 * np.pi * pace * time + phase)], 1)
+    series = np.einsum("nct,ncd->ndt", turns, mixing[labels]) + (labels // 3)[:, None, None] * time**2
+    series = series + rng.uniform(0.2, 0.8, (count, 1, 1)) * rng.standard_normal((count, 6, length))
+    offsets, scales = rng.uniform(-1, 4, (6, 1)), np.exp(rng.uniform(-1, 1, (6, 1)))
+    return Samples((scales * (series + offsets)).astype(np.float32), labels)
+
+
+def digits_as_table() -> Samples:
+    """The 1797 digits of scikit-learn as 64 columns of 0..16, some of them constant."""
+    data = small_digits()
+    return Samples((data.stored.reshape(len(data), -1) * np.float32(16 / 255)).astype(np.float32), data.labels)
+
+
+def mnist_halved() -> Samples:
+    """MNIST in 16x16."""
+    data = mnist()
+    padded = np.pad(data.stored, ((0, 0), (2, 2), (2, 2))).astype(np.float32)
+    return Samples(np.rint(padded.reshape(len(data), 16, 2, 16, 2).mean((2, 4))).astype(np.uint8), data.labels)
+
+
 def table(seed: int, features: int, classes: int, count: int = 8000) -> Samples:
     """Clusters in a mixed and partly skewed space, each column brought to mean 0 and deviation 1."""
     rng = np.random.default_rng(seed)

@@ -1,11 +1,10 @@
-"""The healthy networks that faults are planted into, in two halves, trained here and cached in benchmarks/.cache."""
+"""A healthy network that faults are planted into, with its data; how it is trained, and cached in benchmarks/.cache."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,16 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.diagnosis import architectures as arch
-from benchmarks.diagnosis import samples
-from benchmarks.diagnosis.samples import REAL, Array, Samples
+from benchmarks.diagnosis.samples import Array, Samples
 from normdiag.data.preprocess import prepare
 from normdiag.data.recipe import parse_recipe
-from sample_models.net import DigitsCNN
 
 TEST = 500
 CACHE = Path(__file__).resolve().parents[1] / ".cache"
-Half = Literal["development", "varied", "held-out"]
+Half = Literal["development", "held-out"]
 NORMS = nn.modules.batchnorm._BatchNorm
 
 
@@ -160,95 +156,3 @@ def trained(
         return make()
 
     return cached(f"{name}_{seed}", seeded, fit)
-
-
-def _subject(
-    name: str,
-    half: Half,
-    make: Callable[[], nn.Module],
-    data: Samples,
-    recipe: str | None,
-    steps: int,
-    *,
-    augment: bool = False,
-    shown: int = TEST,
-    batch: int = 50,
-) -> Subject:
-    held, rest = data[:TEST], data[TEST:]
-    x = prepared(rest.stored, recipe)
-    module, foreign = (trained(name, make, x, rest.labels, steps, seed, augment) for seed in (0, 1))
-    return Subject(name, half, module, recipe, held, rest[:512], foreign, shown, batch)
-
-
-def _resnet20() -> Subject:
-    from tests.nets.resnet20 import load_resnet20
-
-    data = samples.cifar()
-    module = load_resnet20(REAL / "akamaster" / "resnet20-12fca82f.th")
-    return Subject("resnet20", "held-out", module.eval(), "imagenet", data[:500], data[500:])
-
-
-MNIST = "scale=1/255,mean=0.1307,std=0.3081"
-MAKERS: dict[tuple[Half, str], Callable[[], Subject]] = {
-    ("development", "resnet"): lambda: _subject(
-        "resnet", "development", arch.SmallResNet, samples.digits_on_photographs(1), "imagenet", 700
-    ),
-    ("development", "mobile_relu6"): lambda: _subject(
-        "mobile_relu6", "development", partial(arch.Mobile, False), samples.digits_on_photographs(2), "signed", 700
-    ),
-    ("development", "plain"): lambda: _subject(
-        "plain", "development", arch.Plain, samples.mnist(), MNIST, 500, augment=True
-    ),
-    ("development", "digits"): lambda: _subject(
-        "digits", "development", DigitsCNN, samples.small_digits(), "unit", 400
-    ),
-    ("development", "table"): lambda: _subject(
-        "table", "development", partial(arch.Tabular, 20), samples.table(1, 20, 5), None, 700
-    ),
-    ("varied", "two_classes"): lambda: _subject(
-        "two_classes",
-        "varied",
-        partial(arch.Tabular, 8, (24, 24), 2, nn.Tanh),
-        samples.table(11, 8, 2),
-        None,
-        400,
-        shown=100,
-        batch=10,
-    ),
-    ("varied", "mixed"): lambda: _subject(
-        "mixed", "varied", arch.Mixed, samples.small_digits(), "signed", 400, shown=200, batch=25
-    ),
-    ("varied", "deep"): lambda: _subject(
-        "deep", "varied", arch.Deep, samples.small_digits(), MNIST, 400, shown=128, batch=16
-    ),
-    ("varied", "short"): lambda: _subject(
-        "short", "varied", arch.Short, samples.waveforms(5, 3000, 512), None, 400, shown=64, batch=8
-    ),
-    ("held-out", "mobile_silu"): lambda: _subject(
-        "mobile_silu", "held-out", arch.Mobile, samples.digits_on_photographs(3), "unit", 700
-    ),
-    ("held-out", "audio"): lambda: _subject("audio", "held-out", arch.Audio, samples.waveforms(1), None, 500),
-    ("held-out", "dropout"): lambda: _subject(
-        "dropout", "held-out", partial(arch.Plain, (24, 24, 48), 1, 0.2), samples.mnist(), "signed", 400
-    ),
-    ("held-out", "table_tanh"): lambda: _subject(
-        "table_tanh",
-        "held-out",
-        partial(arch.Tabular, 32, (96, 64, 48), 8, nn.GELU, 0.1),
-        samples.table(7, 32, 8),
-        None,
-        700,
-    ),
-    ("held-out", "dense"): lambda: _subject("dense", "held-out", arch.PreActivation, samples.mnist(), "unit", 500),
-    ("held-out", "resnet20"): _resnet20,
-}
-
-
-def names(half: Half | None) -> Sequence[str]:
-    return [name for where, name in MAKERS if half in (None, where)]
-
-
-@cache
-def subject(name: str) -> Subject:
-    (make,) = (make for (_, each), make in MAKERS.items() if each == name)
-    return make()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.diagnosis.case import Case, edited, on_model
+from benchmarks.diagnosis.case import Case, Edit, edited, edited_layers, layers_at, on_model
 from benchmarks.diagnosis.statistics import FOREIGN, PLACES, STALE
-from benchmarks.diagnosis.subjects import NORMS, Subject, cached, recalibrated, train
+from benchmarks.diagnosis.subjects import Subject, cached, recalibrated, train
 
 LINEAR = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
@@ -22,25 +23,47 @@ def weight_faults(subject: Subject) -> Iterator[Case]:
     yield from of_another_checkpoint(subject)
     yield from left_behind(subject)
     yield from broken(subject)
+    yield from saturated(subject)
 
 
 def affine(subject: Subject) -> Iterator[Case]:
     for place in (*PLACES, "all"):
-        yield edited(subject, "gamma and beta swapped", "", ("wrong_affine",), place, _exchanged)
+        yield _of_affine(subject, "gamma and beta swapped", "", place, _exchanged)
     for place in ("middle", "last"):
-        yield edited(subject, "gamma and beta permuted", "", ("wrong_affine",), place, _permuted)
+        yield _of_affine(subject, "gamma and beta permuted", "", place, _permuted)
     for place in ("last", "all"):
-        yield edited(subject, "gamma stored less one", "", ("wrong_affine",), place, partial(_added, "weight", -1.0))
+        yield _of_affine(subject, "gamma stored less one", "", place, partial(_added, "weight", -1.0))
     for place in ("middle", "all"):
-        yield edited(subject, "beta lost", "", ("wrong_affine",), place, partial(_scaled, "bias", 0.0))
-        yield edited(subject, "beta with the wrong sign", "", ("wrong_affine",), place, partial(_scaled, "bias", -1.0))
+        yield _of_affine(subject, "beta lost", "", place, partial(_scaled, "bias", 0.0))
+        yield _of_affine(subject, "beta with the wrong sign", "", place, partial(_scaled, "bias", -1.0))
     for place, factor in (("middle", 4.0), ("last", 8.0)):
-        strength = f"x {factor:g}"
-        yield edited(subject, "gamma scaled", strength, ("wrong_affine",), place, partial(_scaled, "weight", factor))
+        yield _of_affine(subject, "gamma scaled", f"x {factor:g}", place, partial(_scaled, "weight", factor))
     if subject.foreign is not None:
         for place in ("middle", "all"):
             edit = partial(_foreign, subject.foreign)
-            yield edited(subject, "gamma and beta of another seed", "", ("wrong_affine",), place, edit)
+            yield _of_affine(subject, "gamma and beta of another seed", "", place, edit)
+
+
+def _of_affine(
+    subject: Subject, kind: str, strength: str, place: str, edit: Edit, causes: tuple[str, ...] = ("wrong_affine",)
+) -> Case:
+    """A case of the norms at `place` among those that have a gamma and a beta."""
+    names = tuple(name for name in subject.norms if subject.module.get_submodule(name).affine)
+    return edited_layers(subject, kind, strength, causes, place, layers_at(names, place), edit)
+
+
+def saturated(subject: Subject) -> Iterator[Case]:
+    """Gamma and beta that drive the values into the flat tails of the sigmoid or tanh that comes next."""
+    order = executed(subject)
+    pairs = [(a, b) for a, b in pairwise(order) if isinstance(subject.module.get_submodule(b), (nn.Sigmoid, nn.Tanh))]
+    names = tuple(name for name, _ in pairs if name in subject.norms)
+    causes = ("saturation", "wrong_affine")
+    edits = {"+ 4": partial(_added, "bias", 4.0), "+ 8": partial(_added, "bias", 8.0)}
+    edits["x 10"] = partial(_scaled, "weight", 10.0)
+    for strength, edit in edits.items() if names else ():
+        for place in ("first", "all"):
+            chosen = layers_at(names, place)
+            yield edited_layers(subject, "pushed into flat tails", strength, causes, place, chosen, edit)
 
 
 def _exchanged(module: nn.Module, name: str) -> None:
@@ -85,18 +108,24 @@ def of_another_checkpoint(subject: Subject) -> Iterator[Case]:
 
 def feeding(module: nn.Module, subject: Subject, name: str) -> nn.Module | None:
     """The linear layer that runs last before a norm."""
+    order = executed(subject)
+    before = [path for path in order[: order.index(name)] if isinstance(module.get_submodule(path), LINEAR)]
+    return module.get_submodule(before[-1]) if before else None
+
+
+def executed(subject: Subject) -> list[str]:
+    """Paths of the modules without children, in the order in which they run."""
     order: list[str] = []
     hooks = [
         each.register_forward_hook(lambda *_, path=path: order.append(path))
         for path, each in subject.module.named_modules()
-        if isinstance(each, (*LINEAR, *NORMS.__subclasses__()))
+        if not list(each.children())
     ]
     with torch.no_grad():
         subject.module(subject.x(subject.test.stored[:2]))
     for hook in hooks:
         hook.remove()
-    before = [path for path in order[: order.index(name)] if isinstance(module.get_submodule(path), LINEAR)]
-    return module.get_submodule(before[-1]) if before else None
+    return order
 
 
 def _random(subject: Subject, module: nn.Module, name: str) -> None:
@@ -212,12 +241,12 @@ def _mean(subject: Subject, states: list[dict[str, Tensor]], buffers: dict[str, 
 
 def broken(subject: Subject) -> Iterator[Case]:
     for role in ("weight", "running_mean", "running_var"):
-        yield edited(subject, "NaN in one value", role, ("non_finite",), "middle", partial(_set, role, torch.nan))
+        yield _of_affine(subject, "NaN in one value", role, "middle", partial(_set, role, torch.nan), ("non_finite",))
     yield edited(subject, "negative variance", "", ("non_finite",), "middle", partial(_set, "running_var", -1.0))
     yield edited(subject, "infinite variance", "", ("non_finite",), "last", partial(_set, "running_var", torch.inf))
     for place, share in (("middle", 0.5), ("last", 0.7), ("first", 0.7)):
         edit = partial(_dead, share)
-        yield edited(subject, "gamma and beta zero", f"{100 * share:g} %", ("dead_channels",), place, edit)
+        yield _of_affine(subject, "gamma and beta zero", f"{100 * share:g} %", place, edit, ("dead_channels",))
 
 
 def _set(role: str, value: float, module: nn.Module, name: str) -> None:

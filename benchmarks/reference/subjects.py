@@ -13,10 +13,10 @@ import numpy as np
 from torch import nn
 
 import normdiag
-from benchmarks.diagnosis import architectures as arch
-from benchmarks.diagnosis import samples
+from benchmarks.diagnosis import image_nets, residual_nets, samples, signal_nets
+from benchmarks.diagnosis.networks import MNIST, subject
 from benchmarks.diagnosis.samples import Samples
-from benchmarks.diagnosis.subjects import CACHE, MNIST, TEST, Half, Subject, prepared, subject, trained
+from benchmarks.diagnosis.subjects import CACHE, TEST, Half, Subject, prepared, trained
 from normdiag import Profile
 from sample_models.net import DigitsTransformer
 
@@ -81,22 +81,28 @@ def profile_of(made: Subject) -> Profile:
 
 MAKERS: dict[tuple[Half, str], Callable[[], Referenced]] = {
     ("development", "table_layer"): lambda: _normed(
-        "table_layer", "development", partial(arch.Tabular, 20), nn.LayerNorm, samples.table(1, 20, 5), None, 700
+        "table_layer", "development", partial(signal_nets.Tabular, 20), nn.LayerNorm, samples.table(1, 20, 5), None, 700
     ),
     ("development", "transformer_layer"): lambda: _trained(
         "transformer_layer", "development", DigitsTransformer, samples.small_digits(), "unit", 600
     ),
     ("development", "plain_instance"): lambda: _normed(
-        "plain_instance", "development", arch.Plain, INSTANCE, samples.mnist(), MNIST, 500
+        "plain_instance", "development", image_nets.Plain, INSTANCE, samples.mnist(), MNIST, 500
     ),
     ("development", "resnet_group"): lambda: _normed(
-        "resnet_group", "development", arch.SmallResNet, GROUP, samples.digits_on_photographs(1), "imagenet", 700
+        "resnet_group",
+        "development",
+        residual_nets.SmallResNet,
+        GROUP,
+        samples.digits_on_photographs(1),
+        "imagenet",
+        700,
     ),
     ("development", "plain_folded"): lambda: _folded("plain_folded", "plain", "development"),
     ("held-out", "table_rms"): lambda: _normed(
         "table_rms",
         "held-out",
-        partial(arch.Tabular, 32, (96, 64, 48), 8, nn.GELU, 0.1),
+        partial(signal_nets.Tabular, 32, (96, 64, 48), 8, nn.GELU, 0.1),
         nn.RMSNorm,
         samples.table(7, 32, 8),
         None,
@@ -106,13 +112,13 @@ MAKERS: dict[tuple[Half, str], Callable[[], Referenced]] = {
         "transformer_rms", "held-out", partial(DigitsTransformer, norm="rms"), samples.mnist_small(), "signed", 600
     ),
     ("held-out", "audio_group"): lambda: _normed(
-        "audio_group", "held-out", arch.Audio, GROUP, samples.waveforms(1), None, 500
+        "audio_group", "held-out", signal_nets.Audio, GROUP, samples.waveforms(1), None, 500
     ),
     ("held-out", "mobile_layer"): lambda: _normed(
-        "mobile_layer", "held-out", arch.Mobile, WHOLE, samples.digits_on_photographs(3), "unit", 700
+        "mobile_layer", "held-out", image_nets.Mobile, WHOLE, samples.digits_on_photographs(3), "unit", 700
     ),
     ("held-out", "dense_instance"): lambda: _normed(
-        "dense_instance", "held-out", arch.PreActivation, INSTANCE, samples.mnist(), "unit", 500
+        "dense_instance", "held-out", image_nets.PreActivation, INSTANCE, samples.mnist(), "unit", 500
     ),
     ("held-out", "resnet20_folded"): lambda: _folded("resnet20_folded", "resnet20", "held-out"),
 }

@@ -10,6 +10,7 @@ from normdiag.errors import InputError, UsageError
 from normdiag.extras import require_export
 from normdiag.graph import graph_of
 from normdiag.graph.neighbours import neighbours
+from normdiag.metrics.response import with_responses
 from normdiag.records import Batch, FoldPlan, Model, OpGraph, RangeSpread, Report, Target
 from normdiag.rules import Context, Rule, with_findings
 
@@ -54,7 +55,9 @@ def _with_findings(report: Report, model: Model, rules: Sequence[Rule], example:
     except (InputError, UsageError) as error:
         note = f"the rules on the graph (ND2xx) could not look: {error}"
         return with_findings(replace(report, notes=(*report.notes, note)), rules)
-    report = replace(report, ranges=ranges, neighbours=neighbours(graph, [m.layer.name for m in report.layers]))
+    beside = neighbours(graph, [m.layer.name for m in report.layers])
+    layers = with_responses(report.layers, graph)
+    report = replace(report, layers=layers, ranges=ranges, neighbours=beside)
     return with_findings(Context(report, graph, folds), rules)
 
 

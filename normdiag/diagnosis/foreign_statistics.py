@@ -34,7 +34,7 @@ def foreign_statistics(seen: Seen) -> Case | None:
 
     Source: Ioffe and Szegedy 2015, section 3.1.
     """
-    unrelated = [row for row in seen.loud if _unrelated(row)]
+    unrelated = [row for row in seen.loud if _unrelated(row) and not seen.fed_otherwise(row)]
     if seen.isolated and (len(unrelated) == len(seen.isolated) or len(seen.isolated) == 1):
         return _isolated(seen, seen.isolated)
     if seen.everywhere and len(unrelated) >= 0.6 * len(seen.drifting):

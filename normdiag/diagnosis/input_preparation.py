@@ -57,11 +57,16 @@ def input_preparation(seen: Seen) -> Case | None:
 def _of_statistics(seen: Seen) -> Case | None:
     """What the stored statistics say."""
     tried = seen.report.preparations
-    if tried is not None and tried.better is not None and _restores(seen, tried, tried.better):
+    if (
+        tried is not None
+        and not seen.mismatch(seen.rows[0])
+        and tried.better is not None
+        and _restores(seen, tried, tried.better)
+    ):
         return _undone(seen, tried, tried.better)
-    if not seen.loud or seen.rows[0] not in seen.loud or seen.fault == "statistics":
-        return None
     first = seen.rows[0]
+    if first not in seen.loud or seen.mismatch(first) or seen.fault == "statistics":
+        return None
     if (seen.excited and not seen.first_alone) or _of_means_alone(seen):
         return None
     middle, spread = first.log_ratio

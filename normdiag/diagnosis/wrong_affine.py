@@ -93,6 +93,8 @@ def _by_place(seen: Seen) -> Case | None:
     moved = begins.mean_square / (begins.mean_square + begins.spread_square)
     if moved < (MEANS_OF_SCALE if _scaled(seen, begins) else MEANS):
         return None
+    if seen.mismatch(begins):
+        return None  # its own statistics, or the weights just before it
     if len(seen.drifting) == 1 and begins.index < len(seen.rows) - 1:
         return None  # its own statistics, for anything else would go on
     before, last = _likeliest(seen, begins), begins.index == len(seen.rows) - 1

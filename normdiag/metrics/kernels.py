@@ -38,6 +38,16 @@ def conv_mean(conv: Conv, mean: Floats, before: Sizes | None, after: Sizes | Non
     return np.asarray(found + bias)
 
 
+def conv_response(conv: Conv, before: Sizes | None, after: Sizes | None) -> Floats | None:
+    """What one more in the mean of each input channel adds to that of each output channel, (C, F); None in groups."""
+    weight = np.asarray(conv.weight.read()).astype(np.float64)
+    if conv.groups > 1 or conv.transposed:
+        return None
+    shares = [_shares(conv, i, before, after) for i in range(weight.ndim - 2)]
+    kernel = reduce(np.multiply.outer, shares, np.ones(()))
+    return np.asarray(weight.reshape(*weight.shape[:2], -1) @ kernel.reshape(-1))
+
+
 def _products(rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.float32]:
     """(groups, r, k) times (groups, k, 1), by blocks: numpy copies what does not lie aligned in a file."""
     groups, count, length = rows.shape
@@ -86,6 +96,14 @@ def linear_mean(linear: Linear, mean: Floats) -> Floats | None:
     if bias.size not in (1, len(found)) or not _along(bias.shape, linear.channel_axis):
         return None
     return np.asarray(linear.alpha * found + linear.beta * bias.reshape(-1))
+
+
+def linear_response(linear: Linear) -> Floats | None:
+    """What one more in each input adds to each output of a product with a matrix, (C, F); None for several matrices."""
+    if len(linear.weight.shape) != 2:
+        return None
+    weight = np.asarray(linear.weight.read()).astype(np.float64)
+    return np.asarray(linear.alpha * (weight.T if linear.in_axis % 2 == 0 else weight))
 
 
 def _along(shape: Sequence[int], axis: int) -> bool:

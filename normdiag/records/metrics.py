@@ -154,6 +154,8 @@ class LayerMetrics:
     deviations, that batch statistics of `Gap.batch_size` samples add by chance where all BatchNorm layers use them;
     None with a single batch. `effective_samples` is the size of the batch whose statistics would scatter as far from
     the data's as the stored ones are: small where these come from a handful of samples, infinite without drift.
+    `response` (C, F) is what one more in the mean of each input of the linear layer just before it adds to each of its
+    means; None without such a layer, where that has no fewer inputs than outputs, and where nothing drifts.
     """
 
     layer: NormLayer
@@ -165,6 +167,7 @@ class LayerMetrics:
     effective_samples: float | None = None
     effective_samples_se: float | None = None
     stored_fit: StoredFit | None = None
+    response: Floats | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,10 @@ RULES_HERE = tuple(rule for rule in RULES if not rule.needs_graph)
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What the data has in a layer (C,), and what the layer stores; the same unless changed."""
+    """What the data has in a layer (C,), and what the layer stores; the same unless changed.
+
+    `response` (C, F) is what the F inputs of the linear layer before it add to its means, where that is known.
+    """
 
     mean: Floats
     var: Floats
@@ -43,6 +46,7 @@ class Truth:
     stored_var: Floats
     gamma: Floats
     beta: Floats
+    response: Floats | None = None
 
 
 Change = Callable[[Truth], Truth]
@@ -107,9 +111,16 @@ def _metrics(name: str, truth: Truth, seed: int) -> LayerMetrics:
     sums = _sums(truth, seed)
     drift = measure_drift(sums, truth.stored_var, EPS)
     size, error = effective_samples(drift)
-    fit = measure_stored_fit(layer, sums, drift)
     return LayerMetrics(
-        layer, 1, drift, drift, 0.05, effective_samples=size, effective_samples_se=error, stored_fit=fit
+        layer,
+        1,
+        drift,
+        drift,
+        0.05,
+        effective_samples=size,
+        effective_samples_se=error,
+        stored_fit=measure_stored_fit(layer, sums, drift),
+        response=truth.response,
     )
 
 

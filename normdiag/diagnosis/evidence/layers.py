@@ -48,6 +48,14 @@ class LayerRow:
         alive = np.asarray(self.layer.running_var, np.float64) > CONSTANT * self.layer.eps
         return alive if np.mean(alive) > 0.5 else np.ones(alive.shape, bool)
 
+    @property
+    def deviation(self) -> NDArray[np.float64] | None:
+        """What is stored, sqrt(var + eps), (C,)."""
+        if self.layer.running_var is None or self.layer.running_mean is None or self.layer.eps is None:
+            return None
+        with np.errstate(all="ignore"):
+            return np.asarray(np.sqrt(np.asarray(self.layer.running_var, np.float64) + self.layer.eps))
+
     @cached_property
     def off(self) -> float:
         """Drift without its noise, in stored standard deviations, over the channels that are alive."""

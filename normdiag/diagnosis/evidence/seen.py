@@ -11,6 +11,7 @@ import numpy as np
 
 from normdiag.diagnosis.evidence.fits import by_one_factor
 from normdiag.diagnosis.evidence.layers import LayerRow
+from normdiag.diagnosis.evidence.origin import Reach, reach
 from normdiag.diagnosis.evidence.training import Fault, fault
 from normdiag.metrics.affine import oddities
 from normdiag.records import Finding, NormLayer, Report
@@ -90,6 +91,24 @@ class Seen:
         """Whether stored means contradict the weights before them, which no data has to do with."""
         return bool({layer for each in self.found("ND209") for layer in each.layers} & {row.name for row in self.loud})
 
+    @cached_property
+    def reaches(self) -> dict[str, Reach]:
+        """Of the layers that drift, by their names, whether something else before them can move their means so."""
+        return {row.name: of for row in self.drifting if (of := reach(row)) is not None}
+
+    @property
+    def mismatched(self) -> tuple[LayerRow, ...]:
+        """The layers whose statistics and weights surely do not belong together, whatever they are fed."""
+        return tuple(row for row in self.drifting if self.mismatch(row))
+
+    def mismatch(self, row: LayerRow) -> bool:
+        """Whether a layer's means moved as no input of it moves them."""
+        return row.name in self.reaches and self.reaches[row.name].by_mismatch
+
+    def fed_otherwise(self, row: LayerRow) -> bool:
+        """Whether its means moved as another input moves them: its statistics are those of its weights."""
+        return row.name in self.reaches and self.reaches[row.name].by_input
+
     @property
     def local(self) -> bool:
         """Whether drift was measured layer by layer, each with those before it corrected."""
@@ -145,8 +164,10 @@ class Seen:
         the answers less decided, which they do where the features are not made for the data. Data that the model was
         trained on settles it.
         """
-        if self.fault is not None or not self.rows or self.contradicted:
+        if self.fault is not None or not self.rows or self.contradicted or self.mismatched:
             return self.fault == "data"
+        if self.fed_otherwise(self.rows[0]):
+            return True
         first, later = self.rows[0], max((row.off for row in self.later), default=0.0)
         if self.moved_by_one_factor:
             return True

@@ -1,4 +1,4 @@
-"""Small networks of the usual kinds. All map (N, ...) to logits (N, K)."""
+"""Small convolutional networks of the usual kinds. All map images (N, C, H, W) to logits (N, K)."""
 
 from __future__ import annotations
 
@@ -7,42 +7,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-
-class Residual(nn.Module):
-    """Two 3x3 convolutions around a shortcut (He et al. 2016)."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride > 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = functional.relu(self.bn1(self.conv1(x)))
-        return functional.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
-
-
-class SmallResNet(nn.Module):
-    """Three residual blocks on (N, 3, 32, 32)."""
-
-    def __init__(self, classes: int = 10) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = Residual(16, 16, 2)
-        self.layer2 = Residual(16, 32, 2)
-        self.layer3 = Residual(32, 64, 2)
-        self.fc = nn.Linear(64, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = functional.relu(self.bn1(self.conv1(x)))
-        y = self.layer3(self.layer2(self.layer1(y)))
-        return self.fc(y.mean((2, 3)))
 
 
 class SqueezeExcite(nn.Module):
@@ -149,43 +113,6 @@ class PreActivation(nn.Module):
         return self.fc(functional.relu(self.norm(x)).mean((2, 3)))
 
 
-class Audio(nn.Module):
-    """Strided one-dimensional convolutions on waveforms (N, 1, T)."""
-
-    def __init__(self, classes: int = 8) -> None:
-        super().__init__()
-        steps: list[nn.Module] = []
-        inputs = 1
-        for width, kernel, stride in ((24, 31, 4), (32, 9, 4), (48, 9, 4), (64, 5, 2)):
-            conv = nn.Conv1d(inputs, width, kernel, stride, kernel // 2, bias=False)
-            steps += [conv, nn.BatchNorm1d(width), nn.LeakyReLU(0.1)]
-            inputs = width
-        self.features = nn.Sequential(*steps)
-        self.fc = nn.Linear(inputs, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.features(x).mean(2))
-
-
-class Tabular(nn.Sequential):
-    """Linear, BatchNorm, activation, for each width, on (N, features)."""
-
-    def __init__(
-        self,
-        features: int,
-        widths: Sequence[int] = (64, 64, 64, 32),
-        classes: int = 5,
-        act: Callable[[], nn.Module] = nn.ReLU,
-        dropout: float = 0.0,
-    ) -> None:
-        steps: list[nn.Module] = []
-        for width in widths:
-            steps += [nn.Linear(features, width), nn.BatchNorm1d(width), act()]
-            steps += [nn.Dropout(dropout)] if dropout else []
-            features = width
-        super().__init__(*steps, nn.Linear(features, classes))
-
-
 class Mixed(nn.Sequential):
     """BatchNorm, GroupNorm, LayerNorm and BatchNorm again, with hard swish and sigmoid, on (N, 1, 8, 8)."""
 
@@ -211,44 +138,51 @@ class Mixed(nn.Sequential):
         )
 
 
-class Deep(nn.Module):
-    """Twelve narrow residual blocks with ELU, 25 norms, on (N, 1, 8, 8)."""
+class Deeper(nn.Sequential):
+    """Six convolutions with BatchNorm and ReLU, pooled after every second (VGG), and a head with one more norm."""
 
-    def __init__(self, width: int = 10, blocks: int = 12) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(1, width, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(width)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(width, width, 3, padding=1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ELU(),
-                nn.Conv2d(width, width, 3, padding=1, bias=False),
-                nn.BatchNorm2d(width),
-            )
-            for _ in range(blocks)
-        )
-        self.fc = nn.Linear(4 * width, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = functional.elu(self.norm(self.stem(x)))
-        for block in self.blocks:
-            x = functional.elu(x + block(x))
-        return self.fc(functional.adaptive_avg_pool2d(x, 2).flatten(1))
+    def __init__(self, widths: Sequence[int] = (16, 16, 32, 32, 48, 48)) -> None:
+        steps: list[nn.Module] = []
+        inputs = 1
+        for index, width in enumerate(widths):
+            steps += [nn.Conv2d(inputs, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            steps += [nn.MaxPool2d(2)] if index % 2 else []
+            inputs = width
+        head = [nn.Linear(4 * inputs, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Dropout(0.3), nn.Linear(64, 10)]
+        super().__init__(*steps, nn.Flatten(), *head)
 
 
-class Short(nn.Sequential):
-    """Two norms on waveforms (N, 1, T), with SiLU."""
+class ActivationFirst(nn.Sequential):
+    """Convolution, ReLU, then BatchNorm (eps 1e-3, momentum 0.01), on (N, 1, H, W)."""
 
-    def __init__(self, classes: int = 8) -> None:
-        super().__init__(
-            nn.Conv1d(1, 16, 25, 4, 12, bias=False),
-            nn.BatchNorm1d(16),
-            nn.SiLU(),
-            nn.Conv1d(16, 32, 9, 4, 4, bias=False),
-            nn.BatchNorm1d(32),
-            nn.SiLU(),
-            nn.AdaptiveAvgPool1d(2),
-            nn.Flatten(),
-            nn.Linear(64, classes),
-        )
+    def __init__(self, widths: Sequence[int] = (12, 24, 24, 48)) -> None:
+        steps: list[nn.Module] = []
+        inputs = 1
+        for index, width in enumerate(widths):
+            norm = nn.BatchNorm2d(width, eps=1e-3, momentum=0.02)
+            steps += [nn.Conv2d(inputs, width, 3, 1 + index % 2, 1), nn.ReLU(), norm]
+            inputs = width
+        super().__init__(*steps, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 10))
+
+
+class Separable(nn.Sequential):
+    """Depthwise and pointwise convolutions with hard swish and BatchNorm (eps 1e-3, momentum 0.01), on (N, 3, H, W)."""
+
+    def __init__(self, rows: Sequence[tuple[int, int]] = ((16, 1), (32, 2), (32, 1), (64, 2))) -> None:
+        steps: list[nn.Module] = [nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16, 1e-3, 0.01), nn.Hardswish()]
+        inputs = 16
+        for width, stride in rows:
+            steps += [nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False)]
+            steps += [nn.BatchNorm2d(inputs, 1e-3, 0.01), nn.Hardswish(), nn.Conv2d(inputs, width, 1, bias=False)]
+            steps += [nn.BatchNorm2d(width, 1e-3, 0.01), nn.Hardswish()]
+            inputs = width
+        super().__init__(*steps, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 10))
+
+
+class Tiny(nn.Sequential):
+    """Two norms before sigmoids, on (N, 1, 8, 8)."""
+
+    def __init__(self) -> None:
+        first = [nn.Conv2d(1, 12, 3, padding=1), nn.BatchNorm2d(12), nn.Sigmoid(), nn.MaxPool2d(2)]
+        second = [nn.Conv2d(12, 24, 3, padding=1), nn.BatchNorm2d(24), nn.Sigmoid()]
+        super().__init__(*first, *second, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(96, 10))

@@ -1,0 +1,76 @@
+"""Where moved means come from: another input moves them along the weights, another weight anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from normdiag.diagnosis.evidence.origin import reach
+from normdiag.diagnosis.evidence.seen import Seen
+from tests.diagnosis.networks import CHANNELS, Truth, changed, first, network, report
+
+INPUTS = 5
+RNG = np.random.default_rng(11)
+RESPONSE = RNG.normal(size=(CHANNELS, INPUTS))
+
+
+def fed_by_few(each: Truth) -> Truth:
+    return replace(each, response=RESPONSE)
+
+
+def moved(each: Truth, shift: NDArray[np.float64], spread: float) -> Truth:
+    """Means moved, and deviations by something of their own in each channel, too."""
+    noise = np.exp(spread * RNG.normal(size=CHANNELS))
+    return replace(each, mean=each.mean + np.sqrt(each.var) * shift, var=each.var * noise)
+
+
+def by_another_input(each: Truth) -> Truth:
+    along = RESPONSE @ RNG.normal(size=INPUTS)
+    return moved(each, 0.3 * along / np.sqrt(np.mean(along**2) * each.var), 0.2)
+
+
+def by_other_weights(each: Truth) -> Truth:
+    return moved(each, 0.3 * RNG.normal(size=CHANNELS), 0.2)
+
+
+def test_an_input_moves_means_along_the_weights_and_nothing_else_does() -> None:
+    layers = changed(network(), fed_by_few, 0)
+    fed, other = (Seen(report(changed(layers, change, 0))).rows[0] for change in (by_another_input, by_other_weights))
+    of_input, of_weights = reach(fed), reach(other)
+    assert of_input is not None and of_input.by_input and not of_input.by_mismatch
+    assert of_weights is not None and of_weights.by_mismatch and not of_weights.by_input
+    assert of_weights.unreached == pytest.approx(1.0, abs=0.2)
+
+
+def test_nothing_is_told_by_means_that_hardly_moved_or_by_an_input_as_wide_as_the_output() -> None:
+    assert reach(Seen(report(changed(network(), fed_by_few))).rows[0]) is None
+    wide = changed(network(), lambda each: replace(each, response=RNG.normal(size=(CHANNELS, CHANNELS - 1))), 0)
+    assert reach(Seen(report(changed(wide, by_other_weights, 0))).rows[0]) is None
+
+
+def test_means_that_no_input_can_move_so_rule_out_the_data() -> None:
+    layers = changed(network(), by_other_weights, 0)
+    assert first(report(layers)).cause in ("input_preparation", "domain_shift"), "the first layer alone says no more"
+    assert first(report(changed(layers, fed_by_few, 0))).cause not in ("input_preparation", "domain_shift")
+
+
+def test_means_that_an_input_moves_rule_out_other_weights() -> None:
+    layers = changed(changed(network(), by_another_input, 0), by_other_weights, 1, 2, 3, 4, 5)
+    assert first(report(layers)).cause == "stale_statistics"
+    found = first(report(changed(layers, fed_by_few, 0)))
+    assert found.cause in ("input_preparation", "domain_shift") and found.remedy.action == "check_training_data"
+
+
+def test_a_later_layer_is_at_fault_by_itself_where_nothing_before_it_moves_its_means_so() -> None:
+    def begins(change: object) -> str:
+        layers = changed(changed(network(), fed_by_few, 3), change, 3)  # type: ignore[arg-type]
+        return first(report(changed(layers, by_a_little, 4, 5))).layers[0]
+
+    assert (begins(by_another_input), begins(by_other_weights)) == ("bn2", "bn3")
+
+
+def by_a_little(each: Truth) -> Truth:
+    return moved(each, 0.1 * RNG.normal(size=CHANNELS), 0.1)

@@ -1,0 +1,95 @@
+"""What the weights say of means: against onnxruntime, which is fed another input."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from normdiag.graph.importers.onnx import op_graph
+from normdiag.metrics.response import with_responses
+from normdiag.models.onnx.external import TensorReader
+from normdiag.records import LayerMetrics, Norm, OpGraph
+from tests.diagnosis.networks import Truth, changed, network, report
+from tests.models.onnx.onnx_cases import make_model
+
+RNG = np.random.default_rng(0)
+WEIGHTS = {
+    "w": RNG.normal(size=(4, 2, 3, 3)).astype(np.float32),
+    "square": RNG.normal(size=(4, 4, 3, 3)).astype(np.float32),
+    "grouped": RNG.normal(size=(4, 1, 3, 3)).astype(np.float32),
+    "m": RNG.normal(size=(2, 4)).astype(np.float32),
+    "mt": RNG.normal(size=(4, 2)).astype(np.float32),
+    "b": RNG.normal(size=4).astype(np.float32),
+    "mean": RNG.normal(size=4).astype(np.float32),
+    "var": RNG.uniform(0.5, 2, 4).astype(np.float32),
+}
+NORM = "y = BatchNormalization (z, gamma4, beta4, mean, var)"
+FED = {
+    "padded": "z = Conv <pads=[1,1,1,1]> (x, w, b)",
+    "strided": "i = Identity(x) c = Conv <strides=[2,2], pads=[0,1,1,0]> (i, w) z = Identity(c)",
+    "dilated": "z = Conv <dilations=[2,2], pads=[2,2,2,2]> (x, w, b)",
+    "matrix": "p = GlobalAveragePool(x) f = Flatten(p) z = MatMul(f, m)",
+    "Gemm": "p = GlobalAveragePool(x) f = Flatten(p) z = Gemm <transB=1, alpha=0.5, beta=2.0> (f, mt, b)",
+}
+UNKNOWN = {
+    "as wide as its output": "c = Concat <axis=1> (x, x) z = Conv (c, square)",
+    "in groups": "z = Conv <group=2> (x, grouped)",
+    "no linear layer": "c = Concat <axis=1> (x, x) z = Relu(c)",
+}
+
+
+def graph_of(body: str) -> tuple[OpGraph, bytes]:
+    outputs = "float[N,4] y" if "Flatten" in body else "float[N,4,H,W] y"
+    model = make_model(f"g (float[N,2,8,9] x) => ({outputs}) {{ {body} {NORM} }}", 20, **WEIGHTS)
+    return op_graph(model, TensorReader(Path("model.onnx"))), model.SerializeToString()
+
+
+def metrics(graph: OpGraph, *, drifts: bool = True) -> LayerMetrics:
+    """Of the graph's norm; only its name and its drift count."""
+    (name,) = (op.detail.layer.name for op in graph.ops if isinstance(op.detail, Norm))
+
+    def moved(each: Truth) -> Truth:
+        return replace(each, mean=each.mean + 1.0)
+
+    (own,) = report(changed(network(1), moved) if drifts else network(1)).layers
+    return replace(own, layer=replace(own.layer, name=name))
+
+
+def response_of(body: str) -> NDArray[np.float64] | None:
+    graph, _ = graph_of(body)
+    (found,) = with_responses((metrics(graph),), graph)
+    return found.response
+
+
+@pytest.mark.parametrize("body", FED.values(), ids=FED)
+def test_another_mean_at_the_input_moves_those_of_the_norm_as_the_response_says(body: str) -> None:
+    import onnx
+    import onnxruntime
+
+    _, data = graph_of(body)
+    model = onnx.load_from_string(data)
+    del model.graph.output[:]
+    model.graph.output.append(onnx.ValueInfoProto(name="z"))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    shift = np.array([0.7, -1.3])
+    x = RNG.normal(size=(3, 2, 8, 9))
+    before, after = (session.run(["z"], {"x": each.astype(np.float32)})[0] for each in (x, x + shift[:, None, None]))
+    moved = (after.astype(np.float64) - before).mean(axis=(0, *range(2, after.ndim)))
+    response = response_of(body)
+    assert response is not None
+    np.testing.assert_allclose(response @ shift, moved, atol=1e-5)
+
+
+@pytest.mark.parametrize("body", UNKNOWN.values(), ids=UNKNOWN)
+def test_without_fewer_inputs_than_outputs_there_is_no_response(body: str) -> None:
+    assert response_of(body) is None
+
+
+def test_a_layer_that_does_not_drift_is_left_out() -> None:
+    graph, _ = graph_of(FED["padded"])
+    (found,) = with_responses((metrics(graph, drifts=False),), graph)
+    assert found.response is None
