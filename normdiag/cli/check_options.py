@@ -61,7 +61,7 @@ Models = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="MODEL...",
-        help="Model files, folders of them (.onnx .pt .pth .pt2 .ckpt .safetensors) and globs.",
+        help="Model files, folders of them (.onnx .pt .pth .pt2 .ckpt .safetensors .gguf) and globs.",
         show_default=False,
     ),
 ]

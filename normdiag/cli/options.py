@@ -27,7 +27,8 @@ class Format(str, Enum):
 Model = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL", help="A PyTorch, safetensors or ONNX file, detected from content, or a Hugging Face folder."
+        metavar="MODEL",
+        help="A PyTorch, safetensors, GGUF or ONNX file, detected from content, or a Hugging Face folder.",
     ),
 ]
 

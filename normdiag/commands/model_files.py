@@ -12,8 +12,9 @@ from pathlib import Path, PurePath
 
 from normdiag.errors import InputError
 from normdiag.models.sniff import INDEX, INDEXES
+from normdiag.models.static.gguf_file import gguf_parts
 
-SUFFIXES = (".onnx", ".pt", ".pth", ".pt2", ".ckpt", ".safetensors", ".pth.tar", ".pt.tar")
+SUFFIXES = (".onnx", ".pt", ".pth", ".pt2", ".ckpt", ".safetensors", ".gguf", ".pth.tar", ".pt.tar")
 # The weights of Hugging Face models have an ending that many other files have as well.
 WEIGHTS = re.compile(r"\S*model(?:-\d+-of-\d+)?\.bin", re.IGNORECASE)
 # Between the stem and the ending of a shard; the index of all shards has the name without it.
@@ -96,11 +97,19 @@ def _below(top: str, seen: set[str], skipped: Counter[str]) -> Iterator[str]:
         for path in paths:
             if path not in folders and (index := SHARD.sub("", path.name) + INDEX) in indexes and index != path.name:
                 continue  # part of the model that the index stands for
+            if path not in folders and _is_later_part(path):
+                continue
             if path not in folders and (path.name in indexes or _is_model(path)):
                 yield str(path)
             elif path not in folders:
                 skipped[path.suffix.lower() or "no ending"] += 1
         left += [str(path) for path in reversed(paths) if path in folders]
+
+
+def _is_later_part(path: Path) -> bool:
+    """Whether it is a part of a split GGUF model that is read with its first part."""
+    first = gguf_parts(path)[0]
+    return first != path and first.is_file()
 
 
 def _leads_on(path: Path) -> bool:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from normdiag.models.pytorch.plain import RefusedError
     from normdiag.models.static import StaticFile
 
+# Formats of models in several files, whose bytes take longer to hash than all that is read of them.
+OF_MANY_GIGABYTES = ("hugging-face", "gguf")
 STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 YOUR_ARCH = "--arch net.py:Net"
 ARCH_HINT = "give the code that builds the model with --arch net.py:Net"
@@ -28,6 +30,7 @@ UNQUANTIZED = (
     "and such files are not run here: give the checkpoint that they were made from or, in Python, the loaded module: "
     "normdiag.inspect(model, batches)"
 )
+GGUF_NOT_RUN = "a GGUF file holds weights for llama.cpp and is not run here: give the checkpoint that it was made from"
 NOT_DECODED = "packed weights are not decoded: counted as the values that they stand for, compared byte by byte"
 TRUST_HINT = "if you trust whoever made the file, let torch load it with --trust"
 
@@ -48,12 +51,14 @@ def load(path: Path, options: LoadOptions | None = None, *, run: bool = False) -
     fmt = sniff(path)
     if fmt == "onnx":
         refuse_for_onnx(options, path)
+    elif fmt == "gguf":
+        _refuse_options(options, path, "a GGUF file, whose norms are read without it")
     elif options.provider is not None:
         raise UsageError(f"--provider is for ONNX models; {path.name} is a PyTorch file: --device says where it runs")
     elif options.user_arch or options.trust:
         require_torch("--arch needs" if options.user_arch else "--trust needs")
     with ThreadPoolExecutor(1) as pool:  # a hundred megabytes take as long to hash as to parse
-        digest = pool.submit(sha256_of, path) if fmt != "hugging-face" else None
+        digest = pool.submit(sha256_of, path) if fmt not in OF_MANY_GIGABYTES else None
         if fmt == "onnx":
             model = _load_onnx(path, options.provider)
         elif options.trust:
@@ -90,9 +95,13 @@ def _load_onnx(path: Path, provider: str | None) -> Model:
 
 def refuse_for_onnx(options: LoadOptions, path: Path) -> None:
     """Raise UsageError for an option that an ONNX file has no use for."""
+    _refuse_options(options, path, "an ONNX file and runs without it")
+
+
+def _refuse_options(options: LoadOptions, path: Path, what: str) -> None:
     given = [name for name in ("key", "arch", "trust") if getattr(options, name)]
     if given:
-        raise UsageError(f"--{given[0]} is for PyTorch files; {path.name} is an ONNX file and runs without it")
+        raise UsageError(f"--{given[0]} is for PyTorch files; {path.name} is {what}")
 
 
 def _load_trusted(path: Path, fmt: Format, key: str | None) -> Model:
@@ -115,6 +124,8 @@ def _load_static(path: Path, fmt: Format, options: LoadOptions, run: bool) -> Mo
         module = build_arch(options.user_arch, options.arch_args)
         load_weights(module, static)
         return replace(_model_of(module, replace(info, backend="pytorch")), copies=static.copies)
+    if fmt == "gguf":
+        return _only_read(static, info, GGUF_NOT_RUN)
     if quantized is not None:
         return _only_read(static, info, f"its weights are quantized ({quantized}), {UNQUANTIZED}")
     if run and fmt != "torchscript":
@@ -135,8 +146,10 @@ def _read(path: Path, fmt: Format, key: str | None) -> StaticFile:
 
 
 def _read_file(path: Path, fmt: Format, key: str | None) -> StaticFile:
-    from normdiag.models.static import read_checkpoint, read_static
+    from normdiag.models.static import read_checkpoint, read_gguf, read_static
 
+    if fmt == "gguf":
+        return read_gguf(path)
     of_hugging_face = path.name in CHECKPOINTS and (path.parent / "config.json").is_file()
     if fmt != "hugging-face" and not (of_hugging_face and key is None):
         return read_static(path, fmt, key)
@@ -215,8 +228,9 @@ def _file_info(
 
 
 def _size_bytes(path: Path, fmt: str) -> int:
-    if fmt != "hugging-face":
+    if fmt not in OF_MANY_GIGABYTES:
         return path.stat().st_size
-    from normdiag.models.static import find_checkpoint
+    from normdiag.models.static import find_checkpoint, gguf_parts
 
-    return sum(shard.stat().st_size for shard in find_checkpoint(path).shards)
+    files = gguf_parts(path) if fmt == "gguf" else find_checkpoint(path).shards
+    return sum(file.stat().st_size for file in files)

@@ -21,6 +21,7 @@ Format = Literal[
     "safetensors",
     "onnx",
     "hugging-face",
+    "gguf",
 ]
 
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
@@ -51,7 +52,6 @@ _STRANGERS: tuple[tuple[bytes, str], ...] = (
     (b"BZh", "is compressed with bzip2: unpack it first"),
     (b"\xfd7zXZ", "is compressed with xz: unpack it first"),
     (b"\x89HDF", "is an HDF5 file (Keras?): convert it to ONNX first"),
-    (b"GGUF", "is a GGUF file, which keeps no normalization statistics that can be read here"),
     (b"\x89PNG", "is a PNG image, not a model: give it with --data"),
     (b"\xff\xd8\xff", "is a JPEG image, not a model: give it with --data"),
     (b"\x7fELF", "is a compiled library, not a model"),
@@ -85,7 +85,9 @@ def sniff(path: Path) -> Format:
     _refuse_strangers(path, head)
     if _is_onnx(path, size):
         return "onnx"
-    raise InputError(f"{path}: not a model file that is known here (PyTorch, TorchScript, .pt2, safetensors, ONNX)")
+    raise InputError(
+        f"{path}: not a model file that is known here (PyTorch, TorchScript, .pt2, safetensors, GGUF, ONNX)"
+    )
 
 
 def is_profile(path: Path) -> bool:
@@ -98,6 +100,8 @@ def is_profile(path: Path) -> bool:
 
 
 def _by_first_bytes(head: bytes) -> Format | None:
+    if head.startswith(b"GGUF"):
+        return "gguf"
     if _is_legacy(head):
         return "torch-legacy"
     if head[0] == 0x80 and head[1] in (2, 3, 4, 5):

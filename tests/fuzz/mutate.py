@@ -200,6 +200,14 @@ def safetensors_header(content: bytes, rng: random.Random) -> bytes:
     return length.to_bytes(8, "little") + text + content[8 + size :]
 
 
+def gguf_header(content: bytes, rng: random.Random) -> bytes:
+    """A length, count, type, size or offset of the header, or the bytes where one would be, set to a number."""
+    width = rng.choice((4, 8))
+    known = [at for at in range(4, min(len(content), 1024) - 8) if content[at] and not any(content[at + 2 : at + 4])]
+    place = rng.choice(known)
+    return content[:place] + (rng.choice(NUMBERS) % 256**width).to_bytes(width, "little") + content[place + width :]
+
+
 def text(content: bytes, rng: random.Random) -> bytes:
     """A number or a word of a text exchanged for one that does not belong there."""
     words = content.split(b" ")
@@ -253,6 +261,8 @@ _WAYS: dict[str, tuple[Way, ...]] = {
     "torch zip": (any_bytes, zip_members),
     "pickle": (opcodes, opcodes, any_bytes, one_bit, one_bit),
     "safetensors": (safetensors_header, safetensors_header, early_bytes, one_bit),
+    "gguf": (gguf_header, gguf_header, gguf_header, early_bytes, any_bytes, one_bit),
+    "quantized": (safetensors_header, safetensors_header, early_bytes, one_bit),
     "profile": (safetensors_header, early_bytes, profile_header, profile_header, one_bit),
     "npy": (text, early_bytes, any_bytes, one_bit),
     "npz": (any_bytes, zip_members, zip_members),

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from safetensors.numpy import save
 
 from normdiag.profiles import write_profile
+from tests.models.static.gguf_files import llama
+from tests.models.static.packed import bitsandbytes, gptq, norms, packed_int32
 from tests.profiles.profiles import profile
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
@@ -63,6 +66,8 @@ def seeds(folder: Path) -> list[Seed]:
         *(Seed("pickle", "net.pt", read[name], "check -q {}") for name in torch[:2]),
         Seed("pickle", "net.pkl", _bare_pickle(), "check -q {}"),
         Seed("safetensors", "net.safetensors", _safetensors(), "check -q {}"),
+        Seed("gguf", "net.gguf", llama(), "check -q {}"),
+        Seed("quantized", "net.safetensors", _quantized(), "check -q {}"),
         Seed("profile", "x.profile", _profile(folder), "inspect -q {}"),
         Seed("npy", "x.npy", _npy(), data),
         Seed("npz", "x.npz", _npz(), data),
@@ -99,6 +104,13 @@ def _safetensors() -> bytes:
     }
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + np.linspace(0.5, 1.5, 32).astype(np.float32).tobytes()
+
+
+def _quantized() -> bytes:
+    """Three layouts in one file: what each is told by is damaged."""
+    layouts = (bitsandbytes(), gptq(), packed_int32())
+    tensors = {f"{index}.{name}": each for index, layout in enumerate(layouts) for name, each in layout.items()}
+    return save({**norms(), **tensors})
 
 
 def _profile(folder: Path) -> bytes:

@@ -45,6 +45,7 @@ def label(value: object) -> str:
         (b"\x80\x02}q\x00.", "pickle"),
         (b"\x80\x05\x95\x00\x00\x00\x00\x00\x00\x00\x00}.", "pickle"),
         (b"\x02\0\0\0\0\0\0\0{}", "safetensors"),
+        (b"GGUF\x03\0\0\0", "gguf"),
         (ONNX, "onnx"),
     ],
 )
@@ -68,7 +69,6 @@ def test_the_format_is_told_whatever_the_name_says(tmp_path, content, expected):
         (b"\x93NUMPY\x01\x00", "--data"),
         (b"\x1f\x8b\x08\x00", "gzip"),
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
-        (b"GGUF\x03\x00", "GGUF"),
         (b"hello", "not a model file"),
         (b"\x80", "truncated"),
         (LEGACY[:9], "truncated"),

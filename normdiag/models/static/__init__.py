@@ -2,6 +2,7 @@
 
 from normdiag.models.static.checkpoint_folder import find_checkpoint, read_checkpoint
 from normdiag.models.static.declared_eps import declared_eps
+from normdiag.models.static.gguf_file import gguf_parts, read_gguf
 from normdiag.models.static.norms import norm_layers
 from normdiag.models.static.quantized import quantization
 from normdiag.models.static.read import read_static, read_tensors
@@ -12,9 +13,11 @@ __all__ = [
     "StaticFile",
     "declared_eps",
     "find_checkpoint",
+    "gguf_parts",
     "norm_layers",
     "quantization",
     "read_checkpoint",
+    "read_gguf",
     "read_static",
     "read_tensors",
 ]
