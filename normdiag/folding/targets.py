@@ -143,7 +143,9 @@ def _scale_shift_obstacle(op: Op, plain: ScaleShift, affine: Affine) -> Obstacle
 
 
 def _fitting(op: Op, affine: Affine, shape: tuple[int, ...]) -> Obstacle | None:
-    fits = len(shape) == rank(affine) and all(length(affine, axis) in (1, size) for axis, size in enumerate(shape))
+    """Whether a constant that takes it keeps its sizes, or grows along axes where it had but one number."""
+    wide = (1,) * (rank(affine) - len(shape)) + shape
+    fits = len(wide) == rank(affine) and all(size == 1 or length(affine, i) in (1, size) for i, size in enumerate(wide))
     return None if fits else blocked(op, "its channels do not fit those of {op}")
 
 

@@ -112,7 +112,8 @@ def scale_factors(layer: Conv | Linear, view: Layout, edit: LayerEdit) -> list[A
 
 def by_matrix(layer: Conv | Linear, values: Array) -> bool:
     """Whether values in the axes of the data differ between the matrices of a batch."""
-    return isinstance(layer, Linear) and any(size > 1 for size in values.shape[:-2])
+    batch = isinstance(layer, Linear) and len(layer.weight.shape) > 2
+    return batch and any(size > 1 for size in values.shape[:-2])
 
 
 def _over(layer: Conv | Linear, axis: int, values: Array) -> Array:
@@ -151,15 +152,19 @@ def new_bias(layer: Conv | Linear, edit: LayerEdit, weight: Array | None = None)
 
 def _bias_shape(layer: Conv | Linear, view: Layout) -> tuple[int, ...]:
     channels = view.groups * view.shape[view.out_axis]
-    return (channels, 1) if isinstance(layer, Linear) and layer.channel_axis == -2 else (channels,)
+    return (channels, *_after(layer))
+
+
+def _after(layer: Conv | Linear) -> tuple[int, ...]:
+    """Ones for the axes of the output after its channels, as the bias of a product has them."""
+    return (1,) * (-1 - layer.channel_axis) if isinstance(layer, Linear) else ()
 
 
 def _beside(layer: Conv | Linear, values: Array) -> Array:
     """Numbers per output channel as they are broadcast against the bias."""
     if by_matrix(layer, values):
         return values.reshape(values.shape[values.ndim - len(layer.weight.shape) :])
-    upright = isinstance(layer, Linear) and layer.channel_axis == -2 and values.size > 1
-    return values.reshape(-1, 1) if upright else values.reshape(-1)
+    return values.reshape(-1, *_after(layer)) if values.size > 1 else values.reshape(-1)
 
 
 def _shift_through(layer: Conv | Linear, view: Layout, weight: Array, shift: Array) -> Array:
@@ -173,7 +178,7 @@ def _shift_through(layer: Conv | Linear, view: Layout, weight: Array, shift: Arr
         return total.reshape(-1)
     lead = weight.shape[:-2]
     if not lead:
-        return layer.alpha * (total.reshape(-1, 1) if layer.channel_axis == -2 else total.reshape(-1))
+        return layer.alpha * total.reshape(-1, *_after(layer))
     return layer.alpha * total.reshape(*lead, *((-1, 1) if layer.channel_axis == -2 else (1, -1)))
 
 

@@ -69,13 +69,12 @@ class Conv:
 
 @dataclass(frozen=True, eq=False)
 class Linear:
-    """A product with a constant matrix: Linear, Gemm, MatMul with the constant on either side, MatMul + Add.
+    """A product with a constant matrix: Linear, Gemm, MatMul with the constant on either side, MatMul + Add, an einsum.
 
     `out_axis` and `in_axis` are the axes of `weight` (negative) that run along the channels of the output and of the
-    input. `channel_axis` is where both lie in the data: -1, or -2 where the constant stands on the left. `transposed`:
-    the op exchanges the last two axes of its input first, so that the channels of the input lie on the other one. The
-    op is alpha * product + beta * bias. `bias` is broadcast to the output; it may be a scalar, or vary along other
-    axes.
+    input. `channel_axis` is where both lie in the data: -1, or -2 where the constant stands on the left; `data_axis`
+    where those of the input lie, if elsewhere. The op is alpha * product + beta * bias. `bias` is broadcast to the
+    output; it may be a scalar, or vary along other axes.
     """
 
     weight: Parameter
@@ -85,12 +84,12 @@ class Linear:
     channel_axis: int = -1
     alpha: float = 1.0
     beta: float = 1.0
-    transposed: bool = False
+    data_axis: int | None = None
 
     @property
     def input_axis(self) -> int:
         """Where the channels lie in the input."""
-        return -3 - self.channel_axis if self.transposed else self.channel_axis
+        return self.channel_axis if self.data_axis is None else self.data_axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +204,12 @@ class Add:
 
 @dataclass(frozen=True)
 class Select:
-    """Takes each element from its first or its second input, broadcast; a third says from which where that is data."""
+    """Takes each element from its first or its second input, broadcast; a third says from which where that is data.
+
+    `constants` are those of the two that are constant, so that they may come to vary along more axes of the output.
+    """
+
+    constants: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -146,7 +146,7 @@ class Net:
             axis,
             alpha,
             beta,
-            transposed,
+            -3 - axis if transposed else None,
         )
         return self._op("linear", "Gemm", [x], tuple(shape), detail, name)
 

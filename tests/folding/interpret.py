@@ -133,8 +133,10 @@ def multiplied(linear: Linear, x: Values, new: NewParameters | None) -> Values:
     """alpha * product + beta * bias; a new bias is the effective one."""
     weight = new.weight if new else linear.weight.read()
     matrix = weight if linear.out_axis == -1 else np.swapaxes(weight, -1, -2)  # (in, out)
-    x = np.swapaxes(x, -1, -2) if linear.transposed else x
-    y = x @ matrix if linear.channel_axis == -1 else np.swapaxes(matrix, -1, -2) @ x
+    if matrix.ndim == 2:
+        y = np.moveaxis(np.moveaxis(x, linear.input_axis, -1) @ matrix, -1, linear.channel_axis)
+    else:
+        y = x @ matrix if linear.channel_axis == -1 else np.swapaxes(matrix, -1, -2) @ x
     if new:
         return linear.alpha * y + (0 if new.bias is None else new.bias)
     return linear.alpha * y + (linear.beta * linear.bias.read() if linear.bias else 0)

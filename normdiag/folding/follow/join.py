@@ -9,7 +9,7 @@ import numpy as np
 
 from normdiag.folding.affine import LIMIT, across, collapsed, identity, length, mapped, rank, same, widened
 from normdiag.folding.obstacle import Obstacle, blocked
-from normdiag.records import Add, Affine, Concat, Op, OpGraph, Size, Sizes, Split
+from normdiag.records import Add, Affine, Concat, Op, OpGraph, Select, Size, Sizes, Split
 from normdiag.records.model import Array
 
 
@@ -118,11 +118,13 @@ def add_up(op: Op, affine: Affine, graph: OpGraph, preferred: Collection[str]) -
 
 
 def select_up(op: Op, known: Mapping[int, Affine], graph: OpGraph) -> dict[int, Affine] | Obstacle:
-    """Both of what it chooses from take all of it."""
+    """Both of what it chooses from take all of it; a constant becomes as wide as that takes."""
+    assert isinstance(op.detail, Select)
     affine, total = known[0], graph.sizes.get(op.outputs[0])
     carried = {}
     for index, name in enumerate(op.inputs[:2]):
-        parts = [_on_branch(values, graph.sizes.get(name), total) for values in (affine.scale, affine.shift)]
+        sizes = total if index in op.detail.constants else graph.sizes.get(name)
+        parts = [_on_branch(values, sizes, total) for values in (affine.scale, affine.shift)]
         if parts[0] is None or parts[1] is None:
             return blocked(op, f"{name!r}, from which {{op}} chooses, does not have all of its channels")
         carried[index] = Affine(parts[0], parts[1])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from normdiag.folding.pytorch.editor import ProgramEditor, has_argument
+from normdiag.folding.pytorch.editor import ProgramEditor, argument_of, has_argument
 from normdiag.folding.weights import changes_weight, new_parameters
 from normdiag.models.pytorch.arrays import Array, to_tensor
 from normdiag.records import (
@@ -29,6 +29,7 @@ from normdiag.records import (
 )
 
 aten = torch.ops.aten
+_FILLS = (aten.masked_fill.Scalar, aten.masked_fill_.Scalar, aten.masked_fill.Tensor, aten.masked_fill_.Tensor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,13 +146,27 @@ class _Application:
 
     def _constant(self, index: int, op: Op, new: NewParameters) -> None:
         """Only the ops that read it as data get the new value."""
-        old = self._editor.node(op.outputs[0])
         readers = [each for each in self._graph.ops if op.outputs[0] in each.inputs]
+        choice = self._editor.node(readers[0].outputs[0])
+        if not op.nodes or choice.target in _FILLS:
+            self._choice(choice, self._parameter(index, op, "value", new.weight), op.outputs[0])
+            return
+        old = self._editor.node(op.outputs[0])
         nodes = {self._editor.node(self._old[number]) for each in readers for number in each.nodes}
         users = [user for user in old.users if user in nodes or user.op == "output"]
         placeholder = self._parameter(index, op, "weight", new.weight, old, users[0] if len(users) == 1 else None)
         if placeholder is not old:
             self._editor.replace(old, placeholder, users)
+
+    def _choice(self, last: fx.Node, constant: fx.Node, old: str) -> None:
+        """What fills in a number chooses from two tensors now; a number that it holds itself has no name."""
+        if last.target in _FILLS:
+            args = (argument_of(last, "mask"), constant, argument_of(last, "self"))
+        else:
+            choices = (argument_of(last, name) for name in ("self", "other"))
+            chosen = (each if isinstance(each, fx.Node) and each.name != old else constant for each in choices)
+            args = (argument_of(last, "condition"), *chosen)
+        self._editor.replace(last, self._editor.add(aten.where.self, args, like=last))
 
     def _shift(self, index: int, op: Op, shift: Array) -> None:
         last, data = self._editor.node(op.outputs[0]), self._editor.node(op.inputs[0])

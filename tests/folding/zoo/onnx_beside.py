@@ -51,6 +51,11 @@ def two_norms_and_a_convolution(g: Net) -> None:
     g.output(g.op("Relu", g.op("Add", norms, g.conv(x, 4, 4, 3, pads=SAME))))
 
 
+@ZOO.each("auto_pad", ["SAME_UPPER", "SAME_LOWER"], "Relu Conv Relu", folded=1)
+def padded_by_itself(g: Net, mode: str) -> None:
+    block(g, (3, 4), auto_pad=mode)
+
+
 @ZOO.case("Relu Conv Conv Sum Relu", folded=1)
 def a_sum_of_three(g: Net) -> None:
     x = g.op("Relu", g.input("N", 4, 7, 6))

@@ -59,6 +59,18 @@ def tile_of_the_channels(g: Net) -> None:
     finish(g, tiled(g, convolved(g), 1, 2, 1, 1), 8)
 
 
+@ZOO.case("Conv GlobalAveragePool Squeeze Expand Relu", opset=11)
+def expand_to_more_axes(g: Net) -> None:
+    y = g.op("Squeeze", g.op("GlobalAveragePool", g.conv(g.input(1, 3, 6, 5), 3, 4)), axes=[0])
+    finish(g, wide(g, y, 1, 4, 5, 6))
+
+
+@ZOO.case("Conv Squeeze Expand BatchNormalization Relu", opset=11, **STAYS)
+def expand_along_the_channels(g: Net) -> None:
+    y = g.op("Squeeze", g.conv(g.input(1, 3, 6, 5), 3, 1), axes=[0])
+    finish(g, wide(g, y, 2, 4, 4, 3))
+
+
 # Choices.
 
 
@@ -85,6 +97,20 @@ def where_one_is_nonlinear(g: Net) -> None:
 def where_one_has_a_single_channel(g: Net) -> None:
     x = g.input("N", 3, 6, 5)
     finish(g, g.op("Where", mask(g, 1, 1, 4, 3), g.conv(x, 3, 4), g.conv(x, 3, 1)))
+
+
+@ZOO.each("constant", [(), (1,), (1, 1, 1, 3), (1, 4, 1, 1), (1, 4, 4, 3)], "Conv Where Relu")
+def where_or_a_constant(g: Net, shape: tuple[int, ...]) -> None:
+    x = g.input("N", 3, 6, 5)
+    finish(g, g.op("Where", mask(g, 1, 1, 4, 3), g.value(g.normal(*shape)), g.conv(x, 3, 4)))
+
+
+@ZOO.case("Conv Where Add Relu")
+def where_or_a_constant_that_others_read(g: Net) -> None:
+    """Which keep theirs."""
+    x, half = g.input("N", 3, 6, 5), g.value(g.normal(1, 1, 1, 3))
+    y = g.op("Where", mask(g, 1, 1, 4, 3), half, g.conv(x, 3, 4))
+    g.output(g.op("Relu", g.op("Add", g.bn(y, 4), half)))
 
 
 @ZOO.case("Relu Transpose Transpose Where Conv")
@@ -148,6 +174,41 @@ def counted_padding_with_another_reader(g: Net) -> None:
     y = g.op("AveragePool", convolved(g), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
     finish(g, y)
     g.output(g.op("Relu", y))
+
+
+# Einsum.
+
+
+@ZOO.each(
+    "equation",
+    ["bchw,dc->bdhw", "cd,bchw->bdhw", "bchw,cd -> bdhw", "bc...,dc->bd...", "...chw,dc->...dhw", "bchw,dc->bdwh"],
+    "Einsum Add Relu",
+    opset=13,
+)
+def einsum(g: Net, equation: str) -> None:
+    x, weight = g.input("N", 3, 6, 5), g.value(g.normal(*((3, 4) if "cd" in equation else (4, 3))))
+    operands = (weight, x) if equation.startswith("cd") else (x, weight)
+    finish(g, g.op("Einsum", *operands, equation=equation))
+
+
+@ZOO.case("Relu Einsum Add", opset=13)
+def einsum_after_the_norm(g: Net) -> None:
+    x = g.bn(g.op("Relu", g.input("N", 3, 6, 5)), 3)
+    g.output(g.op("Einsum", g.value(g.normal(3, 4)), x, equation="cd,bchw->bhwd"))
+
+
+@ZOO.each(
+    "not_one_matrix",
+    ["bchw,dch->bdhw", "bchw,dc->bd", "bchw,bdhw->bchw"],
+    "Einsum BatchNormalization Relu",
+    opset=13,
+    folded=0,
+    refused=("einsum",),
+)
+def not_a_matrix(g: Net, equation: str) -> None:
+    x = g.input("N", 4, 6, 5)
+    other = x if "," + "bdhw" in equation else g.value(g.normal(4, 4, 6) if "dch" in equation else g.normal(4, 4))
+    finish(g, g.op("Einsum", x, other, equation=equation))
 
 
 # Products with a batch of matrices, each of which has channels of its own.

@@ -52,6 +52,47 @@ for _bias in (True, False):
 ZOO.add(
     "circular_padding", lambda: after(nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), nn.BatchNorm2d(4)), IMAGE
 )
+EINSUMS: dict[str, tuple[str, tuple[int, ...], bool]] = {
+    "einsum_point": ("bchw,dc->bdhw", (4, 3), True),
+    "einsum_with_the_matrix_first": ("cd,bchw->bdhw", (3, 4), True),
+    "einsum_that_turns": ("bcwh,cd->bdhw", (3, 4), True),
+    "einsum_with_dots": ("bc...,dc->bd...", (4, 3), True),
+    "einsum_without_a_result": ("acxy,cb", (3, 4), True),
+    "einsum_of_channels_and_rows": ("bchw,dch->bdhw", (4, 3, 7), False),
+    "einsum_that_sums": ("bchw,dc->bd", (4, 3), False),
+    "einsum_that_repeats": ("bchw,dc->bdhw", (4, 1), False),
+}
+
+
+class Einsum(nn.Module):
+    """A product with a parameter of that shape."""
+
+    def __init__(self, equation: str, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.equation, self.matrix = equation, nn.Parameter(torch.randn(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        operands = (self.matrix, x) if self.equation.startswith("cd") else (x, self.matrix)
+        return torch.einsum(self.equation, *operands)
+
+
+for _name, (_equation, _shape, _folds) in EINSUMS.items():
+    ZOO.add(
+        _name,
+        lambda e=_equation, s=_shape: after(Einsum(e, s), (nn.BatchNorm1d if e[-2:] == "bd" else nn.BatchNorm2d)(4)),
+        IMAGE,
+        left="add" if _folds else "batch_norm",
+        folded=int(_folds),
+        refused=() if _folds else ("an einsum that is no product with one constant matrix",),
+    )
+ZOO.add(
+    "einsum_of_two_activations",
+    lambda: Fn(lambda s, x: torch.relu(s.norm(torch.einsum("bchw,bdhw->bcdh", x, x))), norm=nn.BatchNorm2d(3)),
+    IMAGE,
+    left="batch_norm",
+    folded=0,
+    refused=("an einsum of several activations",),
+)
 ZOO.add("no_affine", lambda: image(nn.BatchNorm2d(4, affine=False)), IMAGE)
 ZOO.add("two_norms", lambda: image(nn.BatchNorm2d(4), nn.BatchNorm2d(4)), IMAGE, folded=2)
 ZOO.add("sync_batch_norm", lambda: image(nn.SyncBatchNorm(4)), IMAGE)

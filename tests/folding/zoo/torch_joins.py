@@ -127,6 +127,53 @@ ZOO.add(
 )
 
 
+# Choices.
+
+MASK = torch.tensor([True, False, False, True, False, True])
+
+
+def chosen(pick: Any, channels: int = 4) -> nn.Module:
+    return Fn(
+        lambda s, x: torch.relu(s.norm(pick(s.conv(x), x[:, :1] > 0.3))),
+        conv=nn.Conv2d(3, channels, 3, padding=1),
+        norm=nn.BatchNorm2d(channels),
+    )
+
+
+CHOICES: dict[str, Any] = {
+    "masked_fill": lambda y, mask: y.masked_fill(mask, 0.7),
+    "masked_fill_in_place": lambda y, mask: y.clone().masked_fill_(mask, 0.7) + 0.0,
+    "masked_fill_by_a_tensor": lambda y, mask: y.masked_fill(mask, torch.tensor(0.7, dtype=y.dtype)),
+    "masked_fill_by_a_fixed_mask": lambda y, _: y.masked_fill(MASK, 2.0),
+    "where_else_a_number": lambda y, mask: torch.where(mask, y, -1.5),
+    "where_a_number": lambda y, mask: torch.where(mask, 0.5, y),
+    "where_else_a_channel_each": lambda y, mask: torch.where(mask, y, torch.arange(4.0, dtype=y.dtype).view(4, 1, 1)),
+    "where_else_a_row": lambda y, mask: torch.where(mask, y, torch.arange(6.0, dtype=y.dtype)),
+}
+for _name, _pick in CHOICES.items():
+    ZOO.add(_name, lambda p=_pick: chosen(p), IMAGE, left="add|" if "in_place" in _name else "")
+ZOO.add(
+    "masked_fill_with_infinity",
+    lambda: chosen(lambda y, mask: y.masked_fill(mask, float("inf")).clamp(max=5.0)),
+    IMAGE,
+    left="batch_norm",
+    folded=0,
+    refused=("nonlinearity",),
+)
+ZOO.add(
+    "masked_fill_after_the_norm",
+    lambda: Fn(
+        lambda s, x: s.conv(s.norm(torch.relu(x)).masked_fill(x > 1, 0.0)),
+        norm=nn.BatchNorm2d(3),
+        conv=nn.Conv2d(3, 4, 3),
+    ),
+    IMAGE,
+    left="batch_norm",
+    folded=0,
+    refused=("chooses between it and something else",),
+)
+
+
 # Sharing.
 
 

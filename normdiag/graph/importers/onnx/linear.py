@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from normdiag.graph.importers.onnx.attributes import Unclear, integer, integers, number, text
 from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.scope import Claim, GraphScope, Rule, UnnamedOp
+from normdiag.graph.recognise.einsum import NO_MATRIX, einsum_axes
+from normdiag.graph.recognise.einsum import TWO_TENSORS as TENSORS_IN_EINSUM
 from normdiag.records import Conv, Linear, Parameter, Sizes
 
 MISFIT = "whose parameters do not fit together"
@@ -31,8 +33,9 @@ def _conv(scope: GraphScope, node: Node) -> UnnamedOp:
         raise Unclear(MISFIT)
     padded = _spills(node, weight.shape[2:]) if transposed else _padded(node, weight.shape[2:])
     strides, dilations = _list(node, "strides", spatial, 1), _list(node, "dilations", spatial, 1)
-    fixed = text(node, "auto_pad", "NOTSET") == "NOTSET" and node.attribute("output_shape") is None
-    pads = _list(node, "pads", 2 * spatial, 0) if fixed else None
+    pads = None if transposed else _pads(node, weight.shape[2:], strides, dilations)
+    if transposed and text(node, "auto_pad", "NOTSET") == "NOTSET" and node.attribute("output_shape") is None:
+        pads = _list(node, "pads", 2 * spatial, 0)
     detail = Conv(weight, bias, groups, transposed, padded, strides, dilations, pads)
     return UnnamedOp("conv_transpose" if transposed else "conv", (node.inputs[0],), detail)
 
@@ -43,6 +46,20 @@ def _padded(node: Node, kernel: tuple[int, ...]) -> bool:
     if mode == "NOTSET":
         return any(_list(node, "pads", 2 * len(kernel), 0))
     return mode != "VALID" and any(size > 1 for size in kernel)
+
+
+def _pads(
+    node: Node, kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    """All beginnings, then all ends. With SAME they depend on the size of the input, unless every stride is 1."""
+    mode, count = text(node, "auto_pad", "NOTSET"), len(kernel)
+    if mode in ("NOTSET", "VALID"):
+        return _list(node, "pads", 2 * count, 0) if mode == "NOTSET" else (0,) * (2 * count)
+    if any(stride != 1 for stride in strides):
+        return None
+    total = [(size - 1) * spread for size, spread in zip(kernel, dilations, strict=True)]
+    small, large = tuple(each // 2 for each in total), tuple(each - each // 2 for each in total)
+    return (*small, *large) if mode == "SAME_UPPER" else (*large, *small)
 
 
 def _spills(node: Node, kernel: tuple[int, ...]) -> bool:
@@ -83,7 +100,8 @@ def _gemm(scope: GraphScope, node: Node) -> UnnamedOp:
     out_first = on_left != flipped[0 if on_left else 1]
     axes = (-2, -1) if out_first else (-1, -2)
     factors = number(node, "alpha", 1.0), number(node, "beta", 1.0)
-    detail = Linear(weight, bias, *axes, -2 if on_left else -1, *factors, data_flipped)
+    channels, other = (-2, -1) if on_left else (-1, -2)
+    detail = Linear(weight, bias, *axes, channels, *factors, other if data_flipped else None)
     _check_bias(detail, scope.book.of(node.outputs[0]))
     return UnnamedOp("linear", (data,), detail)
 
@@ -103,6 +121,21 @@ def _matmul(scope: GraphScope, node: Node) -> UnnamedOp:
     return UnnamedOp("linear", (data,), Linear(weight, None, *axes))
 
 
+def _einsum(scope: GraphScope, node: Node) -> UnnamedOp:
+    fixed = [scope.store.is_constant(name) for name in node.inputs]
+    if fixed.count(False) != 1:
+        raise Unclear(TENSORS_IN_EINSUM if len(fixed) > 1 else NO_MATRIX)
+    data, place = node.inputs[fixed.index(False)], fixed.index(True) if True in fixed else -1
+    sizes = scope.book.of(data)
+    if place < 0 or sizes is None:
+        raise Unclear(NO_MATRIX)
+    weight = scope.store.parameter(node.inputs[place], "weight")
+    axes = einsum_axes(text(node, "equation", ""), place, sizes, weight.shape)
+    if axes is None or len(node.inputs) != 2:
+        raise Unclear(NO_MATRIX)
+    return UnnamedOp("linear", (data,), Linear(weight, **asdict(axes)))
+
+
 def _check_bias(detail: Linear, output: Sizes | None) -> None:
     if detail.bias is not None and not broadcasts_into(detail.bias, output, detail):
         raise Unclear("with an addend that does not fit its output")
@@ -120,9 +153,9 @@ def broadcasts_into(bias: Parameter, output: Sizes | None, detail: Linear) -> bo
 
 
 def products_with_bias(scope: GraphScope, free: set[int]) -> Iterator[Claim]:
-    """MatMul + Add of a constant, where nobody else reads the product."""
+    """MatMul or Einsum and the Add of a constant, where nobody else reads the product."""
     for node in scope.graph.nodes:
-        if node.op == "MatMul" and not node.domain and node.index in free and node.outputs:
+        if node.op in PRODUCTS and not node.domain and node.index in free and node.outputs:
             claim = _with_bias(scope, node, free)
             if claim is not None:
                 yield claim
@@ -138,19 +171,20 @@ def _with_bias(scope: GraphScope, node: Node, free: set[int]) -> Claim | None:
         return None
     other = add.inputs[1] if add.inputs[0] == output else add.inputs[0]
     try:
-        draft = _matmul(scope, node)
+        draft = PRODUCTS[node.op](scope, node)
         bias = scope.store.parameter(other, "addend")
     except Unclear:
         return None
     if not isinstance(draft.detail, Linear) or not broadcasts_into(bias, scope.book.of(output), draft.detail):
         return None
     merged = replace(draft, detail=replace(draft.detail, bias=bias))
-    return Claim(merged, "MatMul+Add", add.outputs, (node.index, add.index), add.index)
+    return Claim(merged, f"{node.op}+Add", add.outputs, (node.index, add.index), add.index)
 
 
+PRODUCTS: Mapping[str, Rule] = {"MatMul": _matmul, "Einsum": _einsum}
 LINEAR_RULES: Mapping[str, Rule] = {
+    **PRODUCTS,
     "Conv": _conv,
     "ConvTranspose": _conv,
     "Gemm": _gemm,
-    "MatMul": _matmul,
 }

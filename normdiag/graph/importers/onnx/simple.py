@@ -113,7 +113,8 @@ def _where(scope: GraphScope, node: Node) -> UnnamedOp:
         return opaque(scope, node)
     condition, *choices = node.inputs
     fixed = (condition,) if not scope.store.is_constant(condition) else ()
-    return UnnamedOp("other", (*choices, *fixed), Select())
+    constants = tuple(place for place, name in enumerate(choices) if scope.store.is_constant(name))
+    return UnnamedOp("other", (*choices, *fixed), Select(constants))
 
 
 def _add(scope: GraphScope, node: Node) -> UnnamedOp:

@@ -9,8 +9,8 @@ from normdiag.graph.importers.onnx.nodes import Node
 from normdiag.graph.importers.onnx.reshape_rules import pads, resize_scales
 from normdiag.graph.importers.onnx.scope import GraphScope, Rule, UnnamedOp
 from normdiag.graph.importers.onnx.shape_rules import reduced_axes
-from normdiag.graph.sizes import product
-from normdiag.records import Sizes, Window
+from normdiag.graph.sizes import ONE, product
+from normdiag.records import Reshape, Sizes, Window
 
 # Versions of onnxruntime differ in it where they are told to count what is padded, and by nothing else.
 UNKNOWN_COUNT = "adds up a number of positions that is not known"
@@ -110,11 +110,15 @@ def _resize(scope: GraphScope, node: Node) -> UnnamedOp:
 
 
 def _repeated(scope: GraphScope, node: Node) -> UnnamedOp:
-    """Expand and Tile: the same values once more along some axes, among as many as there are."""
+    """Expand and Tile: the same values once more along some axes, the first of which may be new."""
     before, after = scope.book.of(node.inputs[0]), scope.book.of(node.outputs[0])
-    if before is None or after is None or len(before) != len(after):
+    if before is None or after is None or len(before) > len(after):
         raise Unclear("a repetition whose axes are not known")
-    return UnnamedOp("resize", (node.inputs[0],), Window(_changed(tuple(range(len(before))), before, after)))
+    wide = (*(ONE,) * (len(after) - len(before)), *before)
+    repeated = UnnamedOp("resize", (node.inputs[0],), Window(_changed(tuple(range(len(wide))), wide, after)))
+    if wide == before:
+        return repeated
+    return UnnamedOp("reshape", (node.inputs[0],), Reshape(), sizes=wide).followed_by(repeated)
 
 
 def _changed(axes: tuple[int, ...], before: Sizes | None, after: Sizes | None) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from normdiag.graph.importers.torch_export import elementwise, linear, norms, shapes, windows
+from normdiag.graph.importers.torch_export import elementwise, linear, norms, selects, shapes, windows
 from normdiag.graph.importers.torch_export.calls import (
     call_of,
     dtype_name,
@@ -36,6 +36,7 @@ _HANDLERS = {
     **elementwise.HANDLERS,
     **linear.HANDLERS,
     **norms.HANDLERS,
+    **selects.HANDLERS,
     **shapes.HANDLERS,
     **windows.HANDLERS,
 }

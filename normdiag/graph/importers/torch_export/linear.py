@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch.fx import Node
 
 from normdiag.graph.importers.torch_export.calls import Call, call_of, rank_of, shape_of, sizes_of, words
 from normdiag.graph.importers.torch_export.program import AnchoredOp, Program
+from normdiag.graph.recognise.einsum import einsum_axes
 from normdiag.records.opgraph import OpKind
 from normdiag.records.ops import Conv, Linear
 
@@ -94,15 +95,31 @@ def _matmul(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     """A product, with the addition of a constant right after it."""
     left, right = (list(call.args.values()) + [None] * 2)[:2]
     draft = _matrices(call, program, left, right, None)
-    if draft is None:
-        return None
+    return None if draft is None else (_with_constant(draft, call, program),)
+
+
+def _with_constant(draft: AnchoredOp, call: Call, program: Program) -> AnchoredOp:
     added = _added_constant(program, call.node)
     if added is None or not isinstance(draft.detail, Linear):
-        return (draft,)
+        return draft
     node, constant = added
     detail = replace(draft.detail, bias=program.parameter(constant))
     merged = replace(draft, detail=detail, outputs=(node.name,), nodes=(*draft.nodes, node))
-    return (replace(merged, parameters=(*draft.parameters, constant)),)
+    return replace(merged, parameters=(*draft.parameters, constant))
+
+
+def _einsum(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
+    operands = call.args["tensors"]
+    if len(operands) != 2 or program.is_data(operands[0]) == program.is_data(operands[1]):
+        return None
+    place = 1 if program.is_data(operands[0]) else 0
+    data, matrix = operands[1 - place], operands[place]
+    weight = program.parameter(matrix)
+    axes = None if weight is None else einsum_axes(call.args["equation"], place, sizes_of(data), weight.shape)
+    if weight is None or axes is None:
+        return None
+    draft = program.draft(call, "linear", Linear(weight, **asdict(axes)), (data,), parameters=_present(matrix))
+    return (_with_constant(draft, call, program),)
 
 
 def _matrices(call: Call, program: Program, left: Any, right: Any, bias: Any) -> AnchoredOp | None:
@@ -149,4 +166,5 @@ HANDLERS: Mapping[str, Handler] = {
     "addmm": _addmm,
     "baddbmm": _addmm,
     **dict.fromkeys(("mm", "matmul", "bmm"), _matmul),
+    "einsum": _einsum,
 }

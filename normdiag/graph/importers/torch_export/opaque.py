@@ -6,8 +6,9 @@ import operator
 
 from torch.fx import Node
 
-from normdiag.graph.importers.torch_export.calls import holds_tensors, operator_of, parts_of, words
+from normdiag.graph.importers.torch_export.calls import call_of, holds_tensors, operator_of, parts_of, words
 from normdiag.graph.importers.torch_export.program import AnchoredOp, Program, shown
+from normdiag.graph.recognise.einsum import NO_MATRIX, TWO_TENSORS
 from normdiag.models.pytorch.torch_private import HigherOrderOperator
 from normdiag.records.ops import Opaque, Pointwise
 
@@ -52,6 +53,8 @@ def _why(node: Node, program: Program) -> str:
     if isinstance(node.target, HigherOrderOperator):
         return "which runs a subgraph"
     name = operator_of(node)
+    if name == "einsum":
+        return TWO_TENSORS if sum(map(program.is_data, call_of(node).args["tensors"])) > 1 else NO_MATRIX
     if name in _DIVISIONS and (node.kwargs.get("rounding_mode") is not None or not program.is_data(node.args[0])):
         return "a nonlinearity"
     if name in _PRODUCTS and not all(map(program.is_data, node.args[:2])):

@@ -12,7 +12,8 @@ from normdiag.graph.dtypes import keeps
 from normdiag.graph.importers.torch_export.calls import Call, axes_of, dtype_name, dtype_of, parts_of, rank_of, sizes_of
 from normdiag.graph.importers.torch_export.program import AnchoredOp, Program
 from normdiag.graph.shuffles import Moved, channel_shuffle, depth_to_space, space_to_depth
-from normdiag.records.ops import Concat, Opaque, Pass, Reshape, Select, Split, Take, Transpose, Window
+from normdiag.graph.sizes import ONE
+from normdiag.records.ops import Concat, Opaque, Pass, Reshape, Split, Take, Transpose, Window
 
 Handler = Callable[[Call, Program], tuple[AnchoredOp, ...] | None]
 
@@ -66,23 +67,18 @@ def _identity(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
 
 
 def _repeated(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
-    """To the sizes that it has already, as decomposing leaves behind; or once more along some of its axes."""
+    """To the sizes that it has already, as decomposing leaves behind; or once more along some axes, old or new."""
     if not program.is_data(call.first) or dtype_of(call.first) != dtype_of(call.node):
         return None
     before, after = sizes_of(call.first), sizes_of(call.node)
-    if len(before) != len(after):
-        return None
-    axes = tuple(axis for axis, sizes in enumerate(zip(before, after, strict=True)) if sizes[0] != sizes[1])
-    return (program.draft(call, "resize" if axes else "identity", Window(axes) if axes else Pass(), (call.first,)),)
-
-
-def _where(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
-    """The condition comes last: whether it is true decides between the other two."""
-    condition, *choices = (*call.args.values(), None, None)[:3]
-    if not all(map(program.is_data, choices)) or any(dtype_of(each) != dtype_of(call.node) for each in choices):
-        return None
-    fixed = (condition,) if program.is_data(condition) else ()
-    return (program.draft(call, "other", Select(), (*choices, *fixed)),)
+    wide = (*(ONE,) * (len(after) - len(before)), *before)
+    axes = tuple(axis for axis, sizes in enumerate(zip(wide, after, strict=True)) if sizes[0] != sizes[1])
+    draft = program.draft(call, "resize" if axes else "identity", Window(axes) if axes else Pass(), (call.first,))
+    if wide == before:
+        return (draft,)
+    name = f"{call.node.name}.wide"
+    first = replace(draft, kind="reshape", detail=Reshape(), outputs=(name,), sizes={name: wide})
+    return (first, replace(draft, inputs=(name,)))
 
 
 def _cast(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
@@ -190,7 +186,6 @@ HANDLERS: Mapping[str, Handler] = {
     **_by_operator("numpy_T T", _reversed_axes),
     **_by_operator("clone contiguous alias detach lift_fresh lift_fresh_copy alias_copy positive", _identity),
     **_by_operator("expand broadcast_to repeat tile", _repeated),
-    "where": _where,
     **_by_operator("to _to_copy type_as float half bfloat16 double prims.convert_element_type", _cast),
     **_by_operator("dropout alpha_dropout feature_dropout feature_alpha_dropout native_dropout", _dropout),
     **_by_operator("cat concat concatenate", _concat),

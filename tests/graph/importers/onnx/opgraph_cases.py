@@ -231,11 +231,12 @@ def _product(linear: Linear, x: Array) -> Array:
 
 
 def again(op: Op, model: onnx.ModelProto, values: Mapping[str, Array], data: Array) -> Array:
-    """The first output of an operation whose first input is other data."""
+    """The first output of an operation whose first input is other data, which an earlier step may have reshaped."""
     nodes = [model.graph.node[index] for index in op.nodes]
     inner = {name for node in nodes for name in node.output}
     names = dict.fromkeys(name for node in nodes for name in node.input if name and name not in inner)
-    feeds = {name: values[name] for name in names} | {op.inputs[0]: data}
+    first = op.inputs[0] if op.inputs[0] in names else next(iter(names))
+    feeds = {name: values[name] for name in names} | {first: data.reshape(values[first].shape)}
     inputs = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(feeds[name].dtype), feeds[name].shape)
         for name in names

@@ -84,6 +84,12 @@ def test_windows(name: str) -> None:
             assert not torch.allclose(program.module()(IMAGES + 1.0), y + 1.0)
 
 
+def test_an_expansion_to_more_axes_is_a_reshape_first() -> None:
+    for graph in both(lambda s, x: x.expand(2, *x.shape), IMAGES):
+        first, second = (each.detail for each in graph.ops if not isinstance(each.detail, Pass))
+        assert isinstance(first, Reshape) and second == Window((0,))
+
+
 @pytest.mark.parametrize("mode", ["reflect", "replicate"])
 def test_paddings_that_repeat_positions(mode: str) -> None:
     for graph in both(lambda s, x: F.pad(x, (1, 1, 2, 0), mode=mode), IMAGES):
@@ -98,7 +104,6 @@ OPAQUE: dict[str, tuple[Callable[..., object], str]] = {
     "softmax": (lambda s, x: x.softmax(1), "a nonlinearity"),
     "pad with ones": (lambda s, x: F.pad(x, (1, 1), value=1.0), ""),
     "pool with indices": (lambda s, x: F.max_pool2d(x, 2, return_indices=True), ""),
-    "expand to another rank": (lambda s, x: x.expand(2, *x.shape), "a broadcast"),
     "alpha": (lambda s, x: torch.add(x, x.relu(), alpha=2), ""),
     "number beyond its type": (lambda s, x: 1e39 * x, ""),
     "product": (lambda s, x: x * x.relu(), "a product of two activations"),
