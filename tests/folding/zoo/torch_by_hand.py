@@ -80,3 +80,37 @@ def norm_behind_a_layer_norm_by_hand() -> nn.Module:
         return torch.relu(self.bn(self.ln(x).transpose(1, 2)))
 
     return Fn(forward, ln=LayerNormByHand(), bn=nn.BatchNorm1d(6))
+
+
+class ScaleAndShift(nn.Module):
+    """Gamma and beta in a module of their own: no norm by itself after one that has its own moments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(1, 4, 1, 1)), nn.Parameter(torch.randn(1, 4, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight + self.bias
+
+
+for _name, _norm, _left in (
+    ("group_norm", lambda: nn.GroupNorm(2, 4), "group_norm mul add"),
+    ("instance_norm", lambda: nn.InstanceNorm2d(4), "instance_norm mul add"),
+):
+    ZOO.add(
+        f"gamma_and_beta_beside_{_name}",
+        lambda norm=_norm: nn.Sequential(nn.Conv2d(4, 4, 3), norm(), ScaleAndShift(), nn.ReLU()),
+        IMAGE,
+        left=_left,
+        folded=0,
+    )
+ZOO.add(
+    "gamma_and_beta_after_a_view",
+    lambda: Fn(
+        lambda s, x: s.affine(nn.functional.layer_norm(x.reshape(x.shape[0], 2, -1), (84,)).reshape(x.shape)),
+        affine=ScaleAndShift(),
+    ),
+    IMAGE,
+    left="layer_norm mul add",
+    folded=0,
+)

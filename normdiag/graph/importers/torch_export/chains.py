@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from normdiag.graph.importers.torch_export.calls import module_of, operator_of
 from normdiag.graph.importers.torch_export.program import AnchoredOp, Program
 from normdiag.graph.recognise.chains import Chain, Link, chains
 from normdiag.records import NormLayer
-from normdiag.records.ops import Opaque, ScaleShift
+from normdiag.records.ops import Norm, Opaque, Pass, Reshape, ScaleShift, Transpose
 
 _STATISTICS = {"gamma": "weight", "beta": "bias", "running_mean": "running_mean", "running_var": "running_var"}
 
@@ -48,17 +48,23 @@ def _joined(chain: Chain, made: dict[str, AnchoredOp], program: Program) -> Anch
     whole = replace(parts[-1], operator=chain.operator, inputs=parts[0].inputs, nodes=nodes, parameters=parameters)
     if composed is None:
         return replace(whole, kind="other", detail=Opaque("its numbers overflow"))
-    ends = _ends_a_norm(whole, made.get(whole.inputs[0]))
+    ends = _ends_a_norm(whole, made)
     layer = _layer(whole, chain.layer(*composed), program) if chain.is_norm and not ends else None
     return replace(whole, detail=ScaleShift(*composed, layer, chain.obstacle))
 
 
-def _ends_a_norm(draft: AnchoredOp, before: AnchoredOp | None) -> bool:
-    """Whether the chain is the gamma and beta of a norm that computes its own moments, written out as well."""
-    if before is None or module_of(before.anchor) != module_of(draft.anchor):
-        return False
-    own_moments = before.kind == "norm" or before.operator in ("mul", "div")
-    return own_moments and not isinstance(before.detail, ScaleShift)
+def _ends_a_norm(draft: AnchoredOp, made: Mapping[str, AnchoredOp]) -> bool:
+    """Whether the chain is the gamma and beta of a norm that computes its own moments, written out as well.
+
+    They may be a module of their own. What only divides by something must be in the module of the chain.
+    """
+    before = made.get(draft.inputs[0])
+    same = before is not None and module_of(before.anchor) == module_of(draft.anchor)
+    if before is not None and same and before.operator in ("mul", "div"):
+        return not isinstance(before.detail, ScaleShift)
+    while before is not None and isinstance(before.detail, Pass | Reshape | Transpose):
+        before = made.get(before.inputs[0])
+    return before is not None and isinstance(before.detail, Norm) and (before.detail.scale is None or same)
 
 
 def _layer(draft: AnchoredOp, plain: NormLayer, program: Program) -> NormLayer:
