@@ -8,7 +8,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.records import Conv, Linear, Sizes
+from normdiag.records import Conv, Linear, MeanResponse, Sizes
 
 Floats = NDArray[np.float64]
 _BLOCK = 2**16
@@ -38,14 +38,16 @@ def conv_mean(conv: Conv, mean: Floats, before: Sizes | None, after: Sizes | Non
     return np.asarray(found + bias)
 
 
-def conv_response(conv: Conv, before: Sizes | None, after: Sizes | None) -> Floats | None:
-    """What one more in the mean of each input channel adds to that of each output channel, (C, F); None in groups."""
+def conv_response(conv: Conv, before: Sizes | None, after: Sizes | None) -> MeanResponse | None:
+    """Of a convolution; None in groups."""
     weight = np.asarray(conv.weight.read()).astype(np.float64)
     if conv.groups > 1 or conv.transposed:
         return None
     shares = [_shares(conv, i, before, after) for i in range(weight.ndim - 2)]
     kernel = reduce(np.multiply.outer, shares, np.ones(()))
-    return np.asarray(weight.reshape(*weight.shape[:2], -1) @ kernel.reshape(-1))
+    sizes = [_known(before, i) for i in range(weight.ndim - 2)]
+    border = sum((length - 1) / max(size or 1, 1) for length, size in zip(weight.shape[2:], sizes, strict=True))
+    return MeanResponse(weight.reshape(*weight.shape[:2], -1) @ kernel.reshape(-1), min(border, 1.0))
 
 
 def _products(rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -98,12 +100,12 @@ def linear_mean(linear: Linear, mean: Floats) -> Floats | None:
     return np.asarray(linear.alpha * found + linear.beta * bias.reshape(-1))
 
 
-def linear_response(linear: Linear) -> Floats | None:
-    """What one more in each input adds to each output of a product with a matrix, (C, F); None for several matrices."""
+def linear_response(linear: Linear) -> MeanResponse | None:
+    """Of a product with a matrix, which has no border; None for several matrices."""
     if len(linear.weight.shape) != 2:
         return None
     weight = np.asarray(linear.weight.read()).astype(np.float64)
-    return np.asarray(linear.alpha * (weight.T if linear.in_axis % 2 == 0 else weight))
+    return MeanResponse(linear.alpha * (weight.T if linear.in_axis % 2 == 0 else weight), 0.0)
 
 
 def _along(shape: Sequence[int], axis: int) -> bool:

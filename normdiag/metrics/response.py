@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from normdiag.errors import InputError
 from normdiag.metrics.kernels import conv_response, linear_response
-from normdiag.records import Conv, LayerMetrics, Linear, Norm, Op, OpGraph, Pass
-
-Floats = NDArray[np.float64]
+from normdiag.records import Conv, LayerMetrics, Linear, MeanResponse, Norm, Op, OpGraph, Pass
 
 
 def with_responses(layers: Sequence[LayerMetrics], graph: OpGraph) -> tuple[LayerMetrics, ...]:
@@ -22,14 +17,15 @@ def with_responses(layers: Sequence[LayerMetrics], graph: OpGraph) -> tuple[Laye
     return tuple(replace(each, response=responses.get(each.layer.name)) for each in layers)
 
 
-def _responses(graph: OpGraph, names: set[str]) -> dict[str, Floats]:
+def _responses(graph: OpGraph, names: set[str]) -> dict[str, MeanResponse]:
     """Of the layers with these names that follow a linear layer with more outputs than inputs."""
     writers = {tensor: op for op in graph.ops for tensor in op.outputs if tensor}
-    found: dict[str, Floats] = {}
+    found: dict[str, MeanResponse] = {}
     for op in graph.ops:
         if isinstance(op.detail, Norm) and op.detail.layer.name in names:
             response = _response(graph, _linear_before(op, writers))
-            if response is not None and response.shape[1] < response.shape[0] == op.detail.layer.channels:
+            outputs, inputs = (0, 0) if response is None else response.directions.shape
+            if response is not None and inputs < outputs == op.detail.layer.channels:
                 found[op.detail.layer.name] = response
     return found
 
@@ -42,7 +38,7 @@ def _linear_before(op: Op, writers: Mapping[str, Op]) -> Op | None:
     return before
 
 
-def _response(graph: OpGraph, op: Op | None) -> Floats | None:
+def _response(graph: OpGraph, op: Op | None) -> MeanResponse | None:
     if op is None:
         return None
     try:

@@ -126,6 +126,19 @@ class StoredFit:
 
 
 @dataclass(frozen=True, eq=False)
+class MeanResponse:
+    """What the linear layer just before a norm makes of other means at its F inputs.
+
+    `directions` (C, F) is what one more in the mean of each input adds to each mean of the norm. `border` is the part
+    of the positions of an image (0 to 1; both sides of every dimension together) where the kernel reaches beyond the
+    edge or stops before it: there an input whose mean changes otherwise moves the means in other directions.
+    """
+
+    directions: Floats = field(repr=False)
+    border: float
+
+
+@dataclass(frozen=True, eq=False)
 class GroupMetrics:
     """What a LayerNorm, RMSNorm, GroupNorm or InstanceNorm saw. `variance` is the mean square for RMSNorm.
 
@@ -154,8 +167,8 @@ class LayerMetrics:
     deviations, that batch statistics of `Gap.batch_size` samples add by chance where all BatchNorm layers use them;
     None with a single batch. `effective_samples` is the size of the batch whose statistics would scatter as far from
     the data's as the stored ones are: small where these come from a handful of samples, infinite without drift.
-    `response` (C, F) is what one more in the mean of each input of the linear layer just before it adds to each of its
-    means; None without such a layer, where that has no fewer inputs than outputs, and where nothing drifts.
+    `response` is None without a linear layer just before it, where that has no fewer inputs than outputs, and where
+    nothing drifts.
     """
 
     layer: NormLayer
@@ -167,7 +180,7 @@ class LayerMetrics:
     effective_samples: float | None = None
     effective_samples_se: float | None = None
     stored_fit: StoredFit | None = None
-    response: Floats | None = field(default=None, repr=False)
+    response: MeanResponse | None = None
 
 
 @dataclass(frozen=True)

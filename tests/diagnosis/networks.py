@@ -17,6 +17,7 @@ from normdiag.records import (
     DataInfo,
     Diagnosis,
     LayerMetrics,
+    MeanResponse,
     ModelInfo,
     NormLayer,
     OnTrainingData,
@@ -120,7 +121,7 @@ def _metrics(name: str, truth: Truth, seed: int) -> LayerMetrics:
         effective_samples=size,
         effective_samples_se=error,
         stored_fit=measure_stored_fit(layer, sums, drift),
-        response=truth.response,
+        response=None if truth.response is None else MeanResponse(truth.response, 0.0),
     )
 
 

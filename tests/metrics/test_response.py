@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from normdiag.graph.importers.onnx import op_graph
 from normdiag.metrics.response import with_responses
 from normdiag.models.onnx.external import TensorReader
-from normdiag.records import LayerMetrics, Norm, OpGraph
+from normdiag.records import LayerMetrics, MeanResponse, Norm, OpGraph
 from tests.diagnosis.networks import Truth, changed, network, report
 from tests.models.onnx.onnx_cases import make_model
 
@@ -59,7 +58,7 @@ def metrics(graph: OpGraph, *, drifts: bool = True) -> LayerMetrics:
     return replace(own, layer=replace(own.layer, name=name))
 
 
-def response_of(body: str) -> NDArray[np.float64] | None:
+def response_of(body: str) -> MeanResponse | None:
     graph, _ = graph_of(body)
     (found,) = with_responses((metrics(graph),), graph)
     return found.response
@@ -81,7 +80,13 @@ def test_another_mean_at_the_input_moves_those_of_the_norm_as_the_response_says(
     moved = (after.astype(np.float64) - before).mean(axis=(0, *range(2, after.ndim)))
     response = response_of(body)
     assert response is not None
-    np.testing.assert_allclose(response @ shift, moved, atol=1e-5)
+    np.testing.assert_allclose(response.directions @ shift, moved, atol=1e-5)
+
+
+def test_the_border_is_the_part_of_the_positions_that_a_kernel_leaves() -> None:
+    convolved, product = (response_of(FED[kind]) for kind in ("padded", "matrix"))
+    assert convolved is not None and product is not None
+    assert (convolved.border, product.border) == (pytest.approx(2 / 8 + 2 / 9), 0.0)
 
 
 @pytest.mark.parametrize("body", UNKNOWN.values(), ids=UNKNOWN)

@@ -6,6 +6,7 @@ outside of these says that statistics and weights do not belong together, and da
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,27 +17,34 @@ from normdiag.diagnosis.evidence.layers import LayerRow
 FEWEST_FREE = 3
 # How many times its sampling error, as squares, a move has to be.
 SURELY = 4.0
-# From this part on and by so many stored standard deviations, what no input makes is neither rounding nor the border of
-# an image, whose mean is another than that of the whole. Below the second part, the input makes it all.
-PART, LEAST, NOTHING = 0.2, 0.03, 0.1
+# What no input makes, beside the drift, as deviations: up to this much is the chance of images, and so much more of a
+# border that changes otherwise than the whole image.
+CHANCE, OF_BORDER = 0.15, 0.2
+# And in stored standard deviations.
+LEAST = 0.03
 
 
 @dataclass(frozen=True)
 class Reach:
-    """Of one layer: `moved`, the mean square of its means' moves, and the part of it that no input can make, 0 to 1."""
+    """Of one or several layers, as mean squares: `off` is the drift, `unreached` what of it no input can make.
 
-    moved: float
+    `border` is the part of the positions where an image's edge may do that after all.
+    """
+
+    off: float
     unreached: float
+    border: float
+
+    @property
+    def mismatch(self) -> bool:
+        """Whether statistics and weights surely do not belong together."""
+        most = CHANCE + OF_BORDER * self.border
+        return self.unreached > max(LEAST**2, most**2 * self.off)
 
     @property
     def by_input(self) -> bool:
-        """Whether another input makes all of it."""
-        return self.unreached < NOTHING
-
-    @property
-    def by_mismatch(self) -> bool:
-        """Whether statistics and weights surely do not belong together."""
-        return self.unreached > PART and self.unreached * self.moved > LEAST**2
+        """Whether what an input cannot make is nothing beside the drift."""
+        return self.unreached < CHANCE**2 * self.off
 
 
 def reach(row: LayerRow) -> Reach | None:
@@ -45,12 +53,20 @@ def reach(row: LayerRow) -> Reach | None:
     if response is None or deviation is None:
         return None
     usable = row.alive & np.isfinite(row.drift.z)
-    moves, directions = row.drift.z[usable], response[usable] / deviation[usable, None]
+    moves, directions = row.drift.z[usable], response.directions[usable] / deviation[usable, None]
     free = len(moves) - directions.shape[1]
     noise = float(np.mean(row.drift.se_z[usable] ** 2))
     if free < FEWEST_FREE or not np.mean(moves**2) > SURELY * noise:
         return None
     basis, _ = np.linalg.qr(directions)
     left = moves - basis @ (basis.T @ moves)
-    moved = float(np.mean(moves**2)) - noise
-    return Reach(moved, min(max(float(left @ left) / free - noise, 0.0) / moved, 1.0))
+    return Reach(row.off**2, max(float(left @ left) / free - noise, 0.0), response.border)
+
+
+def together(layers: Collection[Reach]) -> Reach | None:
+    """Of several layers, as sums; None of none."""
+    off = sum(each.off for each in layers)
+    if not off > 0:
+        return None
+    border = sum(each.off * each.border for each in layers) / off
+    return Reach(off, sum(each.unreached for each in layers), border)

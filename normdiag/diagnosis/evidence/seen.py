@@ -11,7 +11,7 @@ import numpy as np
 
 from normdiag.diagnosis.evidence.fits import by_one_factor
 from normdiag.diagnosis.evidence.layers import LayerRow
-from normdiag.diagnosis.evidence.origin import Reach, reach
+from normdiag.diagnosis.evidence.origin import Reach, reach, together
 from normdiag.diagnosis.evidence.training import Fault, fault
 from normdiag.metrics.affine import oddities
 from normdiag.records import Finding, NormLayer, Report
@@ -36,6 +36,8 @@ MORE_CLASSES = 1.2
 ALL_CLASSES = 0.92
 # As how few samples the statistics of later layers would be as far off by chance, where it is not the data's doing.
 FEWER_THAN_ONE = 0.25
+# Of the squared drift of all layers, the part in layers whose means are held against their weights.
+MUCH = 0.3
 # How far the first layer's means have to be off, and what one factor may leave of that. Where the means are all that
 # is off in the later layers, it is no data's doing all the same.
 MOVED, ONE_FACTOR, ALL_MEANS = 0.1, 0.1, 0.95
@@ -97,13 +99,15 @@ class Seen:
         return {row.name: of for row in self.drifting if (of := reach(row)) is not None}
 
     @property
-    def mismatched(self) -> tuple[LayerRow, ...]:
-        """The layers whose statistics and weights surely do not belong together, whatever they are fed."""
-        return tuple(row for row in self.drifting if self.mismatch(row))
+    def reached(self) -> Reach | None:
+        """The same of all these layers together, where they stand for the drift: the first of all, or much of it."""
+        known, whole = together(self.reaches.values()), sum(row.off**2 for row in self.drifting)
+        first = self.rows[0] in self.loud and self.rows[0].name in self.reaches
+        return known if known is not None and (first or known.off > MUCH * whole) else None
 
     def mismatch(self, row: LayerRow) -> bool:
-        """Whether a layer's means moved as no input of it moves them."""
-        return row.name in self.reaches and self.reaches[row.name].by_mismatch
+        """Whether a layer's means moved as no input of it moves them: its statistics are not those of its weights."""
+        return row.name in self.reaches and self.reaches[row.name].mismatch
 
     def fed_otherwise(self, row: LayerRow) -> bool:
         """Whether its means moved as another input moves them: its statistics are those of its weights."""
@@ -164,10 +168,11 @@ class Seen:
         the answers less decided, which they do where the features are not made for the data. Data that the model was
         trained on settles it.
         """
-        if self.fault is not None or not self.rows or self.contradicted or self.mismatched:
+        if self.fault is not None or not self.rows or self.contradicted:
             return self.fault == "data"
-        if self.fed_otherwise(self.rows[0]):
-            return True
+        known = self.reached
+        if known is not None and (known.mismatch or known.by_input):
+            return known.by_input
         first, later = self.rows[0], max((row.off for row in self.later), default=0.0)
         if self.moved_by_one_factor:
             return True
