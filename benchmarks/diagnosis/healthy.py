@@ -20,7 +20,7 @@ from benchmarks.diagnosis.samples import Samples
 from benchmarks.diagnosis.subjects import Subject, accuracy, cached, prepared, train
 from normdiag.records import Report
 
-SIZES = ((64, 2), (128, 16), (256, 32), (500, 100), (500, 256))
+SIZES = ((64, 2), (128, 16), (256, 32), (500, 256), (1000, 100))
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +44,18 @@ def quiet_runs(subject: Subject) -> Iterator[Quiet]:
 
 def right_data(subject: Subject) -> Iterator[Quiet]:
     """Of several sizes, in batches of several sizes, on both backends."""
+    data_at_hand = joined(subject.test, subject.training)
     for samples, batch in SIZES:
-        data = subject.test[:samples]
-        case = replace(healthy(subject), fed=data)
+        data = data_at_hand[:samples]
+        case = replace(healthy(subject), subject=replace(subject, shown=samples), fed=data)
         right = accuracy(subject.module, subject.x(data.stored), data.labels)
         what = f"{len(data)} samples in batches of {batch}"
         yield Quiet(subject.name, what, right, look(subject.module, case, batch))
         yield Quiet(subject.name, f"{what}, ONNX", right, look(exported(subject), case, batch))
+
+
+def joined(first: Samples, second: Samples) -> Samples:
+    return Samples(np.concatenate([first.stored, second.stored]), np.concatenate([first.labels, second.labels]))
 
 
 @cache
@@ -75,10 +80,7 @@ def exported(subject: Subject) -> Path:
 
 def skewed(subject: Subject) -> Iterator[Quiet]:
     """One class, two classes, sorted by class, few images again and again."""
-    data = subject.test
-    both = Samples(
-        np.concatenate([data.stored, subject.training.stored]), np.concatenate([data.labels, subject.training.labels])
-    )
+    data, both = subject.test, joined(subject.test, subject.training)
     order = np.argsort(both.labels, kind="stable")
     repeated = np.tile(np.arange(8), 32)
     sets = {

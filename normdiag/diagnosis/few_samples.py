@@ -8,8 +8,9 @@ from normdiag.diagnosis.cause import ON_DATA, Case, cause
 from normdiag.diagnosis.evidence.layers import FEWEST_CHANNELS, LayerRow
 from normdiag.diagnosis.evidence.seen import Seen, named
 
-# What counts as few, and by what factor the number may differ between the layers.
-FEW, ALIKE = 64.0, 3.5
+# What counts as few, and by what factor the number may differ between the layers. Less than one sample is none, but for
+# the error of so small a number.
+FEW, ALIKE, ONE = 64.0, 3.5, 0.8
 # Beyond this no shard of a few classes, which is as far off in all layers, scatters over the channels by chance.
 SURELY_CHANCE = 0.3
 # The least part of its share by chance that the means of the first layer have in its drift.
@@ -46,7 +47,13 @@ def few_samples(seen: Seen) -> Case | None:
     chance = float(np.mean([row.by_chance for row in rows]))
     if seen.excitement < LEAST_EXCITED or seen.decided < -1.5:
         return None  # the features are not made for this data
-    if size > FEW or spread > ALIKE or chance < UNLIKE or seen.systematic > SYSTEMATIC or seen.mean_part > MEANS:
+    if (
+        not ONE < size < FEW
+        or spread > ALIKE
+        or chance < UNLIKE
+        or seen.systematic > SYSTEMATIC
+        or seen.mean_part > MEANS
+    ):
         return None
     if not _means_by_chance(seen.rows[0]):
         return None

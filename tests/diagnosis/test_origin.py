@@ -74,3 +74,15 @@ def test_a_later_layer_is_at_fault_by_itself_where_nothing_before_it_moves_its_m
 
 def by_a_little(each: Truth) -> Truth:
     return moved(each, 0.1 * RNG.normal(size=CHANNELS), 0.1)
+
+
+def test_what_less_than_one_sample_would_scatter_by_is_no_chance() -> None:
+    def scattered(each: Truth, size: float) -> Truth:
+        means, spread = (size * RNG.normal(size=CHANNELS) for _ in range(2))
+        return replace(
+            each, stored_mean=each.mean + 0.08 * np.sqrt(each.var) * means, stored_var=each.var * np.exp(0.2 * spread)
+        )
+
+    of_some, of_none = (report(changed(network(), lambda each, n=size: scattered(each, n))) for size in (1.0, 3.5))
+    assert all((row.samples or 0.0) < 0.8 for row in Seen(of_none).rows)
+    assert first(of_some).cause == "few_samples" != first(of_none).cause
