@@ -26,9 +26,10 @@ from normdiag.models.pytorch.architectures.fingerprint import names_hash, shapes
 INDEX = Path(__file__).with_name("index.json")
 CLASSES, CHANNELS = 7, 5
 LARGEST = 100_000_000  # parameters; larger ones are compared by their attributes alone
-SMALL = (3, 96, 96)
-SAME = 1e-5  # of the largest output
+SMALL, WIDE = (3, 96, 96), (3, 96, 160)
+SAME = 1e-9  # of the largest output, in float64: position tables of two sizes can differ by 5e-6
 Functions = Callable[[list[str]], list[list[str]]]
+Outputs = tuple[Tensor | None, Tensor | None]
 _BOOKKEEPING = frozenset(vars(nn.Module()))
 _NO_FUNCTION = ("pretrained_cfg", "default_cfg", "feature_info", "training", "head_hidden_size", "inplace", "momentum")
 
@@ -125,10 +126,10 @@ def functions_of(names: list[str]) -> list[list[str]]:
     for name in names:
         by_structure.setdefault(_structure(_built(name, None, None)) if len(names) > 1 else "", []).append(name)
     firsts = [group[0] for group in by_structure.values()]
-    outputs = _outputs(firsts) if len(firsts) > 1 else [None]
-    groups: list[tuple[Tensor | None, list[str]]] = []
+    outputs = _outputs(firsts) if len(firsts) > 1 else [(None, None)]
+    groups: list[tuple[Outputs, list[str]]] = []
     for group, output in zip(by_structure.values(), outputs, strict=True):
-        alike = next((each for values, each in groups if _alike(values, output)), None)
+        alike = next((each for values, each in groups if _same(values, output)), None)
         if alike is None:
             groups.append((output, group))
         else:
@@ -137,10 +138,17 @@ def functions_of(names: list[str]) -> list[list[str]]:
     return sorted(ordered, key=lambda group: _plainest(group[0]))
 
 
-def _outputs(names: list[str]) -> list[Tensor | None]:
-    """Of all on one input: a small one where they take it, else the first one's own."""
-    small = [_output(name, SMALL) for name in names]
-    return small if None not in small else [_output(name, _size(names[0])) for name in names]
+def _outputs(names: list[str]) -> list[Outputs]:
+    """Of all on one square input, a small one where they take it, else the first one's own; and on a wide one."""
+    square = [_output(name, SMALL) for name in names]
+    if None in square:
+        square = [_output(name, _size(names[0])) for name in names]
+    return [(each, _output(name, WIDE)) for name, each in zip(names, square, strict=True)]
+
+
+def _same(one: Outputs, two: Outputs) -> bool:
+    """On the square input, and on the wide one unless neither takes it."""
+    return _alike(one[0], two[0]) and (one[1] is two[1] is None or _alike(one[1], two[1]))
 
 
 def _alike(one: Tensor | None, two: Tensor | None) -> bool:
@@ -197,16 +205,16 @@ def _output(name: str, size: tuple[int, ...]) -> Tensor | None:
                 value.copy_(
                     0.5 + spread if value.dim() < 2 or key.endswith("var") else (spread - 0.5) * (12 / fan) ** 0.5
                 )
-    x = torch.randn(1, *size, generator=generator)
+    x = torch.randn(1, *size, generator=generator, dtype=torch.float64)
     try:
         with torch.no_grad():
-            found = module(x)
+            found = module.double()(x)
     except Exception:
         return None
     found = found.get("out") if isinstance(found, dict) else found
     if not isinstance(found, Tensor) or not bool(found.isfinite().all()) or float(found.std()) == 0.0:
         return None
-    return found.double() / found.double().abs().max()
+    return found / found.abs().max()
 
 
 if __name__ == "__main__":
