@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -35,8 +35,9 @@ def batch_norm(node: Node, view: GraphView, terms: Mapping[str, Term]) -> NormSi
         return "with spatial=0, which has statistics for every position"
     if len(node.inputs) < 5 or not all(node.inputs[:5]):
         raise InputError(f"{where} has {len(node.inputs)} inputs instead of 5")
-    mean, var = (constants.array(name) for name in node.inputs[3:5])
-    gamma, beta = (_affine(name, constants, mean) for name in node.inputs[1:3])
+    tiled = _in_one_sample(node, view)
+    mean, var = (_array(name, constants, tiled) for name in node.inputs[3:5])
+    gamma, beta = (_affine(name, constants, mean, tiled) for name in node.inputs[1:3])
     known = [array for array in (gamma, beta, mean, var) if array is not None]
     _check(where, known)
     batch = mean is None and var is None and _of_the_batch(node, view, terms)
@@ -61,7 +62,7 @@ def batch_norm(node: Node, view: GraphView, terms: Mapping[str, Term]) -> NormSi
         notes=(BATCH_STATISTICS,) if batch else (),
     )
     rank = view.book.listed_rank(node.inputs[0])
-    obstacle = BATCH_STATISTICS if batch else ONE_SAMPLE if _in_one_sample(node, constants) else None
+    obstacle = BATCH_STATISTICS if batch else ONE_SAMPLE if tiled else None
     return NormSite(layer, node.inputs[0], node.outputs[0], (node.index,), rank=rank, obstacle=obstacle)
 
 
@@ -106,29 +107,42 @@ def _are_moments(node: Node, constants: OnnxConstants, terms: Mapping[str, Term]
     )
 
 
-def _affine(name: str, constants: OnnxConstants, statistics: Array | None) -> Array | None:
-    """A gamma or beta; torch makes up the one that a norm does not have from the size of its input."""
+def _array(name: str, constants: OnnxConstants, tiled: bool) -> Array | None:
+    """A constant; `tiled`: or the one that stands there as often as there are samples."""
     array = constants.array(name)
+    producer = constants.graph.producer(name) if array is None and tiled else None
+    return constants.array(producer.input(0)) if producer is not None and producer.op == "Tile" else array
+
+
+def _affine(name: str, constants: OnnxConstants, statistics: Array | None, tiled: bool) -> Array | None:
+    """A gamma or beta; torch makes up the one that a norm does not have from the size of its input."""
+    array = _array(name, constants, tiled)
     fill = filled_with(name, constants) if array is None and statistics is not None else None
     return array if fill is None or statistics is None else np.full(statistics.shape, fill, statistics.dtype)
 
 
 def _repeated(node: Node, view: GraphView, arrays: list[Array]) -> int | None:
     """The channels of an InstanceNorm with running statistics: those of N samples side by side, parameters N times."""
-    if not _in_one_sample(node, view.constants):
+    if not _in_one_sample(node, view):
         return None
     reshape = view.graph.producer(node.inputs[0])
     before = view.book.listed(reshape.inputs[0]) if reshape is not None else None
     channels = before[1] if before is not None and len(before) > 2 else None
-    if not channels or any(array.size % channels or array.size == channels for array in arrays):
+    computed = any(view.constants.array(name) is None for name in node.inputs[3:5])
+    if not channels or any(array.size % channels or (array.size == channels) is not computed for array in arrays):
         return None
     alike = all((array.reshape(-1, channels) == array[:channels]).all() for array in arrays)
     return channels if alike else None
 
 
-def _in_one_sample(node: Node, constants: OnnxConstants) -> bool:
-    producer = constants.graph.producer(node.inputs[0])
-    target = constants.integers(producer.input(1)) if producer is not None and producer.op == "Reshape" else None
+def _in_one_sample(node: Node, view: GraphView) -> bool:
+    producer = view.graph.producer(node.inputs[0])
+    if producer is None or producer.op != "Reshape":
+        return False
+    statistics = view.graph.producer(node.inputs[3])
+    target: Sequence[int | None] | None = view.constants.integers(producer.input(1))
+    if target is None and statistics is not None and statistics.op == "Tile":
+        target = view.book.listed(node.inputs[0])
     return target is not None and len(target) > 1 and target[0] == 1
 
 

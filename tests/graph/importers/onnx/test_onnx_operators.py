@@ -49,6 +49,34 @@ def test_batch_normalization_of_every_operator_set(opset: int, tmp_path: Path) -
         check_sites(program, {"x": IMAGE})
 
 
+TILED = """g (float[n,4,h,w] x) => (float[n,4,h,w] y) {{
+  count = Shape<start=0, end=1>(x)
+  ahead = Constant<value_ints=[1, -1]>()
+  rest = Shape<start=2>(x)
+  sizes = Concat<axis=0>(ahead, rest)
+  wide = {reshaped}
+  means = Tile(mean4, count)
+  vars = Tile(var4, count)
+  gammas = Tile(gamma4, count)
+  normal = BatchNormalization(wide, gammas, gammas, means, vars)
+  shape = Shape(x)
+  y = Reshape(normal, shape)
+}}"""
+
+
+def test_an_instance_norm_with_statistics_for_any_number_of_samples(tmp_path: Path) -> None:
+    """As torch.onnx writes it where the number is free: parameters repeated as the graph counts the samples."""
+    (site,) = load_text(tmp_path, TILED.format(reshaped="Reshape(x, sizes)"), 18).sites
+    assert (site.layer.kind, site.layer.channels) == ("instance_norm", 4)
+    np.testing.assert_array_equal(np.asarray(site.layer.running_mean, np.float32), CONSTANTS["mean4"])
+    assert site.obstacle is not None and "samples cannot be told apart" in site.obstacle
+
+
+def test_repeated_parameters_without_the_reshape_are_not_read(tmp_path: Path) -> None:
+    program = load_text(tmp_path, TILED.format(reshaped="Relu(x)"), 18)
+    assert not program.sites and "computed by the graph" in program.skipped[0]
+
+
 def test_attributes(tmp_path: Path) -> None:
     text = image(
         BATCH_NORM.replace("Normalization(", "Normalization<epsilon=0.001, momentum=0.99>(").join(("y = ", ""))
