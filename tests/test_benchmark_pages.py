@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from benchmarks.packages import Outcome, models, page, tried
+from benchmarks.packages import Outcome, models, page, said, tried
 from normdiag.records import NormLayer
 from tests.models.onnx.onnx_cases import make_model
 
@@ -51,6 +51,7 @@ def test_the_models_of_a_wheel_are_read_run_and_folded(tmp_path: Path) -> None:
     assert found[0] == Outcome("some", "some/data/a.onnx", "1 batch norm", "yes", "1 of 1")
     assert found[1].run == "" and "bad.onnx" not in found[1].read
     assert not list(folder.iterdir()), "no model stays"
+    assert [each.folded for each in said(page(found))] == [each.folded for each in found], "a page is read again"
     assert "2 model files of 1 packages of PyPI" in page(found) and "1 are read, and 1 run" in page(found).replace(
         "\n", " "
     )

@@ -53,9 +53,10 @@ def test_three_magnitudes_and_a_mean():
 
 
 def test_free_sizes_of_images_are_tried_small_first_and_then_larger():
-    small, large = feeds(("float32", (None, 3, None, None)))
+    small, large, lines = feeds(("float32", (None, 3, None, None)))
     assert next(iter(small.samples)).batch.arrays[0].shape == (1, 3, 64, 64)
     assert next(iter(large.samples)).batch.arrays[0].shape == (1, 3, 224, 224)
+    assert next(iter(lines.samples)).batch.arrays[0].shape == (1, 3, 32, 32)
     assert shapes_of(small.batches) == [((8, 3, 64, 64),), ((1, 3, 64, 96),)]
     assert "'in0' free; taken: (N, 3, 64, 64)" in small.note and "--input-shape" in small.note
 
