@@ -64,7 +64,8 @@ def inspect(
     `attribute` ranks the layers by what each adds to the gap. `threshold` in (0, 1) on |f'|/max|f'| is where an
     activation counts as saturated. `progress(samples, total)` is called after each batch; total is None where unknown.
     `rules` are those that look for findings, None for all, `target` the number format that the model is to run in,
-    where some rules look more closely, `serve_batch` the number of samples that it is served in together.
+    where some rules look more closely; for "fp16" and "bf16" the model is also run in it, and `half` in the report says
+    which norms have to stay in float32. `serve_batch` is the number of samples that it is served in together.
     `distributed` works with the other processes that torchrun has started, which must all call it: each runs its share
     of `data`, or the `batches` that it is given, and all get the same report. `reference` is a profile of this model,
     or of the same in another format, or its file: the drift at every point is then measured against it, for one more
@@ -124,7 +125,7 @@ def inspect(
     source = Remembering(open_source(running, batches, data, options))
     if running.program is None:
         return _result(_static_report(running, source.info.source), loaded, rules, deployed)
-    how = _Measuring(device, attribute, threshold, progress, ranks, beside)
+    how = _Measuring(device, attribute, threshold, progress, ranks, beside, target)
     report = _measured(running, source, replace(given, options=options), how)
     report = replace(report, notes=(*notes, *report.notes))
     loaded = loaded if beside is None else beside.without(loaded)
@@ -195,10 +196,12 @@ class _Measuring:
     progress: Progress | None
     ranks: Ranks
     reference: Reference | None
+    target: Target | None = None
 
 
 def _measured(model: Model, source: Remembering, given: _Given, how: _Measuring) -> Report:
     """The report on the data and, where there is some, on that of the training."""
+    from normdiag.commands.half import with_half
     from normdiag.commands.measure import measured_report, open_runner, with_training_data
     from normdiag.commands.preparation import with_preparations
     from normdiag.commands.sources import open_source
@@ -208,6 +211,8 @@ def _measured(model: Model, source: Remembering, given: _Given, how: _Measuring)
     report = measured_report(model, runner, source, how.attribute, how.progress, how.ranks, how.reference)
     if how.ranks is ALONE:
         report = with_preparations(report, model, runner, source.source, given.data, given.options)
+        if how.target in ("fp16", "bf16"):
+            report = with_half(report, model, runner, source.first, how.target)
     if training is None or report.interrupted:
         return report
     return with_training_data(report, measured_report(model, runner, training, False, how.progress, how.ranks))

@@ -20,21 +20,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.records.evidence import BINS_PER_OCTAVE, LOWEST_OCTAVE, GroupSums
+from normdiag.records.metrics import GroupMetrics
 from normdiag.records.model import NormKind, NormLayer
 from normdiag.records.precision import FORMS, Form, Half, NormInHalf, NormRows
 
 Floats = NDArray[Any]
 Round = Callable[[Floats], Floats]
-LARGEST = {"fp16": 65504.0, "bf16": 2.0**128 - 2.0**120}
 # Groups that are simulated, and the longest that are added up one value after the other.
 GROUPS, LONGEST = 128, 1 << 16
 
 
-def measure_in_half(layer: NormLayer, sums: GroupSums | None, held: NormRows | None, target: Half) -> NormInHalf:
-    """What the layer computes in the format, from the sums over all data and the groups of the samples held."""
-    largest, share = (None, None) if sums is None else (largest_sum(sums), overflowing(sums, target))
-    size = 0 if sums is None else sums.group_size
+def measure_in_half(layer: NormLayer, seen: GroupMetrics | None, held: NormRows | None, target: Half) -> NormInHalf:
+    """What the layer computes in the format, from what all data showed and the groups of the samples held."""
+    largest = None if seen is None else seen.largest_sum
+    share = None if seen is None else seen.overflowing if target == "fp16" else 0.0
+    size = 0 if seen is None else seen.group_size
     if held is None or not held.rows.size:
         return NormInHalf(layer.name, layer.kind, size, largest, share, 0)
     rows = chosen_rows(held.rows)
@@ -43,19 +43,6 @@ def measure_in_half(layer: NormLayer, sums: GroupSums | None, held: NormRows | N
     errors = {form: relative_error(exact, in_half(rows, held.kind, held.eps, form, target)) for form in _forms(rows)}
     eps_error = relative_error(exact, eps_alone)
     return NormInHalf(layer.name, held.kind, rows.shape[1], largest, share, len(rows), errors, kept, eps_error)
-
-
-def largest_sum(sums: GroupSums) -> float:
-    """The largest sum of squares of a group, from the histogram of variances: up to 4.4 % too small."""
-    seen = np.flatnonzero(sums.variance_counts)
-    return sums.group_size * 2.0 ** (int(seen[-1]) / BINS_PER_OCTAVE + LOWEST_OCTAVE) if seen.size else 0.0
-
-
-def overflowing(sums: GroupSums, target: Half) -> float:
-    """The share of groups whose sum of squares does not fit the format, right to one bin of the histogram."""
-    edges = 2.0 ** (np.arange(len(sums.variance_counts)) / BINS_PER_OCTAVE + LOWEST_OCTAVE)
-    beyond = sums.variance_counts[sums.group_size * edges > LARGEST[target]]
-    return float(beyond.sum() / max(sums.variance_counts.sum(), 1))
 
 
 def chosen_rows(rows: Floats) -> Floats:

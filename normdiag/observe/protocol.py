@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.records import Batch, Evidence, NormLayer, Point, PointSums, PopulationSums
+from normdiag.records.precision import NormRows
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -62,6 +63,9 @@ class Runner(Protocol):
 
     def points(self, batch: Batch) -> Mapping[Point, PointSums]:
         """Sums of the inputs, of what enters norms and activations as deployed, in order, and of the outputs."""
+
+    def norm_rows(self, batch: Batch) -> Mapping[str, NormRows]:
+        """The groups that the norms other than BatchNorm normalize, whole, by layer: for a few samples."""
 
     def outputs(
         self,

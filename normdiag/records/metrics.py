@@ -145,6 +145,8 @@ class GroupMetrics:
     `channel_rms` (C,) is the RMS of x per channel or feature. `outlier_ratio` is its maximum over its median.
     `half_overflow`: abs_max above 255.9, whose square does not fit float16. `single_element`: groups of one element,
     so that the output is the bias alone. `below_eps`: share of the groups with a variance below the layer's eps.
+    `largest_sum` is the largest sum of squares of a group, group_size * variance, up to 4.4 % too small, and
+    `overflowing` the share of groups where it does not fit float16.
     """
 
     group_size: int
@@ -157,6 +159,8 @@ class GroupMetrics:
     half_overflow: bool
     single_element: bool
     below_eps: float | None = None
+    largest_sum: float = 0.0
+    overflowing: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -47,3 +48,55 @@ class NormInHalf:
     errors: Mapping[Form, float] = field(default_factory=dict)
     eps: float | None = None
     eps_error: float | None = None
+
+
+@dataclass(frozen=True)
+class KeptNorm:
+    """A norm that must stay in float32. `nodes` are the names of its ONNX nodes, empty where a node has none.
+
+    `error` is that of the output with this norm back in the format and the others as planned, `own_error` the same
+    where kernels sum in float32; None for what was not run.
+    """
+
+    layer: str
+    nodes: tuple[str, ...] = ()
+    error: float | None = None
+    own_error: float | None = None
+
+
+@dataclass(frozen=True)
+class PrecisionPlan:
+    """The norms that stay in float32 while all else is in half precision, verified by running it so.
+
+    Errors are relative RMS differences of the outputs from those in float32, the worst output's, infinite where a value
+    is not finite: `all_half` with nothing kept, `planned` with the norms of the plan, `all_kept` with every norm in
+    float32. There the squares and sums of norms are stored in the format, as in a norm spelled out in operators;
+    `own_half` is `all_half` where kernels sum in float32. `limit` is the error up to which the plan suffices.
+    `minimal`: every norm of it was tried without, and is needed. `where` says what ran it, and `runs` how often.
+    """
+
+    kept: tuple[KeptNorm, ...]
+    all_half: float
+    own_half: float
+    planned: float
+    all_kept: float
+    limit: float
+    minimal: bool
+    samples: int
+    runs: int
+    where: str
+
+    @property
+    def sufficient(self) -> bool:
+        """Whether norms in float32 make the model healthy."""
+        return self.planned <= self.limit and math.isfinite(self.planned)
+
+
+@dataclass(frozen=True)
+class HalfPrecision:
+    """What half precision does to a model: norm by norm, simulated, and the plan; without one, the reason."""
+
+    target: Half
+    norms: tuple[NormInHalf, ...]
+    plan: PrecisionPlan | None = None
+    why_no_plan: str | None = None

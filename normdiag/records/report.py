@@ -10,6 +10,7 @@ from normdiag.records.coverage import Coverage, Verdict
 from normdiag.records.diagnosis import Diagnosis
 from normdiag.records.metrics import ActivationMetrics, Gap, GradientProduct, LayerMetrics, Recalibration
 from normdiag.records.model import CopyComparison, FoldedNorm, ModelInfo
+from normdiag.records.precision import HalfPrecision
 from normdiag.records.preparation import Preparations
 from normdiag.records.reference import ReferenceComparison
 from normdiag.wording import abridged
@@ -124,6 +125,7 @@ class Report:
     `preparations` where the first layers drift and answers would change: what other preparations of the input would do.
     `reading` are the options with which the file was read, as they are typed. `neighbours` are of the norms in the
     graph, where that was looked at. `reference` is the drift at every point against a profile, where one was given.
+    `half` is what half precision does to the norms and the model, where `target` is one and the model ran on real data.
     """
 
     model: ModelInfo
@@ -151,6 +153,7 @@ class Report:
     on_training_data: OnTrainingData | None = None
     neighbours: tuple[Neighbours, ...] = ()
     reference: ReferenceComparison | None = None
+    half: HalfPrecision | None = None
 
     @property
     def verdict(self) -> Verdict:

@@ -175,7 +175,15 @@ def _effective_samples(metrics: LayerMetrics) -> dict[str, Any] | None:
 
 
 def _groups(groups: GroupMetrics) -> dict[str, Any]:
-    names = ("group_size", "variance_min", "variance_median", "abs_max", "outlier_channel", "outlier_ratio")
+    names = (
+        "group_size",
+        "variance_min",
+        "variance_median",
+        "abs_max",
+        "outlier_channel",
+        "outlier_ratio",
+        "largest_sum",
+    )
     flags = ("half_overflow", "single_element")
     return {name: getattr(groups, name) for name in (*names, *flags)}
 

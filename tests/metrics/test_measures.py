@@ -69,6 +69,11 @@ def test_groups() -> None:
     assert not metrics.single_element
 
 
+def test_the_largest_sum_of_squares_is_that_of_the_group_with_the_largest_variance() -> None:
+    assert measure_groups(groups()).largest_sum == pytest.approx(4 * 2.0)
+    assert measure_groups(groups(group_size=100) + groups()).largest_sum == pytest.approx(4 * 2.0)
+
+
 def test_half_overflow_begins_above_the_root_of_65504() -> None:
     assert not measure_groups(groups(abs_max=255.9)).half_overflow
     assert measure_groups(groups(abs_max=256.0)).half_overflow

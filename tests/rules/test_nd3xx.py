@@ -273,6 +273,17 @@ def test_nd306_grades_by_where_it_runs_and_how_the_norm_is_written() -> None:
         assert on("fp32", row) == on(None, row) == [("ND306", "info")] * bool(severity)
 
 
+def test_nd306_adds_the_squares_up_where_the_model_runs_in_float16() -> None:
+    """4096 values of RMS 5: no square overflows, their sum does, in a kernel that keeps it in float16."""
+    for variance, fires in ((25.0, True), (15.0, False)):
+        row = grouped(np.ones(4), largest=21.0)
+        assert row.groups is not None
+        row = replace(row, groups=replace(row.groups, group_size=4096, largest_sum=4096 * variance))
+        assert on("fp16", row) == [("ND306", "warning")] * fires
+        assert on(None, row) == on("bf16", row) == []
+        assert on("fp16", replace(row, layer=replace(row.layer, origin="decomposed"))) == [("ND306", "warning")] * fires
+
+
 def test_nd306_asks_for_the_reach_of_a_batch_norm_not_its_square() -> None:
     assert on("fp16", LayerMetrics(bn(channels=CHANNELS), 1, fed(1.0, 1000.0))) == []
     for factor, fires in ((5.0, False), (7.0, True), (-7.0, True)):

@@ -12,6 +12,7 @@ from normdiag.models.onnx import OnnxProgram
 from normdiag.observe.gap import compare_outputs
 from normdiag.observe.onnx.batch_axis import free_batch
 from normdiag.observe.onnx.feed import graph_inputs, make_feed
+from normdiag.observe.onnx.norm_inputs import NormInputs
 from normdiag.observe.onnx.overridable import overridable_graph, statistics_feed
 from normdiag.observe.onnx.plan import (
     Plan,
@@ -24,6 +25,7 @@ from normdiag.observe.onnx.plan import (
     watched_tensors,
 )
 from normdiag.observe.onnx.points import LinearOutput
+from normdiag.observe.onnx.prepared import PreparedGraph
 from normdiag.observe.onnx.sampling import STRATA, strata
 from normdiag.observe.onnx.session import Session, Setting, Values, tensor_types
 from normdiag.observe.onnx.weights import split_weights
@@ -43,6 +45,7 @@ from normdiag.records import (
     PopulationSums,
     Span,
 )
+from normdiag.records.precision import NormRows
 
 Build = Callable[[Any, Plan, frozenset[str]], WatchedGraph]
 
@@ -120,6 +123,16 @@ class OnnxRunner:
         seen = {watch.point: watch.sums(values, batch.span) for watch in graph.points}
         outputs = {name: values[name] for name in self._outputs}
         return {**input_points(batch), **seen, **array_points("output", outputs, batch.span)}
+
+    def norm_rows(self, batch: Batch) -> Mapping[str, NormRows]:
+        """The groups that the norms other than BatchNorm normalize, whole, by layer: for a few samples."""
+        feed = make_feed(self._inputs, batch, self._where, self._feeding)
+        return NormInputs(self._proto, self._plan, self._setting).rows(feed, batch.size)
+
+    @property
+    def prepared(self) -> PreparedGraph:
+        """The graph as it is run."""
+        return PreparedGraph(self._proto, self._setting, self._inputs, self._feeding, self._plan)
 
     def linear_points(self, batch: Batch, outputs: tuple[LinearOutput, ...]) -> Mapping[Point, PointSums]:
         """Sums of what linear layers put out, the same ones in every call."""

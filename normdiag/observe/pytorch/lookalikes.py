@@ -11,6 +11,7 @@ from normdiag.models.pytorch.arrays import to_numpy
 from normdiag.models.pytorch.layers import FROZEN_EPS, eps_of, is_frozen, tensor
 from normdiag.observe.protocol import ReplacedStatistics
 from normdiag.observe.pytorch.norms import NormCall
+from normdiag.observe.pytorch.plain_norms import in_float32
 from normdiag.records import NormKind
 
 
@@ -32,11 +33,13 @@ def lookalike_call(module: nn.Module, kind: NormKind, x: Tensor) -> NormCall | N
 
 
 def output_under(call: NormCall, output: Any, replaced: Tensor) -> Any:
-    """`replaced`, where the module's own `output` shows that it is the plain affine map that BatchNorm stands for."""
-    if not isinstance(output, Tensor) or call.running_mean is None or call.running_var is None:
+    """`replaced`, where the module's own `output` shows that it computes the formula that the call stands for."""
+    if not isinstance(output, Tensor) or output.shape != replaced.shape:
         return None
-    stored = ReplacedStatistics(to_numpy(call.running_mean), to_numpy(call.running_var))
-    same = torch.allclose(call.with_statistics(stored).to(output.dtype), output, rtol=1e-2, atol=1e-3)
+    plain = in_float32(call)
+    if call.running_mean is not None and call.running_var is not None:
+        plain = call.with_statistics(ReplacedStatistics(to_numpy(call.running_mean), to_numpy(call.running_var)))
+    same = plain is not None and torch.allclose(plain.to(output.dtype), output, rtol=1e-2, atol=1e-3)
     return replaced.to(output.dtype) if same else None
 
 

@@ -9,12 +9,13 @@ import numpy as np
 from torch import Tensor
 
 from normdiag.models.pytorch.arrays import Array, to_numpy
+from normdiag.observe.norm_rows import norm_rows
 from normdiag.observe.points import table_sums
 from normdiag.observe.protocol import ReplacedStatistics
 from normdiag.observe.pytorch.activations import activation_sums
 from normdiag.observe.pytorch.groups import group_sums
 from normdiag.observe.pytorch.norms import NormCall
-from normdiag.observe.pytorch.reductions import channel_table
+from normdiag.observe.pytorch.reductions import channel_table, computable
 from normdiag.observe.sums import finite_shift
 from normdiag.ops import Activation
 from normdiag.records import (
@@ -27,6 +28,7 @@ from normdiag.records import (
     PopulationSums,
     Span,
 )
+from normdiag.records.precision import NormRows
 
 Run = Callable[[Tensor], object]
 
@@ -157,6 +159,25 @@ class PointPass:
         table = channel_table(x.movedim(axis, 1) if x.dim() > 2 else x)
         sums = table_sums(table.total, table.square, table.positions, table.shift, self._span)
         self.points[point] = self.points[point] + sums if point in self.points else sums
+
+
+class RowsPass:
+    """What the norms other than BatchNorm normalize, whole, from the first call of each."""
+
+    def __init__(self, samples: int) -> None:
+        """`samples` is how many the batch has."""
+        self._samples = samples
+        self.rows: dict[str, NormRows] = {}
+
+    def norm(self, name: str, call: NormCall) -> None:
+        """Its groups."""
+        if call.kind == "batch_norm" or call.has_statistics or name in self.rows:
+            return
+        axes = () if call.normalized_shape is None else tuple(range(-len(call.normalized_shape), 0))
+        x = to_numpy(computable(call.input))
+        self.rows[name] = norm_rows(x, call.kind, call.eps, samples=self._samples, axes=axes, groups=call.groups)
+
+    activation = staticmethod(_not_counted)
 
 
 class TrialPass:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,15 @@ from normdiag.observe.protocol import Outputs, ReplacedStatistics, SeenBatch
 from normdiag.observe.pytorch.batch_axis import free_batch
 from normdiag.observe.pytorch.guard import untouched
 from normdiag.observe.pytorch.memory import keep_memory
-from normdiag.observe.pytorch.passes import BatchPass, DeployedPass, Listener, PointPass, PopulationPass, TrialPass
+from normdiag.observe.pytorch.passes import (
+    BatchPass,
+    DeployedPass,
+    Listener,
+    PointPass,
+    PopulationPass,
+    RowsPass,
+    TrialPass,
+)
 from normdiag.observe.pytorch.values import as_inputs, model_dtype, named_outputs, tensors
 from normdiag.observe.pytorch.watcher import LayoutError, Watcher
 from normdiag.observe.sampled import SEED
@@ -38,6 +46,7 @@ from normdiag.records import (
     PointSums,
     PopulationSums,
 )
+from normdiag.records.precision import NormRows
 
 NOT_RUN = "did not run on this data"
 NOT_SEEN = "was not seen to run: TorchScript may have merged it into other operators"
@@ -129,6 +138,15 @@ class TorchRunner:
         """Sums of the inputs, of what enters norms and activations, and of the outputs."""
         seen, outputs = self._run(batch, lambda: PointPass(batch.span))
         return {**input_points(batch), **seen.points, **array_points("output", outputs, batch.span)}
+
+    def norm_rows(self, batch: Batch) -> Mapping[str, NormRows]:
+        """The groups that the norms other than BatchNorm normalize, whole, by layer: for a few samples."""
+        seen, _ = self._run(batch, lambda: RowsPass(batch.size))
+        return dict(seen.rows)
+
+    def outputs_under(self, batch: Batch, listener: Callable[[], Listener]) -> Outputs:
+        """The outputs with a listener at every norm and activation, which may replace what a norm returns."""
+        return self._run(batch, listener)[1]
 
     def outputs(
         self,

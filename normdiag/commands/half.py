@@ -1,0 +1,62 @@
+"""A model that is to run in half precision: its norms simulated so, and the plan of those that stay in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import cast
+
+from normdiag.errors import InputError
+from normdiag.metrics.half_norms import measure_in_half
+from normdiag.observe.protocol import Runner
+from normdiag.precision.mixed import MixedModel
+from normdiag.precision.plan import ROUNDOFF, make_plan
+from normdiag.records import Batch, Model, Report
+from normdiag.records.precision import Half, HalfPrecision, NormInHalf
+
+# Samples that the norms are simulated and the plan is verified on.
+HELD = 4
+# A norm is suspect where its own error is so many roundings.
+SUSPECT = 64.0
+
+
+def with_half(report: Report, model: Model, runner: Runner, first: Batch | None, target: Half) -> Report:
+    """The report with what the format does to it, on the first samples of the data."""
+    if report.data is None or report.data.random or first is None or report.interrupted:
+        return report
+    held = first.rows(slice(0, runner.fixed_batch or HELD))
+    norms, plan, why = _norms(report, runner, held, target), None, None
+    try:
+        mixed = _mixed(model, runner, target)
+        plan = make_plan(mixed, held, target, _suspects(norms, target)) if mixed.norms else None
+    except InputError as error:
+        why = str(error)
+    return replace(report, half=HalfPrecision(target, norms, plan, why))
+
+
+def _norms(report: Report, runner: Runner, held: Batch, target: Half) -> tuple[NormInHalf, ...]:
+    rows = runner.norm_rows(held)
+    return tuple(
+        measure_in_half(each.layer, each.groups, rows.get(each.layer.name), target)
+        for each in report.layers
+        if each.groups is not None
+    )
+
+
+def _suspects(norms: tuple[NormInHalf, ...], target: Half) -> list[str]:
+    """The norms that half precision harms, the worst first."""
+    errors: Mapping[str, float] = {each.layer: each.errors.get("pairwise", 0.0) for each in norms}
+    return sorted((name for name in errors if errors[name] > SUSPECT * ROUNDOFF[target]), key=lambda n: -errors[n])
+
+
+def _mixed(model: Model, runner: Runner, target: Half) -> MixedModel:
+    """The backend that runs it; it is imported only here."""
+    if model.info.backend == "onnx":
+        from normdiag.observe.onnx import OnnxRunner
+        from normdiag.precision.onnx import MixedGraph
+
+        return MixedGraph(cast(OnnxRunner, runner).prepared, target)
+    from normdiag.observe.pytorch import TorchRunner
+    from normdiag.precision.pytorch import MixedModule
+
+    return MixedModule(model, cast(TorchRunner, runner), target)
