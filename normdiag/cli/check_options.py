@@ -83,7 +83,8 @@ Target = Annotated[
     Number | None,
     typer.Option(
         metavar="TYPE",
-        help="What the model is to run in, for rules on its range: fp32, fp16, bf16 or int8.",
+        help="What the model is to run in: fp32, fp16, bf16 or int8. With data, fp16 and bf16 run it so and name the "
+        "norms that must stay in float32.",
         rich_help_panel=GATE,
     ),
 ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from normdiag.cli import check_options as chk
 from normdiag.cli import options as opt
 from normdiag.cli.given import configuration
 from normdiag.cli.groups import FeedingOptions, ReadingOptions
@@ -34,6 +35,7 @@ def inspect(
     train_data: opt.TrainData = None,
     reference: opt.Reference = None,
     serve_batch: opt.ServeBatch = None,
+    target: chk.Target = None,
     device: opt.Device = "cpu",
     timeout: opt.Timeout = None,
     attribute: opt.Attribute = False,
@@ -56,21 +58,21 @@ def inspect(
         raise UsageError("the path of the model is empty")
     if json and format_ is opt.Format.text:
         raise UsageError("--json and --format text contradict each other")
-    target = output if output is not None and str(output) != "-" else None
+    to_file = output if output is not None and str(output) != "-" else None
     from normdiag.models.sniff import is_profile  # here, as all that follows, so that --help does not wait for it
 
     if is_profile(Path(model)):
-        given = {"--data": feeding.data, "--reference": reference, "-o": target, "--channels": channels}
-        inspect_profile(Path(model), given | {"--report": report_to}, json=json, color=color, all_points=all_layers)
+        given = {"--data": feeding.data, "--reference": reference, "-o": to_file, "--channels": channels}
+        given |= {"--report": report_to, "--target": target}
+        inspect_profile(Path(model), given, json=json, color=color, all_points=all_layers)
         raise typer.Exit(0)
     beside = tuple(train_data) if train_data else None
     settings = feeding.settings(train_data=beside, reference=reference, serve_batch=serve_batch)
     from normdiag.commands.check import Checking, inspect_as_configured
     from normdiag.config import Settings
 
-    config = configuration(
-        Settings(data=settings, require_data=require_data), config_file, none=no_config, allow_code=allow_config_code
-    )
+    declared = Settings(data=settings, require_data=require_data, target=None if target is None else target.value)
+    config = configuration(declared, config_file, none=no_config, allow_code=allow_config_code)
     if not config.data_for(model).data:
         flags = {
             "--train-data": train_data,
@@ -81,10 +83,10 @@ def inspect(
         # A shape alone still shows the rules on the graph of a PyTorch model what to export it with.
         feeding.refuse_without_data(flags | {"--saturation-threshold": saturation_threshold}, but=("--input-shape",))
     read = sources([model], reading.arch, config)
-    if target is not None:
-        check_target(target, read)
+    if to_file is not None:
+        check_target(to_file, read)
     files = report_files(report_to)
-    check_report_files(files, read, target)
+    check_report_files(files, read, to_file)
     threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}
     checking = Checking(config, reading.options(), device, **threshold)
     waiting = progress_bar(quiet=quiet or not is_first())
@@ -96,12 +98,12 @@ def inspect(
         note = f"rules, limits, target and data as {config.source} has them (--no-config leaves it out)"
         report = replace(report, notes=(*report.notes, note))
     as_json = json or format_ is opt.Format.json
-    text = _as_json(report, channels) if as_json else _as_text(report, target, color, all_layers, channels)
+    text = _as_json(report, channels) if as_json else _as_text(report, to_file, color, all_layers, channels)
     write_reports(files, _reports(report, all_layers, channels), quiet=quiet)
-    if target is None:
+    if to_file is None:
         (print_out if as_json else print_text)(text)
     else:
-        _write(report, text, target, quiet)
+        _write(report, text, to_file, quiet)
     raise typer.Exit(exit_code(report, require_data=config.require_data))
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from normdiag.diagnosis.cause import Case, cause
 from normdiag.diagnosis.evidence.seen import Seen
+from normdiag.records import Finding
+
+PLANNED = "Keep these layers in float32: the precision plan has the arguments for each tool. Or use bfloat16."
 
 
 @cause("half_precision", action="reexport")
@@ -13,21 +16,32 @@ def half_precision(seen: Seen) -> Case | None:
     What it means: float16 ends at 65504 and loses what is below 6e-8. A variance, an eps or the square of an activation
     beyond that becomes infinite or zero.
 
-    How it is told: by stored values (ND108) and by the largest values seen (ND306), for `--target fp16` or models whose
-    weights are stored in it.
+    How it is told: by running the model in the format, with fewer and fewer norms in float32 (ND310); by stored values
+    (ND108) and by the largest values and sums of squares seen (ND306). For `--target fp16` or `bf16`, or models whose
+    weights are stored in float16.
 
-    What to do: run this layer in float32, or export for bfloat16, which has the range of float32.
+    What to do: run these layers in float32, for which the report has the arguments of each tool, or export for
+    bfloat16, which has the range of float32.
 
     Source: Micikevicius et al. 2018, Mixed Precision Training, section 3.
     """
-    findings = seen.found("ND108", "ND306")
+    findings = sorted(seen.found("ND108", "ND306", "ND310"), key=_rank)
     if not findings:
         return None
+    first = findings[0]
+    verified = [each for each in findings if each.rule == "ND310"]
+    layers = tuple(dict.fromkeys(name for each in verified or [first] for name in each.layers))
     return Case(
-        findings[0].layers,
-        0.9,
+        layers,
+        0.95 if verified else 0.9,
         "Values do not fit the number format that the model is to run in.",
-        findings[0].message,
-        ("ND108", "ND306"),
-        severity=findings[0].severity,
+        first.message,
+        ("ND108", "ND306", "ND310"),
+        severity=first.severity,
+        remedy=PLANNED if verified and layers else first.remedy,
     )
+
+
+def _rank(finding: Finding) -> tuple[bool, bool]:
+    """What is severest first, and then what was verified by running the model."""
+    return finding.severity != "error", finding.rule != "ND310"

@@ -25,7 +25,9 @@ from normdiag.records import (
     ReferenceComparison,
     Report,
 )
+from normdiag.records.precision import HalfPrecision
 from normdiag.report.channel_values import channel_detail, find_layer
+from normdiag.report.half_tools import tool_arguments
 
 SCHEMA_VERSION = "2.0"
 
@@ -56,6 +58,7 @@ def to_json(report: Report, *, channels: str | None = None) -> dict[str, Any]:
         "diagnosis": [diagnosis_dict(each) for each in report.diagnosis],
         "on_training_data": None if report.on_training_data is None else _on_training_data(report.on_training_data),
         "reference": None if report.reference is None else _reference(report.reference),
+        "half": None if report.half is None else half_dict(report.half, report.model),
         "findings": [finding_dict(finding) for finding in report.findings],
     }
     if channels is not None:
@@ -166,6 +169,13 @@ def _point_drift(each: PointDrift) -> dict[str, Any]:
         "max": drift.max,
         "max_channel": drift.max_channel,
     }
+
+
+def half_dict(half: HalfPrecision, model: ModelInfo) -> dict[str, Any]:
+    """The plan with the arguments of each tool, and every norm in the format."""
+    plan = None if half.plan is None else asdict(half.plan) | {"sufficient": half.plan.sufficient}
+    arguments = tool_arguments(half, model)
+    return asdict(half) | {"plan": plan, "arguments": arguments}
 
 
 def _effective_samples(metrics: LayerMetrics) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from normdiag.report.activations import activations
 from normdiag.report.channels import channels
 from normdiag.report.folded import folded
 from normdiag.report.gap import gap
+from normdiag.report.half import half
 from normdiag.report.header import header
 from normdiag.report.layer_details import focus, layer_details
 from normdiag.report.norms import norms
@@ -25,6 +26,7 @@ def inspect_document(report: Report, detail: Detail | None = None) -> Document:
         summary(report, detail),
         *(norms(report, detail) if report.layers else ()),
         *reference(report, detail),
+        *half(report, detail),
         *folded(report, detail),
         *channels(report, detail),
         *activations(report, detail),

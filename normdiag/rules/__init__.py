@@ -38,6 +38,7 @@ from normdiag.rules.nd306_half_overflow import half_overflow
 from normdiag.rules.nd307_outlier_channels import outlier_channels
 from normdiag.rules.nd308_other_answers import other_answers
 from normdiag.rules.nd309_reference import reference_drift
+from normdiag.rules.nd310_half_plan import half_plan
 from normdiag.rules.nd401_saturated import saturated
 from normdiag.rules.nd402_dead_units import dead_units
 from normdiag.rules.nd403_vanishing_gradient import vanishing_gradient
@@ -75,6 +76,7 @@ RULES: tuple[Rule, ...] = (
     outlier_channels,
     other_answers,
     reference_drift,
+    half_plan,
     saturated,
     dead_units,
     vanishing_gradient,

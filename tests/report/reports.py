@@ -34,6 +34,7 @@ from normdiag.records import (
     StoredFit,
 )
 from normdiag.rules import RULES, with_findings
+from tests.report.half_report import half_precision
 
 
 def _covered(make: Callable[[], Report]) -> Callable[[], Report]:
@@ -295,4 +296,5 @@ REPORTS = {
     "interrupted": interrupted,
     "folded": folded_away,
     "referenced": referenced,
+    "half": half_precision,
 }
