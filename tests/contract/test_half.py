@@ -13,6 +13,7 @@ from torch import nn
 import normdiag
 from normdiag.records import Report
 from normdiag.records.precision import HalfPrecision
+from sample_models.net import DigitsCNN
 from tests.contract.test_backends import BACKENDS
 from tests.precision.transformer import RMSNorm, Transformer, exported, inputs
 
@@ -78,6 +79,18 @@ def test_a_norm_that_overflows_and_changes_nothing_is_not_kept(backend: str, tmp
     half = half_of(inspected(backend, model, tmp_path))
     assert half.plan is not None and [each.layer for each in half.plan.kept] == ["norm"]
     assert {each.layer for each in half.norms if each.errors["pairwise"] > 0.3} == {"blocks.1.norm2", "norm"}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_batch_norm_sums_nothing_and_is_run_all_the_same(backend: str, samples: Path) -> None:
+    data = [str(samples / "digits.npz")]
+    given: Any = samples / "digits_cnn.onnx"
+    if backend == "pytorch":
+        given = DigitsCNN()
+        given.load_state_dict(torch.load(samples / "digits_cnn.pt", weights_only=True))
+    half = half_of(normdiag.inspect(given, data=data, target="fp16"))
+    assert half.norms == () and half.plan is not None and half.plan.kept == ()
+    assert 0 < half.plan.all_half < half.plan.limit and half.plan.runs == 3
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -25,6 +25,8 @@ class NormInputs:
 
     def rows(self, feed: Values, samples: int) -> Mapping[str, NormRows]:
         """The groups of each norm, by the name of its layer."""
+        if not self._names:
+            return {}
         values = self._session.run(list(dict.fromkeys(self._names.values())), feed)
         return {
             site.layer.name: norm_rows(
