@@ -17,7 +17,8 @@ FoldOutput = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="The folded model: .onnx, .pt2 (torch.export), or weights as .safetensors or .pt.",
+        help="The folded model: .onnx, .pt2 (torch.export), or weights as .safetensors or .pt; of a Hugging Face "
+        "checkpoint also a new folder, for one of the same architecture.",
         rich_help_panel=FOLDING,
     ),
 ]

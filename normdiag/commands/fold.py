@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from copy import copy
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normdiag.commands.example import with_made_up_inputs
+from normdiag.commands.fold_folder import check_folder, is_checkpoint
+from normdiag.commands.fold_inputs import FoldInputs, example_of, feeds_of
 from normdiag.commands.ready import with_ready_commands
-from normdiag.commands.sources import Source, open_source
 from normdiag.data import DataOptions
 from normdiag.errors import InputError, UsageError
 from normdiag.extras import require_export, require_onnx_export
 from normdiag.folding.backend import Foldable, Folded
 from normdiag.folding.checked import checked_plan
 from normdiag.folding.checks import Peaks
-from normdiag.folding.feeds import TrialFeed, given, made_up
 from normdiag.folding.options import SUFFIXES, ExportOptions
 from normdiag.folding.ranges import range_spreads
 from normdiag.folding.verify import verify
 from normdiag.models import LoadOptions, from_module, load, refuse_for_onnx
 from normdiag.models.sniff import sniff
-from normdiag.records import Batch, FoldPlan, FoldReport, Model, Report
+from normdiag.records import FoldPlan, FoldReport, Report
 from normdiag.results import FoldResult
 from normdiag.results.notebook import shows_progress
 from normdiag.rules import with_findings
@@ -46,8 +43,9 @@ DRY = "a dry run: nothing was run or written"
 class FoldOptions:
     """What `fold` is asked for.
 
-    `output` is where the result goes, None for nowhere; its ending says the format. `norms` are the kinds: batch, and
-    layer for gamma and beta of LayerNorm and RMSNorm. `force` replaces an existing file. `dry_run` ends with the plan;
+    `output` is where the result goes, None for nowhere; its ending says the format, and where it says none, it is the
+    `folder` of a Hugging Face checkpoint. `norms` are the kinds: batch, and layer for gamma and beta of LayerNorm and
+    RMSNorm. `force` replaces an existing file. `dry_run` ends with the plan;
     without `verify` nothing is run. `set_eval` puts an ONNX model into evaluation mode first.
     """
 
@@ -58,6 +56,7 @@ class FoldOptions:
     verify: bool = True
     export: ExportOptions = field(default_factory=ExportOptions)
     set_eval: bool = False
+    folder: bool = False
 
     def __post_init__(self) -> None:
         """Raises UsageError for kinds of norms that there are not, InputError for a file that cannot be written."""
@@ -65,34 +64,13 @@ class FoldOptions:
         if unknown or not self.norms:
             raise UsageError(f"--norms {','.join(self.norms)}: give batch, layer or batch,layer")
         if self.output is not None:
-            _check_output(self.output, self.force)
+            if self.folder:
+                check_folder(self.output, self.force)
+            else:
+                _check_output(self.output, self.force)
             given = [option for option in _given(self.export) if option != STATIC]
             if given and self.output.suffix.lower() != ".onnx":
                 raise UsageError(f"{given[0]} is for .onnx files, which -o {self.output} is not")
-
-
-@dataclass(frozen=True, eq=False)
-class Inputs:
-    """What the models are run on: the caller's batches, data specifications, or made-up inputs."""
-
-    batches: Iterable[Any] | None = None
-    data: Sequence[str] = ()
-    options: DataOptions = field(default_factory=DataOptions)
-
-    @property
-    def chosen(self) -> bool:
-        """Whether the user gave any."""
-        return self.batches is not None or bool(self.data)
-
-    def open(self, model: Model, *, peek: bool = False) -> Source:
-        """All of them. To `peek` takes nothing away from who opens them next, also where they come only once."""
-        batches = copy(self._batches) if peek and isinstance(self._batches, Iterator) else self._batches
-        return open_source(model, batches, self.data or ("random",), self.options)
-
-    @cached_property
-    def _batches(self) -> Iterable[Any] | None:
-        """A generator as one that can be copied where it stands."""
-        return tee(self.batches, 1)[0] if isinstance(self.batches, Iterator) else self.batches
 
 
 @shows_progress("runs")
@@ -116,8 +94,9 @@ def fold(
 
     `model` is a live torch.nn.Module, which is left as it is, or the path of a model file. `batches` and `data` are
     what both models are run on, as for `inspect`; without either, seeded inputs of the shapes that the model or
-    `data_options.input_shapes` gives. `output` ends in .onnx, .pt2, or .safetensors, .pt and .pth for weights; an
-    existing file is replaced only with `force`, and nothing is written where the verification fails
+    `data_options.input_shapes` gives. `output` ends in .onnx, .pt2, or .safetensors, .pt and .pth for weights; of a
+    Hugging Face checkpoint it may be a new folder, for one of the same architecture. What exists is replaced only with
+    `force`, and nothing is written where the verification fails
     (`result.verification.passed`). `norms`: "batch", and "layer" for gamma and beta of LayerNorm and RMSNorm. `dry_run`
     ends with the plan; without `verify` nothing is run. `set_eval` puts an ONNX model that was exported in training
     mode into evaluation mode first, and compares with that. `progress(runs, total)` is called after each run.
@@ -134,13 +113,14 @@ def fold(
     if batches is not None and data:
         raise UsageError("give either batches or data, not both")
     target = None if output is None else Path(output)
-    options = FoldOptions(target, tuple(norms), force, dry_run, verify, export or ExportOptions(), set_eval)
-    inputs = Inputs(batches, tuple(data), data_options or DataOptions())
+    folder = target is not None and target.suffix.lower() not in SUFFIXES and is_checkpoint(model)
+    options = FoldOptions(target, tuple(norms), force, dry_run, verify, export or ExportOptions(), set_eval, folder)
+    inputs = FoldInputs(batches, tuple(data), data_options or DataOptions())
     return run_fold(model, inputs, load_options or LoadOptions(), options, progress)
 
 
 def run_fold(
-    model: Any, inputs: Inputs, reading: LoadOptions, options: FoldOptions, progress: Progress | None
+    model: Any, inputs: FoldInputs, reading: LoadOptions, options: FoldOptions, progress: Progress | None
 ) -> FoldResult:
     """Open, plan, fold, verify and write. Raises InputError and UsageError as `normdiag.fold` does."""
     foldable = open_foldable(model, inputs, reading, options)
@@ -149,7 +129,7 @@ def run_fold(
     return replace(result, report=report)
 
 
-def _folded(foldable: Foldable, inputs: Inputs, options: FoldOptions, progress: Progress | None) -> FoldResult:
+def _folded(foldable: Foldable, inputs: FoldInputs, options: FoldOptions, progress: Progress | None) -> FoldResult:
     peaks = Peaks()
     plan = checked_plan(foldable.graph, frozenset(options.norms), peaks=peaks)
     report = _planned(foldable, plan, peaks)
@@ -160,7 +140,7 @@ def _folded(foldable: Foldable, inputs: Inputs, options: FoldOptions, progress: 
     if not plan.steps:
         report = _noted(report, UNCHANGED)
     elif options.verify:
-        proof = verify(foldable, folded, plan, _feeds(foldable, inputs), progress=progress)
+        proof = verify(foldable, folded, plan, feeds_of(foldable, inputs), progress=progress)
         report = replace(report, verification=proof)
         if not proof.passed:
             return FoldResult(report, folded)
@@ -169,10 +149,14 @@ def _folded(foldable: Foldable, inputs: Inputs, options: FoldOptions, progress: 
     return FoldResult(report if options.output is None else _written(report, folded, options.output), folded)
 
 
-def open_foldable(model: Any, inputs: Inputs, reading: LoadOptions, options: FoldOptions) -> Foldable:
+def open_foldable(model: Any, inputs: FoldInputs, reading: LoadOptions, options: FoldOptions) -> Foldable:
     """The model in the backend that folds it. Raises InputError for weights whose code is not known."""
     if isinstance(model, str | Path) and sniff(Path(model)) == "onnx":
         return _open_onnx(Path(model), reading, options)
+    if options.folder and options.output is not None:
+        from normdiag.commands.fold_checkpoint import open_checkpoint
+
+        return open_checkpoint(Path(model), options.output, options.norms, inputs, reading)
     is_module = callable(getattr(model, "named_modules", None)) and not isinstance(model, type)
     if not isinstance(model, str | Path) and not is_module:
         raise UsageError(f"a model is a path or a torch.nn.Module, not {type(model).__name__}: {model!r:.80}")
@@ -188,7 +172,7 @@ def open_foldable(model: Any, inputs: Inputs, reading: LoadOptions, options: Fol
     _require_exporters(options.output)
     from normdiag.folding.pytorch import TorchFoldable
 
-    return TorchFoldable(loaded.program, loaded.info, _example(loaded, inputs), options.export)
+    return TorchFoldable(loaded.program, loaded.info, example_of(loaded, inputs), options.export)
 
 
 def _require_exporters(output: Path | None) -> None:
@@ -211,22 +195,6 @@ def _open_onnx(path: Path, reading: LoadOptions, options: FoldOptions) -> Foldab
     from normdiag.folding.onnx import OnnxFoldable
 
     return OnnxFoldable(path, set_eval=options.set_eval)
-
-
-def _example(model: Model, inputs: Inputs) -> Batch:
-    """The first batch of the data, or a made-up one of the shapes that the user or the model gives."""
-    source = inputs.open(model, peek=True)
-    batch = next(iter(source), None)
-    if batch is None:
-        raise InputError(f"{source.info.source}: holds no samples")
-    return batch
-
-
-def _feeds(foldable: Foldable, inputs: Inputs) -> TrialFeed | Sequence[TrialFeed]:
-    if not inputs.chosen:
-        return made_up(foldable.inputs, inputs.options, foldable.graph)
-    source = inputs.open(Model(foldable.info, (), foldable.inputs))
-    return given(source, source.info.source)
 
 
 def _planned(foldable: Foldable, plan: FoldPlan, peaks: Peaks) -> FoldReport:

@@ -91,6 +91,11 @@ class Foldable(Protocol):
         """The bytes that its parameters take."""
         ...
 
+    @property
+    def streams(self) -> bool:
+        """Whether its weights are read while it runs, one at a time, so that no size is too large to run it."""
+        ...
+
     def evaluator(self, tensors: Sequence[str] = ()) -> Evaluator:
         """The original ready to run in its own dtypes; `tensors` are returned beside the outputs."""
         ...

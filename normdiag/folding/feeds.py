@@ -154,6 +154,8 @@ def _any_number(specs: Sequence[InputSpec]) -> bool:
 
 def _values(spec: InputSpec, plan: _Plan, rng: np.random.Generator) -> Array:
     dtype = _dtype(spec)
+    if spec.below and dtype.kind in "iu":
+        return rng.integers(0, spec.below, _sized(spec, plan.size), dtype)
     values = _patches(draw(rng, dtype, _sized(spec, plan.size)), plan.patch)
     return values if dtype.kind in "biu" else (values * plan.magnitude + plan.offset).astype(dtype)
 

@@ -60,7 +60,8 @@ def _draft(graph: OpGraph, sources: list[FoldSource], barred: Mapping[tuple[int,
 
     First without norms that may still go themselves among the layers: what one absorbs can stand in its own way, as a
     negative scale does before a maximum. Then into those as well. Those beside a convolution come next, when it has
-    absorbed its own norm. Scales alone come last, in graph order again: a norm whose shift stays absorbs no more.
+    absorbed its own norm. Scales alone come last, in graph order again: a norm whose shift stays absorbs no more. Where
+    the code is fixed, a LayerNorm too can lose gamma alone: its beta becomes beta / gamma.
     """
     draft = PlanDraft(start(graph, barred))
     for waiting in ({source.index for source in sources if source.whole}, set[int]()):
@@ -73,7 +74,8 @@ def _draft(graph: OpGraph, sources: list[FoldSource], barred: Mapping[tuple[int,
                 try_after(draft, source)
     for attempt in (try_beside, try_scale_after, try_scale_before):
         for source in sources:
-            if source.index not in draft.steps and source.asked and source.whole:
+            beta_stays = attempt is try_scale_after and graph.fixed
+            if source.index not in draft.steps and source.asked and (source.whole or beta_stays):
                 attempt(draft, source)
     return draft
 

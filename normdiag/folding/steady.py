@@ -35,7 +35,7 @@ class Steadiness:
 
     @cached_property
     def _exact(self) -> Evaluator | str:
-        if self.original.size_bytes > EXACT_BYTES:
+        if self.original.size_bytes > EXACT_BYTES and not self.original.streams:
             return "the model is too large to be held in float64 as well"
         return self.original.exact(tuple(self.points))
 

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-from normdiag.folding.affine import compose, is_identity, numbers, rank
+from normdiag.folding.affine import compose, is_identity, numbers, rank, shifts
 from normdiag.folding.follow import downstream, passes, upstream
 from normdiag.folding.obstacle import Obstacle, blocked, titled
 from normdiag.folding.situation import Situation, own_map
 from normdiag.folding.targets import FLOATS, inner_obstacle, is_number, is_target, outer_obstacle
-from normdiag.records import Affine, Norm, Op, Opaque
+from normdiag.records import Affine, Conv, Linear, Norm, Op, Opaque
 
 # Array elements that cost as much as one visit to an operation.
 ELEMENTS_PER_STEP = 512
@@ -155,7 +155,8 @@ def _ask_after(
         route.through.append(index)
         return downstream(op, inputs, situation.graph)
     if is_number(op):
-        return _along(route, op, index, inputs[0], ahead=True)
+        fixed = situation.graph.fixed
+        return _past(route, op, index, inputs[0]) if fixed else _along(route, op, index, inputs[0], ahead=True)
     if not is_target(op) or index in situation.settled or index in situation.waiting:
         return blocked(op, f"its output goes into {{op}}, {_why_not(op)}")
     obstacle = inner_obstacle(op, inputs[0]) if set(inputs) == {0} else blocked(op, "its output goes into {op}")
@@ -172,10 +173,24 @@ def _along(route: Route, op: Op, index: int, affine: Affine, *, ahead: bool) -> 
     return {0: compose(affine, own) if ahead else compose(own, affine)}
 
 
+def _past(route: Route, op: Op, index: int, affine: Affine) -> dict[int, Affine] | Obstacle:
+    """Let a scalar constant stay where it is: what comes after it must make up for what came before.
+
+    It does c x + d. With the map x -> s x + t no longer before it, s (c x + d) + (c t + d - s d) is what it gave.
+    """
+    own = own_map(op, rank(affine))
+    if own is None:
+        return blocked(op, "its channels do not fit those of {op}")
+    route.through.append(index)
+    return {0: Affine(affine.scale, own.scale * affine.shift + own.shift - affine.scale * own.shift)}
+
+
 def _taken(situation: Situation, route: Route, source: int, index: int, affine: Affine) -> dict[int, Affine] | Obstacle:
-    why = situation.barred.get((source, index))
+    op, why = situation.op(index), situation.barred.get((source, index))
     if why:
-        return Obstacle(why, situation.op(index).name)
+        return Obstacle(why, op.name)
+    if situation.graph.fixed and shifts(affine) and isinstance(op.detail, Conv | Linear) and op.detail.bias is None:
+        return blocked(op, "{op} has no bias to absorb its beta", shift_only=True)
     route.takes[index] = affine
     return {}
 

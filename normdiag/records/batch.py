@@ -78,8 +78,12 @@ class BatchForm:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """An input as the model file declares it; a dimension that is free or unknown is None."""
+    """An input as the model file declares it; a dimension that is free or unknown is None.
+
+    `below` is what its numbers stay below, as tokens do below the size of the vocabulary; None where that is not known.
+    """
 
     name: str
     dtype: str
     shape: tuple[int | None, ...] | None
+    below: int | None = None

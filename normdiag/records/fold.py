@@ -39,7 +39,7 @@ class FoldStep:
     `direction`: into the layers 'before' it or 'after' it, into another 'norm', or into a convolution 'beside' it,
     which reads the same tensor and is added to it. `whole`: the norm disappears; else only its gamma and beta go
     (LayerNorm, RMSNorm). `shift_stays`: it becomes a single Add, since padding stands in the way of its
-    shift.
+    shift; of a LayerNorm, its beta stays.
     """
 
     norm: str
@@ -95,8 +95,8 @@ class FoldPlan:
 
     `edits` are by index into `OpGraph.ops`; `removed` the indexes of the ops that disappear; `stripped` of the
     norms that lose gamma and beta only; `shifts` of the ops that become an Add of what is given, in the rank of the
-    data. `beside` has what becomes of norms beside convolutions, by their indexes. `norms` counts all normalization
-    layers that were asked for.
+    data, and of LayerNorms of which that is the new beta. `beside` has what becomes of norms beside convolutions, by
+    their indexes. `norms` counts all normalization layers that were asked for.
     """
 
     steps: tuple[FoldStep, ...] = ()

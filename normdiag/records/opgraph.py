@@ -61,7 +61,8 @@ class OpGraph:
     `dtypes` the numpy name of its element type where known. `pinned` names further tensors that must keep their values,
     with the reason: those that a subgraph reads, for one. `unreached` are norms that lie where no edit is made (a
     subgraph, a local function), with the reason. `stored` has what users know a parameter by, by `Parameter.name`,
-    where that is another name.
+    where that is another name. `fixed`: the code of the model stays, so that parameters may get other values, and no op
+    goes, or gets a parameter that it has not.
     """
 
     ops: tuple[Op, ...]
@@ -72,3 +73,4 @@ class OpGraph:
     pinned: Mapping[str, str] = field(default_factory=dict)
     unreached: tuple[tuple[NormLayer, str], ...] = ()
     stored: Mapping[str, str] = field(default_factory=dict)
+    fixed: bool = False

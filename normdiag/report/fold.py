@@ -142,8 +142,8 @@ def _folded(report: FoldReport, detail: Detail) -> Iterator[Section]:
 
 def _into(step: FoldStep) -> str:
     where = {"before": "", "after": " after it", "norm": ", a norm", "beside": " beside it"}[step.direction]
-    rest = "" if step.whole else " (gamma and beta)"
-    shift = ", its shift stays as an Add" if step.shift_stays else ""
+    rest = "" if step.whole else " (gamma; its beta stays)" if step.shift_stays else " (gamma and beta)"
+    shift = ", its shift stays as an Add" if step.whole and step.shift_stays else ""
     return listed(map(short_name, step.into), 2) + where + rest + shift
 
 

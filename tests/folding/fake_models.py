@@ -166,6 +166,8 @@ class FakeModel:
         self.log.append("original")
         return Runner(self.layers, self.dtype, tuple(tensors), None, self.head, self.limit, self.log)
 
+    streams = False
+
     def exact(self, tensors: Sequence[str] = ()) -> Evaluator | str:
         if not self.runs_in_float64:
             return "it has an operator without a float64 kernel"

@@ -178,7 +178,14 @@ class Net:
         return self._op("norm", "BatchNormalization", [x], self.shapes[x], Norm(layer, **given), name)
 
     def layer_norm(
-        self, x: str, *, rank: int = 1, kind: Any = "layer_norm", beta: bool = True, name: str | None = None
+        self,
+        x: str,
+        *,
+        rank: int = 1,
+        kind: Any = "layer_norm",
+        gamma: Any = None,
+        beta: bool = True,
+        name: str | None = None,
     ) -> str:
         name = name or f"ln{next(self.numbers)}"
         shape = self.shapes[x][-rank:]
@@ -186,7 +193,7 @@ class Net:
         detail = Norm(
             layer,
             -1,
-            parameter(f"{name}.weight", self.values(*shape)),
+            parameter(f"{name}.weight", self.values(*shape) if gamma is None else gamma),
             parameter(f"{name}.bias", self.values(*shape)) if beta else None,
         )
         return self._op("norm", "LayerNormalization", [x], self.shapes[x], detail, name)

@@ -75,6 +75,11 @@ class OnnxFoldable:
         """The bytes of all initializers and constants."""
         return parameter_bytes(self._source.proto.graph)
 
+    @property
+    def streams(self) -> bool:
+        """It is run with all of its weights in memory."""
+        return False
+
     def evaluator(self, tensors: Sequence[str] = ()) -> Evaluator:
         """The original ready to run in its own dtypes; `tensors` are returned beside the outputs."""
         return OnnxEvaluator(self._source, Patch(), tensors)

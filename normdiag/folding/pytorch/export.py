@@ -71,6 +71,18 @@ def export_program(
     return replace(_checked(module, samples(batch, size), fixed), notes=(note,))
 
 
+def exported_as_it_is(module: nn.Module, batch: Batch, options: ExportOptions) -> ExportedProgram:
+    """The computation of a module that is in eval mode already, around its own tensors; nothing of it is run.
+
+    Sizes are those of `batch`, but for the axes that the options leave free. Raises InputError where it cannot be
+    exported.
+    """
+    try:
+        return functional(_exported(module, batch, options))
+    except _FixedError as error:
+        raise InputError(f"torch.export cannot take this model with a free number of samples: {error}") from error
+
+
 def deployed_copy(module: nn.Module, *, share: bool = False) -> nn.Module:
     """A copy on the CPU in eval mode, with the flags set one by one: models override eval() with side effects.
 

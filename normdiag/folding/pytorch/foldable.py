@@ -73,6 +73,11 @@ class TorchFoldable:
         """The bytes that its parameters and buffers take."""
         return size_bytes(self.program)
 
+    @property
+    def streams(self) -> bool:
+        """It is run with all of its weights in memory."""
+        return False
+
     def evaluator(self, tensors: Sequence[str] = ()) -> TorchEvaluator:
         """The original in its own dtypes, without oneDNN; `tensors` (node names) are returned beside the outputs."""
         return TorchEvaluator(self.program, tensors)

@@ -16,6 +16,8 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 
 from normdiag.errors import InputError
+from normdiag.folding.pytorch.streaming import OnDemand, Streaming
+from normdiag.graph.importers.torch_export import ReadStored
 from normdiag.models.pytorch.arrays import Array, to_numpy, to_tensor
 from normdiag.models.pytorch.torch_private import pytree
 from normdiag.observe.pytorch.values import named_outputs
@@ -34,17 +36,21 @@ class TorchEvaluator:
         *,
         double: bool = False,
         replaced: Sequence[str] = (),
+        read: ReadStored | None = None,
     ) -> None:
         """`tensors` are names of nodes whose values are wanted too; `double` runs all of it in float64.
 
-        `replaced` are names of nodes whose values are handed over with each batch instead of being computed.
+        `replaced` are names of nodes whose values are handed over with each batch instead of being computed. With
+        `read` the stored tensors of which it gives values are read where an operation needs them, and let go again.
         """
         self._program = program
+        self._read = read
         self._double = double
         nodes = {node.name: node for node in program.graph.nodes}
         self._names = [name for name in dict.fromkeys(tensors) if _is_tensor(nodes[name])]
         self._replaced = tuple(replaced)
-        self._run = _runnable(program, self._names, double, self._replaced)
+        run = _runnable(program, self._names, double, self._replaced)
+        self._run = run if read is None else Streaming(run, double=double).run
 
     def run(self, batch: Batch, replaced: Mapping[str, Array] | None = None) -> Mapping[str, Array]:
         """Outputs by keys and positions ('output' where there is only one), and the tensors by node name.
@@ -72,11 +78,16 @@ class TorchEvaluator:
         given = _fed(self._program, batch)
         values = []
         for spec in self._program.graph_signature.input_specs:
-            value = (
-                given[spec.arg.name] if spec.kind == InputKind.USER_INPUT else stored(self._program, spec.target or "")
-            )
+            of_user = spec.kind == InputKind.USER_INPUT
+            value = given[spec.arg.name] if of_user else self._stored(spec.target or "")
             values.append(widened(value) if self._double else value)
         return values
+
+    def _stored(self, name: str) -> Any:
+        held = stored(self._program, name)
+        if self._read is None or not isinstance(held, Tensor) or not held.is_floating_point():
+            return held
+        return OnDemand(name, self._read, held)
 
 
 def samples(batch: Batch, count: int) -> Batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import ml_dtypes
@@ -35,6 +36,21 @@ def to_numpy(tensor: Tensor) -> Array:
         bits, dtype = _TO_NUMPY[dense.dtype]
         return np.array(dense.view(bits).numpy().view(dtype))
     return np.array(dense.numpy())
+
+
+def shared_tensor(array: Array) -> Tensor:
+    """A tensor on the memory of an array, as a mapped file has it; nobody must write to it.
+
+    A copy where torch cannot share it: another byte order, a type that torch lacks.
+    """
+    if not array.dtype.isnative or array.dtype.name in _WIDENED or not array.flags.c_contiguous:
+        return to_tensor(array)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the array is read-only
+        if array.dtype.name not in _TO_TORCH:
+            return torch.from_numpy(array)
+        dtype, bits = _TO_TORCH[array.dtype.name]
+        return torch.from_numpy(array.view(torch.empty(0, dtype=bits).numpy().dtype)).view(dtype)
 
 
 def to_tensor(array: Array) -> Tensor:

@@ -226,8 +226,16 @@ def _inputs(kind: Any, config: Mapping[str, Any]) -> tuple[InputSpec, ...]:
     if main is None:
         return ()
     if config.get("is_encoder_decoder") is not True:
-        return (InputSpec("", *main),)
-    return (InputSpec(name, *main), InputSpec("decoder_input_ids", "int64", (None, _TOKENS)))
+        return (InputSpec("", *main, _below(main[0], config)),)
+    first = InputSpec(name, *main, _below(main[0], config))
+    return (first, InputSpec("decoder_input_ids", "int64", (None, _TOKENS), _below("int64", config)))
+
+
+def _below(dtype: str, config: Mapping[str, Any]) -> int | None:
+    """The size of the vocabulary, which tokens stay below."""
+    text = config.get("text_config")
+    size = {**(text if isinstance(text, dict) else {}), **config}.get("vocab_size")
+    return size if dtype == "int64" and type(size) is int and size > 0 else None
 
 
 def _main_input(name: str, config: Mapping[str, Any]) -> tuple[str, tuple[int | None, ...]] | None:

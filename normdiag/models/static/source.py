@@ -6,13 +6,16 @@ import mmap
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from normdiag.errors import InputError
 from normdiag.models.static.inert import Bytes
 
 _CHUNK = 1 << 20
+_PIECE = 1 << 26
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,30 @@ def open_source(path: Path) -> ByteSource:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     return ByteSource(str(path), memoryview(mapped), path)
+
+
+def copied(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy of an array over a mapped file, after which none of the pages that it was read from stay in memory.
+
+    The system would keep them as long as there is room; they count as this process's memory all the same.
+    """
+    result = np.empty(array.shape, array.dtype)
+    rows = max(_PIECE // max(array[:1].nbytes, 1), 1) if array.ndim else 1
+    for start in range(0, len(array) if array.ndim else 1, rows):
+        piece = slice(start, start + rows) if array.ndim else ...
+        result[piece] = array[piece]
+        release(array)
+    return result
+
+
+def release(array: NDArray[Any]) -> None:
+    """Let go of the pages of the mapped file that an array lies in; what is asked for again is read again."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    mapped = base.obj if isinstance(base, memoryview) else base
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # Windows has none
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 class SourceReader:

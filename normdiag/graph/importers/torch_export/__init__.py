@@ -1,6 +1,6 @@
 """The OpGraph of a program that torch.export made, on which folds are planned."""
 
 from normdiag.graph.importers.torch_export.build import torch_graph
-from normdiag.graph.importers.torch_export.constants import stored_names
+from normdiag.graph.importers.torch_export.constants import ReadStored, stored_names
 
-__all__ = ["stored_names", "torch_graph"]
+__all__ = ["ReadStored", "stored_names", "torch_graph"]

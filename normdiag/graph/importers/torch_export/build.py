@@ -24,6 +24,7 @@ from normdiag.graph.importers.torch_export.calls import (
 from normdiag.graph.importers.torch_export.chains import merged_chains
 from normdiag.graph.importers.torch_export.choices import choices_joined
 from normdiag.graph.importers.torch_export.composites import composites
+from normdiag.graph.importers.torch_export.constants import ReadStored
 from normdiag.graph.importers.torch_export.names import named
 from normdiag.graph.importers.torch_export.opaque import opaque
 from normdiag.graph.importers.torch_export.program import AnchoredOp, Program
@@ -43,15 +44,16 @@ _HANDLERS = {
 OUTPUT = "the output"
 
 
-def torch_graph(exported: ExportedProgram) -> OpGraph:
+def torch_graph(exported: ExportedProgram, read: ReadStored | None = None) -> OpGraph:
     """The computation of an exported program, as `torch.export.export` gives it or decomposed.
 
     Tensors have the names of their FX nodes, `Op.nodes` are indexes into `list(exported.graph.nodes)`. The name of a
     Parameter is that of the node that the op reads: a placeholder (see `stored_name`), or a node that computes it from
     constants alone, as parametrized weights and transposes are. Parts of a decomposed operator (channel_shuffle) have
-    tensors between them that exist in no file. Raises InputError where a value that is needed cannot be had.
+    tensors between them that exist in no file. `read` gives the values of stored tensors by name where the program does
+    not hold them itself. Raises InputError where a value that is needed cannot be had.
     """
-    program = Program(exported)
+    program = Program(exported, read)
     drafts = merged_chains(choices_joined(_equal_splits_joined(_drafts(program)), program), program)
     drafts = [_left_alone(draft, program) for draft in drafts]
     ops = [_op(name, draft, program) for name, draft in named(drafts, program)]

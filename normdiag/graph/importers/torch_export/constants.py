@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
 import torch
@@ -16,10 +16,12 @@ from torch.fx.node import map_arg
 from normdiag.errors import InputError
 from normdiag.graph.importers.torch_export.aliases import is_in_place
 from normdiag.graph.importers.torch_export.calls import call_of, is_tensor, operator_of, parts_of, reads_shape_only
+from normdiag.models.pytorch.arrays import Array, to_numpy, to_tensor
 from normdiag.models.pytorch.torch_private import OpOverload, is_fake
 
 # More elements than this are computed for no file: 2 GiB of float64. Reading what is stored has no such limit.
 LARGEST = 2**28
+ReadStored = Callable[[str], "Array | None"]
 _RANDOM_ONLY_IN_TRAINING = ("dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout")
 
 
@@ -30,9 +32,15 @@ class ProgramConstants:
     effects count, on sizes that are numbers; all else is data.
     """
 
-    def __init__(self, exported: ExportedProgram, changed: Collection[Node] = ()) -> None:
-        """Find them. `changed` are nodes whose values do not last (see aliases.py)."""
+    def __init__(
+        self, exported: ExportedProgram, changed: Collection[Node] = (), read: ReadStored | None = None
+    ) -> None:
+        """Find them. `changed` are nodes whose values do not last (see aliases.py).
+
+        `read` gives the values of stored tensors by name, and None for those that the program itself has to give.
+        """
         self._exported = exported
+        self._read_stored = read or (lambda name: None)
         self._stored = stored_names(exported)
         self._order = {node: index for index, node in enumerate(exported.graph.nodes)}
         self._found: set[Node] = set()
@@ -62,6 +70,12 @@ class ProgramConstants:
                     args, kwargs = (map_arg(given, known.__getitem__) for given in (each.args, dict(each.kwargs)))
                     known[each] = each.target(*args, **kwargs)  # type: ignore[operator, arg-type]
         return known[node].detach()
+
+    def array(self, node: Node) -> Array:
+        """The value of a constant as an array, read without a copy where it is stored."""
+        name = self.stored_name(node)
+        found = None if name is None else self._read_stored(name)
+        return to_numpy(self.value(node)) if found is None else found
 
     def roots(self, node: Node) -> tuple[Node, ...]:
         """The stored tensors whose values a constant is computed from, as placeholders."""
@@ -110,6 +124,9 @@ class ProgramConstants:
         return value if isinstance(value, Tensor) else None
 
     def _read(self, placeholder: Node) -> Tensor:
+        found = self._read_stored(self._stored[placeholder.name])
+        if found is not None:
+            return to_tensor(found)
         value = self._held(placeholder)
         if value is None or is_fake(value):
             raise InputError(

@@ -24,8 +24,8 @@ from normdiag.graph.importers.torch_export.calls import (
     shape_of,
     sizes_of,
 )
-from normdiag.graph.importers.torch_export.constants import ProgramConstants
-from normdiag.models.pytorch.arrays import Array, to_numpy
+from normdiag.graph.importers.torch_export.constants import ProgramConstants, ReadStored
+from normdiag.models.pytorch.arrays import Array
 from normdiag.records.opgraph import OpKind
 from normdiag.records.ops import Constant, Detail, Parameter, Sizes
 
@@ -56,14 +56,14 @@ class AnchoredOp:
 class Program:
     """An exported program as the recognisers see it."""
 
-    def __init__(self, exported: ExportedProgram) -> None:
-        """Sort its nodes into constants and data."""
+    def __init__(self, exported: ExportedProgram, read: ReadStored | None = None) -> None:
+        """Sort its nodes into constants and data. `read` as for ProgramConstants."""
         self.exported = exported
         self.nodes: tuple[Node, ...] = tuple(exported.graph.nodes)
         self._by_name = {node.name: node for node in self.nodes}
         self.index = {node: index for index, node in enumerate(self.nodes)}
         self.changed = changed_tensors(self.nodes)
-        self.constants = ProgramConstants(exported, self.changed)
+        self.constants = ProgramConstants(exported, self.changed, read)
         self.user_inputs = frozenset(name for name in exported.graph_signature.user_inputs if isinstance(name, str))
 
     def is_data(self, value: Any) -> bool:
@@ -92,7 +92,7 @@ class Program:
     def array(self, node: Node) -> Array:
         """The values of a constant."""
         try:
-            return to_numpy(self.constants.value(node))
+            return self.constants.array(node)
         except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
             raise InputError(
                 f"the value of {node.name} cannot be computed: {' '.join(str(error).split())[:200]}"
