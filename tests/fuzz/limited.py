@@ -10,9 +10,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-# Of processor time, which other work on the machine does not change much; of any time, until it is killed.
+# Of processor time, which other work on the machine does not change much; of any time, where something waits forever.
 SECONDS = 5.0
-PATIENCE = 60.0
+PATIENCE = 300.0
 MEGABYTES = 500
 # Of address space: beyond it an allocation fails, which must end in one line as well.
 ADDRESS_SPACE = 8 << 30

@@ -53,14 +53,14 @@ def export_program(
     `batch` is an example of the input. That the batch size can be free is found out with two samples of it; where the
     code of the model depends on their number, the program is fixed to the number in `batch`, and a note says so. With
     `share` it is for reading: it has the tensors of the module itself where they are on the CPU, all of its sizes are
-    those of `batch`, which takes torch a third of the time, and nothing is run. Raises InputError where the module
+    those of `batch`, and nothing is run: that takes a fraction of the time. Raises InputError where the module
     cannot run on the batch, cannot be copied, or cannot be exported.
     """
     if isinstance(source, ExportedProgram):
         return ExportedModule(functional(source), None, batch)
-    module = deployed_copy(unwrap(source), share=share)
     if share and batch.size > 1:  # of one sample, an axis of size 1 says little
-        return ExportedModule(functional(_exported(module, batch, replace(options, dynamic_axes=()))), None, batch)
+        return ExportedModule(_to_be_read(unwrap(source), batch, options), None, batch)
+    module = deployed_copy(unwrap(source), share=share)
     if 0 not in options.dynamic_axes:
         return _checked(module, batch, options)
     with suppress(_FixedError, InputError):
@@ -149,6 +149,22 @@ def _checked(module: nn.Module, example: Batch, options: ExportOptions) -> Expor
             f"numbers? If not, {ADVICE}"
         )
     return ExportedModule(program, None if isinstance(module, torch.jit.ScriptModule) else module, example)
+
+
+def _to_be_read(source: nn.Module, batch: Batch, options: ExportOptions) -> ExportedProgram:
+    """A program that shares the tensors of the source: recorded where that can be, else exported."""
+    if not isinstance(source, (torch.jit.ScriptModule, torch.fx.GraphModule)):
+        with suppress(Exception):
+            return _traced(deployed_copy(source, share=True), batch)
+    return functional(_exported(deployed_copy(source, share=True), batch, replace(options, dynamic_axes=())))
+
+
+def _traced(module: nn.Module, example: Batch) -> ExportedProgram:
+    from normdiag.folding.pytorch.tracing import traced_program
+
+    args, kwargs = as_inputs(example, model_dtype(module), CPU, torch.contiguous_format)
+    with quiet(), untouched(module, CPU):
+        return traced_program(module, args, _in_order(module, kwargs))
 
 
 def _exported(module: nn.Module, example: Batch, options: ExportOptions) -> ExportedProgram:

@@ -34,18 +34,27 @@ def functional(program: ExportedProgram) -> ExportedProgram:
         raise InputError(f"torch.export cannot rid this program of in-place operations: {reason}") from error
 
 
+def in_plain_form(graph: fx.Graph) -> None:
+    """Exchange, in this graph itself, each in-place operation on a tensor that nobody else sees for its plain form."""
+    for node, form in _plain_forms(graph).items():
+        node.target = form
+
+
 def _exchanged(program: ExportedProgram) -> ExportedProgram:
-    nodes = list(program.graph.nodes)
-    changed = changed_tensors(nodes)
-    plain = {
-        node.name: form for node in nodes if is_in_place(node) and not _shows(node, changed) and (form := _plain(node))
-    }
+    plain = _plain_forms(program.graph)
     if not plain:
         return program
     editor = ProgramEditor(program)
-    for name, form in plain.items():
-        editor.node(name).target = form
+    for node, form in plain.items():
+        editor.node(node.name).target = form
     return editor.finish()
+
+
+def _plain_forms(graph: fx.Graph) -> dict[fx.Node, OpOverload]:
+    changed = changed_tensors(graph.nodes)
+    return {
+        node: form for node in graph.nodes if is_in_place(node) and not _shows(node, changed) and (form := _plain(node))
+    }
 
 
 def _shows(node: fx.Node, changed: Any) -> bool:

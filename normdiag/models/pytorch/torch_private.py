@@ -6,7 +6,8 @@ inspects. tests/models/pytorch/test_torch_private.py names the version that all 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +25,18 @@ __all__ = [
     "InstanceNormBase",
     "OpOverload",
     "TorchDispatchMode",
+    "compiling_flags",
     "fake_mode_of",
+    "fake_tensors",
     "is_erased",
     "is_fake",
     "nn_functions",
     "operators",
     "program_of_script",
     "pytree",
+    "recording",
     "schema_of",
+    "verifier",
 ]
 
 
@@ -85,6 +90,34 @@ def is_fake(value: Tensor) -> bool:
 def fake_mode_of(values: Sequence[Any]) -> Any:
     """The mode under which torch.export made the fake tensors among these values; None where none is one."""
     return _private("torch._guards", "detect_fake_mode")(values)
+
+
+def fake_tensors() -> Any:
+    """A mode under which tensors have shapes and no values, and what depends on values is an error."""
+    return _private("torch._subclasses", "FakeTensorMode")(allow_non_fake_inputs=True)
+
+
+def compiling_flags() -> Any:
+    """A context in which code that asks torch.compiler is told that it is being exported."""
+    return _private("torch._export.utils", "_compiling_state_context")()
+
+
+@contextmanager
+def recording(call: Callable[[Any, Any, Any], Any]) -> Iterator[None]:
+    """Inside, `call(operator, args, kwargs)` answers for each operator, before torch takes it apart."""
+    base: Any = _private("torch.fx.experimental.proxy_tensor", "ProxyTorchDispatchMode")
+
+    class Recorder(base):  # type: ignore[misc]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return call(func, args, kwargs or {})
+
+    with _private("torch._dispatch.python", "enable_python_dispatcher")(), Recorder(None, "real", pre_dispatch=True):
+        yield
+
+
+def verifier() -> Any:
+    """What checks a program as torch.export gives it, in-place operations and all."""
+    return _private("torch._export.verifier", "TrainingIRVerifier")
 
 
 def program_of_script(module: torch.jit.ScriptModule, args: tuple[Any, ...]) -> ExportedProgram:
