@@ -12,15 +12,20 @@ from typing import Any
 from numpy.typing import NDArray
 
 from normdiag.errors import InputError, UsageError
+from normdiag.observe.memory import give_back_freed
 from normdiag.observe.onnx.giants import refuse_giants
 from normdiag.observe.onnx.ort import import_onnxruntime
 from normdiag.observe.onnx.stoppable import Caller
-from normdiag.observe.onnx.weights import tensors_read
+from normdiag.observe.onnx.weights import kernels, tensors_read
 
 Array = NDArray[Any]
 Values = Mapping[str, Array]
 _PROVIDER = "ExecutionProvider"
 _CPU = "CPUExecutionProvider"
+# It gives convolutions another layout and puts the ways back from it, for whatever is watched, last in the order of
+# execution: every map then stays until the end. What it saves in time, these ways back cost again.
+_DISABLED = ["NchwcTransformer"]
+_AS_ASKED = {"max_mem": 0, "arena_extend_strategy": 1}
 _FATAL = 4  # onnxruntime's least talkative level; its errors reach us as exceptions anyway
 _BOILERPLATE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/\S*?/onnxruntime/\S+:\d+ \S+ |Status Message: ")
 
@@ -53,13 +58,16 @@ class Session:
     def __init__(self, proto: Any, setting: Setting, *, optimize: bool = True) -> None:
         """Raises InputError where onnxruntime refuses the model."""
         self._where, self._call = setting.where, Caller()
+        self._weights = setting.weights  # onnxruntime reads some of them where they are
         ort = import_onnxruntime()
         refuse_giants(proto.graph, setting.where)
         providers = execution_providers(setting.provider)
         try:
-            options = _options(setting, optimize, tensors_read(proto.graph))
+            options = _options(setting, optimize, proto.graph)
             model = proto.SerializeToString()
-            self._session = self._call(lambda: ort.InferenceSession(model, options, providers=providers), _cannot_stop)
+            make = partial(ort.InferenceSession, model, options, providers=providers, disabled_optimizers=_DISABLED)
+            self._session = self._call(make, _cannot_stop)
+            give_back_freed()  # it has copied the weights meanwhile
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise InputError(f"{self._where}: onnxruntime cannot run this model: {one_line(error)}") from None
         if providers[0] not in self._session.get_providers():
@@ -112,8 +120,8 @@ def one_line(error: BaseException) -> str:
     return _BOILERPLATE.sub("", text)[:300].strip()
 
 
-def _options(setting: Setting, optimize: bool, read: set[str]) -> Any:
-    ort = import_onnxruntime()
+def _options(setting: Setting, optimize: bool, graph: Any) -> Any:
+    ort, read = import_onnxruntime(), tensors_read(graph)
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
     # In file order: what is watched is summed as soon as it is there. The default order keeps it all until the end.
@@ -131,16 +139,21 @@ def _options(setting: Setting, optimize: bool, read: set[str]) -> Any:
     weights = {name: value for name, value in setting.weights.items() if name in read}  # it refuses superfluous ones
     if weights:
         options.add_external_initializers(list(weights), list(weights.values()))
+    for name in kernels(graph) & weights.keys():
+        options.add_initializer(name, weights[name])  # no copy of it for each session
     return options
 
 
 @cache
 def _shared_arena() -> bool:
-    """One arena for all sessions of this process: passes run in turn, and the next reuses what the last one freed."""
+    """One arena for all sessions of this process: passes run in turn, and the next reuses what the last one freed.
+
+    It grows by what is asked for: by default it doubles, and large tensors then leave holes as large as themselves.
+    """
     ort = import_onnxruntime()
     try:
         memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-        ort.create_and_register_allocator(memory, None)
+        ort.create_and_register_allocator(memory, ort.OrtArenaCfg(_AS_ASKED))
     except Exception:  # whoever embeds us has registered one already, which does as well
         return False
     return True

@@ -16,6 +16,7 @@ from normdiag.observe.onnx.ort import import_onnxruntime
 _LEAST_ELEMENTS = 1024
 # float, uint8, int8, int32, int64, half, double: what numpy holds without help.
 _PLAIN_TYPES = frozenset({1, 2, 3, 6, 7, 10, 11})
+_CONVOLUTIONS, _KERNEL = frozenset({"Conv", "ConvTranspose"}), 1
 _PLACEHOLDER = "normdiag-in-memory"  # where the graph says these weights are; never opened, onnxruntime asks us first
 
 
@@ -70,6 +71,23 @@ def tensors_read(graph: Any) -> set[str]:
         for body in subgraphs(node):
             names |= tensors_read(body)
     return names
+
+
+def kernels(graph: Any) -> set[str]:
+    """The tensors whose values convolutions of the main graph read as their kernels, and nobody else does.
+
+    All sessions can share these: where onnxruntime's optimizers change a kernel, the new one has a name of its own.
+    What other nodes read may be transposed under its old name.
+    """
+    found: set[str] = set()
+    others = {each.name for each in graph.output}
+    for node in graph.node:
+        inputs = list(node.input) if node.op_type != "Shape" else []
+        if node.op_type in _CONVOLUTIONS:
+            found.update(inputs[_KERNEL : _KERNEL + 1])
+            del inputs[_KERNEL : _KERNEL + 1]
+        others.update(inputs, *(tensors_read(body) for body in subgraphs(node)))
+    return found - others
 
 
 def is_large(data_type: int, dims: Sequence[int]) -> bool:

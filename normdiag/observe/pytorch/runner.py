@@ -17,11 +17,11 @@ from normdiag.models.pytorch.arrays import Array
 from normdiag.models.pytorch.forward_form import taken
 from normdiag.models.pytorch.layers import module_layers, named_modules, require_initialised, unwrap
 from normdiag.observe.gap import compare_outputs
+from normdiag.observe.memory import keep_memory
 from normdiag.observe.points import array_points, input_points
 from normdiag.observe.protocol import Outputs, ReplacedStatistics, SeenBatch
 from normdiag.observe.pytorch.batch_axis import free_batch
 from normdiag.observe.pytorch.guard import untouched
-from normdiag.observe.pytorch.memory import keep_memory
 from normdiag.observe.pytorch.passes import (
     BatchPass,
     DeployedPass,

@@ -1,4 +1,4 @@
-"""Keeping freed memory at hand while a model runs."""
+"""What becomes of freed memory: at hand while a model runs, or back to the system."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ def keep_memory(owner: object) -> None:
     if libc is not None:
         _set_thresholds(libc, _LARGE)
         weakref.finalize(owner, _give_back, libc)
+
+
+def give_back_freed() -> None:
+    """With glibc, what is free goes back to the system, which the allocator does not do by itself from its middle."""
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
 
 
 def _give_back(libc: ctypes.CDLL) -> None:
