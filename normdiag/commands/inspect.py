@@ -201,8 +201,8 @@ class _Measuring:
 
 def _measured(model: Model, source: Remembering, given: _Given, how: _Measuring) -> Report:
     """The report on the data and, where there is some, on that of the training."""
-    from normdiag.commands.half import with_half
     from normdiag.commands.measure import measured_report, open_runner, with_training_data
+    from normdiag.commands.narrow import with_narrow
     from normdiag.commands.preparation import with_preparations
     from normdiag.commands.sources import open_source
 
@@ -211,8 +211,7 @@ def _measured(model: Model, source: Remembering, given: _Given, how: _Measuring)
     report = measured_report(model, runner, source, how.attribute, how.progress, how.ranks, how.reference)
     if how.ranks is ALONE:
         report = with_preparations(report, model, runner, source.source, given.data, given.options)
-        if how.target in ("fp16", "bf16"):
-            report = with_half(report, model, runner, source.first, how.target)
+        report = with_narrow(report, model, runner, source.first, how.target)
     if training is None or report.interrupted:
         return report
     return with_training_data(report, measured_report(model, runner, training, False, how.progress, how.ranks))

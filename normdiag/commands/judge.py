@@ -10,6 +10,7 @@ from normdiag.errors import InputError, UsageError
 from normdiag.extras import require_export
 from normdiag.graph import graph_of
 from normdiag.graph.neighbours import neighbours
+from normdiag.graph.norm_roles import norm_roles
 from normdiag.metrics.response import with_responses
 from normdiag.records import Batch, FoldPlan, Model, OpGraph, RangeSpread, Report, Target
 from normdiag.rules import Context, Rule, with_findings
@@ -57,7 +58,7 @@ def _with_findings(report: Report, model: Model, rules: Sequence[Rule], example:
         return with_findings(replace(report, notes=(*report.notes, note)), rules)
     beside = neighbours(graph, [m.layer.name for m in report.layers])
     layers = with_responses(report.layers, graph)
-    report = replace(report, layers=layers, ranges=ranges, neighbours=beside)
+    report = replace(report, layers=layers, ranges=ranges, neighbours=beside, roles=norm_roles(graph))
     return with_findings(Context(report, graph, folds), rules)
 
 

@@ -13,8 +13,8 @@ from normdiag.records import Batch
 from normdiag.records.model import Array
 from normdiag.records.precision import Half, KeptNorm, PrecisionPlan
 
-# An error is healthy up to twice that of keeping every norm in float32, or 8 roundings of the format.
-HEALTHY, ROUNDINGS = 2.0, 8.0
+# An error is healthy up to twice that of keeping every norm in float32, or 16 roundings of the format.
+HEALTHY, ROUNDINGS = 2.0, 16.0
 ROUNDOFF = {"fp16": 2.0**-11, "bf16": 2.0**-8}
 # Runs that a plan may take: as many as fit into so many seconds, and no more than this.
 SECONDS, RUNS = 60.0, 128

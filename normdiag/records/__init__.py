@@ -71,7 +71,17 @@ from normdiag.records.preparation import PreparationReport, Preparations, Ranked
 from normdiag.records.profile import Point, PointMap, PointRole, PointSums, Profile, ProfiledData, ProfiledModel
 from normdiag.records.recalibration import Effect, LayerChange, PopulationSums, RecalibrationReport
 from normdiag.records.reference import PointDrift, ReferenceComparison
-from normdiag.records.report import DataInfo, Finding, Neighbours, OnTrainingData, RangeSpread, Report, Severity, Target
+from normdiag.records.report import (
+    DataInfo,
+    Finding,
+    Neighbours,
+    NormRole,
+    OnTrainingData,
+    RangeSpread,
+    Report,
+    Severity,
+    Target,
+)
 
 __all__ = [
     "Action",
@@ -126,6 +136,7 @@ __all__ = [
     "Norm",
     "NormKind",
     "NormLayer",
+    "NormRole",
     "OnTrainingData",
     "Op",
     "OpGraph",

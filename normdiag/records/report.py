@@ -10,6 +10,7 @@ from normdiag.records.coverage import Coverage, Verdict
 from normdiag.records.diagnosis import Diagnosis
 from normdiag.records.metrics import ActivationMetrics, Gap, GradientProduct, LayerMetrics, Recalibration
 from normdiag.records.model import CopyComparison, FoldedNorm, ModelInfo
+from normdiag.records.outliers import NormOutliers
 from normdiag.records.precision import HalfPrecision
 from normdiag.records.preparation import Preparations
 from normdiag.records.reference import ReferenceComparison
@@ -113,6 +114,17 @@ class Neighbours:
     after: tuple[tuple[tuple[str, str], ...], ...]
 
 
+Role = Literal["pre", "post", "sandwich", "output", "qk"]
+
+
+@dataclass(frozen=True)
+class NormRole:
+    """Where in a transformer a norm stands: `normdiag.graph.norm_roles` says what the words mean."""
+
+    layer: str
+    role: Role
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """Everything that `inspect` found. `notes` say what could not be measured and why.
@@ -126,6 +138,8 @@ class Report:
     `reading` are the options with which the file was read, as they are typed. `neighbours` are of the norms in the
     graph, where that was looked at. `reference` is the drift at every point against a profile, where one was given.
     `half` is what half precision does to the norms and the model, where `target` is one and the model ran on real data.
+    `roles` are those of norms in a transformer, where the graph was looked at. `outliers` are the large values that
+    norms read, where `target` is a narrow format.
     """
 
     model: ModelInfo
@@ -154,6 +168,8 @@ class Report:
     neighbours: tuple[Neighbours, ...] = ()
     reference: ReferenceComparison | None = None
     half: HalfPrecision | None = None
+    roles: tuple[NormRole, ...] = ()
+    outliers: tuple[NormOutliers, ...] = ()
 
     @property
     def verdict(self) -> Verdict:

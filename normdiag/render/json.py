@@ -39,6 +39,7 @@ def to_json(report: Report, *, channels: str | None = None) -> dict[str, Any]:
     and what it was. With `channels`, the name of a layer, `channels_detail` holds its channels, worst first; UsageError
     where there is no such layer.
     """
+    roles = {each.layer: each.role for each in report.roles}
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "normdiag_version": __version__,
@@ -49,7 +50,7 @@ def to_json(report: Report, *, channels: str | None = None) -> dict[str, Any]:
         "verdict": report.verdict,
         "measured": list(report.coverage.measured),
         "not_measured": [asdict(each) for each in report.coverage.missing],
-        "layers": [_layer(metrics) for metrics in report.layers],
+        "layers": [_layer(metrics, roles.get(metrics.layer.name)) for metrics in report.layers],
         "folded": [asdict(norm) for norm in report.folded],
         "activations": [asdict(activation) for activation in report.activations],
         "gradient": None if report.gradient is None else asdict(report.gradient),
@@ -59,6 +60,7 @@ def to_json(report: Report, *, channels: str | None = None) -> dict[str, Any]:
         "on_training_data": None if report.on_training_data is None else _on_training_data(report.on_training_data),
         "reference": None if report.reference is None else _reference(report.reference),
         "half": None if report.half is None else half_dict(report.half, report.model),
+        "outliers": [asdict(each) for each in report.outliers],
         "findings": [finding_dict(finding) for finding in report.findings],
     }
     if channels is not None:
@@ -88,11 +90,12 @@ def diagnosis_dict(diagnosis: Diagnosis) -> dict[str, Any]:
     return asdict(diagnosis) | {"explains": explains}
 
 
-def _layer(metrics: LayerMetrics) -> dict[str, Any]:
+def _layer(metrics: LayerMetrics, role: str | None = None) -> dict[str, Any]:
     layer = metrics.layer
     return {
         "name": layer.name,
         "kind": layer.kind,
+        "role": role,
         "origin": layer.origin,
         "class_name": layer.class_name,
         "channels": layer.channels,

@@ -14,6 +14,7 @@ from normdiag.report.header import header
 from normdiag.report.layer_details import focus, layer_details
 from normdiag.report.norms import norms
 from normdiag.report.notes import notes
+from normdiag.report.outliers import outliers
 from normdiag.report.reference import reference
 from normdiag.report.summary import all_findings, summary
 
@@ -27,6 +28,7 @@ def inspect_document(report: Report, detail: Detail | None = None) -> Document:
         *(norms(report, detail) if report.layers else ()),
         *reference(report, detail),
         *half(report, detail),
+        *outliers(report, detail),
         *folded(report, detail),
         *channels(report, detail),
         *activations(report, detail),

@@ -9,6 +9,7 @@ import numpy as np
 
 from normdiag.records import ActivationMetrics, Finding, Gap, LayerMetrics, OnTrainingData, Report
 from normdiag.records.document import Block, FindingGroup, Section, Space, paragraph
+from normdiag.records.report import Role
 from normdiag.report.abridge import Detail
 from normdiag.report.activations import HALF_LINEAR
 from normdiag.report.diagnosis import unexplained
@@ -27,6 +28,12 @@ from normdiag.report.words import (
     with_error,
 )
 
+ROLES: dict[Role, str] = {
+    "qk": "on queries or keys (QK-norm)",
+    "sandwich": "on what a sub-layer puts out, with another norm before it (sandwich)",
+    "output": "on what a sub-layer puts out, without one before it",
+    "post": "on the sum that goes on as the residual (post-norm)",
+}
 # A rule that speaks of more layers than this is abridged.
 PER_RULE = 3
 
@@ -81,7 +88,7 @@ def _doubt(finding: Finding) -> str:
 
 
 def _facts(report: Report) -> Iterator[str]:
-    yield _layers(report.layers)
+    yield _layers(report.layers) + _roles(report)
     yield from _drift(report.layers)
     yield from _training(report.on_training_data)
     yield from _groups(report.layers)
@@ -98,6 +105,13 @@ def _layers(layers: Sequence[LayerMetrics]) -> str:
         return f"{count(len(kinds), KIND_WORDS[kinds[0]][0] + ' layer')}."
     by_kind = [f"{kinds.count(kind):,} {KIND_WORDS[kind][0]}" for kind in KIND_WORDS if kind in kinds]
     return f"{count(len(kinds), 'normalization layer')}: {listed(by_kind, 6)}."
+
+
+def _roles(report: Report) -> str:
+    """The norms of a transformer that stand elsewhere than before a sub-layer."""
+    found = [each.role for each in report.roles]
+    words = [f"{found.count(role):,} {ROLES[role]}" for role in ROLES if role in found]
+    return f" In the graph: {listed(words, 4)}." if words else ""
 
 
 def _drift(layers: Sequence[LayerMetrics]) -> Iterator[str]:

@@ -30,9 +30,31 @@ def half_of(report: Report) -> HalfPrecision:
     return report.half
 
 
-def test_targets_that_are_no_half_precision_run_nothing_more() -> None:
-    for target in (None, "fp32", "int8"):
-        assert normdiag.inspect(Transformer(), inputs(), target=target).half is None
+@pytest.mark.parametrize(("target", "looked"), [(None, False), ("fp32", False), ("int8", True)])
+def test_targets_that_are_no_half_precision_run_nothing_in_it(target: Any, looked: bool) -> None:
+    report = normdiag.inspect(Transformer(), inputs(), target=target)
+    assert report.half is None and bool(report.outliers) == looked
+
+
+def test_both_backends_see_the_same_outliers_at_the_same_tokens(tmp_path: Path) -> None:
+    """One feature of the residual is 500 at the third token, and everything else as small as it was."""
+
+    class Massive(Transformer):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            spike = torch.zeros(6, 32)
+            spike[2, 11] = 500.0
+            x = self.embed(x) * 0.1 + spike
+            return self.head(self.norm(x + self.blocks[0](x) * 0.0))
+
+    for report in (inspected(backend, Massive(), tmp_path) for backend in BACKENDS):
+        found = {each.layer: each for each in report.outliers}["norm"]
+        (one,) = found.massive
+        assert (one.feature, one.tokens, one.values) == (11, (2,), 4)
+        assert one.largest == pytest.approx(500.0, abs=1.0) and one.ratio > 1000
+        assert found.features == (11,) and found.groups == 24
+        assert found.rotated_crest is not None and found.rotated_crest < found.crest
+        roles = {each.layer: each.role for each in report.roles}
+        assert roles["blocks.0.norm1"] == "pre"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

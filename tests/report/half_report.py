@@ -8,10 +8,21 @@ from dataclasses import replace
 import numpy as np
 
 from normdiag.diagnosis import CAUSES, coverage, diagnosed
-from normdiag.records import DataInfo, GroupMetrics, LayerMetrics, ModelInfo, NormLayer, Report
+from normdiag.records import DataInfo, GroupMetrics, LayerMetrics, ModelInfo, NormLayer, NormRole, Report
+from normdiag.records.outliers import MassiveActivation, NormOutliers
 from normdiag.records.precision import HalfPrecision, KeptNorm, NormInHalf, PrecisionPlan
 from normdiag.rules import RULES, with_findings
 
+MASSIVE = (
+    MassiveActivation(1415, 80, -312.5, 4200.0, (0,)),
+    MassiveActivation(2533, 9, 140.0, 1880.0, (0, 17, 4)),
+)
+OUTLIERS = (
+    NormOutliers("blocks.0.norm1", 256, 4.1, 3.2, 3.6, 3.0),
+    NormOutliers("blocks.1.norm2", 256, 52.1, 940.0, 3.9, 3.1, (1415, 2533), MASSIVE),
+    NormOutliers("norm", 256, 9.0, 20.0, None, None),
+)
+ROLES = (NormRole("blocks.0.norm1", "pre"), NormRole("blocks.0.norm2", "sandwich"), NormRole("blocks.1.norm2", "qk"))
 SUMS = (900.0, 1500.0, 4100.0, 81_000.0, 2.4e6)
 
 
@@ -54,5 +65,6 @@ def half_precision() -> Report:
     model = ModelInfo("tiny llama.onnx", "onnx", "onnx", "2" * 64, 22_000_000, 5_500_000)
     data = DataInfo("tokens.npy", 80, 8, 10, False)
     norms = tuple(_norm(index) for index in range(len(SUMS)))
-    report = diagnosed(with_findings(Report(model, data, norms, target="fp16", half=half), RULES), CAUSES)
+    report = Report(model, data, norms, target="fp16", half=half, outliers=OUTLIERS, roles=ROLES)
+    report = diagnosed(with_findings(report, RULES), CAUSES)
     return replace(report, coverage=coverage(report, RULES))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,15 +33,26 @@ def lookalike_call(module: nn.Module, kind: NormKind, x: Tensor) -> NormCall | N
     return NormCall(kind, x.movedim(1, -1) if first else x, weight, bias, eps, normalized_shape=shape)
 
 
-def output_under(call: NormCall, output: Any, replaced: Tensor) -> Any:
-    """`replaced`, where the module's own `output` shows that it computes the formula that the call stands for."""
-    if not isinstance(output, Tensor) or output.shape != replaced.shape:
+def as_computed(call: NormCall, output: Any) -> NormCall | None:
+    """The call, where the module's own output shows that it computes what the call stands for; else None.
+
+    Some modules scale by 1 + weight (Gemma): the call that is returned then has that for its weight.
+    """
+    if _computes(call, output):
+        return call
+    if call.weight is None or call.has_statistics:
         return None
+    offset = replace(call, weight=call.weight + 1.0)
+    return offset if _computes(offset, output) else None
+
+
+def _computes(call: NormCall, output: Any) -> bool:
     plain = in_float32(call)
     if call.running_mean is not None and call.running_var is not None:
         plain = call.with_statistics(ReplacedStatistics(to_numpy(call.running_mean), to_numpy(call.running_var)))
-    same = plain is not None and torch.allclose(plain.to(output.dtype), output, rtol=1e-2, atol=1e-3)
-    return replaced.to(output.dtype) if same else None
+    if plain is None or not isinstance(output, Tensor) or output.shape != plain.shape:
+        return False
+    return torch.allclose(plain.to(output.dtype), output, rtol=1e-2, atol=1e-3)
 
 
 def _channels_first(module: nn.Module, x: Tensor, features: int) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from normdiag.models.pytorch.layers import class_name, named_modules, norm_kind
 from normdiag.models.pytorch.torch_private import operators
 from normdiag.observe.pytorch.activations import ACTIVATION_FUNCTIONS, ACTIVATION_MODULES, is_inplace, parse_activation
-from normdiag.observe.pytorch.lookalikes import lookalike_call, output_under
+from normdiag.observe.pytorch.lookalikes import as_computed, lookalike_call
 from normdiag.observe.pytorch.modes import seeing
 from normdiag.observe.pytorch.norms import NATIVE_NORMS, NORM_FUNCTIONS, NormCall
 from normdiag.observe.pytorch.passes import Listener
@@ -173,8 +173,13 @@ class Watcher:
         call = lookalike_call(frame.module, self._norms[frame.path], x)
         if call is None or not call.well_formed or x._version != frame.version:
             return None
-        replaced = listener.norm(frame.path or class_name(frame.module), call)
-        return None if replaced is None else output_under(call, output, replaced)
+        name = frame.path or class_name(frame.module)
+        replaced = listener.norm(name, call)
+        computed = None if replaced is None else as_computed(call, output)
+        if computed is None:
+            return None
+        replaced = replaced if computed is call else listener.norm(name, computed)
+        return None if replaced is None else replaced.to(output.dtype)
 
 
 def _nothing() -> None:

@@ -104,17 +104,22 @@ def test_a_functional_norm_stores_its_sums_or_stays_in_float32(kind: str) -> Non
     assert np.linalg.norm(made - exact) > 0.3 * np.linalg.norm(exact)
 
 
-def test_a_look_alike_stores_its_sums_where_its_code_is_the_formula() -> None:
-    """4 x 16 values of 100: no square overflows, and torch's mean adds up in float32, but the sum does not fit."""
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_a_look_alike_stores_its_sums_where_its_code_is_the_formula(offset: float) -> None:
+    """4 x 16 values of 100: no square overflows, and its code adds up in float32, but the sum does not fit.
+
+    With an offset of 1 the weight is stored as the Gemmas store it.
+    """
 
     class LlamaRMSNorm(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.weight, self.variance_epsilon = nn.Parameter(torch.ones(16)), 1e-6
+            self.weight, self.variance_epsilon = nn.Parameter(torch.ones(16) - offset), 1e-6
 
         def forward(self, x: Tensor) -> Tensor:
             wide = x.to(torch.float32)
-            return self.weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
+            y = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)
+            return (offset + self.weight) * y.to(x.dtype)
 
     net, x = nn.Sequential(LlamaRMSNorm()), np.full((4, 16), 100.0, np.float32)
     model = mixed(net, x=x)

@@ -8,11 +8,12 @@ from typing import cast
 
 from normdiag.errors import InputError
 from normdiag.metrics.half_norms import measure_in_half
+from normdiag.metrics.outliers import measure_outliers
 from normdiag.observe.protocol import Runner
 from normdiag.precision.mixed import MixedModel
 from normdiag.precision.plan import ROUNDOFF, make_plan
-from normdiag.records import Batch, Model, Report
-from normdiag.records.precision import Half, HalfPrecision, NormInHalf
+from normdiag.records import Batch, Model, Report, Target
+from normdiag.records.precision import Half, HalfPrecision, NormInHalf, NormRows
 
 # Samples that the norms are simulated and the plan is verified on.
 HELD = 4
@@ -20,12 +21,21 @@ HELD = 4
 SUSPECT = 64.0
 
 
-def with_half(report: Report, model: Model, runner: Runner, first: Batch | None, target: Half) -> Report:
-    """The report with what the format does to it, on the first samples of the data."""
-    if report.data is None or report.data.random or first is None or report.interrupted:
+def with_narrow(report: Report, model: Model, runner: Runner, first: Batch | None, target: Target | None) -> Report:
+    """The report with what a narrow format does to it, on the first samples of the data; as it is for other formats."""
+    if target in (None, "fp32") or report.data is None or report.data.random or first is None or report.interrupted:
         return report
     held = first.rows(slice(0, runner.fixed_batch or HELD))
-    norms, plan, why = _norms(report, runner, held, target), None, None
+    rows = runner.norm_rows(held)
+    seen = [name for name, each in rows.items() if each.kind in ("layer_norm", "rms_norm") and each.rows.size]
+    report = replace(report, outliers=tuple(measure_outliers(name, rows[name]) for name in seen))
+    return _with_half(report, model, runner, held, rows, target) if target in ("fp16", "bf16") else report
+
+
+def _with_half(
+    report: Report, model: Model, runner: Runner, held: Batch, rows: Mapping[str, NormRows], target: Half
+) -> Report:
+    norms, plan, why = _norms(report, rows, target), None, None
     try:
         mixed = _mixed(model, runner, target)
         plan = make_plan(mixed, held, target, _suspects(norms, target)) if mixed.norms else None
@@ -34,8 +44,7 @@ def with_half(report: Report, model: Model, runner: Runner, first: Batch | None,
     return replace(report, half=HalfPrecision(target, norms, plan, why))
 
 
-def _norms(report: Report, runner: Runner, held: Batch, target: Half) -> tuple[NormInHalf, ...]:
-    rows = runner.norm_rows(held)
+def _norms(report: Report, rows: Mapping[str, NormRows], target: Half) -> tuple[NormInHalf, ...]:
     return tuple(
         measure_in_half(each.layer, each.groups, rows.get(each.layer.name), target)
         for each in report.layers
