@@ -15,10 +15,10 @@ def domain_shift(seen: Seen) -> Case | None:
     What it means: the model and its statistics are right, for other data. Noise, blur, recompression, another zoom or
     orientation, and values that are missing change what every layer sees.
 
-    How it is told: deviations are off in the first layer and after it while means hardly move, which they would not do
-    if weights had changed; the data excites the later features less than the statistics say; and no way of preparing
-    the input undoes it. With `--reference`: the input has the mean and deviation that it had, and what the layers see
-    has not.
+    How it is told: deviations are off in the first layer and after it while means hardly move, or move as the weights
+    let an input move them, which they would not do if weights had changed; the data excites the later features less
+    than the statistics say; and no way of preparing the input undoes it. With `--reference`: the input has the mean
+    and deviation that it had, and what the layers see has not.
 
     What to do: look at a few samples of both beside each other, then train on data like this or bring the data to what
     the training saw. Recalibrating on such data sometimes helps, sometimes harms: measure it.

@@ -18,9 +18,10 @@ def stale_statistics(seen: Seen) -> Case | None:
     What it means: weights that are averaged (SWA, EMA, model soups), pruned, rounded to few bits or trained on give
     each layer other inputs, while the running statistics stay. Calibration on the wrong images does the same.
 
-    How it is told: all layers drift by themselves, no simpler cause fits, and the means are off: with batch statistics
-    in all layers, data alone hardly moves an input's mean. Or the data excites the features more than the statistics
-    say, which wrong data does not.
+    How it is told: all layers drift by themselves, no simpler cause fits, and means moved as no input can move them: a
+    linear layer with fewer inputs than outputs leaves its outputs few directions to move in, by its weights. Where
+    that cannot be asked, the means are off at all: with batch statistics in all layers, data alone hardly moves an
+    input's mean. Or the data excites the features more than the statistics say, which wrong data does not.
 
     What to do: recalibrate on training data (torch.optim.swa_utils.update_bn does it in training code). Measure the
     accuracy before and after. Where training data (--train-data) drifts as well and the answers are surer with the
@@ -44,6 +45,8 @@ def stale_statistics(seen: Seen) -> Case | None:
     weight = 0.3 if seen.from_input and not seen.excited else 0.6
     kept = seen.fault == "statistics" and seen.decided < -WORSE
     share = f"the means make up {seen.mean_part:.0%} of the later layers' drift"
+    if seen.reached is not None and seen.reached.mismatch:
+        share = f"no input of these weights could make {seen.reached.part:.0%} of it"
     how = f"{share}, and their inputs vary {_percent(seen.excitement)} than stored" if seen.from_input else share
     doubtful = seen.from_input and seen.rows[0] in seen.loud
     return Case(

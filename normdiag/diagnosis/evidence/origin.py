@@ -36,15 +36,19 @@ class Reach:
     border: float
 
     @property
+    def part(self) -> float:
+        """The part of the drift that no input can make, as deviations."""
+        return float(np.sqrt(self.unreached / self.off)) if self.off > 0 else 0.0
+
+    @property
     def mismatch(self) -> bool:
         """Whether statistics and weights surely do not belong together."""
-        most = CHANCE + OF_BORDER * self.border
-        return self.unreached > max(LEAST**2, most**2 * self.off)
+        return self.unreached > LEAST**2 and self.part > CHANCE + OF_BORDER * self.border
 
     @property
     def by_input(self) -> bool:
         """Whether what an input cannot make is nothing beside the drift."""
-        return self.unreached < CHANCE**2 * self.off
+        return self.part < CHANCE
 
 
 def reach(row: LayerRow) -> Reach | None:
