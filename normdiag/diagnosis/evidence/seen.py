@@ -102,7 +102,7 @@ class Seen:
     def reached(self) -> Reach | None:
         """The same of all these layers together, where they stand for the drift: the first of all, or much of it."""
         known, whole = together(self.reaches.values()), sum(row.off**2 for row in self.drifting)
-        first = self.rows[0] in self.loud and self.rows[0].name in self.reaches
+        first = any(row.index == 0 and row.name in self.reaches for row in self.loud)
         return known if known is not None and (first or known.off > MUCH * whole) else None
 
     def mismatch(self, row: LayerRow) -> bool:
