@@ -39,15 +39,15 @@ def conv_mean(conv: Conv, mean: Floats, before: Sizes | None, after: Sizes | Non
 
 
 def conv_response(conv: Conv, before: Sizes | None, after: Sizes | None) -> MeanResponse | None:
-    """Of a convolution; None in groups."""
-    weight = np.asarray(conv.weight.read()).astype(np.float64)
-    if conv.groups > 1 or conv.transposed:
+    """Of a convolution; None in groups, and where it has no fewer inputs than outputs."""
+    outputs, inputs, *lengths = conv.weight.shape
+    if conv.groups > 1 or conv.transposed or inputs >= outputs:
         return None
-    shares = [_shares(conv, i, before, after) for i in range(weight.ndim - 2)]
-    kernel = reduce(np.multiply.outer, shares, np.ones(()))
-    sizes = [_known(before, i) for i in range(weight.ndim - 2)]
-    border = sum((length - 1) / max(size or 1, 1) for length, size in zip(weight.shape[2:], sizes, strict=True))
-    return MeanResponse(weight.reshape(*weight.shape[:2], -1) @ kernel.reshape(-1), min(border, 1.0))
+    weight = np.asarray(conv.weight.read()).astype(np.float64).reshape(outputs, inputs, -1)
+    kernel = reduce(np.multiply.outer, [_shares(conv, i, before, after) for i in range(len(lengths))], np.ones(()))
+    sizes = [_known(before, i) for i in range(len(lengths))]
+    border = sum((length - 1) / max(size or 1, 1) for length, size in zip(lengths, sizes, strict=True))
+    return MeanResponse(weight @ kernel.reshape(-1), min(border, 1.0))
 
 
 def _products(rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -101,8 +101,9 @@ def linear_mean(linear: Linear, mean: Floats) -> Floats | None:
 
 
 def linear_response(linear: Linear) -> MeanResponse | None:
-    """Of a product with a matrix, which has no border; None for several matrices."""
-    if len(linear.weight.shape) != 2:
+    """Of a product with a matrix, which has no border; None for several, and with no fewer inputs than outputs."""
+    shape = linear.weight.shape
+    if len(shape) != 2 or shape[linear.in_axis] >= shape[linear.out_axis]:
         return None
     weight = np.asarray(linear.weight.read()).astype(np.float64)
     return MeanResponse(linear.alpha * (weight.T if linear.in_axis % 2 == 0 else weight), 0.0)

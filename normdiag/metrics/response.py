@@ -24,8 +24,7 @@ def _responses(graph: OpGraph, names: set[str]) -> dict[str, MeanResponse]:
     for op in graph.ops:
         if isinstance(op.detail, Norm) and op.detail.layer.name in names:
             response = _response(graph, _linear_before(op, writers))
-            outputs, inputs = (0, 0) if response is None else response.directions.shape
-            if response is not None and inputs < outputs == op.detail.layer.channels:
+            if response is not None and len(response.directions) == op.detail.layer.channels:
                 found[op.detail.layer.name] = response
     return found
 
