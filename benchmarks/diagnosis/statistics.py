@@ -96,7 +96,7 @@ def continued(subject: Subject, sizes: tuple[int, ...], momentum: float | None) 
 
 
 def of_few(subject: Subject) -> Iterator[Case]:
-    flat = subject.x().ndim == 2
+    flat = any(isinstance(each, nn.BatchNorm1d) for each in subject.module.modules())
     for size in (2, 4, 8):
         make = partial(continued, subject, (size,), None)
         yield _all(subject, "statistics of a few samples", f"{size}", ("few_samples",), make)
