@@ -19,7 +19,7 @@ import normdiag
 from benchmarks.diff_faults import planted_pairs
 from benchmarks.diff_heldout import held_out_pairs
 from benchmarks.diff_pairs import PlantedPair, Source, cnn, digits, exported, mlp, program, transformer
-from normdiag.records import DiffReport
+from normdiag.records.diff import DiffReport
 
 
 @dataclass(frozen=True)

@@ -25,18 +25,16 @@ if TYPE_CHECKING:
     from normdiag.models import LoadOptions
     from normdiag.profiles import read_profile, write_profile
     from normdiag.recalibration.options import RecalibrateOptions
-    from normdiag.records import CheckReport, DiffReport, FoldReport, Profile, RecalibrationReport, Report
-    from normdiag.results import (
-        CheckResult,
-        DiffResult,
-        FoldResult,
-        HistoryResult,
-        Inspection,
-        PathResult,
-        PreparationResult,
-        ProfileResult,
-        RecalibrationResult,
-    )
+    from normdiag.records import CheckReport, FoldReport, Profile, RecalibrationReport, Report
+    from normdiag.records.diff import DiffReport
+    from normdiag.results.checked import CheckResult
+    from normdiag.results.compared import DiffResult
+    from normdiag.results.folded import FoldResult
+    from normdiag.results.followed import HistoryResult, PathResult
+    from normdiag.results.inspection import Inspection
+    from normdiag.results.profiled import ProfileResult
+    from normdiag.results.ranking import PreparationResult
+    from normdiag.results.recalibrated import RecalibrationResult
 
 __version__ = "0.1.0"
 __all__ = [
@@ -81,25 +79,25 @@ _HOMES = {
     "inspect": "normdiag.commands.inspect",
     "fold": "normdiag.commands.fold",
     "load_folded": "normdiag.folding.pytorch",
-    "FoldResult": "normdiag.results",
-    "Inspection": "normdiag.results",
-    "HistoryResult": "normdiag.results",
-    "PathResult": "normdiag.results",
-    "CheckResult": "normdiag.results",
-    "PreparationResult": "normdiag.results",
-    "ProfileResult": "normdiag.results",
+    "FoldResult": "normdiag.results.folded",
+    "Inspection": "normdiag.results.inspection",
+    "HistoryResult": "normdiag.results.followed",
+    "PathResult": "normdiag.results.followed",
+    "CheckResult": "normdiag.results.checked",
+    "PreparationResult": "normdiag.results.ranking",
+    "ProfileResult": "normdiag.results.profiled",
     "FoldReport": "normdiag.records",
     "ExportOptions": "normdiag.folding.options",
     "recalibrate": "normdiag.commands.recalibrate",
-    "RecalibrationResult": "normdiag.results",
+    "RecalibrationResult": "normdiag.results.recalibrated",
     "RecalibrationReport": "normdiag.records",
     "RecalibrateOptions": "normdiag.recalibration.options",
     "check": "normdiag.commands.check",
     "diff": "normdiag.commands.diff",
     "history": "normdiag.commands.history",
     "interpolate": "normdiag.commands.path",
-    "DiffReport": "normdiag.records",
-    "DiffResult": "normdiag.results",
+    "DiffReport": "normdiag.records.diff",
+    "DiffResult": "normdiag.results.compared",
     "preprocess": "normdiag.commands.preprocess",
     "Checking": "normdiag.commands.check",
     "CheckReport": "normdiag.records",

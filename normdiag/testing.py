@@ -14,7 +14,7 @@ from normdiag.errors import UsageError
 from normdiag.records import Diagnosis, FailOn, Finding, Report
 from normdiag.records.check import reaches
 from normdiag.records.document import Document
-from normdiag.results import Inspection
+from normdiag.results.inspection import Inspection
 from normdiag.rules import RULES
 from normdiag.rules.choose import matching
 from normdiag.terminal import DEFAULT_WIDTH

@@ -13,7 +13,7 @@ import torch
 from normdiag import testing
 from normdiag.errors import UsageError
 from normdiag.records import Finding, Report
-from normdiag.results import Inspection
+from normdiag.results.inspection import Inspection
 from normdiag.results.shown import result_of
 from sample_models.net import DigitsCNN
 from tests.report import reports

@@ -17,7 +17,7 @@ from normdiag.data import DataOptions
 from normdiag.graph import open_model
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import Report
-from normdiag.results import Inspection
+from normdiag.results.inspection import Inspection
 from normdiag.results.shown import result_of
 from normdiag.rules import RULES
 

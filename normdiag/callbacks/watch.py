@@ -16,7 +16,7 @@ from normdiag.callbacks.lag import lag
 from normdiag.callbacks.look import figures, look
 from normdiag.callbacks.non_finite import NonFiniteError, NonFiniteWatch
 from normdiag.errors import NormdiagError, UsageError
-from normdiag.results import Inspection
+from normdiag.results.inspection import Inspection
 
 Log = Callable[[Mapping[str, float], int], object]
 EVERY, SAMPLES, SHARE = 1000, 128, 0.01

@@ -17,7 +17,7 @@ from normdiag.errors import UsageError
 from normdiag.terminal import is_ascii_only, terminal_width, wants_color
 
 if TYPE_CHECKING:
-    from normdiag.results import HistoryResult, PathResult
+    from normdiag.results.followed import HistoryResult, PathResult
 
 Checkpoints = Annotated[
     list[str],

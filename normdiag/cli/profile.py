@@ -20,7 +20,7 @@ from normdiag.terminal import is_ascii_only, terminal_width, wants_color
 if TYPE_CHECKING:
     from normdiag.commands.profile import Progress
     from normdiag.records import Profile
-    from normdiag.results import ProfileResult
+    from normdiag.results.profiled import ProfileResult
 
 Sources = Annotated[
     list[str],

@@ -17,7 +17,7 @@ from normdiag.errors import DeadlineReached, NormdiagError, debugging, one_line
 from normdiag.models import LoadOptions
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import CheckedModel, CheckReport, Report
-from normdiag.results import CheckResult
+from normdiag.results.checked import CheckResult
 from normdiag.results.notebook import shows_progress
 from normdiag.results.shown import result_of
 

@@ -20,7 +20,7 @@ from normdiag.models.onnx.load import FLOATS
 from normdiag.models.sniff import sniff
 from normdiag.records import Model, NormLayer, Parameter
 from normdiag.records.contents import LayerContents
-from normdiag.results import DiffResult
+from normdiag.results.compared import DiffResult
 from normdiag.results.notebook import shows_progress
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from normdiag.folding.verify import verify
 from normdiag.models import LoadOptions, from_module, load, refuse_for_onnx
 from normdiag.models.sniff import sniff
 from normdiag.records import FoldPlan, FoldReport, Report
-from normdiag.results import FoldResult
+from normdiag.results.folded import FoldResult
 from normdiag.results.notebook import shows_progress
 from normdiag.rules import with_findings
 from normdiag.writing.atomic import check_place

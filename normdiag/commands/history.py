@@ -24,7 +24,7 @@ from normdiag.models import LoadOptions
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import ActivationMetrics, Batch, LayerMetrics, Model, Norm, Op, Report
 from normdiag.records.history import HistoryPoint, HistoryStep
-from normdiag.results import HistoryResult
+from normdiag.results.followed import HistoryResult
 from normdiag.results.notebook import shows_progress
 
 Progress = Callable[[int, "int | None"], None]

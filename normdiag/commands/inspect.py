@@ -17,7 +17,7 @@ from normdiag.models import LoadOptions
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.ranks import ALONE, Ranks, started
 from normdiag.records import Batch, LayerMetrics, Model, Profile, Report, Target
-from normdiag.results import Inspection
+from normdiag.results.inspection import Inspection
 from normdiag.results.notebook import shows_progress
 from normdiag.results.shown import result_of
 from normdiag.rules import RULES, Rule

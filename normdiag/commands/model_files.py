@@ -12,7 +12,6 @@ from pathlib import Path, PurePath
 
 from normdiag.errors import InputError
 from normdiag.models.sniff import INDEX, INDEXES
-from normdiag.models.static.gguf_file import gguf_parts
 
 SUFFIXES = (".onnx", ".pt", ".pth", ".pt2", ".ckpt", ".safetensors", ".gguf", ".pth.tar", ".pt.tar")
 # The weights of Hugging Face models have an ending that many other files have as well.
@@ -108,6 +107,8 @@ def _below(top: str, seen: set[str], skipped: Counter[str]) -> Iterator[str]:
 
 def _is_later_part(path: Path) -> bool:
     """Whether it is a part of a split GGUF model that is read with its first part."""
+    from normdiag.models.static.gguf_file import gguf_parts  # with which comes the reader of every other format
+
     first = gguf_parts(path)[0]
     return first != path and first.is_file()
 

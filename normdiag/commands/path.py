@@ -26,7 +26,7 @@ from normdiag.recalibration.measure import measure
 from normdiag.recalibration.options import RecalibrateOptions
 from normdiag.records import Batch, Model
 from normdiag.records.path import PathPoint
-from normdiag.results import PathResult
+from normdiag.results.followed import PathResult
 from normdiag.results.notebook import shows_progress
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from normdiag.graph import open_model
 from normdiag.models import LoadOptions
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.records import Model
-from normdiag.results import PreparationResult
 from normdiag.results.notebook import shows_progress
+from normdiag.results.ranking import PreparationResult
 from normdiag.wording import abridged
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from normdiag.profiles import GROUPS, merge, read_profile
 from normdiag.ranks import ALONE, started, together
 from normdiag.records import Evidence, Model, Profile, ProfiledData, ProfiledModel
 from normdiag.records.channel_sums import PARTS
-from normdiag.results import ProfileResult
 from normdiag.results.notebook import shows_progress
+from normdiag.results.profiled import ProfileResult
 from normdiag.results.shown import result_of
 from normdiag.wording import abridged
 

@@ -28,8 +28,8 @@ from normdiag.recalibration.options import RecalibrateOptions
 from normdiag.recalibration.sequential import settle
 from normdiag.recalibration.target import Recalibratable
 from normdiag.records import Batch, LayerChange, Model, RecalibrationReport, Report
-from normdiag.results import RecalibrationResult
 from normdiag.results.notebook import shows_progress
+from normdiag.results.recalibrated import RecalibrationResult
 from normdiag.wording import abridged
 from normdiag.writing.atomic import check_place
 

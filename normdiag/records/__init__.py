@@ -1,11 +1,13 @@
-"""The frozen records that pass between the stages, importable from here. Nothing in them knows a framework."""
+"""The frozen records that pass between the stages, importable from here; those of `diff` are in its file alone.
+
+Nothing in them knows a framework.
+"""
 
 from normdiag.records.batch import Batch, BatchForm, InputSpec, is_ragged
 from normdiag.records.channel_sums import ChannelSums, Span
 from normdiag.records.check import CheckedModel, CheckReport, FailOn, KnownFinding, reaches
 from normdiag.records.coverage import Coverage, Topic, Unmeasured, Verdict
 from normdiag.records.diagnosis import Action, Diagnosis, Remedy
-from normdiag.records.diff import DiffReport
 from normdiag.records.evidence import (
     ActivationSums,
     Evidence,
@@ -105,7 +107,6 @@ __all__ = [
     "DataInfo",
     "Detail",
     "Diagnosis",
-    "DiffReport",
     "Drift",
     "Effect",
     "Evidence",

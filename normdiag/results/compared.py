@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from normdiag.records import DiffReport
+from normdiag.records.diff import DiffReport
 from normdiag.records.document import Document
 from normdiag.report.abridge import Detail
 from normdiag.results.shown import Shown

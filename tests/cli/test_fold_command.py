@@ -14,7 +14,7 @@ from normdiag.data import DataOptions
 from normdiag.folding.options import ExportOptions
 from normdiag.models import LoadOptions
 from normdiag.records import Finding, FoldReport
-from normdiag.results import FoldResult
+from normdiag.results.folded import FoldResult
 from tests.cli.conftest import Called, Result
 from tests.report.fold_reports import clean, failed, nothing
 from tests.report.texts import fold_text

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 import normdiag
 from normdiag.cli.app import run
 from normdiag.errors import UsageError
-from normdiag.records import DiffReport
+from normdiag.records.diff import DiffReport
 from normdiag.render.diff_json import dump_diff
 from normdiag.render.text import render_text
 from normdiag.report.diff import diff_document

@@ -20,7 +20,9 @@ from normdiag.render.json import dump_json
 from normdiag.report.abridge import Detail
 from normdiag.report.headline import headline
 from normdiag.report.inspect import inspect_document
-from normdiag.results import Inspection, ProfileResult, tables
+from normdiag.results import tables
+from normdiag.results.inspection import Inspection
+from normdiag.results.profiled import ProfileResult
 from normdiag.results.shown import result_of
 from tests.profiles.profiles import profile
 from tests.report import reports
