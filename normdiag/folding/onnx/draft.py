@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -133,23 +133,26 @@ class ModelEdits:
         del node.input[:]
         node.input.extend(names)
 
-    def remove(self, index: int, data: set[str]) -> None:
-        """Take a node out, and with it the constants that only it read; `data` are its other inputs."""
+    def remove(self, index: int, data: Collection[str]) -> None:
+        """Take a node out, and with it the constants that only it read; `data` are inputs that stay in any case.
+
+        A CastLike reads data too, for its type alone: it goes with the constant that it makes, and the data stay.
+        """
         node = self.node(index)
         self.nodes[index] = []
         for name in node.input:
             if name in data:
                 self._uses[name] -= 1
             elif name:
-                self.release(name)
+                self.release(name, data)
 
-    def release(self, name: str) -> None:
+    def release(self, name: str, data: Collection[str] = ()) -> None:
         """One reader less: a constant that nobody reads goes, and so does the node that made it."""
         self._uses[name] -= 1
         if self._uses[name] == 0:
-            self._cleared(name)
+            self._cleared(name, data)
 
-    def _cleared(self, name: str) -> bool:
+    def _cleared(self, name: str, data: Collection[str] = ()) -> bool:
         """Take away what gives a tensor its value, if that gives nothing else; whether it is gone."""
         if name in self.tensors or name in self.stored:
             self.tensors.pop(name, None)
@@ -161,11 +164,12 @@ class ModelEdits:
             return False
         if any(subgraphs(node)):
             return False
-        self.remove(index, set())
+        self.remove(index, data)
         return True
 
     def merge(self, dead: str, alive: str) -> None:
-        """From now on `dead` is called `alive`."""
+        """From now on `dead` is called `alive`; who reads the one reads the other."""
+        self._uses[dead] = self._uses[alive] = self._uses[dead] + self._uses[alive]
         self.moved[dead] = alive
 
     def resolved(self, name: str) -> str:

@@ -156,3 +156,19 @@ def behind_a_layer_norm(g: Net) -> None:
     y = g.op("LayerNormalization", g.input("N", 5, 4), g.value(g.normal(4)), g.value(g.normal(4)), axis=-1)
     y = g.op("MatMul", number(g, str(y)), g.value(g.normal(4, 3)))
     g.output(g.op("Add", y, g.value(g.normal(3))))
+
+
+@ZOO.case("Relu AveragePool Sub Relu Conv", opset=18, folded=0)
+def a_shift_that_cancels_in_the_type_of_its_data(g: Net) -> None:
+    """PoolFormer, as torch.onnx writes it: pool(x + b) - (x + b), where b is cast to the type of x."""
+    x = g.op("Relu", g.input("N", 4, 6, 5))
+    y = g.op("Add", x, g.op("CastLike", g.value(g.normal(1, 4, 1, 1)), x))
+    pooled = g.op("AveragePool", y, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    g.output(g.op("Relu", g.op("Sub", pooled, y)), g.conv(y, 4, 4))
+
+
+@ZOO.case("Conv Relu", opset=18, folded=0)
+def scale_and_shift_in_the_type_of_their_data(g: Net) -> None:
+    x = convolved(g)
+    y = g.op("Mul", x, g.op("CastLike", g.value(g.normal(1, 4, 1, 1)), x))
+    g.output(g.op("Relu", g.op("Add", y, g.op("CastLike", g.value(g.normal(1, 4, 1, 1)), y))))
