@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from normdiag.folding.draft import Move, PlanDraft, try_after, try_before, try_beside, try_scale_after, try_scale_before
+from normdiag.folding.known_obstacles import known_obstacle
 from normdiag.folding.obstacle import Obstacle
 from normdiag.folding.situation import start
 from normdiag.folding.sources import LAYER_KINDS, FoldSource, find_sources
@@ -81,7 +82,10 @@ def _draft(graph: OpGraph, sources: list[FoldSource], barred: Mapping[tuple[int,
 
 
 def _refusal(draft: PlanDraft, source: FoldSource) -> Refusal:
-    found = [draft.before.get(source.index), draft.after.get(source.index)]
+    after = draft.after.get(source.index)
+    if after is not None and not source.whole and source.index not in draft.before:
+        after = known_obstacle(draft.situation, source.index) or after
+    found = [draft.before.get(source.index), after]
     reasons = list(dict.fromkeys(obstacle for obstacle in found if obstacle))
     return Refusal(source.name, source.kind, _clause(reasons), next((each.at for each in reasons if each.at), None))
 
