@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 
-from benchmarks.transformers import Row, rows  # noqa: E402
-from benchmarks.transformers_models import MODELS  # noqa: E402
+from benchmarks.transformers import Row, rows
+from benchmarks.transformers_models import MODELS
 
 # Norms, how many of them are folded, of how many gamma alone is, and a word of every reason for the others.
 EXPECTED: Mapping[str, tuple[int, int, int, set[str]]] = {
