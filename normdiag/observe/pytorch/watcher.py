@@ -125,13 +125,20 @@ class Watcher:
         try:
             plain = parse(*args, **kw)
             call = self._disguises.undone(plain)
-            known = call.well_formed
+            known = call.well_formed and not self._of_a_weight(call)
         except (TypeError, AttributeError):  # wrong arguments: the function itself says so best
             return None
         output = listener.norm(self._norm_name(call), call) if known else None
         if call is not plain:
             return None
         return call.without_update() if output is None and call.updates else output
+
+    def _of_a_weight(self, call: NormCall) -> bool:
+        """Whether a module standardizes its own weight, as the convolutions of BiT do: no norm of what runs through."""
+        module = self._scope.frame.module
+        if module is None or not call.batch_statistics or call.has_statistics or self._scope.frame.path in self._norms:
+            return False
+        return any(call.input.data_ptr() == own.data_ptr() for own in module.parameters(recurse=False))
 
     def _norm_name(self, call: NormCall) -> str:
         frame = self._scope.frame

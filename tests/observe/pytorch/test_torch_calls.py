@@ -60,6 +60,21 @@ def test_functional_calls_are_seen_once_each() -> None:
     np.testing.assert_allclose(layers[0].gamma, np.full(6, 1.3), rtol=1e-6)
 
 
+class StandardizedConv(nn.Conv2d):
+    """The convolution of BiT, which gives each row of its weight mean 0 and variance 1 with a batch_norm."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.weight.reshape(1, self.out_channels, -1)
+        weight = F.batch_norm(rows, None, None, training=True, momentum=0.0, eps=1e-6).reshape_as(self.weight)
+        return F.conv2d(x, weight, self.bias)
+
+
+def test_a_standardized_weight_is_no_norm() -> None:
+    net = nn.Sequential(StandardizedConv(3, 4, 3), nn.GroupNorm(2, 4), StandardizedConv(4, 4, 3))
+    watched = runner(net.eval())
+    assert list(watched.observe(Batch((images(4, 3, 6, 6),))).layers) == ["1"]
+
+
 def test_functional_batch_norm_uses_batch_statistics_in_pass_b() -> None:
     class Net(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

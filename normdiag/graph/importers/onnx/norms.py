@@ -150,5 +150,6 @@ def unseen_batch_norms(scope: GraphScope, seen: Sequence[int]) -> Iterator[Node]
     """BatchNormalization nodes that are not among those that were recognised."""
     known = set(seen)
     for node in scope.graph.nodes:
-        if node.op == "BatchNormalization" and not node.domain and node.index not in known:
+        unseen = node.op == "BatchNormalization" and not node.domain and node.index not in known
+        if unseen and not scope.store.is_constant(node.input(0)):
             yield node

@@ -48,7 +48,8 @@ def scan(view: GraphView, outer: Axes | None = None) -> Iterator[Found]:
 
 
 def _operator(node: Node, scope: Surroundings, namer: Namer) -> Iterator[Found]:
-    site = operator_site(node, scope)
+    """What standardizes a weight, as the convolutions of BiT do, is no norm."""
+    site = None if scope.constants.is_constant(node.input(0)) else operator_site(node, scope)
     if isinstance(site, str):
         yield f"norm node {node.name or node.outputs[0]!r}: {node.op} {site}; not analysed"
     elif site is not None:
@@ -67,7 +68,8 @@ def _scan_body(view: GraphView, outer: Axes) -> Iterator[Found]:
 
 def _decomposed(tensors: OnnxTensors, namer: Namer, normals: tuple[Normal, ...]) -> Mapping[int, NormSite]:
     """The sites of decomposed normalization by the index of the node that completes the normalization."""
-    layers = (written_out(normal, tensors) for normal in normals)
+    constants = tensors.view.constants
+    layers = (written_out(each, tensors) for each in normals if not constants.is_constant(each.tensor))
     return {each.core: _site(each, tensors.graph, namer) for each in layers if each is not None}
 
 

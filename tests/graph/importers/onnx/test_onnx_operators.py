@@ -6,6 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from normdiag.errors import InputError
+from normdiag.folding.onnx import OnnxFoldable
 from normdiag.models.onnx import OnnxProgram
 from tests.models.onnx.onnx_cases import CONSTANTS, check_sites, load_model, load_text, make_model
 
@@ -75,6 +76,21 @@ def test_an_instance_norm_with_statistics_for_any_number_of_samples(tmp_path: Pa
 def test_repeated_parameters_without_the_reshape_are_not_read(tmp_path: Path) -> None:
     program = load_text(tmp_path, TILED.format(reshaped="Relu(x)"), 18)
     assert not program.sites and "computed by the graph" in program.skipped[0]
+
+
+STANDARDIZED = {
+    "operator": "n = BatchNormalization<training_mode=1>(w, gamma4, beta4, mean4, var4)",
+    "written out": """m = ReduceMean<axes=[1, 2, 3]>(w) d = Sub(w, m) q = Mul(d, d) v = ReduceMean<axes=[1, 2, 3]>(q)
+        e = Add(v, eps) s = Sqrt(e) n = Div(d, s)""",
+}
+
+
+@pytest.mark.parametrize("name", STANDARDIZED)
+def test_a_standardized_weight_is_no_norm(name: str, tmp_path: Path) -> None:
+    weight = np.random.default_rng(0).normal(size=(4, 4, 1, 1)).astype(np.float32)
+    program = load_text(tmp_path, image(f"{STANDARDIZED[name]} y = Conv(x, n)"), 14, w=weight)
+    assert not program.sites and not program.skipped
+    assert not OnnxFoldable(tmp_path / "model.onnx").graph.unreached
 
 
 def test_attributes(tmp_path: Path) -> None:
