@@ -12,6 +12,7 @@ from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from normdiag.cli import options as opt
+from normdiag.cli.output import say
 from normdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,13 +31,17 @@ class ReadingOptions:
     trust: opt.Trust = False
     provider: opt.Provider = None
 
-    def options(self) -> LoadOptions:
-        """With the modules that the user's own configuration allows the model to be rebuilt from."""
+    def options(self, stream: opt.Streaming | None = None, *, quiet: bool = True) -> LoadOptions:
+        """With the modules that the user's own configuration allows the model to be rebuilt from.
+
+        `stream` for commands that take it; unless `quiet`, stderr says why weights are streamed.
+        """
         from normdiag.config.own import read_own_config
         from normdiag.models import LoadOptions
 
         arguments, allowed = tuple(self.arch_arg or ()), read_own_config().modules
-        return LoadOptions(self.key, self.arch, arguments, self.trust, allowed, provider=self.provider)
+        options = LoadOptions(self.key, self.arch, arguments, self.trust, allowed, provider=self.provider)
+        return options if stream is None else replace(options, stream=stream.value, tell=None if quiet else say)
 
 
 @dataclass(frozen=True)

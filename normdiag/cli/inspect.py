@@ -37,6 +37,7 @@ def inspect(
     serve_batch: opt.ServeBatch = None,
     target: chk.Target = None,
     device: opt.Device = "cpu",
+    stream: opt.Stream = opt.Streaming.auto,
     timeout: opt.Timeout = None,
     attribute: opt.Attribute = False,
     saturation_threshold: opt.Threshold = None,
@@ -88,7 +89,8 @@ def inspect(
     files = report_files(report_to)
     check_report_files(files, read, to_file)
     threshold: dict[str, Any] = {} if saturation_threshold is None else {"threshold": saturation_threshold}
-    checking = Checking(config, reading.options(), device, **threshold)
+    load_options = reading.options(stream, quiet=quiet or not is_first())
+    checking = Checking(config, load_options, device, **threshold)
     waiting = progress_bar(quiet=quiet or not is_first())
     with deadline(timeout, model), stdout_to_stderr(), waiting as progress:
         report = inspect_as_configured(model, checking, attribute=attribute, distributed=True, progress=progress)

@@ -24,6 +24,14 @@ class Format(str, Enum):
     json = "json"
 
 
+class Streaming(str, Enum):
+    """Whether weights stay in their files while a model runs."""
+
+    auto = "auto"
+    always = "always"
+    never = "never"
+
+
 Model = Annotated[
     str,
     typer.Argument(
@@ -250,6 +258,14 @@ Timeout = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="Where to run, as cpu or cuda.", rich_help_panel=MEASURING)]
+Stream = Annotated[
+    Streaming,
+    typer.Option(
+        help="Read weights from safetensors files block by block while the model runs, by accelerate: auto where they "
+        "do not fit into the memory that is free.",
+        rich_help_panel=MEASURING,
+    ),
+]
 Attribute = Annotated[
     bool,
     typer.Option("--attribute", help="Rank the layers by how much of the gap each causes.", rich_help_panel=MEASURING),

@@ -19,6 +19,7 @@ from normdiag.terminal import is_ascii_only, terminal_width, wants_color
 
 if TYPE_CHECKING:
     from normdiag.commands.profile import Progress
+    from normdiag.models import LoadOptions
     from normdiag.records import Profile
     from normdiag.results.profiled import ProfileResult
 
@@ -51,6 +52,7 @@ def profile(
     force: Force = False,
     groups: Groups = None,
     device: opt.Device = "cpu",
+    stream: opt.Stream = opt.Streaming.auto,
     timeout: opt.Timeout = None,
     json: opt.FoldJson = False,
     all_points: AllPoints = False,
@@ -80,7 +82,8 @@ def profile(
             feeding.refuse_without_data({"-o": output})
         waiting = progress_bar(quiet=quiet or not is_first())
         with deadline(timeout, sources[0]), stdout_to_stderr(), waiting as progress:
-            made = _measured(Path(sources[0]), feeding, reading, device, groups, progress)
+            loading = reading.options(stream, quiet=quiet or not is_first())
+            made = _measured(Path(sources[0]), feeding, loading, device, groups, progress)
     if is_first():
         write_profile(made, output)
         show_profile(made, json=json, color=color, all_points=all_points, written=str(output))
@@ -90,7 +93,7 @@ def profile(
 def _measured(
     model: Path,
     feeding: FeedingOptions,
-    reading: ReadingOptions,
+    loading: LoadOptions,
     device: str,
     groups: int | None,
     progress: Progress | None,
@@ -101,7 +104,7 @@ def _measured(
         model,
         data=feeding.specs,
         data_options=feeding.options(batch_size=64),
-        load_options=reading.options(),
+        load_options=loading,
         device=device,
         groups=16 if groups is None else groups,
         distributed=True,

@@ -13,7 +13,7 @@ from normdiag.commands.ready import with_ready_commands
 from normdiag.data import AUTO, DataOptions, in_random_order
 from normdiag.errors import UsageError
 from normdiag.graph import open_model
-from normdiag.models import LoadOptions
+from normdiag.models import LoadOptions, streaming_where_needed
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.ranks import ALONE, Ranks, started
 from normdiag.records import Batch, LayerMetrics, Model, Profile, Report, Target
@@ -99,7 +99,7 @@ def inspect(
     _check_limits(threshold, serve_batch)
     rules = RULES if rules is None else rules
     deployed = Deployment(target, serve_batch)
-    loaded = _opened(model, load_options, given, device)
+    loaded = _opened(model, streaming_where_needed(load_options), given, device)
     beside = _reference(reference, given, loaded)
     if given.any:
         loaded = with_ready_commands(loaded, "inspect", [word for each in data for word in ("--data", each)])

@@ -71,6 +71,8 @@ def _with_graph(report: Report, model: Model, example: Batch | None) -> tuple[Re
         return report, graph_of(model) if model.layers else None
     if example is None or model.program is None:
         return report, None
+    if model.streamed:
+        raise InputError("the weights of the model are streamed, and its graph would hold all of them")
     require_export("exporting the model needs")
     from normdiag.commands.written import with_written_layers
     from normdiag.folding.pytorch import TorchFoldable

@@ -15,7 +15,7 @@ from normdiag.commands.sources import open_source
 from normdiag.data import AUTO, DataOptions, in_random_order
 from normdiag.errors import InputError, UsageError
 from normdiag.graph import open_model
-from normdiag.models import LoadOptions
+from normdiag.models import LoadOptions, streaming_where_needed
 from normdiag.observe.passes import observe_points
 from normdiag.ops import SATURATION_THRESHOLD
 from normdiag.profiles import GROUPS, merge, read_profile
@@ -64,7 +64,7 @@ def profile(
     'ok'
     """
     _check(batches, data, data_options, groups)
-    loaded = open_model(model, load_options, run=True)
+    loaded = open_model(model, streaming_where_needed(load_options), run=True)
     loaded = with_ready_commands(loaded, "profile", [word for each in data for word in ("--data", each)])
     if loaded.program is None:
         raise InputError(f"{loaded.info.path}: the model cannot be run: {loaded.why_not_run}")

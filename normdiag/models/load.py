@@ -12,6 +12,7 @@ from normdiag.extras import require_torch
 from normdiag.models.info import sha256_of
 from normdiag.models.options import LoadOptions
 from normdiag.models.sniff import CHECKPOINTS, Format, sniff
+from normdiag.models.streaming import why_streamed
 from normdiag.records import Model, ModelInfo
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # Formats of models in several files, whose bytes take longer to hash than all that is read of them.
 OF_MANY_GIGABYTES = ("hugging-face", "gguf")
+# Formats of which weights are streamed, or could be if their files were safetensors.
+STREAMED = ("hugging-face", "safetensors")
 STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 YOUR_ARCH = "--arch net.py:Net"
 ARCH_HINT = "give the code that builds the model with --arch net.py:Net"
@@ -49,6 +52,8 @@ def load(path: Path, options: LoadOptions | None = None, *, run: bool = False) -
     if options.arch_args and not options.user_arch:
         raise UsageError("--arch-arg needs --arch: it holds the arguments of the factory that --arch names")
     fmt = sniff(path)
+    if options.stream == "always" and fmt not in STREAMED:
+        raise UsageError(f"--stream is for weights in safetensors files; {path.name} holds none")
     if fmt == "onnx":
         refuse_for_onnx(options, path)
     elif fmt == "gguf":
@@ -118,6 +123,9 @@ def _load_static(path: Path, fmt: Format, options: LoadOptions, run: bool) -> Mo
     quantized = None if static.quantized is None else static.quantized.how
     info = _file_info(path, fmt, "weights", count_parameters(static), static.notes)
     info = replace(info, suspicious=static.suspicious, quantized=quantized)
+    streamed = why_streamed(static, options) if fmt in STREAMED and (run or options.user_arch) else None
+    if streamed is not None and (static.config or options.user_arch):
+        return _streamed(static, info, options, streamed)
     if options.user_arch:
         from normdiag.models.pytorch import build_arch, load_weights
 
@@ -175,6 +183,22 @@ def _built(static: StaticFile, info: ModelInfo, options: LoadOptions) -> Model:
         raise InputError(f"{info.path}: {error}") from None
     info = replace(info, backend="pytorch", built=built.how)
     return replace(_model_of(built.module, info), copies=static.copies, suggested=built.inputs)
+
+
+def _streamed(static: StaticFile, info: ModelInfo, options: LoadOptions, why: str) -> Model:
+    """The model whose weights stay in their files or, where that cannot be, what was read of it."""
+    require_torch("to run it needs")
+    from normdiag.models.pytorch.plain import build_streamed
+
+    try:
+        built = build_streamed(Path(info.path or ""), static, options)
+    except (InputError, UsageError) as error:
+        return _only_read(static, info, f"its weights have to be streamed ({why}): {error}")
+    note = f"its weights are streamed from the files, {why}; each forward reads all of them once"
+    if options.tell is not None:
+        options.tell(f"{info.path}: {note}")
+    info = replace(info, backend="pytorch", built=built.how or None, notes=(*info.notes, note))
+    return Model(info, built.layers or (), (), built.module, suggested=built.inputs, streamed=True)
 
 
 def _refused(static: StaticFile, info: ModelInfo, error: RefusedError) -> Model:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
+Stream = Literal["auto", "always", "never"]
 NO_ARCH = "none"
 
 
@@ -16,7 +19,9 @@ class LoadOptions:
     torch unpickle the file, which runs code from it. `allow_modules` are modules beside torch.nn, torchvision and timm
     whose classes a pickled module may be rebuilt from. `known_arch` is the one of several known architectures that
     weights without code go into (`Model.fitting`). `provider` is the execution provider of onnxruntime, as cuda;
-    None is the CPU.
+    None is the CPU. `stream` says whether weights in safetensors files are read block by block while the model runs,
+    "auto": where they do not fit into the memory that is free; None is what the command does. `tell` gets a line for
+    people.
     """
 
     key: str | None = None
@@ -26,6 +31,8 @@ class LoadOptions:
     allow_modules: tuple[str, ...] = ()
     known_arch: str | None = None
     provider: str | None = None
+    stream: Stream | None = None
+    tell: Callable[[str], None] | None = field(default=None, compare=False, repr=False)
 
     @property
     def user_arch(self) -> str | None:
@@ -40,3 +47,9 @@ class LoadOptions:
         arch = [] if self.arch is None else ["--arch", self.arch]
         provider = [] if self.provider is None else ["--provider", self.provider]
         return (*key, *arch, *arguments, *(["--trust"] if self.trust else []), *provider)
+
+
+def streaming_where_needed(options: LoadOptions | None) -> LoadOptions:
+    """The options of a command that only looks at a model: weights that do not fit into memory are streamed."""
+    options = options or LoadOptions()
+    return options if options.stream is not None else replace(options, stream="auto")

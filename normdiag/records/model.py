@@ -123,7 +123,7 @@ class Model:
     inputs that the model can be run on where nobody gives any, as far as its file or its architecture says;
     `run_with` are the options, each set complete, with which a model that does not run would; `fitting` are the known
     architectures that these stand for where its weights fit several. `reading` are the options with which another
-    command opens the same.
+    command opens the same. `streamed`: the program reads its weights from their files whenever it runs.
     """
 
     info: ModelInfo
@@ -138,3 +138,4 @@ class Model:
     run_with: tuple[str, ...] = ()
     fitting: tuple[str, ...] = ()
     reading: tuple[str, ...] = ()
+    streamed: bool = False

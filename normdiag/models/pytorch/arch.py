@@ -46,11 +46,30 @@ def load_weights(module: nn.Module, static: StaticFile) -> None:
 
     Raises InputError that lists what is missing, unexpected or of another shape.
     """
+    wanted = require_fit(module, static)
+    module.load_state_dict({name: to_tensor(static.tensors[name]) for name in wanted if name in static.tensors}, False)
+
+
+def require_fit(module: nn.Module, static: StaticFile) -> Mapping[str, Tensor]:
+    """The module's tensors by name. Raises InputError where those of the file have other names or shapes."""
     wanted = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
     problems = _mismatches(wanted, static.tensors)
     if problems:
         raise InputError(f"the weights do not fit the module of --arch: {'; '.join(problems)}")
-    module.load_state_dict({name: to_tensor(static.tensors[name]) for name in wanted if name in static.tensors}, False)
+    return wanted
+
+
+def build_empty_arch(spec: str, arguments: Sequence[str], static: StaticFile) -> nn.Module:
+    """The module with its parameters on the meta device, where the weights of the file are known to fit.
+
+    Raises as `build_arch` and `load_weights` do.
+    """
+    import accelerate
+
+    with accelerate.init_empty_weights(include_buffers=False):
+        module = build_arch(spec, arguments)
+    require_fit(module, static)
+    return module
 
 
 def _argument(text: str) -> tuple[str, Any]:

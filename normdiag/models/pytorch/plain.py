@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import nn
 
+from normdiag.models.freed_memory import return_memory
 from normdiag.models.pytorch.installed import RefusedError
+from normdiag.models.static.checkpoint_folder import tensor_places
 from normdiag.models.static.staticfile import StaticFile
-from normdiag.records import InputSpec
+from normdiag.records import InputSpec, NormLayer
 
 if TYPE_CHECKING:
     from normdiag.models.options import LoadOptions
 
 # The value of --arch for no architecture at all.
 NO_ARCH = "none"
-__all__ = ["Built", "RefusedError", "build_plain"]
+__all__ = ["Built", "RefusedError", "build_plain", "build_streamed"]
 
 
 @dataclass(frozen=True, eq=False)
 class Built:
-    """A module that was built, how, for the reader, and what is known of its inputs beside its code."""
+    """A module that was built, how, for the reader, and what is known of its inputs beside its code.
+
+    `layers` are the normalization layers of one whose weights are streamed, since it does not hold their parameters.
+    """
 
     module: nn.Module
     how: str
     inputs: tuple[InputSpec, ...] = ()
+    layers: tuple[NormLayer, ...] | None = None
 
 
 def build_plain(static: StaticFile, options: LoadOptions) -> Built:
@@ -49,10 +56,37 @@ def build_plain(static: StaticFile, options: LoadOptions) -> Built:
         from normdiag.models.pytorch.hugging_face import build_from_config
 
         module, inputs = build_from_config(static.config, static.tensors)
-        return Built(
-            module, f"built as {type(module).__name__} from config.json, offline, with eager attention", inputs
-        )
+        return Built(module, _from_config(module), inputs)
     from normdiag.models.pytorch.architectures import matched_module
 
     module, how = matched_module(static.tensors, options.known_arch)
     return Built(module, f"built as {how}")
+
+
+def build_streamed(path: Path, static: StaticFile, options: LoadOptions) -> Built:
+    """A module whose weights stay in the files at `path`: as config.json or the user's code describes it.
+
+    Raises as `build_plain` does, and RefusedError where weights cannot be streamed.
+    """
+    from normdiag.models.pytorch.streamed import WeightFiles, require_accelerate, stream
+
+    require_accelerate()
+    places = tensor_places(path)
+    return_memory()
+    if options.user_arch:
+        from normdiag.models.pytorch.arch import build_empty_arch
+
+        module = build_empty_arch(options.user_arch, options.arch_args, static)
+        own = {name: name for name in module.state_dict() if name in static.tensors}
+        return Built(module, "", layers=stream(module, WeightFiles(own, static.tensors, places)))
+    if static.config is None:
+        raise RefusedError("weights are streamed into what a config.json or your own code describes")
+    from normdiag.models.pytorch.hugging_face import empty_from_config
+
+    empty = empty_from_config(static.config, static.tensors)
+    layers = stream(empty.module, WeightFiles(empty.stored, static.tensors, places))
+    return Built(empty.module, _from_config(empty.module), empty.inputs, layers)
+
+
+def _from_config(module: nn.Module) -> str:
+    return f"built as {type(module).__name__} from config.json, offline, with eager attention"

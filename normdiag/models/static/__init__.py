@@ -1,6 +1,6 @@
 """The static reader: weights, and what else a PyTorch-family file says, without torch and without running the file."""
 
-from normdiag.models.static.checkpoint_folder import find_checkpoint, read_checkpoint
+from normdiag.models.static.checkpoint_folder import StoredTensor, find_checkpoint, read_checkpoint, tensor_places
 from normdiag.models.static.declared_eps import declared_eps
 from normdiag.models.static.gguf_file import gguf_parts, read_gguf
 from normdiag.models.static.norms import norm_layers
@@ -11,6 +11,7 @@ from normdiag.models.static.staticfile import ModuleFacts, StaticFile
 __all__ = [
     "ModuleFacts",
     "StaticFile",
+    "StoredTensor",
     "declared_eps",
     "find_checkpoint",
     "gguf_parts",
@@ -20,4 +21,5 @@ __all__ = [
     "read_gguf",
     "read_static",
     "read_tensors",
+    "tensor_places",
 ]

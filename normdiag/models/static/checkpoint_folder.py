@@ -11,7 +11,10 @@ from normdiag.errors import InputError
 from normdiag.models.sniff import INDEX, checkpoint_in, sniff
 from normdiag.models.static.inert import MalformedError, shown
 from normdiag.models.static.json_text import parse_json
+from normdiag.models.static.names import find_wrappers, printable
 from normdiag.models.static.read import read_static
+from normdiag.models.static.safetensors_file import safetensors_object
+from normdiag.models.static.source import open_source
 from normdiag.models.static.staticfile import StaticFile
 
 CONFIG = "config.json"
@@ -51,6 +54,32 @@ def find_checkpoint(path: Path) -> CheckpointFiles:
         listed = ", ".join(missing[:_LISTED]) + (", ..." if len(missing) > _LISTED else "")
         raise InputError(f"{main}: {len(missing)} of its {len(shards)} shards are missing: {listed}")
     return CheckpointFiles(shards, where, known)
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """The safetensors file that a tensor is in, and its name there."""
+
+    path: Path
+    name: str
+
+
+def tensor_places(path: Path) -> dict[str, StoredTensor]:
+    """Where each tensor of a checkpoint or a safetensors file is, by the name under which it is read.
+
+    Raises InputError where a file is of another format.
+    """
+    places: dict[str, StoredTensor] = {}
+    for shard in find_checkpoint(path).shards:
+        if sniff(shard) != "safetensors":
+            raise InputError(f"{shard} is no safetensors file, and only from those are weights streamed")
+        try:
+            names = list(safetensors_object(open_source(shard)))
+        except MalformedError as error:
+            raise InputError(f"{shard}: {error}") from None
+        wrappers = find_wrappers(names)
+        places |= {printable(wrappers.strip(name)): StoredTensor(shard, name) for name in names}
+    return places
 
 
 def read_checkpoint(path: Path) -> StaticFile:

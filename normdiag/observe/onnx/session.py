@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from normdiag.errors import InputError, UsageError
-from normdiag.observe.memory import give_back_freed
+from normdiag.models.freed_memory import give_back_freed
 from normdiag.observe.onnx.giants import refuse_giants
 from normdiag.observe.onnx.ort import import_onnxruntime
 from normdiag.observe.onnx.stoppable import Caller

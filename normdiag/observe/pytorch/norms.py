@@ -103,7 +103,7 @@ class NormCall:
 
 
 def _array(value: Parameter) -> Any:
-    return None if value is None else to_numpy(value)
+    return None if value is None or value.is_meta else to_numpy(value)
 
 
 # The functions below have the signatures of what they stand for, so that Python itself sorts the arguments; what does

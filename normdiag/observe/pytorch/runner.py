@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from normdiag.errors import InputError, UsageError
+from normdiag.models.freed_memory import keep_memory
 from normdiag.models.pytorch.arrays import Array
 from normdiag.models.pytorch.forward_form import taken
 from normdiag.models.pytorch.layers import module_layers, named_modules, require_initialised, unwrap
 from normdiag.observe.gap import compare_outputs
-from normdiag.observe.memory import keep_memory
 from normdiag.observe.points import array_points, input_points
 from normdiag.observe.protocol import Outputs, ReplacedStatistics, SeenBatch
 from normdiag.observe.pytorch.batch_axis import free_batch
@@ -49,6 +49,10 @@ from normdiag.records import (
 from normdiag.records.precision import NormRows
 
 NOT_RUN = "did not run on this data"
+READ_FROM_OUTSIDE = (
+    "its weights are streamed, and a module read those of another: list the class of the one that holds both in "
+    "_no_split_modules of the model's class"
+)
 NOT_SEEN = "was not seen to run: TorchScript may have merged it into other operators"
 
 
@@ -73,17 +77,22 @@ class TorchRunner:
         freed = free_batch(model)
         self.fixed_batch, module = freed.fixed_batch, freed.module
         self._device = _device_of(module) if device is None else _available(device)
+        if model.streamed and self._device.type != "cpu":
+            raise UsageError(f"--device {device}: a model whose weights are streamed runs on the CPU here")
         self._module = _on_device(module, self._device)
         self._threshold = threshold
         self._random = np.random.default_rng(SEED)
         self._watcher = Watcher(self._module)
-        self._static = {layer.name: layer for layer in module_layers(self._module)}
+        layers = model.layers if model.streamed else module_layers(self._module)
+        self._static = {layer.name: layer for layer in layers}
         self._found: dict[str, NormLayer] = {}
         self._final: str | None = None
         self._dtype = model_dtype(self._module)
         # On a CPU convolutions and sums are faster with channels last; a model that minds is run as it was written.
         self._contiguous = self._device.type != "cpu"
-        keep_memory(self)
+        self._streamed = model.streamed
+        if not model.streamed:
+            keep_memory(self)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -194,8 +203,10 @@ class TorchRunner:
     def _explained(self, error: Exception, batch: Batch) -> str:
         shapes = ", ".join(f"{array.dtype} {tuple(array.shape)}" for array in batch.arrays)
         where = self._failed_in(error)
-        reason = " ".join(str(error).split()) or type(error).__name__
-        return f"the model failed on data of {shapes}{where}: {reason[:400]}"
+        reason = (" ".join(str(error).split()) or type(error).__name__)[:400]
+        if self._streamed and "meta" in reason:
+            reason += f"; {READ_FROM_OUTSIDE}"
+        return f"the model failed on data of {shapes}{where}: {reason}"
 
     def _failed_in(self, error: BaseException) -> str:
         paths = {id(module): path for path, module in named_modules(self._module)}
@@ -233,7 +244,12 @@ def _with_own(layers: Mapping[str, LayerEvidence], own: Mapping[str, LayerEviden
 
 
 def _device_of(module: nn.Module) -> torch.device:
-    return next((value.device for value in (*module.parameters(), *module.buffers())), torch.device("cpu"))
+    return next((value.device for value in _held(module)), torch.device("cpu"))
+
+
+def _held(module: nn.Module) -> list[torch.Tensor]:
+    """Its tensors, but for those that accelerate's hooks bring from elsewhere when they are used."""
+    return [value for value in (*module.parameters(), *module.buffers()) if not value.is_meta]
 
 
 def _available(name: str) -> torch.device:
@@ -248,7 +264,7 @@ def _available(name: str) -> torch.device:
 
 
 def _on_device(module: nn.Module, device: torch.device) -> nn.Module:
-    values = (*module.parameters(), *module.buffers())
+    values = _held(module)
     if all(value.device.type == device.type and device.index in (None, value.device.index) for value in values):
         return module
     try:
