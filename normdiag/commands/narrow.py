@@ -60,6 +60,8 @@ def _suspects(norms: tuple[NormInHalf, ...], target: Half) -> list[str]:
 
 def _mixed(model: Model, runner: Runner, target: Half) -> MixedModel:
     """The backend that runs it; it is imported only here."""
+    if model.streamed:
+        raise InputError("the plan runs a copy of the whole model in memory, and its weights are streamed")
     if model.info.backend == "onnx":
         from normdiag.observe.onnx import OnnxRunner
         from normdiag.precision.onnx import MixedGraph

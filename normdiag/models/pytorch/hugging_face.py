@@ -208,9 +208,11 @@ def _renaming(module: nn.Module) -> Callable[[str], str]:
 
 
 def _load(module: nn.Module, tensors: Mapping[str, Array]) -> None:
+    """One tensor after the other, so that there is never a second copy of all of them."""
     own = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
-    given = {name: to_tensor(array) for name, array in _renamed(tensors, own, module).items() if name in own}
-    module.load_state_dict(given, strict=False)
+    for name, array in _renamed(tensors, own, module).items():
+        if name in own and own[name].shape == array.shape:  # of another are only buffers that the code computes
+            own[name].copy_(to_tensor(array))
     tie = getattr(module, "tie_weights", None)
     if callable(tie):
         tie()

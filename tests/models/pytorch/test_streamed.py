@@ -99,8 +99,10 @@ def saved(folder: Path, tied: bool = False) -> Path:
 
 
 def numbers(report: Any) -> dict[str, Any]:
-    """All that a report says, but for its notes, and the rules on the graph, which a streamed model does not show."""
+    """All that a report says, but for its notes and what its graph shows, which a streamed model has not."""
     document: dict[str, Any] = to_json(report)
+    for layer in document["layers"]:
+        del layer["role"]
     return {
         name: value
         for name, value in document.items()
@@ -121,6 +123,16 @@ def test_a_streamed_model_shows_the_same(tmp_path: Path) -> None:
     for one, other in zip(plain.layers, found.layers, strict=True):
         assert one.layer.gamma is not None and other.layer.gamma is not None
         assert np.array_equal(one.layer.gamma, other.layer.gamma)
+
+
+@needs_accelerate
+def test_norms_in_half_precision_are_simulated_without_a_plan(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    found = normdiag.inspect(path, TOKENS, load_options=options(tmp_path, "always"), target="fp16")
+    assert found.half is not None and found.half.plan is None
+    assert "its weights are streamed" in str(found.half.why_no_plan)
+    plain = normdiag.inspect(path, TOKENS, load_options=options(tmp_path, "never"), target="fp16")
+    assert plain.half is not None and repr(plain.half.norms) == repr(found.half.norms)
 
 
 @needs_accelerate
