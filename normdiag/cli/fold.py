@@ -54,7 +54,7 @@ def fold(
     files = report_files(report_to)
     check_report_files(files, [model, reading.arch, *feeding.specs], output)
     if not feeding.data:
-        feeding.refuse_without_data({}, but=("--batch-size", "--input-shape", "--seed"))
+        feeding.refuse_without_data({}, but=("--batch-size", "--input-shape", "--seed", "--const"))
     from normdiag.commands.fold import fold as fold_model  # here, so that --help and wrong usage do not wait for it
     from normdiag.folding.options import ExportOptions
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from normdiag.models import LoadOptions
 
 
+# What real data is held against.
+_COMPARED = frozenset({"--reference", "--train-data"})
+
+
 @dataclass(frozen=True)
 class ReadingOptions:
     """How the model is read."""
@@ -101,7 +105,8 @@ class FeedingOptions:
         own = {_flag(each, self): getattr(self, each.name) for each in fields(self) if each.name != "data"}
         for name, value in (own | dict(more)).items():
             if value is not None and name not in but:
-                raise UsageError(f"{name} does nothing without --data (your own, or random)")
+                data = "--data of your own" if name in _COMPARED else "--data (your own, or random)"
+                raise UsageError(f"{name} does nothing without {data}")
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,6 @@ def profile(
     elif len(sources) > 1:
         raise UsageError("give one model and --data, or profiles alone to be merged")
     else:
-        if not feeding.data:
-            feeding.refuse_without_data({"-o": output})
         waiting = progress_bar(quiet=quiet or not is_first())
         with deadline(timeout, sources[0]), stdout_to_stderr(), waiting as progress:
             loading = reading.options(stream, quiet=quiet or not is_first())

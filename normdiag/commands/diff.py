@@ -13,7 +13,7 @@ import numpy as np
 from normdiag.comparison.contents import contents_of_graph, contents_of_tensors
 from normdiag.comparison.static import compare_contents
 from normdiag.data import DataOptions
-from normdiag.errors import UsageError
+from normdiag.errors import InputError, UsageError
 from normdiag.graph import graph_of, open_model
 from normdiag.models import LoadOptions, refuse_for_onnx
 from normdiag.models.onnx.load import FLOATS
@@ -81,6 +81,9 @@ def diff(
         raise UsageError(f"--tolerance {tolerance:g}: give a relative difference of 0 or more, as 0.001")
     options = load_options or LoadOptions()
     sources = [Path(each) for each in (a, b) if isinstance(each, str | Path)]
+    missing = [str(each) for each in sources if not each.exists()]
+    if len(missing) > 1:
+        raise InputError(f"{' and '.join(missing)}: no such files")
     if len(sources) == 2 and all(sniff(each) == "onnx" for each in sources):
         refuse_for_onnx(options, sources[0])
     run = batches is not None or bool(data)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from normdiag.commands.example import RANDOM, with_made_up_inputs
+from normdiag.commands.feeding import with_feeding
 from normdiag.commands.sources import open_source
 from normdiag.commands.traced import open_traced
 from normdiag.comparison.causes import PartingEvidence, Side, cause_of
@@ -74,7 +75,7 @@ def compare_on_data(
 
     Raises InputError for a model that cannot be run or exported, and for data that does not fit both.
     """
-    a, b = _runnable(a), _runnable(b)
+    a, b = _fed(_runnable(a), _runnable(b), given)
     declared = _declared(a, b, given)
     source = open_source(declared, given.batches, given.data, _with_fixed_size(given.options, a, b))
     batches = iter(source)
@@ -114,6 +115,17 @@ def _runnable(model: Model) -> Model:
     if model.program is None:
         raise InputError(f"{model.info.path}: cannot be run: {model.why_not_run}")
     return model
+
+
+def _fed(a: Model, b: Model, given: DataGiven) -> tuple[Model, Model]:
+    """Both, with what of their inputs is no sample. Raises UsageError for options on such inputs without any."""
+    fed = [
+        with_feeding(each, given.options, given.data, code=given.batches is not None)
+        if each.info.backend == "onnx" or a.info.backend == b.info.backend
+        else each
+        for each in (a, b)
+    ]
+    return fed[0], fed[1]
 
 
 def _declared(a: Model, b: Model, given: DataGiven) -> Model:

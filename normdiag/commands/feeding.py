@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +10,7 @@ from typing import TypeVar
 from normdiag.data import DataOptions
 from normdiag.data.specs import Spec, parse_spec
 from normdiag.errors import UsageError
-from normdiag.records import Feeding, Model
+from normdiag.records import Batch, Feeding, Model
 from normdiag.wording import abridged
 
 T = TypeVar("T")
@@ -42,6 +42,21 @@ def with_feeding(model: Model, options: DataOptions, data: Sequence[str], *, cod
     )
     info = replace(model.info, notes=(*model.info.notes, *_notes(feeding)))
     return replace(model, info=info, inputs=inputs, program=replace(model.program, feeding=feeding))
+
+
+def as_graph_inputs(model: Model, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches of a model that `with_feeding` returned, with every input of its graph by name as the graph takes it.
+
+    That is what runs of the graph alone are fed with. Raises InputError for batches that do not fit.
+    """
+    from normdiag.observe.onnx.feed import graph_inputs, make_feed
+
+    where, feeding = model.info.path or "the model", model.program.feeding
+    inputs = graph_inputs(model.program.proto, where)
+    for batch in batches:
+        feed = make_feed(inputs, batch, where, feeding)
+        fixed = {name: feed.pop(name) for name in (*feeding.constants, *feeding.whole) if name in feed}
+        yield replace(batch, arrays=tuple(feed.values()), names=tuple(feed), fixed=fixed)
 
 
 def _named(spec: Spec) -> tuple[str, ...]:

@@ -9,12 +9,14 @@ from functools import cached_property
 from itertools import tee
 from typing import Any
 
+from normdiag.commands.feeding import as_graph_inputs, with_feeding
 from normdiag.commands.sources import Source, open_source
 from normdiag.data import DataOptions
 from normdiag.errors import InputError
 from normdiag.folding.backend import Foldable
 from normdiag.folding.feeds import TrialFeed, given, made_up
-from normdiag.records import Batch, Model
+from normdiag.observe.passes import of_size
+from normdiag.records import Batch, Feeding, InputSpec, Model
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,28 @@ def example_of(model: Model, inputs: FoldInputs) -> Batch:
 
 def feeds_of(foldable: Foldable, inputs: FoldInputs) -> TrialFeed | Sequence[TrialFeed]:
     """The user's data, or seeded inputs of the shapes that the model takes, one feed for each guess of these."""
-    if not inputs.chosen:
+    if not inputs.chosen and not inputs.options.constants:
         return made_up(foldable.inputs, inputs.options, foldable.graph)
-    source = inputs.open(Model(foldable.info, (), foldable.inputs))
-    return given(source, source.info.source)
+    fed = with_feeding(_runnable(foldable), inputs.options, inputs.data, code=inputs.batches is not None)
+    feeding = Feeding() if fed.program is None else fed.program.feeding
+    if not inputs.chosen:
+        return made_up(foldable.inputs, inputs.options, foldable.graph, feeding.constants)
+    source = inputs.open(fed)
+    batches = of_size(source, _only_size(fed.inputs))
+    note = "; ".join(fed.info.notes[len(foldable.info.notes) :]) or None
+    return given(as_graph_inputs(fed, batches) if feeding.others or feeding.axes else batches, source.info.source, note)
+
+
+def _only_size(inputs: Sequence[InputSpec]) -> int | None:
+    """The number of samples that the graph runs on, where it declares one; None where it is free."""
+    return next((spec.shape[0] for spec in inputs if spec.shape), None)
+
+
+def _runnable(foldable: Foldable) -> Model:
+    """What data is read for: an ONNX file with its program, which has inputs that no sample is fed to."""
+    if foldable.info.backend != "onnx":
+        return Model(foldable.info, (), foldable.inputs)
+    from normdiag.folding.onnx import OnnxFoldable
+
+    assert isinstance(foldable, OnnxFoldable)  # the one that folds what this backend reads
+    return Model(foldable.info, (), foldable.inputs, foldable.program)

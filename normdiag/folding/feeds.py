@@ -66,22 +66,27 @@ class TrialFeed:
     spare: Iterable[FoldTrial] = ()
 
 
-def given(batches: Iterable[Batch], source: str = "the data") -> TrialFeed:
+def given(batches: Iterable[Batch], source: str = "the data", note: str | None = None) -> TrialFeed:
     """The user's data, one trial for each batch."""
-    return TrialFeed(source, (FoldTrial(batch, DATA) for batch in batches))
+    return TrialFeed(source, (FoldTrial(batch, DATA) for batch in batches), note=note)
 
 
-def made_up(inputs: Sequence[InputSpec], options: DataOptions, graph: OpGraph) -> tuple[TrialFeed, ...]:
+def made_up(
+    inputs: Sequence[InputSpec], options: DataOptions, graph: OpGraph, constants: Mapping[str, Array] | None = None
+) -> tuple[TrialFeed, ...]:
     """Seeded inputs that fit what the model declares: one feed for each guess of its free sizes, to be tried in order.
 
-    Declared sizes and `options.input_shapes` are used as they are, a declared first axis too. Each input is drawn from
+    Declared sizes and `options.input_shapes` are used as they are, a declared first axis too. Inputs among `constants`
+    get these values. Each input is drawn from
     `options.seed`. Raises UsageError where the rank of an input is unknown, InputError for a batch that fits no memory.
     """
     if not inputs and not options.input_shapes:
         raise UsageError(
             "the model does not say what it takes: give the shape of one sample with --input-shape, or data with --data"
         )
-    specs = _with_channels(with_shapes(inputs, options.input_shapes), graph)
+    fixed = constants or {}
+    drawn = [spec for spec in inputs if spec.name not in fixed]
+    specs = _with_channels(with_shapes(drawn, options.input_shapes), graph)
     unknown = [spec.name for spec in specs if spec.shape is None]
     if unknown:
         raise UsageError(
@@ -89,18 +94,22 @@ def made_up(inputs: Sequence[InputSpec], options: DataOptions, graph: OpGraph) -
             f"give that of one sample with --input-shape {unknown[0]}=3,224,224, or data with --data"
         )
     guesses = max(len(TRIED.get(len(spec.shape or ()), (16,))) if _free(spec) else 1 for spec in specs)
-    return tuple(_feed([_guessed(spec, index) for spec in specs], specs, options.seed) for index in range(guesses))
+    return tuple(
+        _feed([_guessed(spec, index) for spec in specs], specs, options.seed, fixed) for index in range(guesses)
+    )
 
 
-def _feed(specs: Sequence[InputSpec], declared: Sequence[InputSpec], seed: int) -> TrialFeed:
+def _feed(
+    specs: Sequence[InputSpec], declared: Sequence[InputSpec], seed: int, fixed: Mapping[str, Array]
+) -> TrialFeed:
     """`specs` have every size known but the first ones; `declared` say which others were free."""
     for spec in specs:
         shape = _sized(spec, SAMPLES)
         check_batch_bytes(f"input {spec.name!r}", (1, *shape), _dtype(spec), 1)
-    samples = _Seeded(_samples(tuple(specs)), seed)
-    batches = _Seeded(_batches(specs, declared), seed + 1)
+    samples = _Seeded(_samples(tuple(specs)), seed, fixed)
+    batches = _Seeded(_batches(specs, declared), seed + 1, fixed)
     note = "; ".join(filter(None, (_taken(a, b) for a, b in zip(specs, declared, strict=True))))
-    spare = _Seeded(tuple(_Plan(tuple(specs), 1, *each) for each in SPARE), seed + 2)
+    spare = _Seeded(tuple(_Plan(tuple(specs), 1, *each) for each in SPARE), seed + 2, fixed)
     return TrialFeed("seeded random inputs", batches, samples, True, note or None, spare)
 
 
@@ -124,13 +133,14 @@ class _Seeded:
 
     plans: tuple[_Plan, ...]
     seed: int
+    fixed: Mapping[str, Array]
 
     def __iter__(self) -> Iterator[FoldTrial]:
         for plan, rng in zip(self.plans, spawn(len(self.plans), self.seed), strict=True):
             streams = rng.spawn(len(plan.specs))
             arrays = tuple(_values(spec, plan, each) for spec, each in zip(plan.specs, streams, strict=True))
             names = tuple(spec.name for spec in plan.specs)
-            batch = Batch(arrays, names if all(names) else None)
+            batch = Batch(arrays, names if all(names) else None, fixed=self.fixed)
             yield FoldTrial(batch, plan.group, plan.magnitude, optional=True)
 
 

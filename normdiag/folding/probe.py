@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def singles(batch: Batch, inputs: Sequence[InputSpec]) -> Iterator[Batch]:
         yield batch
         return
     for index in range(sizes.pop()):
-        yield Batch(tuple(array[index : index + 1] for array in batch.arrays), batch.names)
+        yield batch.rows(slice(index, index + 1))
 
 
 def needed(values: Mapping[str, Array]) -> int:
@@ -46,7 +47,7 @@ def nudged(batch: Batch, roundoff: float, seed: int = 0) -> Batch | None:
     if not any(is_floating(array) for array in batch.arrays):
         return None
     rng = np.random.default_rng(seed)
-    return Batch(tuple(_moved(array, roundoff, rng) for array in batch.arrays), batch.names)
+    return replace(batch, arrays=tuple(_moved(array, roundoff, rng) for array in batch.arrays))
 
 
 def _moved(array: Array, roundoff: float, rng: np.random.Generator) -> Array:

@@ -150,13 +150,18 @@ def attribute(
 
 
 def fit(batches: Iterable[Batch], runner: Runner) -> Iterator[Batch]:
-    """Batches cut to the size that the model insists on; a remainder smaller than that cannot run and is left out.
+    """Batches cut to the size that the model insists on."""
+    return of_size(batches, runner.fixed_batch)
+
+
+def of_size(batches: Iterable[Batch], fixed: int | None) -> Iterator[Batch]:
+    """Batches cut to a size (None: as they are); a remainder smaller than that cannot run and is left out.
 
     Each knows its index and that of its first sample among those that run.
     """
     first = index = 0
     for batch in batches:
-        size = runner.fixed_batch or batch.size
+        size = fixed or batch.size
         for start in range(0, batch.size - size + 1, max(size, 1)):
             part = batch if size == batch.size else batch.rows(slice(start, start + size))
             yield replace(part, first=first, index=index)

@@ -292,6 +292,12 @@ def test_an_option_that_would_do_nothing_without_data_is_refused(
     assert (result.code, result.err) == (2, f"normdiag: {name} does nothing without --data (your own, or random)\n")
 
 
+def test_a_comparison_with_other_data_wants_data_of_ones_own(cli: Cli, tmp_path: Path) -> None:
+    """Random data is refused there, so that it is not offered."""
+    result = cli("inspect", "net.onnx", "--reference", "a.profile")
+    assert (result.code, result.err) == (2, "normdiag: --reference does nothing without --data of your own\n")
+
+
 def test_the_configuration_may_hold_the_data_or_wait_for_it(
     cli: Cli, calls: list[Called], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 import normdiag
 from normdiag.cli.app import run
-from normdiag.errors import UsageError
+from normdiag.errors import InputError, UsageError
 from normdiag.records.diff import DiffReport
 from normdiag.render.diff_json import dump_diff
 from normdiag.render.text import render_text
@@ -173,3 +173,9 @@ def test_two_trainings_of_one_published_network(real: REAL) -> None:
 def test_different_networks_are_called_so(real: REAL) -> None:
     report = normdiag.diff(real("magika/standard_v3_3.onnx"), real("magika/dense_v4_top_20230910.onnx"))
     assert not report.equal and "these are different networks" in text(report)
+
+
+def test_files_that_are_not_there_are_all_named(tmp_path: Path) -> None:
+    a, b = tmp_path / "a.onnx", tmp_path / "b.pt"
+    with pytest.raises(InputError, match=r"a\.onnx and .*b\.pt: no such files"):
+        normdiag.diff(a, b)

@@ -19,22 +19,37 @@ X = np.random.default_rng(0).normal(size=(20, 3, 5)).astype(np.float32)
 GAIN = np.float32(0.5)
 
 
-def streaming(folder: Path, samples: int | str = "n", names: tuple[str, str] = ("state", "stateN")) -> Path:
-    """y = BatchNorm(x + state * rate), with state' = state / 2 + x as an output; the state is (2, N, 3, 5)."""
+def streaming(
+    folder: Path,
+    samples: int | str = "n",
+    names: tuple[str, str] = ("state", "stateN"),
+    *,
+    conv: bool = False,
+    gain: float = float(GAIN),
+    file: str = "net.onnx",
+) -> Path:
+    """y = BatchNorm(x + state * rate), with state' = state * gain + x as an output; the state is (2, N, 3, 5).
+
+    With `conv` a convolution stands before the norm.
+    """
     into, out = names
+    kernel = np.random.default_rng(1).normal(size=(3, 3, 1)).astype(np.float32)
     nodes = [
         helper.make_node("Gather", [into, "zero"], ["s"], axis=0),
         helper.make_node("Mul", ["s", "rate"], ["r"]),
         helper.make_node("Add", ["x", "r"], ["a"]),
-        batch_norm("a", "y"),
+        *([helper.make_node("Conv", ["a", "kernel"], ["b"])] if conv else []),
+        batch_norm("b" if conv else "a", "y"),
         helper.make_node("Mul", ["s", "gain"], ["g"]),
         helper.make_node("Add", ["g", "x"], ["next"]),
         helper.make_node("Unsqueeze", ["next", "axes"], ["u"]),
         helper.make_node("Concat", ["u", "u"], [out], axis=0),
     ]
-    weights = norm_weights(3) | {"zero": np.array(0), "gain": np.array(GAIN), "axes": np.array([0])}
+    weights = norm_weights(3) | {"zero": np.array(0), "gain": np.float32(gain), "axes": np.array([0])}
+    weights |= {"kernel": kernel} if conv else {}
     inputs: dict[str, Any] = {"x": [samples, 3, 5], into: [2, samples, 3, 5], "rate": []}
-    return write(folder, nodes, inputs, ["y", out], weights)
+    written = write(folder, nodes, inputs, ["y", out], weights)
+    return written.rename(folder / file)
 
 
 def chunk_by_chunk(path: Path, rate: float, names: tuple[str, str] = ("state", "stateN")) -> np.ndarray:
@@ -138,3 +153,44 @@ def test_a_shipped_streaming_model_is_measured(real: Callable[[str], Path]) -> N
     report = normdiag.inspect(path, data=["random"], data_options=DataOptions(max_samples=6))
     assert sum(each.drift is not None for each in report.layers) == 11
     assert any("conv_cache_out to conv_cache" in note for note in report.model.notes)
+
+
+@pytest.mark.parametrize("samples", ["n", 1])
+def test_folds_are_verified_with_the_states_that_the_samples_find(samples: int | str, tmp_path: Path) -> None:
+    path, x = streaming(tmp_path, samples, conv=True), str(tmp_path / "x.npy")
+    np.save(x, X)
+    result = normdiag.fold(path, data=[x], data_options=options(constants=("rate=0.25",)))
+    verification = result.verification
+    assert verification is not None and verification.passed and verification.samples == len(X)
+    assert "stateN to state" in str(verification.note) and "rate=0.25" in str(verification.note)
+    with pytest.raises(UsageError, match="--const rate=VALUE"):
+        normdiag.fold(path, data=[x])
+    with pytest.raises(UsageError, match="no input 'rat'; did you mean 'rate'"):
+        normdiag.fold(path, data=[x], data_options=options(constants=("rat=0.25",)))
+
+
+def test_made_up_inputs_of_a_fold_leave_constants_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from normdiag.folding.onnx import evaluate
+
+    seen, plain = [], evaluate.make_feed
+
+    def noting(*given: Any) -> Any:
+        feed = plain(*given)
+        seen.append(float(feed["rate"]))
+        return feed
+
+    monkeypatch.setattr(evaluate, "make_feed", noting)
+    result = normdiag.fold(streaming(tmp_path, conv=True), data_options=options(constants=("rate=0.25",)))
+    assert result.verification is not None and result.verification.passed
+    assert set(seen) == {0.25}
+
+
+def test_two_streaming_models_part_where_their_states_do(tmp_path: Path) -> None:
+    """With zeros for states these two are equal: what is kept of the sample before is what differs."""
+    one, two = streaming(tmp_path, file="a.onnx"), streaming(tmp_path, gain=0.4, file="b.onnx")
+    given = options(constants=("rate=0.25",))
+    same = normdiag.diff(one, one, X, data_options=given)
+    assert same.on_data is not None and same.on_data.agree and same.on_data.samples == 18
+    apart = normdiag.diff(one, two, X, data_options=given).on_data
+    assert apart is not None and not apart.agree
+    assert [each.a for each in apart.outputs if each.departs] == ["stateN"]

@@ -26,7 +26,9 @@ class TracedGraph:
         self._program, self._where = model.program, model.info.path or "the model"
         program = self._program
         self.graph: OpGraph = op_graph(program.proto, program.reader, program.sites, program.view)
-        self.inputs: tuple[InputSpec, ...] = model.program.inputs
+        feeding = program.feeding
+        unfed = {*feeding.constants, *(state.name for state in feeding.states if state.output is None)}
+        self.inputs: tuple[InputSpec, ...] = tuple(each for each in program.inputs if each.name not in unfed)
         skeleton = split_weights(self._program.proto, self._program.reader)
         self._proto = skeleton.proto
         self._setting = Setting(self._program.folder, self._where, skeleton.weights)
@@ -43,7 +45,8 @@ class TracedGraph:
     ) -> Mapping[str, Array]:
         """The wanted tensors of floating-point numbers. Raises InputError where the model cannot run on the batch."""
         replaced, names = replaced or {}, tuple(dict.fromkeys(wanted))
-        feed = make_feed(graph_inputs(self._proto, self._where), batch, self._where)
+        inputs, feeding = graph_inputs(self._proto, self._where), self._program.feeding
+        feed = make_feed(inputs, batch, self._where, feeding)
         session = self._session(names, replaced)
         values = session.run(names, {**feed, **replaced})
         return {name: value for name, value in values.items() if _is_float(value)}

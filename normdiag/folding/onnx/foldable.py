@@ -15,7 +15,8 @@ from normdiag.folding.onnx.exact import exact_evaluator
 from normdiag.folding.ways import find_points
 from normdiag.graph.importers.onnx import op_graph
 from normdiag.models.info import sha256_of_stream, without_statistics
-from normdiag.models.onnx.load import count_parameters, input_specs
+from normdiag.models.onnx.load import count_parameters, input_specs, output_specs
+from normdiag.models.onnx.program import OnnxProgram
 from normdiag.records import FoldPlan, InputSpec, ModelInfo, OpGraph
 from normdiag.records.ops import Norm
 from normdiag.wording import abridged
@@ -69,6 +70,12 @@ class OnnxFoldable:
     def graph(self) -> OpGraph:
         """What the planner reads."""
         return op_graph(self._source.proto, self._source.reader)
+
+    @property
+    def program(self) -> OnnxProgram:
+        """The file as it can be run, without its layers."""
+        proto, folder = self._source.proto, self._source.path.parent
+        return OnnxProgram(proto, self._source.reader, folder, inputs=self.inputs, outputs=output_specs(proto.graph))
 
     @cached_property
     def size_bytes(self) -> int:

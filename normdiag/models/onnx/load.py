@@ -30,7 +30,7 @@ def load_onnx(path: Path) -> OnnxProgram:
         reader=file.reader,
         folder=path.parent,
         inputs=input_specs(model.graph),
-        outputs=tuple(InputSpec(value.name, _dtype(value), dimensions(value)) for value in model.graph.output),
+        outputs=output_specs(model.graph),
         parameters=count_parameters(model.graph),
         notes=_notes(model),
     )
@@ -64,6 +64,11 @@ def input_specs(graph: Any) -> tuple[InputSpec, ...]:
         for value in graph.input
         if value.name not in initialized
     )
+
+
+def output_specs(graph: Any) -> tuple[InputSpec, ...]:
+    """The graph outputs, declared as inputs are."""
+    return tuple(InputSpec(value.name, _dtype(value), dimensions(value)) for value in graph.output)
 
 
 def _dtype(value: Any) -> str:

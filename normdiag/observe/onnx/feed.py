@@ -123,9 +123,9 @@ def _shape_text(shape: Sequence[int | None]) -> str:
 def _cast(wanted: GraphInput, array: Array, where: str) -> Array:
     """Widths are changed silently; fractions, or integers too large for the declared type, are refused."""
     if array.dtype == wanted.dtype:
-        return np.ascontiguousarray(array)
+        return np.asarray(array, order="C")  # which leaves a number without axes
     with np.errstate(over="ignore", invalid="ignore"):
-        cast = np.ascontiguousarray(array).astype(wanted.dtype)
+        cast = np.asarray(array).astype(wanted.dtype, order="C")
     if wanted.dtype.kind in "iub" and not np.array_equal(cast, array):
         raise InputError(
             f"{where}: input {wanted.name!r} wants {wanted.dtype} values, the data gives {array.dtype} that do not fit"
