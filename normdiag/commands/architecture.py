@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from normdiag.commands.example import RANDOM
 from normdiag.commands.measure import open_runner
-from normdiag.commands.sources import first_batches
+from normdiag.commands.sources import first_batches, open_source
+from normdiag.data import AUTO, DataOptions
 from normdiag.graph import open_model
 from normdiag.metrics.preparation import Figure, Fit, drift_figure, surely_first
 from normdiag.models import LoadOptions
@@ -23,29 +26,36 @@ MOST = 4
 # than the second is not told apart, whatever the error bars say.
 FITS, APART = 0.6, 0.05
 
-Opener = Callable[[Model], Iterable[Batch]]
 
-
-def with_fitting_architecture(model: Model, options: LoadOptions | None, opened: Opener, device: str | None) -> Model:
-    """The model built as the architecture that fits the data best.
+def as_data_fits(
+    model: Model,
+    reading: LoadOptions | None,
+    batches: Iterable[Any] | None,
+    data: Sequence[str],
+    options: DataOptions,
+    device: str | None = None,
+) -> Model:
+    """The model; one whose weights fit several known architectures built as the one that the data fits best.
 
     Architectures with the same tensors differ in what holds none: padding, eps, a blur before the stride. Statistics
-    that were gathered in one of them drift in the others. As it was where none is surely best, or none fits.
-    `opened(model)` reads the data for a model.
+    that were gathered in one of them drift in the others. As it was where none is surely best, or none fits, and where
+    the data is made up, can be read once only, or in a preparation that is still to be found.
     """
-    if model.program is not None or model.info.path is None or not 2 <= len(model.fitting) <= MOST:
+    once = batches is not None and iter(batches) is batches
+    known = (batches is not None or data) and not once and tuple(data) != RANDOM and options.preprocess != AUTO
+    if not known or model.program is not None or model.info.path is None or not 2 <= len(model.fitting) <= MOST:
         return model
     path = Path(model.info.path)
-    built = [open_model(path, replace(options or LoadOptions(), known_arch=name), run=True) for name in model.fitting]
+    built = [open_model(path, replace(reading or LoadOptions(), known_arch=name), run=True) for name in model.fitting]
     if any(each.program is None for each in built):
         return model
-    fits = [_fit(each, first_batches(opened(each), SAMPLES), device) for each in built]
+    fits = [_fit(each, first_batches(open_source(each, batches, data, options), SAMPLES), device) for each in built]
     best = _surely_best(fits)
     if best is None:
         return model
     how = f"{built[best].info.built}; {_comparison(model.fitting, fits, best)}"
-    reading = (*model.reading, *shlex.split(model.run_with[best]))
-    return replace(built[best], info=replace(built[best].info, built=how), reading=reading)
+    words = (*model.reading, *shlex.split(model.run_with[best]))
+    return replace(built[best], info=replace(built[best].info, built=how), reading=words)
 
 
 def _comparison(names: Sequence[str], fits: Sequence[Fit], best: int) -> str:

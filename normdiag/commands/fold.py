@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from normdiag.commands.architecture import as_data_fits
 from normdiag.commands.example import with_made_up_inputs
 from normdiag.commands.fold_folder import check_folder, is_checkpoint
 from normdiag.commands.fold_inputs import FoldInputs, example_of, feeds_of
@@ -161,6 +162,7 @@ def open_foldable(model: Any, inputs: FoldInputs, reading: LoadOptions, options:
     if not isinstance(model, str | Path) and not is_module:
         raise UsageError(f"a model is a path or a torch.nn.Module, not {type(model).__name__}: {model!r:.80}")
     loaded = load(Path(model), reading, run=True) if isinstance(model, str | Path) else from_module(model)
+    loaded = as_data_fits(loaded, reading, inputs.batches, inputs.data, inputs.options)
     if loaded.program is None:
         output = () if options.output is None else ("-o", str(options.output))
         why = with_ready_commands(loaded, "fold", output).why_not_run

@@ -99,7 +99,12 @@ def inspect(
     _check_limits(threshold, serve_batch)
     rules = RULES if rules is None else rules
     deployed = Deployment(target, serve_batch)
-    loaded = _opened(model, streaming_where_needed(load_options), given, device)
+    reading = streaming_where_needed(load_options)
+    loaded = open_model(model, reading, run=given.any)
+    if loaded.fitting:
+        from normdiag.commands.architecture import as_data_fits  # which runs models
+
+        loaded = as_data_fits(loaded, reading, given.batches, given.data, given.options, device)
     beside = _reference(reference, given, loaded)
     if given.any:
         loaded = with_ready_commands(loaded, "inspect", [word for each in data for word in ("--data", each)])
@@ -161,31 +166,9 @@ class _Given:
         return self.batches is not None or bool(self.data)
 
     @property
-    def repeatable(self) -> bool:
-        """Whether there is real data that can be read again, and in a known preparation."""
-        once = self.batches is not None and iter(self.batches) is self.batches
-        return self.any and not once and self.data != RANDOM and self.options.preprocess != AUTO
-
-    @property
     def training(self) -> bool:
         """Whether there is some of what the model was trained on."""
         return self.train_batches is not None or bool(self.train_data)
-
-
-def _opened(
-    model: nn.Module | str | Path, load_options: LoadOptions | None, given: _Given, device: str | None
-) -> Model:
-    """The model, opened; of several known architectures that its weights fit, the one that the data fits."""
-    loaded = open_model(model, load_options, run=given.any)
-    if not loaded.fitting or not given.repeatable:
-        return loaded
-    from normdiag.commands.architecture import with_fitting_architecture
-    from normdiag.commands.sources import open_source
-
-    def read(each: Model) -> Iterable[Batch]:
-        return open_source(each, given.batches, given.data, given.options)
-
-    return with_fitting_architecture(loaded, load_options, read, device)
 
 
 @dataclass(frozen=True)

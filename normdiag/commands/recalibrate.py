@@ -9,6 +9,7 @@ from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from normdiag.commands.architecture import as_data_fits
 from normdiag.commands.feeding import with_feeding
 from normdiag.commands.ready import with_ready_commands
 from normdiag.commands.sources import GivenBatches, Source, open_source
@@ -93,10 +94,12 @@ def recalibrate(
     options = options if output is None else replace(options, output=Path(output))
     _check_arguments(model, batches, data, eval_batches, eval_data, in_place, options)
     loaded = open_model(model, load_options, run=True)
+    feeding = in_random_order(data_options or DataOptions(batch_size=64))
+    if not distributed:  # where each process has data of its own
+        loaded = as_data_fits(loaded, load_options, batches, data, feeding, device)
     words = [word for each in data for word in ("--data", each)]
     words += ["-o", str(options.output)] if options.output is not None else []
     loaded = with_ready_commands(loaded, "recalibrate", words)
-    feeding = in_random_order(data_options or DataOptions(batch_size=64))
     loaded = with_feeding(loaded, feeding, data, code=batches is not None)
     target = open_target(loaded, load_options, device)
     ranks = started() if distributed else ALONE

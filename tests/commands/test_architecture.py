@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import normdiag
+from normdiag.errors import InputError
 from normdiag.models import LoadOptions
 
 torch = pytest.importorskip("torch")
@@ -64,6 +65,30 @@ def test_the_one_that_the_data_fits_is_built(name: str, known: Any, tmp_path: Pa
     assert report.verdict == "ok"
     assert report.reading == ("--arch", f"timm.models:{name}"), "commands in the report build the same"
     assert len([each for each in report.layers if each.drift is not None]) == 2
+
+
+@pytest.mark.parametrize("name", ["plain", "blur"])
+def test_fold_and_recalibrate_build_the_one_that_the_data_fits(name: str, known: Any, tmp_path: Path) -> None:
+    known("timm:plain", "timm:blur")
+    path = weights(name, tmp_path / "net.pt")
+    folded = normdiag.fold(path, images(1))
+    assert folded.report.model.built is not None and folded.report.model.built.startswith(
+        f"built as timm {name}, matched"
+    )
+    assert folded.report.verification is not None and folded.report.verification.passed
+    moved = normdiag.recalibrate(path, images(1), output=tmp_path / "new.pt")
+    assert moved.report.model.built is not None and moved.report.model.built.startswith(
+        f"built as timm {name}, matched"
+    )
+    assert moved.report.outcome != "worse" and (tmp_path / "new.pt").exists()
+
+
+def test_without_data_fold_asks(known: Any, tmp_path: Path) -> None:
+    known("timm:plain", "timm:blur")
+    path = weights("plain", tmp_path / "net.pt")
+    for data in ((), ("random",)):
+        with pytest.raises(InputError, match="choose one"):
+            normdiag.fold(path, data=data)
 
 
 def test_what_the_data_does_not_tell_apart_is_asked(known: Any, tmp_path: Path) -> None:
