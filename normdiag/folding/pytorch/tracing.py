@@ -23,6 +23,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from normdiag.folding.pytorch.functional import in_plain_form
 from normdiag.folding.pytorch.stored_inputs import StoredInputs
 from normdiag.graph.importers.torch_export.aliases import is_in_place
+from normdiag.graph.importers.torch_export.calls import reads_shape_only
 from normdiag.models.pytorch.torch_private import OpOverload, compiling_flags, fake_tensors, is_fake, pytree, recording
 
 _SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
@@ -97,11 +98,13 @@ class _Recorder:
             raise BeyondTracingError(f"{function} returns no tensor")
         node = self._create(function, *read)
         if isinstance(value, Tensor):
-            self._keep(node, value)
+            # Of one that is made out of no values, torch hands on a copy if anybody holds it.
+            made = not node.all_input_nodes or reads_shape_only(node)
+            self._keep(node, value, value.detach() if made else value)
         else:
-            node.meta["val"] = type(value)(
-                self._keep(self._create(operator.getitem, (node, index), {}), part) for index, part in enumerate(value)
-            )
+            node.meta["val"] = value
+            for index, part in enumerate(value):
+                self._keep(self._create(operator.getitem, (node, index), {}), part, part)
         return value
 
     def _create(self, target: Any, args: Any, kwargs: Any) -> fx.Node:
@@ -111,15 +114,14 @@ class _Recorder:
         node.meta["nn_module_stack"] = dict(self._modules)
         return node
 
-    def _keep(self, node: fx.Node, value: Tensor) -> Tensor:
-        """Let a node stand for a tensor from now on. Holding the tensor itself would make torch copy it."""
+    def _keep(self, node: fx.Node, value: Tensor, held: Tensor) -> None:
+        """Let a node stand for a tensor from now on; `held` has its sizes."""
         self._nodes[value] = node
-        node.meta["val"] = value.detach()
-        return value
+        node.meta["val"] = held
 
     def _fake(self, node: fx.Node, value: Tensor) -> Any:
-        self._nodes[fake := self._fakes.from_tensor(value, static_shapes=True)] = node
-        node.meta["val"] = fake
+        fake = self._fakes.from_tensor(value, static_shapes=True)
+        self._keep(node, fake, fake)
         return fake
 
     def _node(self, value: Any) -> Any:
