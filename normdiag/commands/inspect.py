@@ -140,7 +140,17 @@ def inspect(
 def _result(
     report: Report, model: Model, rules: Sequence[Rule], deployed: Deployment, example: Batch | None = None
 ) -> Inspection:
+    if deployed.target in ("fp16", "bf16") and report.half is None:
+        report = replace(report, notes=(*report.notes, f"no precision plan for {deployed.target}: {_no_plan(report)}"))
     return result_of(Inspection, judged(report, model, rules, deployed, example))
+
+
+def _no_plan(report: Report) -> str:
+    if report.data is None:
+        return f"nothing was run ({report.why_not_run})" if report.why_not_run else "it takes data to run the model on"
+    if report.data.random:
+        return "made-up data say nothing of how large values get"
+    return "the run was stopped" if report.interrupted else "it is made by one process alone, without torchrun"
 
 
 @dataclass(frozen=True, eq=False)

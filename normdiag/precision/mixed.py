@@ -39,3 +39,7 @@ class MixedModel(Protocol):
         InputError where the model cannot run so.
         """
         ...
+
+    def first_lost(self, batch: Batch) -> str | None:
+        """The first operator or module whose output is not finite, with every norm in float32; None where all are."""
+        ...

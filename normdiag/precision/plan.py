@@ -41,9 +41,9 @@ def make_plan(model: MixedModel, batch: Batch, target: Half, suspects: Sequence[
     elif all_half > limit:
         kept, minimal = everything, False
     named = tuple(_kept(model, name, kept, trials) for name in model.norms if name in kept and np.isfinite(all_kept))
-    planned = trials.error(kept)
+    planned, lost = trials.error(kept), None if np.isfinite(all_kept) else model.first_lost(batch)
     return PrecisionPlan(
-        named, all_half, own, planned, all_kept, limit, minimal, batch.size, len(trials.known), model.where
+        named, all_half, own, planned, all_kept, limit, minimal, batch.size, len(trials.known), model.where, lost
     )
 
 

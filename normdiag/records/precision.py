@@ -72,7 +72,8 @@ class PrecisionPlan:
     is not finite: `all_half` with nothing kept, `planned` with the norms of the plan, `all_kept` with every norm in
     float32. There the squares and sums of norms are stored in the format, as in a norm spelled out in operators;
     `own_half` is `all_half` where kernels sum in float32. `limit` is the error up to which the plan suffices.
-    `minimal`: every norm of it was tried without, and is needed. `where` says what ran it, and `runs` how often.
+    `minimal`: every norm of it was tried without, and is needed. `where` says what ran it, and `runs` how often. `lost`
+    names the first operator or module whose output is not finite although all norms are in float32.
     """
 
     kept: tuple[KeptNorm, ...]
@@ -85,6 +86,7 @@ class PrecisionPlan:
     samples: int
     runs: int
     where: str
+    lost: str | None = None
 
     @property
     def sufficient(self) -> bool:

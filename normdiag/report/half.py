@@ -57,7 +57,8 @@ def headline(plan: PrecisionPlan, name: str) -> str:
     if plan.sufficient and not plan.kept:
         return f"No norm has to stay in float32: all in {name}, the output is off by {error(plan.all_half)}."
     if not plan.sufficient:
-        return f"Norms in float32 do not suffice: with all of them there, the output is off by {error(plan.all_kept)}."
+        first = "" if plan.lost is None else f" {short_name(plan.lost)} is the first to put out what is not finite."
+        return f"Norms in float32 do not suffice: with all there, the output is off by {error(plan.all_kept)}.{first}"
     names = listed([short_name(each.layer) for each in plan.kept], 5)
     verb = "has" if len(plan.kept) == 1 else "have"
     off, planned, them = error(plan.all_half), error(plan.planned), "it" if len(plan.kept) == 1 else "them"

@@ -40,9 +40,10 @@ def half_plan(context: Context, limits: Mapping[str, float]) -> Iterator[Finding
     plan, name = half.plan, FORMATS[half.target]
     if not plan.sufficient:
         off = "not finite" if not math.isfinite(plan.all_kept) else f"off by {plan.all_kept:.2g} of its RMS"
+        where = "" if plan.lost is None else f"; {plan.lost} is the first to put out what is not finite"
         yield FindingDraft(
             layers=(),
-            text=f"in {name} the output is {off}, even with every norm in float32",
+            text=f"in {name} the output is {off}, even with every norm in float32{where}",
             remedy="Keep the layers whose values do not fit in float32 too, or use bfloat16.",
             evidence={"error": plan.all_half, "norms_kept": plan.all_kept},
         )

@@ -47,7 +47,8 @@ def test_every_option_reaches_the_api(cli: Cli, calls: list[Called]) -> None:
     given = (
         "inspect net.pt --data a=x.npy --data b=y.npy --preprocess imagenet --batch-size 16 --max-samples 100 --seed 3"
         " --device cuda --resize 256 --crop 224x192 --grayscale --input-shape a=3,8,8 --input-shape b=4 --serve-batch 4"
-        " --arch net.py:Net --arch-arg n=1 --arch-arg m=2 --key ema --attribute --saturation-threshold 0.1 --quiet"
+        " --target bf16 --arch net.py:Net --arch-arg n=1 --arch-arg m=2 --key ema --attribute"
+        " --saturation-threshold 0.1 --quiet"
     )
     assert cli(*given.split()).code == 0
     (call,) = calls
@@ -63,7 +64,7 @@ def test_every_option_reaches_the_api(cli: Cli, calls: list[Called]) -> None:
         input_shapes=("a=3,8,8", "b=4"),
     )
     assert call.options["load_options"] == LoadOptions(key="ema", arch="net.py:Net", arch_args=("n=1", "m=2"))
-    assert call.options["serve_batch"] == 4
+    assert (call.options["serve_batch"], call.options["target"]) == (4, "bf16")
     assert (call.options["device"], call.options["attribute"], call.options["threshold"]) == ("cuda", True, 0.1)
 
 

@@ -134,6 +134,8 @@ def test_values_that_do_not_fit_by_themselves_are_no_norms_fault(backend: str, t
     assert not np.isfinite(plan.all_kept)
     (finding,) = [each for each in report.findings if each.rule == "ND310"]
     assert finding.layers == () and finding.severity == "error"
+    assert plan.lost is not None and plan.lost.replace("/", ".").strip(".").startswith("blocks.1.down")
+    assert plan.lost in finding.text
 
 
 @pytest.mark.parametrize("target", ["fp16", "bf16"])
@@ -168,4 +170,8 @@ def test_the_simulation_is_that_of_the_norms_own_input() -> None:
 def test_made_up_data_give_no_plan(tmp_path: Path) -> None:
     path = exported(Transformer(RMSNorm, 1000.0), tmp_path / "m.onnx")
     options = normdiag.DataOptions(input_shapes=("2x6x8",))
-    assert normdiag.inspect(path, data=["random"], data_options=options, target="fp16").half is None
+    report = normdiag.inspect(path, data=["random"], data_options=options, target="fp16")
+    assert report.half is None and any("no precision plan for fp16: made-up data" in note for note in report.notes)
+    report = normdiag.inspect(path, target="bf16")
+    assert any("no precision plan for bf16: it takes data" in note for note in report.notes)
+    assert not any("precision plan" in note for note in normdiag.inspect(path, target="int8").notes)

@@ -31,6 +31,9 @@ class Made:
     def nodes(self, norm: str) -> tuple[str, ...]:
         return (f"{norm}/Node",)
 
+    def first_lost(self, _: Batch) -> str | None:
+        return "somewhere"
+
     def exact(self, _: Batch) -> dict[str, np.ndarray]:
         return {"y": np.ones(10)}
 
@@ -76,6 +79,7 @@ def test_half_precision_that_does_no_harm_needs_no_plan_and_few_runs() -> None:
 def test_where_norms_do_not_help_none_is_named(rest: float) -> None:
     found = plan(lambda kept: rest if len(kept) == len(NAMES) else math.inf)
     assert not math.isfinite(found.all_half)
+    assert found.lost == (None if math.isfinite(rest) else "somewhere")
     assert found.sufficient == math.isfinite(rest)
     assert kept(found) == (set(NAMES) if math.isfinite(rest) else set())
 

@@ -35,7 +35,8 @@ class GraphEdit:
         self.slot = 0
         self._slots: list[list[Any]] = [[] for _ in range(len(proto.graph.node) + 1)]
         self._outputs = {output.name for output in proto.graph.output}
-        self._count = 0
+        # Beyond the names of an edit that the model has been through already.
+        self._count = sum(name.startswith(PREFIX) for node in proto.graph.node for name in node.output)
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def ends_in_output(self, name: str) -> bool:

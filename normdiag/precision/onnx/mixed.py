@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
+import numpy as np
+
 from normdiag.errors import InputError
 from normdiag.models.onnx import NormSite
+from normdiag.observe.onnx.edit import GraphEdit
 from normdiag.observe.onnx.prepared import PreparedGraph
 from normdiag.observe.onnx.session import Session, tensor_types
 from normdiag.precision.onnx.rounded_graph import rounded_graph
@@ -64,6 +67,19 @@ class MixedGraph:
         proto = rounded_graph(self._graph.proto, self._types, sites, summed, self._target)
         session = Session(proto, self._graph.setting, optimize=False)
         return session.run(self._outputs, self._graph.feed(batch))
+
+    def first_lost(self, batch: Batch) -> str | None:
+        """The name of the node, or its operator and what it writes."""
+        proto = rounded_graph(self._graph.proto, self._types, tuple(self._sites.values()), (), self._target)
+        sums, edit = dict[str, str](), GraphEdit(proto)
+        edit.slot = len(proto.graph.node)
+        zero = edit.constant(0.0, np.float32)
+        for node in self._graph.proto.graph.node:
+            for name in (each for each in node.output if each and self._types[each].element == "tensor(float)"):
+                nothing = edit.node("ReduceSum", edit.node("Mul", name, zero), keepdims=0)  # NaN for inf and NaN alone
+                sums[edit.output(nothing)] = node.name or f"{node.op_type} that writes {name}"
+        values = Session(edit.build(), self._graph.setting, optimize=False).run(list(sums), self._graph.feed(batch))
+        return next((sums[name] for name, value in values.items() if np.isnan(value).any()), None)
 
     @cached_property
     def _exact(self) -> Session:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from normdiag.errors import InputError
 from normdiag.models.pytorch.layers import named_modules
 from normdiag.observe.pytorch import TorchRunner
+from normdiag.observe.pytorch.values import tensors
 from normdiag.precision.pytorch.kernels import NormKernels
 from normdiag.records import Batch, Model
 from normdiag.records.model import Array
@@ -57,6 +58,21 @@ class MixedModule:
     def exact(self, batch: Batch) -> Mapping[str, Array]:
         """The outputs of the module as it is."""
         return self._runner.outputs(batch)
+
+    def first_lost(self, batch: Batch) -> str | None:
+        """The path of the module that returns it first."""
+        lost: list[str] = []
+
+        def look(name: str, output: Any) -> None:
+            if not all(value.isfinite().all() for _, value in tensors(output) if value.is_floating_point()):
+                lost.append(name)
+
+        with ExitStack() as stack:
+            for name, module in self._modules.items():
+                handle = module.register_forward_hook(lambda _, args, output, name=name: look(name, output))
+                stack.callback(handle.remove)
+            self.run(batch, frozenset(self._norms), stored_sums=False)
+        return lost[0] if lost else None
 
     def run(self, batch: Batch, kept: frozenset[str], *, stored_sums: bool) -> Mapping[str, Array]:
         """The outputs of the copy. Raises InputError where PyTorch cannot run it in half precision."""

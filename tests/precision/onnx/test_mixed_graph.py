@@ -133,8 +133,10 @@ def test_a_mask_beyond_the_format_is_stored_as_its_largest_number(tmp_path: Path
     nodes = [helper.make_node("Mul", ["x", "mask"], ["y"], name="mul")]
     graph = helper.make_graph(nodes, "g", [x], [helper.make_tensor_value_info("y", 1, None)], [mask])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
-    made = mixed(tmp_path / "m.onnx").run(Batch((np.zeros((2, 4), np.float32),)), frozenset(), stored_sums=True)["y"]
-    np.testing.assert_array_equal(made, 0.0)
+    model, batch = mixed(tmp_path / "m.onnx"), Batch((np.zeros((2, 4), np.float32),))
+    np.testing.assert_array_equal(model.run(batch, frozenset(), stored_sums=True)["y"], 0.0)
+    assert model.first_lost(batch) is None
+    assert model.first_lost(Batch((np.full((2, 4), 2.0, np.float32),))) == "mul"
 
 
 @pytest.mark.filterwarnings("ignore")
