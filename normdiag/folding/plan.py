@@ -7,7 +7,8 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from normdiag.folding.draft import Move, PlanDraft, try_after, try_before, try_beside, try_scale_after, try_scale_before
@@ -15,7 +16,7 @@ from normdiag.folding.known_obstacles import known_obstacle
 from normdiag.folding.obstacle import Obstacle
 from normdiag.folding.situation import start
 from normdiag.folding.sources import LAYER_KINDS, FoldSource, find_sources
-from normdiag.records import FoldPlan, NormLayer, OpGraph, Refusal
+from normdiag.records import FoldPlan, Norm, NormKind, NormLayer, OpGraph, Refusal
 
 # Characters of what stands in the way in one direction.
 LONGEST_REASON = 400
@@ -52,8 +53,15 @@ def planned(
         shifts=dict(sorted(draft.shifts.items())),
         beside=dict(sorted(draft.beside.items())),
         norms=sum(source.asked for source in sources) + len(unreached),
+        not_asked={} if "layer" in norms else Counter(_with_parameters(graph)),
     )
     return plan, tuple(draft.moves)
+
+
+def _with_parameters(graph: OpGraph) -> Iterator[NormKind]:
+    """The kinds of the LayerNorms and RMSNorms that have a gamma or beta."""
+    norms = (op.detail for op in graph.ops if isinstance(op.detail, Norm))
+    return (norm.layer.kind for norm in norms if norm.layer.kind in LAYER_KINDS and (norm.gamma or norm.beta))
 
 
 def _draft(graph: OpGraph, sources: list[FoldSource], barred: Mapping[tuple[int, int], str]) -> PlanDraft:

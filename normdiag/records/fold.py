@@ -96,7 +96,8 @@ class FoldPlan:
     `edits` are by index into `OpGraph.ops`; `removed` the indexes of the ops that disappear; `stripped` of the
     norms that lose gamma and beta only; `shifts` of the ops that become an Add of what is given, in the rank of the
     data, and of LayerNorms of which that is the new beta. `beside` has what becomes of norms beside convolutions, by
-    their indexes. `norms` counts all normalization layers that were asked for.
+    their indexes. `norms` counts all normalization layers that were asked for, `not_asked` LayerNorms and RMSNorms that
+    were not, by kind.
     """
 
     steps: tuple[FoldStep, ...] = ()
@@ -108,6 +109,7 @@ class FoldPlan:
     beside: Mapping[int, Beside] = field(default_factory=dict)
     copies: tuple[Copied, ...] = ()
     norms: int = 0
+    not_asked: Mapping[NormKind, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

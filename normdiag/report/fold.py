@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from normdiag.records import FoldReport, FoldStep, PointError, RangeSpread, Verification
+from normdiag.records import FoldPlan, FoldReport, FoldStep, PointError, RangeSpread, Verification
 from normdiag.records.document import (
     Block,
     Column,
@@ -73,13 +73,22 @@ def _outcome(report: FoldReport) -> str:
     plan = report.plan
     gone = [step for step in plan.steps if step.kind != "scale_shift"]
     plain = len(plan.steps) - len(gone)
+    others = listed([count(number, KINDS[kind]) for kind, number in plan.not_asked.items()])
+    hint = f" {others}: --norms layer folds gamma and beta." if others else ""
     if not plan.norms and not plan.steps:
-        return "No norm to fold was found."
+        return f"No {'BatchNorm' if others else 'norm'} to fold was found.{hint}"
     done = "folded" if report.carried_out else "can be folded"
-    head = f"{len(gone):,} of {count(plan.norms, 'norm')} {done}"
+    head = f"{len(gone):,} of {_norms(plan)} {done}"
     stay = f", {len(plan.refusals):,} not folded" if plan.refusals else ""
     also = f"; {plain:,} plain {'scale or shift' if plain == 1 else 'scales or shifts'} as well" if plain else ""
-    return f"{head}{stay}{also}."
+    return f"{head}{stay}{also}.{hint}"
+
+
+def _norms(plan: FoldPlan) -> str:
+    """How many there are, by their kind where they are all LayerNorms or all RMSNorms."""
+    kinds = {step.kind for step in plan.steps} | {refusal.kind for refusal in plan.refusals}
+    kind = kinds.pop() if len(kinds) == 1 else None
+    return count(plan.norms, KINDS[kind] if kind in ("layer_norm", "rms_norm") else "norm")
 
 
 def _verdict(checked: Verification) -> str:

@@ -68,3 +68,11 @@ def test_scalar_constants_stay_where_they_are() -> None:
     right = (0.5 * (norm.gamma.read() * data + norm.beta.read()) + 3.0) @ fc.weight.read() + fc.bias.read()
     assert new.bias is not None
     assert np.allclose((0.5 * data + 3.0) @ new.weight + new.bias, right)
+
+
+def test_layer_norms_that_were_not_asked_for_are_counted() -> None:
+    net = Net(5, 6)
+    y = net.linear(net.layer_norm(net.layer_norm(net.x), kind="rms_norm", beta=False), 4)
+    graph = net.graph(y)
+    assert plan_folds(graph).not_asked == {"layer_norm": 1, "rms_norm": 1}
+    assert not plan_folds(graph, LAYER).not_asked

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from normdiag.records import FoldStep
+from normdiag.records import FoldPlan, FoldStep, Refusal
 from tests.report.fold_reports import REPORTS, clean, mixed
 from tests.report.texts import fold_text
 
@@ -47,4 +47,14 @@ def test_the_outcome_comes_first_and_what_only_quantizers_mind_last() -> None:
     text = fold_text(mixed(), width=80)
     assert (
         text.index("norms folded") < text.index("Weight ranges") < text.index("If it is to be quantized\n  ! warning")
+    )
+
+
+def test_layer_norms_are_counted_as_what_they_are() -> None:
+    steps = tuple(FoldStep(f"n{i}", "rms_norm", "after", ("fc",), whole=False) for i in range(3))
+    report = replace(clean(), plan=FoldPlan(steps, (Refusal("q", "rms_norm", "why"),), norms=4))
+    assert "3 of 4 RMS norms folded, 1 not folded." in fold_text(report, width=140)
+    nothing = replace(clean(), plan=FoldPlan(not_asked={"rms_norm": 5}))
+    assert "No BatchNorm to fold was found. 5 RMS norms: --norms layer folds gamma and beta." in fold_text(
+        nothing, width=140
     )

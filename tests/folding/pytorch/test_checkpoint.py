@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -229,3 +230,13 @@ def test_what_was_written_wrongly_is_not_kept(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(InputError, match="does not give what was verified"):
         fold(source, tmp_path / "folded")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_verified_on_the_users_tokens_and_shapes(tmp_path: Path) -> None:
+    source = llama(tmp_path / "model")
+    ids = np.random.default_rng(0).integers(0, 61, (5, 11))
+    report = normdiag.fold(source, [ids], output=tmp_path / "one", norms=("layer",)).report
+    assert report.verification is not None and report.verification.samples == 5
+    shaped = normdiag.DataOptions(input_shapes=("7:int64",))
+    report = normdiag.fold(source, output=tmp_path / "two", norms=("layer",), data_options=shaped).report
+    assert report.verification is not None and report.verification.passed
