@@ -13,8 +13,9 @@ from normdiag.records import Batch
 from normdiag.records.model import Array
 from normdiag.records.precision import Half, KeptNorm, PrecisionPlan
 
-# An error is healthy up to twice that of keeping every norm in float32, or 16 roundings of the format.
-HEALTHY, ROUNDINGS = 2.0, 16.0
+# Half precision does no harm up to twice the error of keeping every norm in float32, or 16 roundings of the format. A
+# plan that is needed gets closer than that: to twice that error, or 4 roundings.
+HEALTHY, HARMLESS, CLOSE = 2.0, 16.0, 4.0
 ROUNDOFF = {"fp16": 2.0**-11, "bf16": 2.0**-8}
 # Runs that a plan may take: as many as fit into so many seconds, and no more than this.
 SECONDS, RUNS = 60.0, 128
@@ -30,7 +31,8 @@ def make_plan(model: MixedModel, batch: Batch, target: Half, suspects: Sequence[
     trials = _Trials(model, batch)
     everything = frozenset(model.norms)
     all_half, own, all_kept = trials.error(frozenset()), trials.error(frozenset(), own=True), trials.error(everything)
-    limit = max(HEALTHY * all_kept, ROUNDINGS * ROUNDOFF[target]) if np.isfinite(all_kept) else all_kept
+    harmless, close = (max(HEALTHY * all_kept, roundings * ROUNDOFF[target]) for roundings in (HARMLESS, CLOSE))
+    limit = harmless if all_half <= harmless else close
     kept, minimal = frozenset[str](), True
     if all_half > limit and np.isfinite(all_kept):
         kept = frozenset(suspects) & everything

@@ -75,6 +75,13 @@ def test_half_precision_that_does_no_harm_needs_no_plan_and_few_runs() -> None:
     assert (kept(found), found.runs, found.sufficient) == (set(), 3, True)
 
 
+def test_an_error_that_is_no_harm_needs_no_plan_and_one_that_is_gets_a_close_one() -> None:
+    """16 roundings of float16 are 0.0078, 4 are 0.002."""
+    for worst, needed in ((0.007, set[str]()), (0.009, {"a", "b"})):
+        found = plan(lambda kept, worst=worst: 5e-4 + sum(worst / 2 for name in "ab" if name not in kept), ("a",))
+        assert kept(found) == needed and found.sufficient
+
+
 @pytest.mark.parametrize("rest", [math.inf, 0.5])
 def test_where_norms_do_not_help_none_is_named(rest: float) -> None:
     found = plan(lambda kept: rest if len(kept) == len(NAMES) else math.inf)
