@@ -138,7 +138,13 @@ def _folded(report: FoldReport, detail: Detail) -> Iterator[Section]:
     shown = [steps[index] for index in choice.shown]
     columns = [
         Column("kind", [KINDS[step.kind] for step in shown], keep=1, right=False),
-        Column("into", [_into(step) for step in shown], keep=2, right=False),
+        Column(
+            "into",
+            [_into(step, listed(map(short_name, step.into), 2)) for step in shown],
+            short_cells=[_into(step, _within_block(step)) for step in shown],
+            keep=2,
+            right=False,
+        ),
     ]
     if any(step.through for step in shown):
         columns.append(
@@ -149,11 +155,18 @@ def _folded(report: FoldReport, detail: Detail) -> Iterator[Section]:
     yield Section("Folded" if report.carried_out else "Would fold", (table, *left_out(choice, "fold")))
 
 
-def _into(step: FoldStep) -> str:
+def _into(step: FoldStep, layers: str) -> str:
     where = {"before": "", "after": " after it", "norm": ", a norm", "beside": " beside it"}[step.direction]
     rest = "" if step.whole else " (gamma; its beta stays)" if step.shift_stays else " (gamma and beta)"
+    rest = " (gamma)" if rest and step.kind == "rms_norm" else rest
     shift = ", its shift stays as an Add" if step.whole and step.shift_stays else ""
-    return listed(map(short_name, step.into), 2) + where + rest + shift
+    return layers + where + rest + shift
+
+
+def _within_block(step: FoldStep) -> str:
+    """The first of the layers by its name within the block that holds the norm too."""
+    block = step.norm.rpartition(".")[0] + "."
+    return listed([short_name(name.removeprefix(block)) for name in step.into], 1)
 
 
 def _refused(report: FoldReport, detail: Detail) -> Iterator[Section]:
