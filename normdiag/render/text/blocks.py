@@ -41,9 +41,14 @@ def _span(phrase: Phrase, view: TextView) -> StyledText:
 
 
 def _labelled(rows: Sequence[tuple[Phrase, Phrase]], view: TextView, *, gap: int) -> Iterator[Line]:
-    """Label and text, texts aligned `gap` columns beside the longest label."""
+    """Label and text, texts aligned `gap` columns beside the longest label, or below it where that leaves no room."""
     spans = [(_span(label, view), _span(text, view)) for label, text in rows]
     width = max((cells(label.text) for label, _ in spans), default=0) + gap
+    if view.prose - width < 24:
+        for row in rows:
+            for phrase, indent in zip(row, (MARGIN, 2 * MARGIN), strict=True):
+                yield from prose([phrase], view, indent=indent)
+        return
     for label, text in spans:
         for index, line in enumerate(wrap([text], view.prose - MARGIN - width)):
             first = pad((label,), width) if index == 0 else (StyledText(" " * width),)
