@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from normdiag.models.static import StaticFile
 
 # Formats of models in several files, whose bytes take longer to hash than all that is read of them.
-OF_MANY_GIGABYTES = ("hugging-face", "gguf")
+OF_MANY_GIGABYTES = ("hugging-face", "gguf", "torch-distributed")
 # Formats of which weights are streamed, or could be if their files were safetensors.
 STREAMED = ("hugging-face", "safetensors")
 STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
@@ -256,5 +256,7 @@ def _size_bytes(path: Path, fmt: str) -> int:
         return path.stat().st_size
     from normdiag.models.static import find_checkpoint, gguf_parts
 
+    if fmt == "torch-distributed":
+        return sum(each.stat().st_size for each in path.glob("*.distcp"))
     files = gguf_parts(path) if fmt == "gguf" else find_checkpoint(path).shards
     return sum(file.stat().st_size for file in files)

@@ -21,6 +21,7 @@ Format = Literal[
     "safetensors",
     "onnx",
     "hugging-face",
+    "torch-distributed",
     "gguf",
 ]
 
@@ -64,10 +65,9 @@ def sniff(path: Path) -> Format:
     Raises InputError where the path is missing, a folder or empty, and for content that is no model file: git-lfs
     pointers, HTML, JSON, archives of something else, or a zip or ONNX file that is visibly truncated.
     """
-    if checkpoint_in(path):
-        return "hugging-face"
-    if path.suffix == ".distcp":
-        _refuse_distributed(path.parent)
+    of_folder = _of_folder(path)
+    if of_folder is not None:
+        return of_folder
     head, size = _read_head(path)
     if head[8:].startswith(_PROFILE):
         raise InputError(f"{path}: is a profile, not a model: inspect shows it, --reference compares a model with it")
@@ -114,21 +114,24 @@ def checkpoint_in(folder: Path) -> Path | None:
     return next((folder / name for name in CHECKPOINTS if (folder / name).is_file()), None)
 
 
-def _refuse_distributed(folder: Path) -> None:
-    """Say how the parts of a checkpoint of torch.distributed.checkpoint become a file that can be read."""
-    if (folder / ".metadata").is_file() and any(folder.glob("*.distcp")):
-        command = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch"
-        raise InputError(
-            f"{folder}: is a checkpoint of torch.distributed.checkpoint, whose parts are put together by "
-            f"`{command} {folder} whole.pt`; that unpickles its .metadata, so only where you trust the files"
-        )
+def _of_folder(path: Path) -> Format | None:
+    """The format of a folder that is a checkpoint; None for anything else."""
+    if checkpoint_in(path):
+        return "hugging-face"
+    if path.suffix == ".distcp" and _is_distributed(path.parent):
+        raise InputError(f"{path}: is a part of the checkpoint in {path.parent}: give that folder")
+    return "torch-distributed" if _is_distributed(path) else None
+
+
+def _is_distributed(folder: Path) -> bool:
+    """Whether a folder is a checkpoint of torch.distributed.checkpoint."""
+    return (folder / ".metadata").is_file() and any(folder.glob("*.distcp"))
 
 
 def _read_head(path: Path) -> tuple[bytes, int]:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            _refuse_distributed(path)
             raise InputError(f"{path}: is a folder, not a model file")
         if not stat.S_ISREG(status.st_mode):
             raise InputError(f"{path}: is not a regular file")

@@ -15,6 +15,7 @@ FORMATS = {
     "aotinductor": "AOTInductor package",
     "onnx": "ONNX",
     "hugging-face": "Hugging Face checkpoint",
+    "torch-distributed": "checkpoint of torch.distributed.checkpoint",
     "gguf": "GGUF",
 }
 RANDOM = "random data"

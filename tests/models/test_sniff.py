@@ -157,15 +157,14 @@ def test_safetensors_whose_header_length_looks_like_another_format(tmp_path, len
     assert list(read_static(path, sniff(path)).tensors) == ["bn.weight"]
 
 
-def test_distributed_checkpoints_say_how_to_put_them_together(tmp_path):
+def test_a_folder_of_torch_distributed_checkpoint_is_one_checkpoint(tmp_path):
     folder = tmp_path / "step_100"
     folder.mkdir()
     (folder / ".metadata").write_bytes(b"\x80\x04cos\nsystem\n.")
     (folder / "__0_0.distcp").write_bytes(archive("data.pkl"))
-    for path in (folder, folder / "__0_0.distcp"):
-        with pytest.raises(InputError, match=r"dcp_to_torch .*step_100 whole\.pt.*trust") as caught:
-            sniff(path)
-        assert "\n" not in str(caught.value)
+    assert sniff(folder) == "torch-distributed"
+    with pytest.raises(InputError, match=r"is a part of the checkpoint in .*step_100: give that folder"):
+        sniff(folder / "__0_0.distcp")
     (folder / ".metadata").unlink()
     with pytest.raises(InputError, match="is a folder"):
         sniff(folder)

@@ -15,6 +15,7 @@ from normdiag.errors import InputError
 from normdiag.models.sniff import Format, sniff
 from normdiag.models.static.choose import WeightsPlace, choose, find_candidates, tree_of
 from normdiag.models.static.copies import NamedCopy, compare_copies, inner_copies
+from normdiag.models.static.distributed import distributed_object, distributed_source
 from normdiag.models.static.export import export_tree
 from normdiag.models.static.inert import MalformedError, TensorRef, shown
 from normdiag.models.static.modules import ModuleTree
@@ -48,7 +49,7 @@ def read_static(path: Path, fmt: Format, key: str | None = None) -> StaticFile:
     `key` chooses among the models of a checkpoint ("ema", "generator.state_dict"). Raises InputError for a file that
     is damaged, truncated, hostile or holds no model, and for a key that is not there.
     """
-    source = open_source(path)
+    source = distributed_source(path) if fmt == "torch-distributed" else open_source(path)
     try:
         return _model(source, fmt, key)
     except MalformedError as error:
@@ -56,7 +57,15 @@ def read_static(path: Path, fmt: Format, key: str | None = None) -> StaticFile:
 
 
 def read_refs(path: Path, fmt: Format, key: str | None = None) -> tuple[ByteSource, dict[str, TensorRef]]:
-    """The bytes of the file, and its unread tensors under the names that `read_static` gives them; raises likewise."""
+    """The bytes of the file, and its unread tensors under the names that `read_static` gives them; raises likewise.
+
+    A checkpoint in several files has no such bytes: InputError says how it becomes one file.
+    """
+    if fmt == "torch-distributed":
+        raise InputError(
+            f"{path}: nothing is written into a checkpoint of torch.distributed.checkpoint: make it one file with "
+            f"`python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} whole.pt` (which unpickles it)"
+        )
     source = open_source(path)
     try:
         tensors = _tree(source, fmt, key).tensors
@@ -125,6 +134,7 @@ _OBJECTS: Mapping[str, Callable[[ByteSource], Any]] = {
     "torch-legacy": legacy_object,
     "pickle": pickle_object,
     "safetensors": safetensors_object,
+    "torch-distributed": distributed_object,
 }
 _PROGRAMS: Mapping[str, Callable[[ByteSource], ModuleTree]] = {
     "torchscript": script_tree,
@@ -164,7 +174,7 @@ def _read_all(source: ByteSource, tensors: Mapping[str, TensorRef]) -> dict[str,
 
 
 def _limit(source: ByteSource) -> int:
-    return _SPARE_ELEMENTS + _ELEMENTS_PER_BYTE * len(source.data)
+    return _SPARE_ELEMENTS + _ELEMENTS_PER_BYTE * (len(source.data) + source.beside)
 
 
 def _read(name: str, tensor: TensorRef) -> Array:

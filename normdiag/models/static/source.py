@@ -22,13 +22,15 @@ _PIECE = 1 << 26
 class ByteSource:
     """A file, or a file inside another, as read-only bytes. `name` is for messages, `path` None for inner ones.
 
-    `imported` are the dotted names that its pickles, as far as they were read, would have imported.
+    `imported` are the dotted names that its pickles, as far as they were read, would have imported, `beside` the bytes
+    of the files that belong to it.
     """
 
     name: str
     data: memoryview
     path: Path | None = None
     imported: set[str] = field(default_factory=set)
+    beside: int = 0
 
     def array(self, start: int, length: int) -> Bytes:
         """Bytes of the range as an array that shares the mapping; the caller has checked the bounds."""
