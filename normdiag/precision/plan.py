@@ -33,16 +33,22 @@ def make_plan(model: MixedModel, batch: Batch, target: Half, suspects: Sequence[
     all_half, own, all_kept = trials.error(frozenset()), trials.error(frozenset(), own=True), trials.error(everything)
     harmless, close = (max(HEALTHY * all_kept, roundings * ROUNDOFF[target]) for roundings in (HARMLESS, CLOSE))
     limit = harmless if all_half <= harmless else close
-    kept, minimal = frozenset[str](), True
+    kept, minimal, errors = frozenset[str](), True, dict[str, float]()
     if all_half > limit and np.isfinite(all_kept):
         kept = frozenset(suspects) & everything
         if trials.error(kept) > limit:
             kept = everything
-        order = [name for name in (*_rest(model, suspects), *reversed(suspects)) if name in kept]
-        kept, minimal = _fewer(trials, kept, order, limit)
+        rest = tuple(name for name in model.norms if name in kept and name not in suspects)
+        blocks = [rest] * bool(rest) + [(name,) for name in reversed(suspects) if name in kept]
+        kept, minimal, errors = _fewer(trials, kept, blocks, limit)
     elif all_half > limit:
         kept, minimal = everything, False
-    named = tuple(_kept(model, name, kept, trials) for name in model.norms if name in kept and np.isfinite(all_kept))
+    own_matters = own > limit
+    named = tuple(
+        KeptNorm(name, model.nodes(name), errors.get(name), trials.own(kept - {name}) if own_matters else own)
+        for name in model.norms
+        if name in kept and np.isfinite(all_kept)
+    )
     planned, lost = trials.error(kept), None if np.isfinite(all_kept) else model.first_lost(batch)
     return PrecisionPlan(
         named, all_half, own, planned, all_kept, limit, minimal, batch.size, len(trials.known), model.where, lost
@@ -82,6 +88,10 @@ class _Trials:
             self.known[kept, own] = output_error(self.exact, made)
         return self.known[kept, own]
 
+    def own(self, kept: frozenset[str]) -> float | None:
+        """The error where kernels sum in float32, None where no run is left for it."""
+        return self.error(kept, own=True) if self.left or (kept, True) in self.known else None
+
     @property
     def left(self) -> bool:
         """Whether another run fits."""
@@ -90,31 +100,23 @@ class _Trials:
         return done < LEAST or (done < RUNS and spent * (done + 1) / done < SECONDS)
 
 
-def _rest(model: MixedModel, suspects: Sequence[str]) -> list[str]:
-    return [name for name in model.norms if name not in suspects]
-
-
-def _fewer(trials: _Trials, kept: frozenset[str], order: Sequence[str], limit: float) -> tuple[frozenset[str], bool]:
-    """The set without what is not needed, tried in halves, the least suspect first; and whether all was tried."""
-    blocks, tried = [tuple(order)], True
+def _fewer(
+    trials: _Trials, kept: frozenset[str], blocks: list[tuple[str, ...]], limit: float
+) -> tuple[frozenset[str], bool, dict[str, float]]:
+    """The set without what is not needed, tried block by block and in halves; whether all was tried; and the error
+    that each single norm was found to be needed for.
+    """
+    errors = dict[str, float]()
     while blocks:
-        block = blocks.pop(0)
         if not trials.left:
-            tried = False
-            break
-        if trials.error(kept - frozenset(block)) <= limit:
+            return kept, False, errors
+        block = blocks.pop(0)
+        error = trials.error(kept - frozenset(block))
+        if error <= limit:
             kept -= frozenset(block)
-        elif len(block) > 1:
+        elif len(block) == 1:
+            errors[block[0]] = error
+        else:
             middle = len(block) // 2
             blocks[:0] = [block[:middle], block[middle:]]
-    return kept, tried
-
-
-def _kept(model: MixedModel, name: str, kept: frozenset[str], trials: _Trials) -> KeptNorm:
-    """A norm of the plan, with what the output is off by without it."""
-    without = kept - {name}
-    if not trials.left:
-        return KeptNorm(name, model.nodes(name))
-    error = trials.error(without)
-    own = trials.error(without, own=True) if trials.left else None
-    return KeptNorm(name, model.nodes(name), error, own)
+    return kept, True, errors

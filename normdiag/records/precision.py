@@ -54,8 +54,9 @@ class NormInHalf:
 class KeptNorm:
     """A norm that must stay in float32. `nodes` are the names of its ONNX nodes, empty where a node has none.
 
-    `error` is that of the output with this norm back in the format and the others as planned, `own_error` the same
-    where kernels sum in float32; None for what was not run.
+    `error` is that of the output when this norm was tried in the format and the others were kept, `own_error` that with
+    the others of the plan where kernels sum in float32, or that of no norm kept where this does no harm. None for what
+    was not run.
     """
 
     layer: str
