@@ -118,10 +118,10 @@ def try_all(
     finalists = [_tried(runner, trials[index].candidate, opener(trials[index].candidate, SAMPLES)) for index in near]
     fits = [each.fit for each in finalists]
     order = ranked(fits)
-    best = [_ranked(finalists[index], behind) for index, behind in order]
+    best = [_ranked(finalists[index], worse) for index, worse in order]
     others = sorted((trials[index] for index in range(len(trials)) if index not in near), key=_drift)
     rows = (*best, *(_ranked(each, "drift") for each in others))
-    sure = surely_first(fits, [index for index, behind in order if behind is None])
+    sure = surely_first(fits, [index for index, worse in order if worse is None])
     fitting = tuple(each.option for each in rows if each.behind is None and each.drift < FITS)
     winner = trial.used if trial.used in fitting else fitting[0] if fitting and sure else None
     return Preparations(trial.used, trials[0].layers, rows, fitting, winner)
@@ -185,7 +185,7 @@ def _changed(runner: Runner, seen: passes.Observation) -> float | None:
     return next((each.answers_changed for each in map(output_change, change.values())), None)
 
 
-def _ranked(tried: Tried, behind: str | None) -> RankedPreparation:
+def _ranked(tried: Tried, worse_by: str | None) -> RankedPreparation:
     fit = tried.fit
     return RankedPreparation(
         tried.candidate.option,
@@ -195,7 +195,7 @@ def _ranked(tried: Tried, behind: str | None) -> RankedPreparation:
         None if fit.entropy is None else fit.entropy.whole,
         None if fit.entropy is None else fit.entropy.se,
         tried.changed,
-        behind,
+        worse_by,
         tried.candidate.listed,
     )
 

@@ -27,8 +27,8 @@ def dropout_before_norm(seen: Seen) -> Case | None:
     Source: Li et al. 2019, Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift.
     """
     findings = [each for each in seen.report.findings if each.rule == "ND204"]
-    behind = {layer for each in findings for layer in each.layers}
-    rows = [row for row in seen.loud if row.name in behind]
+    named = {layer for each in findings for layer in each.layers}
+    rows = [row for row in seen.loud if row.name in named]
     if not rows or len(rows) < len(seen.loud) or not all(_spread_alone(row) for row in rows):
         return None
     expected = max(float(each.evidence.get("expected_drift") or 0.0) for each in findings)

@@ -34,19 +34,19 @@ def shift_takers(graph: OpGraph) -> frozenset[str]:
 
 
 def _takes_shift(op: Op, takers: set[str]) -> bool:
-    behind = [name in takers for name in op.inputs]
+    taking = [name in takers for name in op.inputs]
     match op.detail:
         case Conv() | Linear():
             return _free(op.detail.bias)
         case Norm(gamma=gamma, beta=beta, obstacle=obstacle):
-            return obstacle is None and ((gamma is not None and _free(beta)) or any(behind))
+            return obstacle is None and ((gamma is not None and _free(beta)) or any(taking))
         case ScaleShift(obstacle=obstacle) | Constant(value=Parameter(obstacle=obstacle)):
-            return obstacle is None and (all(behind) or not is_number(op))
+            return obstacle is None and (all(taking) or not is_number(op))
         case Add():
-            return any(behind)
+            return any(taking)
         case Window(shift=shift):
-            return shift and all(behind)
-    told = behind[:2] if isinstance(op.detail, Select) else behind
+            return shift and all(taking)
+    told = taking[:2] if isinstance(op.detail, Select) else taking
     return isinstance(op.detail, Pass | Transpose | Reshape | Split | Take | Concat | Select) and all(told)
 
 

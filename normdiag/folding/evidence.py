@@ -37,7 +37,7 @@ def missing(tally: Tally, graph: OpGraph, plan: FoldPlan, points: Sequence[FoldP
     noise = [tensor for tensor in tally.noise if tensor not in seen and tensor not in inner]
     outputs = [tensor for tensor, (values, size) in seen.items() if not values and (size or not every_point)]
     return [*noise, *outputs], [
-        point.layer for point in unseen(tally, points) if not _seen_behind(tally, graph, point.before)
+        point.layer for point in unseen(tally, points) if not _seen_after(tally, graph, point.before)
     ]
 
 
@@ -72,7 +72,7 @@ def groups_without_values(tally: Tally) -> Iterator[tuple[str, list[str]]]:
             yield group, names
 
 
-def _seen_behind(tally: Tally, graph: OpGraph, tensor: str) -> bool:
+def _seen_after(tally: Tally, graph: OpGraph, tensor: str) -> bool:
     """Whether an output that depends on a tensor had a finite value. Of one that the graph does not know it may."""
     apart = set(graph.outputs) - depends_on(graph, [tensor])
     return any(values and name not in apart for name, (values, _) in tally.seen("output").items())

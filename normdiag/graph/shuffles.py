@@ -19,8 +19,8 @@ def depth_to_space(sizes: Sizes, block: int, *, block_first: bool) -> Moved | No
     if channels is None:
         return None
     if block_first:
-        return (*outer, side, side, channels, height, width), _behind(len(outer), 2, 3, 0, 4, 1)
-    return (*outer, channels, side, side, height, width), _behind(len(outer), 0, 3, 1, 4, 2)
+        return (*outer, side, side, channels, height, width), _after(len(outer), 2, 3, 0, 4, 1)
+    return (*outer, channels, side, side, height, width), _after(len(outer), 0, 3, 1, 4, 2)
 
 
 def space_to_depth(sizes: Sizes, block: int, tensor: str, *, block_first: bool) -> Moved:
@@ -34,7 +34,7 @@ def space_to_depth(sizes: Sizes, block: int, tensor: str, *, block_first: bool) 
         quotient(size, side) or Size(1, (f"{tensor}/{axis}",)) for size, axis in ((height, "h"), (width, "w"))
     )
     order = (2, 4, 0, 1, 3) if block_first else (0, 2, 4, 1, 3)
-    return (*outer, channels, rows, side, columns, side), _behind(len(outer), *order)
+    return (*outer, channels, rows, side, columns, side), _after(len(outer), *order)
 
 
 def channel_shuffle(sizes: Sizes, groups: int) -> Moved | None:
@@ -46,5 +46,5 @@ def channel_shuffle(sizes: Sizes, groups: int) -> Moved | None:
     return inner, (0, 2, 1, *range(3, len(inner)))
 
 
-def _behind(outer: int, *axes: int) -> tuple[int, ...]:
+def _after(outer: int, *axes: int) -> tuple[int, ...]:
     return (*range(outer), *(outer + axis for axis in axes))

@@ -36,9 +36,9 @@ def cut(old: Sizes, new: Sizes) -> tuple[Block, ...]:
     """
     left = [axis for axis, size in enumerate(old) if size != ONE]
     right = [axis for axis, size in enumerate(new) if size != ONE]
-    ahead = _meeting([old[axis] for axis in left], [new[axis] for axis in right])
-    behind = _meeting([old[axis] for axis in reversed(left)], [new[axis] for axis in reversed(right)])
-    cuts = sorted({(0, 0), (len(left), len(right)), *ahead, *((len(left) - i, len(right) - j) for i, j in behind)})
+    starts = _meeting([old[axis] for axis in left], [new[axis] for axis in right])
+    ends = _meeting([old[axis] for axis in reversed(left)], [new[axis] for axis in reversed(right)])
+    cuts = sorted({(0, 0), (len(left), len(right)), *starts, *((len(left) - i, len(right) - j) for i, j in ends)})
     if any(j > m for (_, j), (_, m) in pairwise(cuts)):
         return ()  # the sizes contradict each other
     return tuple((_span(left, i, k), _span(right, j, m)) for (i, j), (k, m) in pairwise(cuts) if k > i and m > j)

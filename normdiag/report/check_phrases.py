@@ -108,7 +108,7 @@ def reason(model: CheckedModel) -> str:
     return (model.error or "").removeprefix(f"{model.path}: ")
 
 
-def behind(prefix: str, path: str) -> str:
+def prefixed(prefix: str, path: str) -> str:
     """The path of a model after a prefix; of an absolute one only the file's name, and without a prefix as it is.
 
     The prefix is a folder or a URL.

@@ -58,13 +58,13 @@ def shifted(graph: OpGraph | None) -> Mapping[str, Shifted]:
         keep = op.detail.keep if op.kind == "dropout" and isinstance(op.detail, Pass) else None
         if keep is None or not 0.0 < keep < 1.0:
             continue
-        for norm in _norms_behind(op, links):
+        for norm in _norms_after(op, links):
             if norm not in found or keep < found[norm].keep:
                 found[norm] = Shifted(norm, op.name, keep)
     return found
 
 
-def _norms_behind(start: Op, links: Flow) -> Iterator[str]:
+def _norms_after(start: Op, links: Flow) -> Iterator[str]:
     """BatchNorm layers with running statistics that a dropout's output reaches."""
     queue, seen = [start], {id(start)}
     while queue:

@@ -29,7 +29,7 @@ def norm_after_activation(context: Context, limits: Mapping[str, float]) -> Iter
     Why these limits: "elsewhere" are at least 4 layers (limit `before`) and at least three quarters (limit `share`)
     of those that are one or the other.
 
-    What keeps it silent: a network that has all of them behind; pre-activation networks, where BatchNorm has a
+    What keeps it silent: a network that has all of them after it; pre-activation networks, where BatchNorm has a
     nonlinearity after it or comes out of a sum or a concatenation; a second BatchNorm after one that is in front;
     the BatchNorm of an input. ND202 says which models are looked at; norms that the exporter folded do not count.
 

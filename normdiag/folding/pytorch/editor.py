@@ -177,8 +177,8 @@ class ProgramEditor:
 
     def _fresh(self, target: str, kind: InputSpec | None) -> fx.Node:
         """A placeholder for a new parameter, before everything else that is not a parameter."""
-        behind = next(iter(node for node, spec in self._specs.items() if spec.kind != InputKind.PARAMETER), None)
-        anchor = behind or next(iter(self.graph.nodes))
+        later = next(iter(node for node, spec in self._specs.items() if spec.kind != InputKind.PARAMETER), None)
+        anchor = later or next(iter(self.graph.nodes))
         with self.graph.inserting_before(anchor):
             node = self.graph.placeholder("p_" + target.replace(".", "_"))
         node.target = node.name

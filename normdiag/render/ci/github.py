@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from normdiag.records import CheckReport
 from normdiag.report.check_phrases import (
     UNJUDGED,
-    behind,
+    prefixed,
     problem,
     reason,
     stale_lines,
@@ -54,9 +54,9 @@ def _harmless(text: str) -> str:
 
 def _annotations(check: CheckReport, prefix: str) -> Iterator[tuple[str, str]]:
     for model in check.unreadable:
-        yield "error", annotation("error", behind(prefix, model.path), f"normdiag: {problem(model)}", reason(model))
+        yield "error", annotation("error", prefixed(prefix, model.path), f"normdiag: {problem(model)}", reason(model))
     for model in check.unjudged if check.require_data else ():
-        yield "error", annotation("error", behind(prefix, model.path), f"normdiag: {UNJUDGED}", why_unjudged(model))
+        yield "error", annotation("error", prefixed(prefix, model.path), f"normdiag: {UNJUDGED}", why_unjudged(model))
     for severity in SEVERITIES:
         for model in check.models:
             for finding in model.new:
@@ -65,7 +65,7 @@ def _annotations(check: CheckReport, prefix: str) -> Iterator[tuple[str, str]]:
                     title = f"{finding.rule} {finding.name}"
                     yield (
                         command,
-                        annotation(command, behind(prefix, model.path), title, finding.message, finding.remedy),
+                        annotation(command, prefixed(prefix, model.path), title, finding.message, finding.remedy),
                     )
 
 

@@ -20,7 +20,7 @@ from normdiag import __version__
 from normdiag.records import CheckReport, Finding
 from normdiag.render.json import dump
 from normdiag.render.rule_pages import body
-from normdiag.report.check_phrases import behind, interruption, reason, unjudged_lines
+from normdiag.report.check_phrases import interruption, prefixed, reason, unjudged_lines
 from normdiag.report.rules import paragraphs
 from normdiag.report.words import MESSAGE_LIMIT, NAME_LIMIT, SEVERITIES, safe
 from normdiag.rules import RULES, Rule
@@ -162,7 +162,7 @@ def _notification(level: str, text: str) -> dict[str, Any]:
 
 def uri(path: str, prefix: str = "") -> str:
     """A path as a URI reference after `prefix`, a folder or a URL; an absolute one without a prefix is file://."""
-    whole = behind(prefix, path)
+    whole = prefixed(prefix, path)
     if "://" in prefix:
         scheme, _, rest = whole.partition("://")
         host, slash, place = rest.partition("/")

@@ -55,7 +55,7 @@ def _belongs_to_norm(scope: GraphScope, tensor: str) -> bool:
 
     Some exporters write such a one as a BatchNormalization with mean and variance that the graph computes.
     """
-    node = _behind_views(scope, tensor)
+    node = _before_views(scope, tensor)
     if node is None or not node.op.endswith(("Normalization", "GroupNorm")):
         return False
     return node.op != "BatchNormalization" or not all(map(scope.store.is_constant, node.inputs[1:5]))
@@ -66,7 +66,7 @@ def _divides_by_moments(scope: GraphScope, tensor: str) -> bool:
 
     Then these are the gamma and beta of a normalization written out, in whatever way, and no BatchNorm.
     """
-    node = _behind_views(scope, tensor)
+    node = _before_views(scope, tensor)
     if node is None or node.op not in ("Mul", "Div"):
         return False
     waiting, seen = list(node.inputs), set(node.inputs)
@@ -81,7 +81,7 @@ def _divides_by_moments(scope: GraphScope, tensor: str) -> bool:
     return False
 
 
-def _behind_views(scope: GraphScope, tensor: str) -> Node | None:
+def _before_views(scope: GraphScope, tensor: str) -> Node | None:
     """What a tensor comes from, under whatever sizes."""
     node = scope.graph.producer(tensor)
     for _ in range(MAX_VIEWS):
