@@ -16,7 +16,7 @@ from normdiag.models.pytorch.torch_private import pytree
 
 aten = torch.ops.aten
 # Bytes of a weight that are widened to float64 at once.
-PIECE = 1 << 25
+PIECE = 1 << 23
 
 
 @dataclass(frozen=True, eq=False)
