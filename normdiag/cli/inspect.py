@@ -80,6 +80,7 @@ def inspect(
             "--reference": reference,
             "--serve-batch": serve_batch,
             "--attribute": attribute or None,
+            "--stream": None if reading.arch or stream is opt.Streaming.auto else stream,
         }
         # A shape alone still shows the rules on the graph of a PyTorch model what to export it with.
         feeding.refuse_without_data(flags | {"--saturation-threshold": saturation_threshold}, but=("--input-shape",))

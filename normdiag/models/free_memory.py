@@ -31,10 +31,17 @@ def _free() -> int | None:
 
 def _left_in_group() -> int | None:
     """Of this process's control group, version 2 or 1, as containers set it."""
-    own = next((line[3:].lstrip("/") for line in _text(_PROC / "self/cgroup").splitlines() if line[:3] == "0::"), "")
-    left = [_left(folder, "memory.max", "memory.current", "file ") for folder in {_GROUPS / own, _GROUPS}]
-    left.append(_left(_GROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache "))
+    left = [_left(folder, "memory.max", "memory.current", "file ") for folder in _own_folders(_GROUPS, "")]
+    old = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache ")
+    left += [_left(folder, *old) for folder in _own_folders(_GROUPS / "memory", "memory")]
     return min((each for each in left if each is not None), default=None)
+
+
+def _own_folders(top: Path, controller: str) -> set[Path]:
+    """The folder of the group that the process is in, and the top, where a container sees its own group."""
+    lines = (line.split(":", 2) for line in _text(_PROC / "self/cgroup").splitlines())
+    own = (line[2].lstrip("/") for line in lines if len(line) == 3 and controller in line[1].split(","))
+    return {top, top / next(own, "")}
 
 
 def _left(folder: Path, limit: str, used: str, cache: str) -> int | None:

@@ -54,6 +54,9 @@ def test_the_limit_of_an_older_control_group(system: Path) -> None:
     old = system / "groups/memory"
     group(old, memory_limit_in_bytes=str(3 * GB), memory_usage_in_bytes=str(GB), memory_stat=f"total_cache {GB >> 1}")
     assert free_memory() == 2 * GB + (GB >> 1)
+    (system / "proc/self/cgroup").write_text("5:cpu,memory:/box\n0::/\n")
+    group(old / "box", memory_limit_in_bytes=str(GB), memory_usage_in_bytes=str(GB >> 1))
+    assert free_memory() == GB >> 1
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ulimit -v")
