@@ -30,7 +30,7 @@ def test_defaults_are_those_of_the_api(cli: Cli, calls: list[Called]) -> None:
         "data": (),
         "train_data": (),
         "data_options": DataOptions(),
-        "load_options": LoadOptions(),
+        "load_options": LoadOptions(stream="auto"),
         "device": "cpu",
         "distributed": True,
         "attribute": False,
@@ -48,7 +48,7 @@ def test_every_option_reaches_the_api(cli: Cli, calls: list[Called]) -> None:
         "inspect net.pt --data a=x.npy --data b=y.npy --preprocess imagenet --batch-size 16 --max-samples 100 --seed 3"
         " --device cuda --resize 256 --crop 224x192 --grayscale --input-shape a=3,8,8 --input-shape b=4 --serve-batch 4"
         " --target bf16 --arch net.py:Net --arch-arg n=1 --arch-arg m=2 --key ema --attribute"
-        " --saturation-threshold 0.1 --quiet"
+        " --saturation-threshold 0.1 --stream always --quiet"
     )
     assert cli(*given.split()).code == 0
     (call,) = calls
@@ -63,7 +63,8 @@ def test_every_option_reaches_the_api(cli: Cli, calls: list[Called]) -> None:
         grayscale=True,
         input_shapes=("a=3,8,8", "b=4"),
     )
-    assert call.options["load_options"] == LoadOptions(key="ema", arch="net.py:Net", arch_args=("n=1", "m=2"))
+    reading = LoadOptions(key="ema", arch="net.py:Net", arch_args=("n=1", "m=2"), stream="always")
+    assert call.options["load_options"] == reading
     assert (call.options["serve_batch"], call.options["target"]) == (4, "bf16")
     assert (call.options["device"], call.options["attribute"], call.options["threshold"]) == ("cuda", True, 0.1)
 
@@ -276,6 +277,7 @@ def test_a_wrong_configuration_is_one_line_and_2(
     ("command", "option"),
     [
         ("inspect", "--attribute"),
+        ("inspect", "--stream always"),
         *((command, option) for command in ("inspect", "check") for option in ("--serve-batch 4", "--seed 0")),
         *(
             (command, option)
