@@ -87,7 +87,7 @@ def test_two_processes_see_what_one_sees(digits: list[str], tmp_path: Path) -> N
     ("arguments", "message"),
     [
         (["MODEL"], "where shall the profile go? Give -o FILE"),
-        (["MODEL", "-o", "OUT"], "-o does nothing without --data"),
+        (["MODEL", "-o", "OUT"], "profile measures a model on data: give it with --data"),
         (["MODEL", "--data", "random", "-o", "OUT"], "would be a reference to nothing"),
         (["MODEL", "--data", "DATA", "-o", "DATA"], "would overwrite what is read"),
         (["MODEL", "--data", "DATA", "-o", "A", "--force", "--groups", "5"], "--groups must be one of 2, 4, 8, 16"),
