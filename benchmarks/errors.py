@@ -1,70 +1,129 @@
-"""Error bars over a layer and of the gap, against their real scatter over subsamples.
+"""Error bars of all figures over a layer, an activation, an output or the model, against their real scatter.
 
+    python -m benchmarks.errors small --samples 128 --batch 16 --repeats 200
     python -m benchmarks.errors resnet20 --samples 256 --batch 32 --repeats 40
 
-Each subsample is drawn without replacement from the data at hand, whose figures count as the truth; the scatter is put
-right for that (finite population). Needs ../shared/real for resnet20; digits is the sample CNN.
+small is a net of all kinds of layers whose samples are drawn anew each time; 16,384 others give the truth. digits (the
+sample CNN) and resnet20 (../shared/real) draw without replacement from the data at hand, whose figures count as the
+truth; their scatter is put right for that (finite population).
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from normdiag.metrics import measure_layers, output_change
-from normdiag.models import from_module
-from normdiag.observe.pytorch import TorchRunner
-from normdiag.records import Batch, Evidence
+import normdiag
+from normdiag import DataOptions
+from normdiag.records import Report
 
 Floats = NDArray[np.float64]
+Images = NDArray[np.float32]
 Figures = dict[tuple[str, str], tuple[float, float, float, float]]  # value, error, lower and upper end
 REAL = Path("../shared/real")
+LARGE = 16_384
 
 
-def subject(name: str) -> tuple[TorchRunner, NDArray[np.float32]]:
-    """A net and its data."""
-    if name == "resnet20":
-        from tests.nets.resnet20 import load_resnet20, prepare
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A net, what gives the data of the truth, and samples of a size again and again; `size` of a finite population."""
 
-        net = load_resnet20(REAL / "akamaster/resnet20-12fca82f.th")
-        return TorchRunner(from_module(net.eval())), prepare(REAL / "cifar10/train_1000.npz")
-    import torch
+    net: nn.Module
+    truth: Images
+    draw: Callable[[int, int], Iterator[Images]]
+    size: float = np.inf
 
+
+class Scaled(nn.Module):
+    """LayerNorm over (N, T, C) of tokens out of (N, C, H, W), with GELU and an RMSNorm after it."""
+
+    def __init__(self, channels: int) -> None:
+        """A linear layer in between."""
+        super().__init__()
+        self.norm, self.linear, self.gelu = nn.LayerNorm(channels), nn.Linear(channels, 24), nn.GELU()
+        self.rms = nn.RMSNorm(24)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) to (N, 24)."""
+        return self.rms(self.gelu(self.linear(self.norm(x.flatten(2).transpose(1, 2))))).mean(1)
+
+
+def small_net() -> nn.Module:
+    """BatchNorm, GroupNorm, InstanceNorm, LayerNorm and RMSNorm, SiLU, ReLU, tanh and GELU, with random weights."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.BatchNorm2d(16, momentum=None),
+        nn.SiLU(),
+        nn.Conv2d(16, 24, 3, 2, 1),
+        nn.BatchNorm2d(24, momentum=None),
+        nn.ReLU(),
+        nn.Conv2d(24, 24, 3, padding=1),
+        nn.GroupNorm(4, 24),
+        nn.Tanh(),
+        nn.Conv2d(24, 24, 3, padding=1),
+        nn.InstanceNorm2d(24),
+        Scaled(24),
+        nn.Linear(24, 10),
+    )
+
+
+def small_samples(count: int, seed: int) -> Images:
+    """Images of a few patterns at random strength and brightness, with noise: pixels of one image are alike."""
+    patterns = np.random.default_rng(1).normal(size=(6, 3, 8, 8))
+    random = np.random.default_rng(seed)
+    strength = random.normal(size=(count, 6)) * random.lognormal(0, 0.4, (count, 1))
+    images = np.tensordot(strength, patterns, 1) + random.normal(0, 0.5, (count, 3, 1, 1))
+    return (images + random.normal(0, 0.5, images.shape)).astype(np.float32)
+
+
+def small() -> Subject:
+    """Statistics of other samples that are brighter, so that something drifts."""
+    net = small_net()
+    with torch.no_grad():
+        for part in torch.from_numpy(small_samples(2048, 2) * 1.2 + 0.15).split(256):
+            net.train()(part)
+    return Subject(net.eval(), small_samples(LARGE, 3), _anew)
+
+
+def _anew(size: int, repeats: int) -> Iterator[Images]:
+    return (small_samples(size, 1000 + index) for index in range(repeats))
+
+
+def digits() -> Subject:
+    """The sample CNN."""
     from sample_models.net import DigitsCNN
 
-    digits = DigitsCNN()
-    digits.load_state_dict(torch.load("sample_models/digits_cnn.pt", weights_only=True))
+    net = DigitsCNN()
+    net.load_state_dict(torch.load("sample_models/digits_cnn.pt", weights_only=True))
     with np.load("sample_models/digits.npz") as data:
-        return TorchRunner(from_module(digits.eval())), (data["x"] / 255.0).astype(np.float32)
+        return _finite(net.eval(), (data["x"] / 255.0).astype(np.float32))
 
 
-def evidence(runner: TorchRunner, x: NDArray[np.float32], size: int) -> Evidence:
-    """The sums of all batches."""
-    found = Evidence()
-    for index, start in enumerate(range(0, len(x), size)):
-        found = found + runner.observe(Batch((x[start : start + size],), first=start, index=index))
-    return found
+def resnet20() -> Subject:
+    """Third-party weights on a part of their training images."""
+    from tests.nets.resnet20 import load_resnet20, prepare
+
+    net = load_resnet20(REAL / "akamaster/resnet20-12fca82f.th")
+    return _finite(net.eval(), prepare(REAL / "cifar10/train_1000.npz"))
 
 
-def figures(runner: TorchRunner, seen: Evidence) -> Figures:
-    """The drift of every layer in both passes, and the gap."""
-    found: Figures = {}
-    for row in measure_layers(runner.layers(), seen):
-        for kind, drift in (("deployed", row.drift), ("own", row.own)):
-            if drift is not None:
-                found[row.layer.name, kind] = drift.corrected, drift.se, drift.lower, drift.upper
-    for name, sums in seen.outputs.items():
-        change = output_change(sums)
-        value, error = change.relative_rms, change.relative_rms_se or np.nan
-        found[name, "gap"] = value, error, value - 2 * error, value + 2 * error
-    return found
+SUBJECTS = {each.__name__: each for each in (small, digits, resnet20)}
 
 
-def subsamples(x: NDArray[np.float32], size: int, repeats: int) -> Iterator[NDArray[np.float32]]:
+def _finite(net: nn.Module, x: Images) -> Subject:
+    return Subject(net, x, lambda size, repeats: subsamples(x, size, repeats), len(x))
+
+
+def subsamples(x: Images, size: int, repeats: int) -> Iterator[Images]:
     """As many as can be disjoint are, then from the beginning in another order."""
     rng = np.random.default_rng(0)
     per_pass = len(x) // size
@@ -74,15 +133,65 @@ def subsamples(x: NDArray[np.float32], size: int, repeats: int) -> Iterator[NDAr
         yield x[order[index % per_pass * size :][:size]]
 
 
+def figures(report: Report) -> Figures:
+    """Every figure of a report that has an error over samples or batches."""
+    found: Figures = {}
+    for name, kind, value, error in _over_samples(report):
+        if value is not None and error is not None:
+            found[name, kind] = value, error, value - 2 * error, value + 2 * error
+    for row in report.layers:
+        for kind, drift in (("drift as deployed", row.drift), ("local drift", row.own)):
+            if drift is not None:
+                found[row.layer.name, kind] = drift.corrected, drift.se, drift.lower, drift.upper
+    return found
+
+
+def _over_samples(report: Report) -> Iterator[tuple[str, str, float | None, float | None]]:
+    for row in report.layers:
+        name, groups = row.layer.name, row.groups
+        if row.drift is not None:
+            yield name, "mean z", row.drift.over_z.mean, row.drift.over_z.mean_se
+            yield name, "mean r", row.drift.over_r.mean, row.drift.over_r.mean_se
+        if groups is not None:
+            yield name, "median variance of a group", groups.variance_median, groups.variance_median_se
+            yield name, "outlier channel's ratio", groups.outlier_ratio, groups.outlier_ratio_se
+    for each in report.activations:
+        yield each.name, "saturated share", each.saturated_fraction, each.saturated_se
+        yield each.name, "mean squared derivative", each.mean_squared_derivative, each.mean_squared_derivative_se
+    if report.gradient is not None:
+        yield "model", "gradient along the depth", report.gradient.rms, report.gradient.rms_se
+    gap, again = report.gap, report.recalibration
+    if gap is not None:
+        yield "gap", "gap: relative RMS", gap.relative_rms, gap.relative_rms_se
+        yield "gap", "gap: answers changed", gap.top1_disagreement, gap.top1_disagreement_se
+        yield "gap", "gap: JS divergence", gap.js_divergence, gap.js_divergence_se
+        yield "gap", "gap: share of drift", gap.explained_drift, gap.explained_se
+    if again is not None:
+        change = again.change
+        yield "pass C", "recalibration: relative RMS", change.relative_rms, change.relative_rms_se
+        yield "pass C", "recalibration: answers changed", change.answers_changed, change.answers_changed_se
+        yield "pass C", "recalibration: JS divergence", change.js_divergence, change.js_divergence_se
+
+
+def inspected(net: nn.Module, x: Images, batch: int) -> Figures:
+    """The figures of all samples, read in their order."""
+    options = DataOptions(batch_size=batch, shuffled=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return figures(normdiag.inspect(net, x, data_options=options, rules=()))
+
+
 def compared(name: str, samples: int, batch: int, repeats: int) -> dict[tuple[str, str], tuple[float, float]]:
     """For each figure the mean error over the real scatter, and the share of intervals that hold the truth."""
-    runner, x = subject(name)
-    truth = figures(runner, evidence(runner, x, batch))
-    drawn = [figures(runner, evidence(runner, part, batch)) for part in subsamples(x, samples, repeats)]
+    subject = SUBJECTS[name]()
+    truth = inspected(subject.net, subject.truth, batch)
+    drawn = [inspected(subject.net, part, batch) for part in subject.draw(samples, repeats)]
     found = {}
     for key, (true, *_) in truth.items():
-        values = np.array([each[key] for each in drawn])
-        scatter = values[:, 0].std(ddof=1) / np.sqrt(1.0 - samples / len(x))
+        values = np.array([each[key] for each in drawn if key in each])
+        if len(values) < repeats:
+            continue
+        scatter = values[:, 0].std(ddof=1) / np.sqrt(1.0 - samples / subject.size)
         covered = np.mean((values[:, 2] <= true) & (true <= values[:, 3]))
         found[key] = float(values[:, 1].mean() / scatter), float(covered)
     return found
@@ -91,17 +200,18 @@ def compared(name: str, samples: int, batch: int, repeats: int) -> dict[tuple[st
 def main() -> None:
     """Print the table of docs/numbers.md."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("net", choices=("resnet20", "digits"))
+    parser.add_argument("net", choices=SUBJECTS)
     for option, default in (("--samples", 256), ("--batch", 32), ("--repeats", 40)):
         parser.add_argument(option, type=int, default=default)
     given = parser.parse_args()
     rows = compared(given.net, given.samples, given.batch, given.repeats)
-    for kind in ("deployed", "own", "gap"):
+    print("| figure | places | error over scatter: median (range) | intervals that hold the truth |\n|---|---|---|---|")
+    for kind in dict.fromkeys(kind for _, kind in rows):
         found = np.array([row for (_, each), row in rows.items() if each == kind])
         ratio, cover = found[:, 0], found[:, 1]
         print(
-            f"{kind}: error over scatter {np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f}), "
-            f"intervals hold the truth in {100 * cover.mean():.0f} %"
+            f"| {kind} | {len(found)} | {np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f}) "
+            f"| {100 * cover.mean():.0f} % |"
         )
 
 

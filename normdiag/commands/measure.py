@@ -162,7 +162,7 @@ def _report(
         data=_data_info(source, seen),
         layers=layers,
         activations=activations,
-        gradient=gradient_product(activations),
+        gradient=gradient_product(evidence.activations),
         gap=gap,
         notes=(*source.info.notes, *runner.notes),
         interrupted=seen.interrupted,
@@ -180,9 +180,9 @@ def _recalibrated(
     found = together(ranks, lambda: passes.recalibrated(runner, seen.held, statistics), add)
     if gap.output not in found.change:
         return gap, None
-    drift, noise = explained(found.gap[gap.output], found.noise[gap.output])
+    drift, noise, error = explained(found.gap[gap.output], found.noise[gap.output])
     change, chance = output_change(found.change[gap.output]), output_change(found.noise[gap.output])
-    shared = replace(gap, explained_drift=drift, explained_noise=noise)
+    shared = replace(gap, explained_drift=drift, explained_noise=noise, explained_se=error)
     answered = answered_classes(found.noise[gap.output])
     return shared, Recalibration(gap.output, found.samples, gap.batch_size, change, chance, answered)
 

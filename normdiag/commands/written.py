@@ -53,7 +53,7 @@ def _measured(ops: Sequence[Op], foldable: TorchFoldable, example: Batch) -> Evi
         values = foldable.evaluator([op.inputs[0] for op in ops]).run(example)
     except InputError:
         return Evidence()
-    found = {op.name: written_groups(_layer(op), values[op.inputs[0]], op.detail.axis) for op in ops}  # type: ignore[union-attr]
+    found = {op.name: written_groups(_layer(op), values[op.inputs[0]], op.detail.axis, example.span) for op in ops}  # type: ignore[union-attr]
     sums = {name: LayerEvidence(calls=1, groups=groups) for name, groups in found.items() if groups is not None}
     return Evidence(samples=example.size, batches=1, batch_size=example.size, layers=sums)
 

@@ -69,17 +69,22 @@ def needs_explaining(gap: Gap, layers: Sequence[LayerMetrics]) -> bool:
     return drifts or changed or not gap.relative_rms <= RELATIVE_RMS
 
 
-def explained(gap: OutputSums, noise: OutputSums) -> tuple[float | None, float | None]:
+def explained(gap: OutputSums, noise: OutputSums) -> tuple[float | None, float | None, float | None]:
     """Shares of drift and of batch noise in the squared gap: what goes when the statistics are replaced, and the rest.
 
     `gap` compares the output as deployed with that under batch statistics, `noise` the one under the data's own
-    statistics with the latter. None where there is no gap.
+    statistics with the latter. None where there is no gap. Third the standard error of either, jackknifed over the
+    batches, which is None with one of them.
     """
     total, left = gap.difference_square, noise.difference_square
     if not (math.isfinite(total) and math.isfinite(left)) or total == 0:
-        return None, None
+        return None, None, None
     share = min(left / total, 1.0)
-    return 1.0 - share, share
+    counts = gap.table[:, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        without = left_out(noise.table[:, 1:2], counts) / left_out(gap.table[:, 1:2], counts)
+    error = float(jackknife(np.array([left / total]), without, counts)[0])
+    return 1.0 - share, share, error if math.isfinite(error) else None
 
 
 def relative_rms(sums: OutputSums) -> float:

@@ -15,7 +15,7 @@ from normdiag.records.channel_sums import PARTS
 Floats = NDArray[np.float64]
 
 
-def left_out(sums: Floats, counts: NDArray[Any]) -> Floats:
+def left_out(sums: NDArray[Any], counts: NDArray[Any]) -> NDArray[Any]:
     """Sums over all samples but those of one part, for each part that holds any: from (PARTS, ...) to (used, ...)."""
     return np.asarray(sums.sum(0) - sums[counts > 0])
 

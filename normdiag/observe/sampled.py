@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.ops import Activation, Tails, derivative
-from normdiag.records import ActivationSums, Sampled
+from normdiag.ops import Activation, Pieces, Tails, derivative
+from normdiag.records import ActivationSums, Sampled, Span
+from normdiag.records.channel_sums import PARTS
 
 Array = NDArray[Any]
 # Values of an activation and batch that are looked at; no more than these, all are. Their derivatives take 0.2 ms.
@@ -45,31 +46,64 @@ def saturated_mask(x: Array, tails: Tails) -> NDArray[np.bool_]:
     return np.asarray((x <= lower) | (x >= upper) if tails.closed else (x < lower) | (x > upper))
 
 
+def parts_of(chosen: NDArray[np.int64], places: int, samples: int, span: Span) -> NDArray[np.int64]:
+    """The part of each value (K, M) at the `chosen` (K,) of so many places, M = `samples` at each.
+
+    The M are the samples, or, where there is but one, the places go sample by sample.
+    """
+    if samples > 1:
+        return np.broadcast_to(span.parts(samples), (len(chosen), samples))
+    return np.asarray((span.first + chosen * span.samples // max(places, 1)) % PARTS)[:, None]
+
+
 def sampled_sums(
-    activation: Activation, values: Array, places: int, tails: Tails, counted: NDArray[np.int64] | None
+    activation: Activation, values: Array, places: int, tails: Tails, parts: NDArray[np.int64]
 ) -> ActivationSums:
     """The sums of an activation from its values (K, M, U) at K of `places` places, M for each of U units.
 
-    `counted` (U,) are its saturated values where all of them were counted. The error is that of drawing K places
-    without putting any back; for units that may be dead see `responsive` of the sums: here it only holds for the
-    values given.
+    `parts` (K, M) are those of the samples. For units that may be dead see `responsive` of the sums: it only holds for
+    the values given.
     """
     looked, per_place, units = values.shape
     scale = places / looked
-    slopes = (derivative(activation, values) ** 2).sum((1, 2))
-    mask = saturated_mask(values, tails)
-    saturated = mask.sum((0, 1)) * scale if counted is None else counted
-    responsive = np.asarray(~mask.all((0, 1)) if counted is None else counted < places * per_place)
-    kind, elements, square = activation.kind, places * per_place, float(slopes.sum()) * scale
+    slopes, mask = (derivative(activation, values) ** 2).sum(2), saturated_mask(values, tails)
+    inactive = mask.sum(2)
+    size = np.full(slopes.shape, float(units))
+    rows = np.stack([size, inactive, size, slopes], 2).reshape(-1, 4)
+    table = np.zeros((PARTS, 4))
+    np.add.at(table, parts.reshape(-1), rows)
+    kind, elements, saturated = activation.kind, places * per_place, mask.sum((0, 1))
     if looked == places:
-        exact = saturated if counted is not None else mask.sum((0, 1))
-        return ActivationSums(kind, elements, exact, square)
-    variance = 0.0 if counted is not None else _variance(mask.sum((1, 2)), places)
-    look = Sampled(values.size, elements * units, variance, _variance(slopes, places))
-    return ActivationSums(kind, elements, saturated, square, False, look, responsive)
+        return ActivationSums(kind, elements, saturated, table)
+    look = Sampled(values.size, elements * units, shared_variance(inactive, places), shared_variance(slopes, places))
+    responsive = np.asarray(~mask.all((0, 1)))
+    return ActivationSums(kind, elements, saturated * scale, table * scale, False, look, responsive)
 
 
-def _variance(sums: Array, places: int) -> float:
-    """Of the sum over all places, estimated from that of some (Cochran 1977, section 2.6)."""
-    looked = len(sums)
-    return float(np.var(sums, ddof=1)) * places * (places - looked) / looked if looked > 1 else 0.0
+def of_pieces(
+    kind: str, pieces: Pieces, edges: Tails, elements: int, outside: NDArray[np.int64], span: Span
+) -> ActivationSums:
+    """The sums of a piecewise linear activation, from how many values (rows, U) are not on its inner piece.
+
+    Rows go sample by sample, each unit has `elements` values.
+    """
+    rows, units = outside.shape
+    beyond = outside.sum(1)
+    squares = pieces.outside**2 * beyond + pieces.inside**2 * (elements * units / max(rows, 1) - beyond)
+    saturated = outside if edges != Tails() else np.zeros_like(outside)
+    return ActivationSums.of(kind, elements, saturated, squares, span)
+
+
+def shared_variance(sums: Array, places: int) -> float:
+    """The variance of the sum over all places and samples that comes from the places alone, from (K, M) of K of them.
+
+    In a table of places by samples it is the component of the rows, of K drawn without putting any back (Cochran 1977,
+    section 2.6); what is left in each cell the scatter of the samples shows. 0 for a single sample.
+    """
+    looked, samples = sums.shape
+    if looked < 2 or samples < 2:
+        return 0.0
+    rows = sums.mean(1, keepdims=True)
+    rest = sums - rows - sums.mean(0) + sums.mean()
+    alone = rows.var(ddof=1) - (rest**2).sum() / ((looked - 1) * (samples - 1)) / samples
+    return max(float(alone), 0.0) * float(samples**2 * places * (places - looked) / looked)

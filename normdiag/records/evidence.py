@@ -3,136 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from normdiag.records.activation_sums import ActivationSums
 from normdiag.records.channel_sums import ChannelSums, Span
+from normdiag.records.group_sums import GroupSums
 from normdiag.records.profile import Point, PointSums
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
-
-# Variances are counted in bins of a sixteenth of an octave from 2^-150 (below the smallest float32) to 2^130.
-BINS_PER_OCTAVE = 16
-LOWEST_OCTAVE = -150
-VARIANCE_BINS = (130 - LOWEST_OCTAVE) * BINS_PER_OCTAVE
-
-
-@dataclass(frozen=True, eq=False)
-class GroupSums:
-    """What LayerNorm, RMSNorm, GroupNorm and InstanceNorm see: moments of the groups that they normalize over.
-
-    `variance_counts` (VARIANCE_BINS,) counts groups by variance (RMSNorm: mean square), `channel_squares` (C,)
-    is the sum of x^2 per channel or feature over `channel_count` values each, `abs_max` the largest |x|.
-    """
-
-    group_size: int
-    variance_min: float
-    variance_counts: Counts
-    abs_max: float
-    channel_squares: Floats
-    channel_count: int
-
-    @classmethod
-    def of(
-        cls,
-        variances: NDArray[Any],
-        channel_squares: NDArray[Any],
-        *,
-        group_size: int,
-        channel_count: int,
-        abs_max: float,
-    ) -> GroupSums:
-        """The sums of one batch from the variance of every group (any shape) and the sums of squares per channel."""
-        flat = np.asarray(variances, np.float64).ravel()
-        squares = np.asarray(channel_squares, np.float64)
-        minimum = float(flat.min()) if flat.size else np.inf
-        return cls(group_size, minimum, count_variances(flat), float(abs_max), squares, channel_count)
-
-    def __add__(self, other: GroupSums) -> GroupSums:
-        return GroupSums(
-            min(self.group_size, other.group_size),
-            float(np.minimum(self.variance_min, other.variance_min)),
-            self.variance_counts + other.variance_counts,
-            float(np.maximum(self.abs_max, other.abs_max)),
-            self.channel_squares + other.channel_squares,
-            self.channel_count + other.channel_count,
-        )
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """How many values of an activation were looked at, `of` how many, and the variances that this leaves to the sums of
-    its saturated values (0 where those were counted) and of its squared derivatives.
-    """
-
-    values: int
-    of: int
-    saturated_variance: float
-    square_variance: float
-
-    def __add__(self, other: Sampled) -> Sampled:
-        return Sampled(
-            self.values + other.values,
-            self.of + other.of,
-            self.saturated_variance + other.saturated_variance,
-            self.square_variance + other.square_variance,
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class ActivationSums:
-    """One activation: `saturated` (U,) counts, per unit, the values in its saturated tails, of `elements` each.
-
-    `derivative_square` is the sum of f'(x)^2 over all U * elements values. A unit is a channel or feature. `final`
-    marks an activation whose output is the model's. Where `sampled` is set, the squares are an estimate from some of
-    the values, and so is `saturated`, unless its variance is 0; `responsive` (U,) then tells the units of which some
-    value, any at all, was outside the tails.
-    """
-
-    kind: str
-    elements: int
-    saturated: NDArray[Any]
-    derivative_square: float
-    final: bool = False
-    sampled: Sampled | None = None
-    responsive: NDArray[np.bool_] | None = None
-
-    @property
-    def dead(self) -> NDArray[np.bool_]:
-        """(U,): the units of which every value was saturated; exact in any case."""
-        return self.saturated == self.elements if self.responsive is None else ~self.responsive
-
-    def __add__(self, other: ActivationSums) -> ActivationSums:
-        a, b = (self, other) if len(self.saturated) == len(other.saturated) else (self.pooled(), other.pooled())
-        known = a.responsive is None and b.responsive is None
-        return ActivationSums(
-            a.kind,
-            a.elements + b.elements,
-            a.saturated + b.saturated,
-            a.derivative_square + b.derivative_square,
-            a.final or b.final,
-            None if a.sampled is None and b.sampled is None else a._look + b._look,
-            None if known else ~(a.dead & b.dead),
-        )
-
-    def pooled(self) -> ActivationSums:
-        """All units as one: the only common ground of batches whose number of units differs."""
-        responsive = None if self.responsive is None else np.array([self.responsive.any()])
-        return replace(
-            self,
-            elements=self.elements * len(self.saturated),
-            saturated=self.saturated.sum(keepdims=True),
-            responsive=responsive,
-        )
-
-    @property
-    def _look(self) -> Sampled:
-        values = self.elements * len(self.saturated)
-        return Sampled(values, values, 0.0, 0.0) if self.sampled is None else self.sampled
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,13 +129,6 @@ class Evidence:
             _merge(self.outputs, other.outputs),
             _merge(self.points, other.points),
         )
-
-
-def count_variances(variances: Floats) -> Counts:
-    """Histogram (VARIANCE_BINS,) of non-negative variances on a log2 scale; zeros go into the lowest bin."""
-    positive = np.maximum(np.nan_to_num(variances, nan=0.0), 2.0**LOWEST_OCTAVE)
-    index = np.floor((np.log2(positive) - LOWEST_OCTAVE) * BINS_PER_OCTAVE).astype(np.int64)
-    return np.bincount(index.clip(0, VARIANCE_BINS - 1), minlength=VARIANCE_BINS).astype(np.int64)
 
 
 T = TypeVar("T", ChannelSums, GroupSums)

@@ -147,6 +147,7 @@ class GroupMetrics:
     so that the output is the bias alone. `below_eps`: share of the groups with a variance below the layer's eps.
     `largest_sum` is the largest sum of squares of a group, group_size * variance, up to 4.4 % too small, and
     `overflowing` the share of groups where it does not fit float16.
+    Standard errors are over the samples; None with one sample. The extremes have none.
     """
 
     group_size: int
@@ -161,6 +162,9 @@ class GroupMetrics:
     below_eps: float | None = None
     largest_sum: float = 0.0
     overflowing: float = 0.0
+    variance_median_se: float | None = None
+    outlier_ratio_se: float | None = None
+    below_eps_se: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,8 +196,8 @@ class ActivationMetrics:
     """One activation. For ReLU-like kinds the saturated fraction is the inactive one: half is normal.
 
     `dead_units` counts the units that were saturated on every value seen. `final`: its output is the model's.
-    `sampled_share` is the share of the values that the figures are taken from; the standard errors are those of not
-    having looked at the rest, 0 for what was counted. Dead units are always counted.
+    `sampled_share` is the share of the values that the figures are taken from; the standard errors are over the
+    samples, those of not having looked at the rest included, and None with one sample. Dead units are always counted.
     """
 
     name: str
@@ -204,8 +208,8 @@ class ActivationMetrics:
     dead_units: int
     final: bool = False
     sampled_share: float = 1.0
-    saturated_se: float = 0.0
-    mean_squared_derivative_se: float = 0.0
+    saturated_se: float | None = None
+    mean_squared_derivative_se: float | None = None
 
 
 @dataclass(frozen=True)
@@ -213,13 +217,15 @@ class GradientProduct:
     """How much gradient the activations let through along the depth, as if they were one chain.
 
     `mean_squared` is the product of the mean squared derivatives, `rms` its square root, to be read beside
-    `sigmoid_bound` = 0.25^depth, the most that as many sigmoids could pass.
+    `sigmoid_bound` = 0.25^depth, the most that as many sigmoids could pass. `rms_se` is the standard error of `rms`
+    over the samples; None with one.
     """
 
     depth: int
     mean_squared: float
     rms: float
     sigmoid_bound: float
+    rms_se: float | None = None
 
 
 @dataclass(frozen=True)
@@ -275,8 +281,9 @@ class Gap:
     `relative_rms` = sqrt(sum (y' - y)^2 / sum y^2). `top1_disagreement` and `js_divergence` (nats, mean over samples)
     exist for (N, K) outputs. `explained_drift` is the share of the squared difference that goes when the data's own
     statistics replace the stored ones, `explained_noise` what is left, the chance of batches: both measured, and None
-    where nothing drifts and so nothing was replaced. `attribution` is ranked, largest first. `classes` is K, and
-    `answered` how many of them the deployed model answers with, in effect: 1 / sum p^2 over their shares p.
+    where nothing drifts and so nothing was replaced; `explained_se` is the standard error of either. `attribution` is
+    ranked, largest first. `classes` is K, and `answered` how many of them the deployed model answers with, in effect:
+    1 / sum p^2 over their shares p.
     """
 
     output: str
@@ -291,5 +298,6 @@ class Gap:
     relative_rms_se: float | None = None
     top1_disagreement_se: float | None = None
     js_divergence_se: float | None = None
+    explained_se: float | None = None
     classes: int | None = None
     answered: float | None = None

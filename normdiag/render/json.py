@@ -188,22 +188,15 @@ def _effective_samples(metrics: LayerMetrics) -> dict[str, Any] | None:
 
 
 def _groups(groups: GroupMetrics) -> dict[str, Any]:
-    names = (
-        "group_size",
-        "variance_min",
-        "variance_median",
-        "abs_max",
-        "outlier_channel",
-        "outlier_ratio",
-        "largest_sum",
-    )
-    flags = ("half_overflow", "single_element")
-    return {name: getattr(groups, name) for name in (*names, *flags)}
+    sizes = ("group_size", "variance_min", "variance_median", "abs_max", "largest_sum")
+    names = (*sizes, "outlier_channel", "outlier_ratio")
+    others = ("variance_median_se", "outlier_ratio_se", "half_overflow", "single_element")
+    return {name: getattr(groups, name) for name in (*names, *others)}
 
 
 def _gap(gap: Gap) -> dict[str, Any]:
     known = gap.explained_drift is not None or gap.explained_noise is not None
-    explained = {"drift": gap.explained_drift, "noise": gap.explained_noise} if known else None
+    shares = {"drift": gap.explained_drift, "noise": gap.explained_noise, "se": gap.explained_se}
     return {
         "output": gap.output,
         "relative_rms": gap.relative_rms,
@@ -214,7 +207,7 @@ def _gap(gap: Gap) -> dict[str, Any]:
         "js_divergence_se": gap.js_divergence_se,
         "batch_size": gap.batch_size,
         "samples": gap.samples,
-        "explained": explained,
+        "explained": shares if known else None,
         "attribution": None if gap.attribution is None else [asdict(share) for share in gap.attribution],
     }
 

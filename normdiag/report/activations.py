@@ -49,18 +49,19 @@ def _charts(report: Report, detail: Detail) -> Iterator[Block]:
 
 
 def _columns(shown: Sequence[ActivationMetrics]) -> list[Column]:
-    derivative = [_with_error(number, a.mean_squared_derivative, a.mean_squared_derivative_se) for a in shown]
+    derivative = [_shown(number, a, a.mean_squared_derivative, a.mean_squared_derivative_se) for a in shown]
     dead = [f"{a.dead_units:,}" if a.dead_units else "0" for a in shown]
     return [
         Column("kind", [a.kind for a in shown], keep=3, right=False),
-        Column("saturated", [_with_error(percent, a.saturated_fraction, a.saturated_se) for a in shown]),
+        Column("saturated", [_shown(percent, a, a.saturated_fraction, a.saturated_se) for a in shown]),
         Column("mean squared derivative", derivative, "mean f'^2", keep=2),
         Column("dead units", [f"{d} of {a.units:,}" for d, a in zip(dead, shown, strict=True)], "dead", keep=4),
     ]
 
 
-def _with_error(write: Callable[[float], str], value: float, error: float) -> str:
-    return f"{write(value)} ± {write(error)}" if error > 0 else write(value)
+def _shown(write: Callable[[float], str], seen: ActivationMetrics, value: float, error: float | None) -> str:
+    """With its error where not all values were looked at; else it is so small that it would only be in the way."""
+    return f"{write(value)} ± {write(error)}" if error and seen.sampled_share < 1.0 else write(value)
 
 
 def _severity(activation: ActivationMetrics) -> float:
@@ -74,7 +75,7 @@ def _sampled(shown: Sequence[ActivationMetrics]) -> str:
     least = min(each.sampled_share for each in shown)
     return (
         f"±: of smooth functions a share of the values is looked at ({percent(least)} or more here, drawn with a fixed "
-        "seed), and this is the standard error that it leaves. Flat pieces and dead units are counted on all."
+        "seed), and what that leaves open is in this standard error. Flat pieces and dead units are counted on all."
     )
 
 

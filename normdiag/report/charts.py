@@ -77,7 +77,7 @@ def saturation_chart(activations: Sequence[ActivationMetrics]) -> Chart:
     saturated = Series(
         "saturated or inactive",
         [100.0 * a.saturated_fraction for a in activations],
-        [100.0 * a.saturated_se for a in activations],
+        [100.0 * (a.saturated_se or 0.0) for a in activations],
     )
     dead = Series("dead units", [100.0 * a.dead_units / max(a.units, 1) for a in activations])
     names = [short_name(a.name) for a in activations]

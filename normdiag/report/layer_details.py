@@ -103,6 +103,10 @@ def _layer(metrics: LayerMetrics, most: int | None) -> LayerDetail:
     return LayerDetail(layer.name, kind, facts, columns, hidden, scatters, _histogram(values))
 
 
+def _number_with_error(value: float, error: float | None) -> str:
+    return f"{number(value)} ± {number(error)}" if error else number(value)
+
+
 def _facts(metrics: LayerMetrics) -> Iterator[tuple[str, str]]:
     layer = metrics.layer
     if metrics.drift is not None:
@@ -113,7 +117,9 @@ def _facts(metrics: LayerMetrics) -> Iterator[tuple[str, str]]:
         groups = metrics.groups
         yield "largest |x|", number(groups.abs_max)
         yield "smallest variance", number(groups.variance_min)
-        yield "outlier channel", f"#{groups.outlier_channel}, {number(groups.outlier_ratio)} times the median one"
+        yield "median variance", _number_with_error(groups.variance_median, groups.variance_median_se)
+        ratio = _number_with_error(groups.outlier_ratio, groups.outlier_ratio_se)
+        yield "outlier channel", f"#{groups.outlier_channel}, {ratio} times the median one"
         if groups.below_eps:
             yield "below eps", f"{percent(groups.below_eps)} of the groups"
     for name, value in (("eps", layer.eps), ("momentum", layer.momentum)):

@@ -27,8 +27,7 @@ def saturated(context: Context, limits: Mapping[str, float]) -> Iterator[Finding
 
     Why these limits: in the net of the BatchNorm paper's section 4.1 the last hidden layer is 48 % saturated where
     training stalls, 20 to 26 % where it has recovered, and at most 3 % with BatchNorm. So 40 % (limit `fraction`) is
-    a warning and 20 % (limit `noted`) information. Where only a share of the values was looked at, two standard errors
-    are taken off first.
+    a warning and 20 % (limit `noted`) information. Two standard errors are taken off first.
 
     How to fix it: normalize before it, lower the learning rate or the initial weights, or use another activation.
 
@@ -37,7 +36,7 @@ def saturated(context: Context, limits: Mapping[str, float]) -> Iterator[Finding
     if not is_measured(context.report):
         return
     for each in context.report.activations:
-        surely = each.saturated_fraction - 2.0 * each.saturated_se
+        surely = each.saturated_fraction - 2.0 * (each.saturated_se or 0.0)
         if each.kind in BOUNDED and not each.final and surely > limits["noted"]:
             yield FindingDraft(
                 layers=(each.name,),

@@ -29,7 +29,7 @@ from normdiag.records import (
     NormLayer,
     OutputSums,
 )
-from normdiag.records.evidence import count_variances
+from normdiag.records.group_sums import VarianceCounts
 
 
 def groups(**changes: object) -> GroupSums:
@@ -64,9 +64,13 @@ def test_groups() -> None:
     assert metrics.outlier_channel == 2
     assert metrics.outlier_ratio == pytest.approx(1.5)
     assert metrics.variance_min == 0.5
-    assert metrics.variance_median == pytest.approx(1.0, rel=0.023)
+    assert metrics.variance_median == pytest.approx(1.0, rel=0.044)
     assert not metrics.half_overflow
     assert not metrics.single_element
+
+
+def counted(variances: np.ndarray) -> VarianceCounts:
+    return VarianceCounts.of(variances, np.arange(len(variances)) % 16)
 
 
 def test_the_largest_sum_of_squares_is_that_of_the_group_with_the_largest_variance() -> None:
@@ -89,29 +93,25 @@ def test_one_element_groups_are_told() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_median_variance_is_right_to_half_a_bin(seed: int) -> None:
     variances = np.random.default_rng(seed).lognormal(0, 3, 501)
-    assert median_variance(count_variances(variances)) == pytest.approx(np.median(variances), rel=0.023)
+    assert median_variance(counted(variances)) == pytest.approx(np.median(variances), rel=0.044)
 
 
 def test_median_of_zeros_is_zero() -> None:
-    assert median_variance(count_variances(np.zeros(3))) == 0.0
+    assert median_variance(counted(np.zeros(3))) == 0.0
 
 
 def test_activations_and_the_gradient_that_is_left() -> None:
-    rows = measure_activations(
-        {
-            "a": ActivationSums("sigmoid", 10, np.array([10, 5, 0]), 0.3),
-            "b": ActivationSums("relu", 4, np.array([4, 4]), 0.0),
-        }
-    )
+    sigmoid = ActivationSums.of("sigmoid", 10, np.array([[10, 5, 0]]), np.array([0.3]))
+    rows = measure_activations({"a": sigmoid, "b": ActivationSums.of("relu", 4, np.array([[4, 4]]), np.array([0.0]))})
     assert (rows[0].saturated_fraction, rows[0].units, rows[0].dead_units) == (0.5, 3, 1)
     assert rows[0].mean_squared_derivative == pytest.approx(0.01)
     assert rows[1].dead_units == 2
-    product = gradient_product(rows[:1] * 3)
+    product = gradient_product(dict.fromkeys("abc", sigmoid))
     assert product is not None
     assert product.mean_squared == pytest.approx(1e-6)
     assert product.rms == pytest.approx(1e-3)
     assert product.sigmoid_bound == 0.25**3
-    assert gradient_product(()) is None
+    assert gradient_product({}) is None
 
 
 def test_the_gap_is_that_of_the_output_that_differs_most() -> None:
@@ -136,10 +136,10 @@ def test_a_zero_output_is_no_crash(difference: float, reference: float, expected
 
 
 def test_the_shares_of_a_gap_are_what_goes_and_what_is_left() -> None:
-    assert explained(output(8.0, 1.0), output(2.0, 5.0)) == (0.75, 0.25)
-    assert explained(output(8.0, 1.0), output(9.0, 5.0)) == (0.0, 1.0), "replaced statistics that only add to it"
-    assert explained(output(0.0, 1.0), output(0.0, 1.0)) == (None, None)
-    assert explained(output(math.nan, 1.0), output(1.0, 1.0)) == (None, None)
+    assert explained(output(8.0, 1.0), output(2.0, 5.0)) == (0.75, 0.25, 0.0)
+    assert explained(output(8.0, 1.0), output(9.0, 5.0))[:2] == (0.0, 1.0), "replaced statistics that only add to it"
+    assert explained(output(0.0, 1.0), output(0.0, 1.0)) == (None, None, None)
+    assert explained(output(math.nan, 1.0), output(1.0, 1.0)) == (None, None, None)
 
 
 @pytest.mark.parametrize(

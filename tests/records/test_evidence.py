@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from normdiag.records import ActivationSums, ChannelSums, Evidence, GroupSums, LayerEvidence, OutputSums
-from normdiag.records.evidence import VARIANCE_BINS, count_variances
+from normdiag.records.group_sums import VARIANCE_BINS, VarianceCounts
 
 tables = hnp.arrays(
     np.float64,
@@ -50,21 +50,23 @@ def test_group_sums_of_a_split_equal_the_whole(variances: np.ndarray, data: st.D
     whole, parts = sums(variances), sums(variances[:cut]) + sums(variances[cut:])
     assert parts.variance_min == whole.variance_min == variances.min()
     assert parts.abs_max == variances.max()
-    assert parts.channel_count == whole.channel_count
-    np.testing.assert_array_equal(parts.variance_counts, whole.variance_counts)
+    assert parts.channel_counts.sum() == whole.channel_counts.sum()
+    assert parts.variances.first == whole.variances.first
+    np.testing.assert_array_equal(parts.variances.counts.sum(0), whole.variances.counts.sum(0))
 
 
 def test_variances_are_counted_on_a_log_scale_with_zero_in_the_lowest_bin() -> None:
-    counts = count_variances(np.array([0.0, 1.0, 1.0, 1e30, np.nan]))
-    assert counts.shape == (VARIANCE_BINS,)
-    assert counts.sum() == 5
-    assert counts[0] == 2
-    assert counts.max() == 2
+    seen = VarianceCounts.of(np.array([0.0, 1.0, 1.0, 1e30, np.nan]), np.array([0, 1, 1, 2, 3]))
+    assert seen.first == 0
+    assert seen.counts.shape[1] < VARIANCE_BINS
+    assert seen.counts.sum(1).tolist() == [1, 2, 1, 1, *[0] * 12]
+    assert seen.counts[:, 0].tolist() == [1, 0, 0, 1, *[0] * 12]
+    assert seen.counts.max() == 2
 
 
 def test_activations_with_other_numbers_of_units_are_pooled_not_mixed_up() -> None:
-    a = ActivationSums("relu", 10, np.array([1, 2, 3]), 5.0)
-    b = ActivationSums("relu", 10, np.array([4, 5]), 7.0)
+    a = ActivationSums.of("relu", 10, np.array([[1, 2, 3]]), np.array([5.0]))
+    b = ActivationSums.of("relu", 10, np.array([[4, 5]]), np.array([7.0]))
     both = a + b
     assert both.elements * len(both.saturated) == 50
     assert both.saturated.tolist() == [15]
@@ -96,4 +98,4 @@ def test_one_sided_sums_survive_the_merge() -> None:
 
 @pytest.mark.parametrize("value", [1e-40, 1e-5, 1.0, 3e38])
 def test_bins_hold_every_float32_variance(value: float) -> None:
-    assert count_variances(np.array([value]))[1:-1].sum() == 1
+    assert 0 < VarianceCounts.of(np.array([value]), np.array([0])).first < VARIANCE_BINS - 1

@@ -84,7 +84,7 @@ def test_values() -> None:
     assert layer["drift"]["max"] == metrics.drift.max
     assert layer["drift"]["max_channel"] == int(np.argmax(metrics.drift.d))
     assert layer["running_var"]["min"] == pytest.approx(float(metrics.layer.running_var.min()))
-    assert document["gap"]["explained"] == {"drift": 0.62, "noise": 0.38}
+    assert document["gap"]["explained"] == {"drift": 0.62, "noise": 0.38, "se": None}
     assert document["gap"]["attribution"][0] == {"layer": "layer1.3.bn1", "removed": pytest.approx(0.85)}
     assert document["data"]["samples"] == 1000 and document["data"]["batches"] == 16
     assert document["findings"][-1]["evidence"] == {"drift": 2.4, "lower": 2.34}

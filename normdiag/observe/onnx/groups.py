@@ -10,7 +10,7 @@ from normdiag.models.onnx import NormSite
 from normdiag.observe.onnx.channels import norm_input
 from normdiag.observe.onnx.edit import GraphEdit
 from normdiag.observe.onnx.session import TensorType, Values
-from normdiag.records import GroupSums
+from normdiag.records import GroupSums, Span
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +33,11 @@ class GroupWatch:
         """All graph outputs to fetch."""
         return (self.shape, self.variance, self.squares, self.highest, self.lowest)
 
-    def sums(self, values: Values) -> GroupSums:
-        """What the groups of this batch looked like."""
+    def sums(self, values: Values, span: Span) -> GroupSums:
+        """What the groups of a batch at `span` in the data looked like."""
         shape, variance = values[self.shape], values[self.variance]
         channels, size = int(shape[self.axis]), int(np.prod(shape))
-        squares = values[self.squares].astype(np.float64).reshape(-1, channels).sum(0)
+        squares = values[self.squares].astype(np.float64).reshape(-1, channels)
         extremes = float(values[self.highest].max()), float(values[self.lowest].min())
         return GroupSums.of(
             variance,
@@ -45,6 +45,7 @@ class GroupWatch:
             group_size=size // max(variance.size, 1),
             channel_count=size // max(channels, 1),
             abs_max=float(np.abs(extremes).max()),
+            span=span,
         )
 
 

@@ -100,8 +100,8 @@ class OnnxRunner:
         span = batch.span
         sums = {watch.site.layer.name: watch.sums(values, span) for watch in graph.channels}
         layers = {name: LayerEvidence(1, deployed=each) for name, each in sums.items()}
-        layers |= {watch.site.layer.name: LayerEvidence(1, groups=watch.sums(values)) for watch in graph.groups}
-        activations = {watch.site.name: watch.sums(values, self._random) for watch in graph.activations}
+        layers |= {watch.site.layer.name: LayerEvidence(1, groups=watch.sums(values, span)) for watch in graph.groups}
+        activations = {watch.site.name: watch.sums(values, self._random, span) for watch in graph.activations}
         reference = {name: values[name] for name in self._outputs}
         own, batched = self._batch_pass(feed, batch.together) if batch.size > 1 and self._plan.replaceable else ({}, {})
         outputs = compare_outputs(reference, batched, batch.whole)

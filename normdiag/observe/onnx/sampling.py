@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.observe.onnx.edit import DOUBLE, INT64, PREFIX, GraphEdit
+from normdiag.observe.onnx.session import Values
 from normdiag.observe.sampled import BUDGET, FEWEST, choose, wanted
 
 STRATA = f"{PREFIX}strata"
@@ -22,19 +23,28 @@ FIRST_OPSET = 10
 
 @dataclass(frozen=True)
 class SampledPlaces:
-    """Names of the graph outputs that hold the picked values, with the places on `axis`, and their number."""
+    """Names of the graph outputs that hold the picked values, with the places on `axis`, the number of all places, and
+    the `index` of the picked ones; None where the graph could not choose, and all are there.
+    """
 
     values: str
     total: str
     axis: int
+    index: str | None = None
 
-    def of(self, values: NDArray[Any], total: NDArray[Any], random: np.random.Generator) -> tuple[NDArray[Any], int]:
-        """The picked values with the places first, and how many places there are."""
-        places = int(total.reshape(-1)[0])
-        picked = np.moveaxis(values, self.axis, 0)
-        if len(picked) == places:  # all of them, where the graph could not choose
-            picked = picked[choose(places, wanted(places, picked.size), random)]
-        return picked, places
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """All graph outputs to fetch."""
+        return tuple(name for name in (self.values, self.total, self.index) if name is not None)
+
+    def of(self, outputs: Values, random: np.random.Generator) -> tuple[NDArray[Any], NDArray[np.int64], int]:
+        """The picked values with the places first, these places, and how many there are."""
+        places = int(outputs[self.total].reshape(-1)[0])
+        picked = np.moveaxis(outputs[self.values], self.axis, 0)
+        if self.index is not None:
+            return picked, outputs[self.index], places
+        chosen = choose(places, wanted(places, picked.size), random)
+        return picked[chosen], chosen, places
 
 
 def strata(random: np.random.Generator) -> NDArray[np.float64]:
@@ -57,4 +67,5 @@ def pick(edit: GraphEdit, x: str, axis: int) -> SampledPlaces:
     chosen = edit.node("Slice", edit.input(STRATA, np.float64, BUDGET), edit.constant([0], np.int64), ends)
     stretched = edit.node("Mul", chosen, edit.node("Div", places, edit.node("Max", count, one)))
     index = edit.cast(edit.node("Floor", stretched), INT64)
-    return SampledPlaces(edit.output(edit.node("Gather", x, index, axis=axis)), total, axis)
+    picked = edit.output(edit.node("Gather", x, index, axis=axis))
+    return SampledPlaces(picked, total, axis, edit.output(index))

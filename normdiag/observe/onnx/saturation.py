@@ -14,9 +14,9 @@ from normdiag.observe.onnx.channels import wide
 from normdiag.observe.onnx.edit import DOUBLE, FLOAT, GraphEdit
 from normdiag.observe.onnx.sampling import SampledPlaces, pick
 from normdiag.observe.onnx.session import TensorType, Values
-from normdiag.observe.sampled import sampled_sums
-from normdiag.ops import FUNCTIONS, Activation, Pieces, Tails, tails
-from normdiag.records import ActivationSums
+from normdiag.observe.sampled import of_pieces, parts_of, sampled_sums
+from normdiag.ops import FUNCTIONS, Tails, tails
+from normdiag.records import ActivationSums, Span
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,30 +55,36 @@ class ActivationWatch:
     @property
     def outputs(self) -> tuple[str, ...]:
         """All graph outputs to fetch."""
-        picked = () if self.places is None else (self.places.values, self.places.total)
+        picked = () if self.places is None else self.places.outputs
         return tuple(name for name in (self.shape, *self.above, *picked, self.extreme) if name is not None)
 
-    def sums(self, values: Values, random: np.random.Generator) -> ActivationSums:
-        """Counts and squares, summed over the samples. `random` draws places where the graph could not."""
+    def sums(self, values: Values, random: np.random.Generator, span: Span) -> ActivationSums:
+        """Counts and squares of a batch at `span` in the data. `random` draws places where the graph could not."""
         function, shape = self.site.function, values[self.shape]
         units = int(shape[self.unit_axis])
         elements = int(np.prod(shape)) // max(units, 1)
-        outside = elements - self._inside(values, units, elements)
         if self.places is None:
-            sums = _of_pieces(function, self.edges, elements, outside)
+            pieces = FUNCTIONS[function.kind].pieces
+            assert pieces is not None  # or it would have been sampled
+            outside = self._outside(values, units, elements)
+            sums = of_pieces(function.kind, pieces(function), self.edges, elements, outside, span)
         else:
-            picked, places = self.places.of(values[self.places.values], values[self.places.total], random)
+            picked, chosen, places = self.places.of(values, random)
             table = picked.reshape(len(picked), -1, units)
-            sums = sampled_sums(function, table, places, self.edges, outside if self.edges.closed else None)
+            sums = sampled_sums(function, table, places, self.edges, parts_of(chosen, places, table.shape[1], span))
+            if self.edges.closed:
+                sums = sums.counted(self._outside(values, units, elements), span)
         if sums.sampled is not None and self.extreme is not None:
             extreme = values[self.extreme].reshape(-1, units)
             sums = replace(sums, responsive=np.asarray(_is_responsive(extreme, self.edges).any(0)))
         return replace(sums, final=self.final)
 
-    def _inside(self, values: Values, units: int, elements: int) -> NDArray[np.int64]:
+    def _outside(self, values: Values, units: int, elements: int) -> NDArray[np.int64]:
+        """How many values of each row of samples and unit are not between the bounds, (rows, U)."""
         low, high = (None if name is None else _counted(values[name], units) for name in self.above)
-        inside = np.full(units, elements) if low is None else low
-        return inside if high is None else inside - high
+        rows = next((len(each) for each in (low, high) if each is not None), 1)
+        outside = np.zeros((rows, units), np.int64) if low is None else elements // rows - low
+        return outside if high is None else outside + high
 
 
 def obstacle(site: ActivationSite, kind: TensorType) -> str | None:
@@ -105,18 +111,9 @@ def watch_activation(edit: GraphEdit, site: ActivationSite, kind: TensorType, th
     return ActivationWatch(site, x.axis, shape, edges, above, places, extreme, final)
 
 
-def _of_pieces(function: Activation, edges: Tails, elements: int, outside: NDArray[np.int64]) -> ActivationSums:
-    known = FUNCTIONS[function.kind].pieces
-    assert known is not None  # or it would have been sampled
-    pieces: Pieces = known(function)
-    inside = elements * len(outside) - int(outside.sum())
-    square = pieces.inside**2 * inside + pieces.outside**2 * int(outside.sum())
-    return ActivationSums(function.kind, elements, outside if edges != Tails() else np.zeros_like(outside), square)
-
-
 def _counted(sums: NDArray[Any], units: int) -> NDArray[np.int64]:
     exact = np.nan_to_num(np.rint(sums.astype(np.float64)))  # NaN activations count as none
-    return np.asarray(exact.astype(np.int64).reshape(-1, units).sum(0))
+    return np.asarray(exact.astype(np.int64).reshape(-1, units))
 
 
 def _shaped(edit: GraphEdit, name: str, kind: TensorType, site: ActivationSite) -> Tensor:
@@ -152,6 +149,8 @@ def _above(edit: GraphEdit, x: Tensor, bound: float) -> str | None:
 def _over_positions(edit: GraphEdit, ones: str, x: Tensor) -> str:
     """Sums over all but samples and units, in two steps so that float32 counts stay exact far beyond 2^24 positions."""
     axes = x.positions
+    if axes == [0]:  # a table: the samples themselves
+        return ones
     if len(axes) == 1 or x.axis == 0:
         return edit.reduce("ReduceSum", ones, axes)
     rows: Any = edit.cast(edit.reduce("ReduceSum", ones, axes[-1:], keepdims=True), DOUBLE)

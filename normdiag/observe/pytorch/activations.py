@@ -23,9 +23,9 @@ from normdiag.observe.pytorch.reductions import (
     computing_dtype,
     tilings,
 )
-from normdiag.observe.sampled import choose, sampled_sums, wanted
+from normdiag.observe.sampled import choose, of_pieces, parts_of, sampled_sums, wanted
 from normdiag.ops import FUNCTIONS, Activation, Tails, tails
-from normdiag.records import ActivationSums
+from normdiag.records import ActivationSums, Span
 
 aten = torch.ops.aten
 _PLACES = (torch, F, Tensor, nn_functions, torch.special, aten)
@@ -64,41 +64,40 @@ def activation_sums(
     threshold: float,
     random: np.random.Generator,
     run: Callable[[Tensor], object] | None = None,
+    span: Span | None = None,
 ) -> tuple[ActivationSums, bool]:
     """Saturation (`threshold` on |f'| / max|f'|) and squared derivatives; units lie on `axis`, 1 or the last.
 
     Flat pieces are counted; of smooth functions a share of the values is looked at. `run` is the activation itself, to
-    write over x: done tile by tile, it costs no reading of its own. The flag says whether that was possible.
+    write over x: done tile by tile, it costs no reading of its own. The flag says whether that was possible. `span` is
+    where the batch lies in the data.
     """
     view, edges = channel_view(x, axis), tails(activation, threshold)
+    span = span or Span(0, len(x) if x.dim() else 1)
     parted = FUNCTIONS[activation.kind].pieces
     pieces = None if parted is None else parted(activation)
     if pieces is None and not edges.closed:
-        return _looked_at(activation, view, edges, None, random), False
-    square = None if pieces is not None else _looked_at(activation, view, edges, np.zeros(view.channels, int), random)
+        return _with_responsive(_looked_at(activation, view, edges, random, span), view, edges), False
     outside, done = _outside(x, view, edges if pieces is None else Tails(pieces.lower, pieces.upper, True), run)
-    if square is not None:
-        return replace(square, saturated=outside, responsive=outside < square.elements), done
-    assert pieces is not None
+    if pieces is None:
+        return _looked_at(activation, view, edges, random, span).counted(outside, span), done
     elements = x.numel() // view.channels
-    total = pieces.outside**2 * outside.sum() + pieces.inside**2 * (elements * view.channels - outside.sum())
-    saturated = outside if edges != Tails() else np.zeros_like(outside)
-    return ActivationSums(activation.kind, elements, saturated, float(total)), done
+    return of_pieces(activation.kind, pieces, edges, elements, outside, span), done
 
 
 def _looked_at(
-    activation: Activation,
-    view: ChannelView,
-    edges: Tails,
-    counted: NDArray[np.int64] | None,
-    random: np.random.Generator,
+    activation: Activation, view: ChannelView, edges: Tails, random: np.random.Generator, span: Span
 ) -> ActivationSums:
-    """The sums from some of the rows of units; whether a unit is dead is told by all of its values."""
+    """The sums from some of the rows of units."""
     places = view.samples * view.positions
     chosen = choose(places, wanted(places, view.data.numel()), random)
     values = computable(view.rows(chosen)).cpu().numpy()
-    sums = sampled_sums(activation, values[:, None], places, edges, counted)
-    if counted is not None or sums.responsive is None or sums.responsive.all():
+    return sampled_sums(activation, values[:, None], places, edges, parts_of(chosen, places, 1, span))
+
+
+def _with_responsive(sums: ActivationSums, view: ChannelView, edges: Tails) -> ActivationSums:
+    """Whether a unit is dead is told by all of its values."""
+    if sums.responsive is None or sums.responsive.all():
         return sums
     doubtful = np.flatnonzero(~sums.responsive)
     low, high = _open_interval(edges, computing_dtype(view.data))
@@ -111,13 +110,13 @@ def _looked_at(
 def _outside(
     x: Tensor, view: ChannelView, edges: Tails, run: Callable[[Tensor], object] | None
 ) -> tuple[NDArray[np.int64], bool]:
-    """How many values of each unit are not between the edges, (C,), and whether x was run."""
+    """How many values of each sample and unit are not between the edges, (N, C), and whether x was run."""
     parts = list(tilings(view))
     run = run if computable(x) is x and all(_same_memory(part.rows, x) for part in parts) else None
     low, high = _open_interval(edges, computing_dtype(x))
     counts = [_inside(tiling, low, high, run) for tiling in parts]
-    inside = sum(counts[1:], counts[0]).sum(0).cpu().numpy()
-    return x.numel() // view.channels - inside.round().astype(np.int64), run is not None
+    inside = sum(counts[1:], counts[0]).cpu().numpy()
+    return view.positions - inside.round().astype(np.int64), run is not None
 
 
 def _inside(tiling: Tiling, low: float, high: float, run: Callable[[Tensor], object] | None) -> Tensor:

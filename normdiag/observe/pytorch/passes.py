@@ -67,7 +67,7 @@ class DeployedPass:
 
     def activation(self, name: str, activation: Activation, x: Tensor, axis: int, run: Run | None) -> bool:
         """Saturation and derivatives."""
-        sums, done = activation_sums(activation, x, axis, self._threshold, self._random, run)
+        sums, done = activation_sums(activation, x, axis, self._threshold, self._random, run, self._span)
         self.activations[name] = self.activations[name] + sums if name in self.activations else sums
         return done
 
@@ -200,7 +200,7 @@ def _deployed_evidence(call: NormCall, span: Span) -> LayerEvidence:
         return LayerEvidence(calls=1, deployed=channel_table(call.input).sums(_mean(call), span))
     if call.kind == "batch_norm":
         return LayerEvidence(calls=1)
-    return LayerEvidence(calls=1, groups=group_sums(call))
+    return LayerEvidence(calls=1, groups=group_sums(call, span))
 
 
 def _mean(call: NormCall) -> Array:

@@ -142,7 +142,7 @@ def channel_view(x: Tensor, axis: int) -> ChannelView:
         x, axis = x.reshape(-1, 1), 1
     if axis != 1 or x.dim() == 2:
         return (
-            ChannelView(x.reshape(1, -1, x.shape[-1]), inner=True)
+            ChannelView(x.reshape(x.shape[0], -1, x.shape[-1]), inner=True)
             if axis != 1
             else ChannelView(x.unsqueeze(2), inner=False)
         )
