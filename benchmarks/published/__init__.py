@@ -1,0 +1,1 @@
+"""Published findings about normalization, reproduced small."""
