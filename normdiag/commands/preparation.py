@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from normdiag.commands.fitted import fitted_candidate
 from normdiag.commands.measure import all_statistics
 from normdiag.commands.sources import GivenBatches, Streaming, first_batches
 from normdiag.data import DataOptions
-from normdiag.data.candidates import PreparationCandidate, candidates
+from normdiag.data.candidates import PreparationCandidate, candidates, shape_candidates
 from normdiag.data.join import reprepared
 from normdiag.data.recipe import parse_recipe
 from normdiag.data.source import DataSource, open_data
@@ -45,6 +45,8 @@ FIRST = 3
 # All are tried on a few samples, and those that may be best on more.
 TRIAL_SAMPLES, SAMPLES = 64, 256
 PROBE_SAMPLES = 32
+# So many of those with the least drift are tried on images that are cut, resized or read otherwise, too.
+BASES = 2
 # A drift of the first layers beyond this fits no preparation: the statistics, or the images, are others.
 FITS = 0.6
 RAW = PreparationCandidate("raw", "as it is stored")
@@ -68,11 +70,15 @@ class Tried:
 
 @dataclass(frozen=True, eq=False)
 class PreparationTrial:
-    """What there is to try: the candidates, the option in use, and what reads so many samples in one of them."""
+    """What there is to try: the candidates, the option in use, and what reads so many samples in one of them.
+
+    `head` are the first samples as they are stored.
+    """
 
     candidates: tuple[PreparationCandidate, ...]
     used: str
     open: Opener
+    head: NDArray[Any]
 
 
 def prepare_trial(
@@ -100,20 +106,27 @@ def prepare_trial(
     if head is None:
         raise InputError(f"{source.info.source}: holds no samples")
     used = options.preprocess or ("unit" if source.info.pixels else "raw")
-    return PreparationTrial(candidates(head, pixels=source.info.pixels, used=used), used, opener)
+    return PreparationTrial(candidates(head, pixels=source.info.pixels, used=used), used, opener, head)
 
 
 def try_all(
-    runner: Runner, trial: PreparationTrial, progress: Callable[[int, int], None] | None = None
+    runner: Runner,
+    trial: PreparationTrial,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    shapes: bool = False,
 ) -> Preparations:
-    """All candidates, best first. Raises InputError where no layer has statistics to fit."""
+    """All candidates, best first. Raises InputError where no layer has statistics to fit.
+
+    With `shapes` the best of them are also tried on images that are cut, resized or read otherwise.
+    """
     trials = []
     for index, candidate in enumerate(trial.candidates):
         trials.append(_tried(runner, candidate, trial.open(candidate, TRIAL_SAMPLES)))
         if progress is not None:
             progress(index + 1, len(trial.candidates))
     opener = trial.open
-    trials += _fitted(runner, trials, opener)
+    trials += [*_fitted(runner, trials, opener), *(_with_shapes(runner, trials, trial) if shapes else ())]
     near = in_the_running([each.fit for each in trials])
     finalists = [_tried(runner, trials[index].candidate, opener(trials[index].candidate, SAMPLES)) for index in near]
     fits = [each.fit for each in finalists]
@@ -138,6 +151,22 @@ def _fitted(runner: Runner, trials: Sequence[Tried], opener: Opener) -> list[Tri
     tried = _tried(runner, found, opener(found, TRIAL_SAMPLES))
     near = in_the_running([tried.fit, *(each.fit for each in trials)])
     return [tried] if near == [0] else []
+
+
+def _with_shapes(runner: Runner, trials: Sequence[Tried], trial: PreparationTrial) -> list[Tried]:
+    """The one of them with the least drift, where it fits clearly better than all whose images stay as they are.
+
+    Training with crops makes images that are cut or coarser fit a little better than what is right.
+    """
+    bases = sorted(trials, key=_drift)[:BASES]
+    found = [
+        _tried(runner, each, trial.open(each, TRIAL_SAMPLES))
+        for base in bases
+        for each in shape_candidates(base.candidate, trial.head)
+    ]
+    best = min(found, key=_drift, default=None)
+    near = [] if best is None else in_the_running([best.fit, *(each.fit for each in trials)])
+    return [best] if best is not None and near == [0] else []
 
 
 def _tried(runner: Runner, candidate: PreparationCandidate, batches: Iterable[Batch]) -> Tried:

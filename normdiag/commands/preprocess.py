@@ -64,7 +64,7 @@ def preprocess(
     if loaded.program is None:
         raise InputError(f"{loaded.info.path}: the model cannot be run: {loaded.why_not_run}")
     runner = open_runner(loaded, device, SATURATION_THRESHOLD)
-    found = try_all(runner, prepare_trial(source, data, options, loaded.inputs), progress)
+    found = try_all(runner, prepare_trial(source, data, options, loaded.inputs), progress, shapes=True)
     return PreparationResult(loaded.info, source.info.source, found, (UNSEEN,))
 
 
@@ -81,7 +81,7 @@ def chosen_preparation(
     without = replace(options, preprocess=None)
     source = open_source(model, None, data, without)
     runner = open_runner(model, device, SATURATION_THRESHOLD)
-    found = try_all(runner, prepare_trial(source, data, without, model.inputs))
+    found = try_all(runner, prepare_trial(source, data, without, model.inputs), shapes=True)
     if not found.fitting:
         return without, "--preprocess auto: no preparation fits the stored statistics; the default is used"
     option = found.best or found.fitting[0]

@@ -20,6 +20,8 @@ TARGETS = ("imagenet", "cifar", COPIED, "clip", "mnist", "unit", "signed", "raw"
 REORDERED = ("imagenet", "cifar", "unit", "signed")
 INVERTED = ("imagenet", "mnist", "unit", "signed")
 TOLERANCE, NEAR = 0.02, 0.1
+# The first is the usual centre crop: 224 of 256 pixels.
+CENTRES = (0.875, 0.75)
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,34 @@ def candidates(head: NDArray[Any], *, pixels: bool, used: str | None = None) -> 
     return tuple(found.values())
 
 
+def shape_candidates(base: PreparationCandidate, head: NDArray[Any]) -> tuple[PreparationCandidate, ...]:
+    """What may have been done to images (N, C, H, W) before `base`: values in another order, cut, made coarser, grey.
+
+    `head` are some of them as they are stored, but with their channels second.
+    """
+    if head.ndim != 4 or head.shape[1] not in (1, 3):
+        return ()
+    side, colours = min(head.shape[2:]), head.shape[1] == 3
+    changes = {f"centre={share:g}": f"the inner {share:g} of height and width enlarged" for share in CENTRES}
+    if side >= 8:
+        changes |= {f"via={less}": f"resized by way of {less} pixels" for less in (side // 4, side // 2, 3 * side // 4)}
+    if colours:
+        changes["memory=swapped"] = "channels first taken for channels last, or the reverse"
+    if colours and parse_recipe(base.option).order == "rgb":
+        changes["order=grey"] = "made grey"
+    return tuple(
+        PreparationCandidate(f"{base.option},{key}", f"{words}, {base.meaning}", False)
+        for key, words in changes.items()
+    )
+
+
 def _effect(option: str, pixels: bool) -> object:
     """What tells apart recipes that do different things, whatever they are called."""
     recipe = parse_recipe(option)
     mean, std = (tuple(f"{value:.4g}" for value in values) for values in (recipe.mean, recipe.std))
     scale = recipe.scale if recipe.scale is not None else 1 / 255 if pixels else 1.0
-    return scale, recipe.order, recipe.per_image, mean, std
+    places = recipe.swapped, recipe.centre, recipe.via
+    return scale, recipe.order, recipe.per_image, mean, std, places
 
 
 def _candidates(head: NDArray[Any], pixels: bool) -> Iterator[PreparationCandidate]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from normdiag.data.geometry import reread, reshaped
 from normdiag.data.options import Layout
 from normdiag.data.recipe import PRESETS, Recipe
 from normdiag.errors import InputError
@@ -55,13 +56,16 @@ def prepare(array: Array, recipe: Recipe | None, spec: InputSpec | None, source_
     """
     if recipe is None:
         return cast(array, spec)
-    images, channel_axis = _arrange(array, source_layout, recipe.layout or declared_layout(spec) or "nchw", spec)
+    target = recipe.layout or declared_layout(spec) or "nchw"
+    images, channel_axis = _arrange(array, source_layout, target, spec, swapped=recipe.swapped)
     if recipe.order == "bgr":
         if images.shape[channel_axis] != 3:
             raise InputError(
                 f"order=bgr needs 3 channels; data of shape {array.shape} has {images.shape[channel_axis]}"
             )
         images = np.flip(images, channel_axis)
+    if images.ndim == 4:
+        images = reshaped(images, recipe, channel_axis)
     if recipe.per_image:
         return cast(_per_image(images), spec)
     return cast(_affine(images, recipe, channel_axis), spec)
@@ -115,14 +119,21 @@ def numpy_dtype(name: str) -> np.dtype[Any] | None:
         return None
 
 
-def _arrange(array: Array, source: Layout | None, target: Layout, spec: InputSpec | None) -> tuple[Array, int]:
-    """The batch in the target layout (a view), and its channel axis; anything but images as it is, with axis 1."""
+def _arrange(
+    array: Array, source: Layout | None, target: Layout, spec: InputSpec | None, *, swapped: bool
+) -> tuple[Array, int]:
+    """The batch in the target layout (a view), and its channel axis; anything but images as it is, with axis 1.
+
+    Where layouts are `swapped`, its values lie in memory in the one that its shape does not say.
+    """
     if array.ndim == 3 and array.dtype.kind in "iu" and not (spec and spec.shape and len(spec.shape) == 3):
         axis = 1 if target == "nchw" else 3
         return np.expand_dims(array, axis), axis
     if array.ndim != 4:
         return array, min(1, array.ndim - 1)
     source = source or recognise_layout(array.shape, array.dtype) or target
+    if swapped:
+        array = reread(array, source)
     if source != target:
         array = np.moveaxis(array, *((-1, 1) if target == "nchw" else (1, -1)))
     return array, 1 if target == "nchw" else 3

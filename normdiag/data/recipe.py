@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from normdiag.data.options import Layout
 from normdiag.errors import UsageError
@@ -13,6 +13,10 @@ from normdiag.errors import UsageError
 @dataclass(frozen=True)
 class Recipe:
     """y = (x * scale - mean) / std, after the channels are put into `order` and the axes into `layout`.
+
+    With `swapped` layouts the values of each image lie in memory channels last where its shape has them first, or the
+    reverse. Of the images `centre` keeps that share of height and width, enlarged to the whole, and `via` resizes them
+    by way of so many pixels on the shorter side. With the order grey all three channels are the brightness.
 
     With `per_image`, y = (x - mean(x)) / std(x) over all values of each sample instead.
 
@@ -24,8 +28,11 @@ class Recipe:
     scale: float | None = None
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
-    order: Literal["rgb", "bgr"] = "rgb"
+    order: Literal["rgb", "bgr", "grey"] = "rgb"
     layout: Layout | None = None
+    swapped: bool = False
+    centre: float | None = None
+    via: int | None = None
     per_image: bool = False
     text: str = ""
 
@@ -43,7 +50,10 @@ PRESETS = {
     "caffe": Recipe(scale=1.0, mean=(103.939, 116.779, 123.68), order="bgr", text="caffe"),
     "per-image": Recipe(per_image=True, text="per-image"),
 }
-_KEYS = ("scale", "mean", "std", "order", "layout")
+ORDERS: dict[str, Literal["rgb", "bgr", "grey"]] = {"rgb": "rgb", "bgr": "bgr", "grey": "grey"}
+LAYOUTS: dict[str, Layout] = {"nchw": "nchw", "nhwc": "nhwc"}
+CHOICES = {"order": "rgb, bgr or grey", "layout": "nchw or nhwc", "memory": "swapped"}
+_KEYS = ("scale", "mean", "std", "order", "layout", "memory", "centre", "via")
 
 
 def parse_recipe(text: str) -> Recipe:
@@ -82,10 +92,14 @@ def _values(text: str) -> dict[str, str]:
 
 def _with_values(recipe: Recipe, values: dict[str, str]) -> Recipe:
     for key, value in values.items():
-        if key == "order" and value in ("rgb", "bgr"):
-            recipe = replace(recipe, order="bgr" if value == "bgr" else "rgb")
-        elif key == "layout" and value in ("nchw", "nhwc"):
-            recipe = replace(recipe, layout="nhwc" if value == "nhwc" else "nchw")
+        if key == "order" and value in ORDERS:
+            recipe = replace(recipe, order=ORDERS[value])
+        elif key == "layout" and value in LAYOUTS:
+            recipe = replace(recipe, layout=LAYOUTS[value])
+        elif key == "memory" and value == "swapped":
+            recipe = replace(recipe, swapped=True)
+        elif key in ("centre", "via"):
+            recipe = replace(recipe, **_shape(key, value))
         elif key == "scale":
             recipe = replace(recipe, scale=_number(key, value))
         elif key == "mean":
@@ -93,10 +107,19 @@ def _with_values(recipe: Recipe, values: dict[str, str]) -> Recipe:
         elif key == "std":
             recipe = replace(recipe, std=_numbers(key, value))
         else:
-            raise UsageError(
-                f"--preprocess: {key} is {'rgb or bgr' if key == 'order' else 'nchw or nhwc'}, not {value!r}"
-            )
+            raise UsageError(f"--preprocess: {key} is {CHOICES[key]}, not {value!r}")
     return recipe
+
+
+def _shape(key: str, text: str) -> dict[str, Any]:
+    number = _number(key, text)
+    if key == "centre" and 0.0 < number <= 1.0:
+        return {"centre": number}
+    if key == "via" and number >= 1 and number == int(number):
+        return {"via": int(number)}
+    raise UsageError(
+        f"--preprocess: {'centre is a share in (0, 1]' if key == 'centre' else 'via is whole pixels'}: {text}"
+    )
 
 
 def _numbers(key: str, text: str) -> tuple[float, ...]:
@@ -119,11 +142,17 @@ def _number(key: str, text: str) -> float:
 
 def _canonical(recipe: Recipe) -> str:
     if recipe.per_image:
-        return "per-image" + (",order=bgr" if recipe.order == "bgr" else "")
+        return "per-image" + (f",order={recipe.order}" if recipe.order != "rgb" else "") + _places(recipe)
 
     def join(numbers: tuple[float, ...]) -> str:
         return ":".join(f"{number:.9g}" for number in numbers)
 
     scale = "" if recipe.scale is None else f"scale={recipe.scale:.9g},"
     layout = f",layout={recipe.layout}" if recipe.layout else ""
-    return f"{scale}mean={join(recipe.mean)},std={join(recipe.std)},order={recipe.order}{layout}"
+    return f"{scale}mean={join(recipe.mean)},std={join(recipe.std)},order={recipe.order}{layout}{_places(recipe)}"
+
+
+def _places(recipe: Recipe) -> str:
+    """What is done to the places of the values."""
+    given = {"memory": "swapped" if recipe.swapped else None, "centre": recipe.centre, "via": recipe.via}
+    return "".join(f",{key}={value}" for key, value in given.items() if value is not None)

@@ -24,19 +24,16 @@ from tests.nets.resnet20 import load_resnet20, prepare
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def check_errors(rows: dict[tuple[str, str], tuple[float, float]], kinds: frozenset[str] | None = None) -> None:
+def check_errors(rows: dict[tuple[str, str], tuple[float, float]], kinds: frozenset[str]) -> None:
     """Each kind of figure within bounds by its median, and intervals that hold the truth as often as they say."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for (_, kind), row in rows.items():
-        found.setdefault(kind, []).append(row)
-    assert kinds is None or kinds <= set(found)
+    found = {kind: np.array([row for (_, each), row in rows.items() if each == kind]) for kind in kinds}
     for kind, each in found.items():
-        if not kind.startswith("recalibration"):  # the scatter of the statistics themselves is not in their error
-            ratios, covers = np.array(each).T
-            assert 0.75 <= np.median(ratios) <= 1.35, (kind, ratios)
-            # a gap, a root of squares, is larger in few samples than in many
-            assert np.mean(covers) >= (0.75 if kind.startswith("gap") else 0.85), (kind, covers)
-    assert 0.92 <= np.mean([np.mean([cover for _, cover in each]) for each in found.values() if len(each) > 1]) <= 1.0
+        assert len(each), f"no {kind}"
+        assert 0.75 <= np.median(each[:, 0]) <= 1.35, (kind, each)
+        # a gap, the root of a sum of squares, is larger in few samples than in many
+        assert np.mean(each[:, 1]) >= (0.75 if kind.startswith("gap") else 0.88), (kind, each)
+    covers = [each[:, 1].mean() for kind, each in found.items() if not kind.startswith("gap")]
+    assert 0.92 <= np.mean(covers) <= 1.0
 
 
 DRIFTS = frozenset({"drift as deployed", "local drift"})
@@ -54,7 +51,7 @@ ALL = DRIFTS | {
 
 
 def test_errors_are_their_scatter_on_the_sample_cnn() -> None:
-    check_errors(compared("digits", samples=128, batch=16, repeats=40), DRIFTS)
+    check_errors(compared("digits", samples=128, batch=16, repeats=30), DRIFTS)
 
 
 @pytest.mark.slow
