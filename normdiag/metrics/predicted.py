@@ -203,12 +203,22 @@ def _stepped(op: Op, law: Law, before: Sizes | None, after: Sizes | None) -> Law
 
 def _windowed(op: Op, window: Window, law: Law, before: Sizes | None, after: Sizes | None) -> Law | None:
     """A mean over positions keeps the mean, a sum multiplies it."""
+    if window.zeros is not None and window.axes == (law.axis,):
+        return _padded(law, window.zeros)
     if law.axis in window.axes or window.scale != "any" or not window.shift:
         return None
     axis = law.axis - sum(each < law.axis for each in window.axes) * window.removed
     if op.kind != "other":
         return Law(law.mean * window.total, axis)
     return law if not window.removed and _is_half(window.axes, before, after) else None
+
+
+def _padded(law: Law, zeros: tuple[int, int]) -> Law | None:
+    """With channels of zeros before and after the others, as in shortcuts without weights."""
+    if sum(zeros) > MOST_CHANNELS:
+        return None
+    values = None if law.values is None else np.pad(law.values, (zeros, (0, 0)))
+    return replace(law, mean=np.pad(law.mean, zeros), values=values)
 
 
 def _taken(graph: OpGraph, op: Op, take: Take, law: Law) -> tuple[Law, ...]:

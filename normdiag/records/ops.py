@@ -156,7 +156,8 @@ class Window:
     `scale`: which per-channel factors commute with it ('any', or 'non_negative' for a maximum). `shift`: whether a
     per-channel constant commutes: weights that sum to the same number everywhere, `total` (1 of a mean), so no counted
     zero padding, no padding with a constant; else `why_not` says what it does instead. `removed`: the axes do not
-    appear in the output (a mean without keepdims).
+    appear in the output (a mean without keepdims). `zeros`: how many are put before and after what lies along the only
+    axis, where that is all that happens.
     """
 
     axes: tuple[int, ...]
@@ -165,6 +166,7 @@ class Window:
     removed: bool = False
     total: float = 1.0
     why_not: str = field(default="counts zeros from its padding", compare=False)
+    zeros: tuple[int, int] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

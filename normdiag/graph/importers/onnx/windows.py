@@ -140,7 +140,9 @@ def _pad(scope: GraphScope, node: Node) -> UnnamedOp:
         return UnnamedOp("pad", (node.inputs[0],), Window(axes))
     if _pad_value(scope, node) != 0:
         raise Unclear("a padding with a number other than zero")
-    return UnnamedOp("pad", (node.inputs[0],), Window(axes, shift=False, why_not="puts zeros around its data"))
+    zeros = added[axes[0]] if len(axes) == 1 and min(added[axes[0]]) >= 0 else None
+    window = Window(axes, shift=False, why_not="puts zeros around its data", zeros=zeros)
+    return UnnamedOp("pad", (node.inputs[0],), window)
 
 
 def _pad_value(scope: GraphScope, node: Node) -> float | None:

@@ -109,7 +109,11 @@ def _pad(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
     adds = constant and any(amount > 0 for amount in amounts)
     if adds and call.args.get("value"):
         return None  # what it puts in would have to be scaled too
-    return _window(call, program, "pad", Window(axes, shift=not adds, why_not="puts zeros around its data"))
+    index = 2 * (rank - 1 - axes[0])
+    before, after = amounts[index], amounts[index + 1]
+    zeros = (before, after) if constant and len(axes) == 1 and min(before, after) >= 0 else None
+    window = Window(axes, shift=not adds, why_not="puts zeros around its data", zeros=zeros)
+    return _window(call, program, "pad", window)
 
 
 def _take(
