@@ -1,6 +1,6 @@
 """Drift predicts the error under corruption (Schneider et al. 2020, figure on distance against error).
 
-ResNet20 on 500 images with seven corruptions at five severities each, made by numpy and Pillow after Hendrycks and
+ResNet20 on 300 images with seven corruptions at five severities each, made by numpy and Pillow after Hendrycks and
 Dietterich (2019). Beside the error stands the mean drift of the layers as deployed, for which no labels are needed.
 """
 
@@ -18,7 +18,7 @@ import normdiag
 from benchmarks.published.data import Pixels, accuracy, fed, images, network
 from benchmarks.published.plots import COLOURS, Plot, Series
 
-SAMPLES = 500
+SAMPLES = 300
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from normdiag.commands.sources import GivenBatches, Streaming, first_batches
 from normdiag.data import DataOptions
 from normdiag.data.candidates import PreparationCandidate, candidates, shape_candidates
 from normdiag.data.join import reprepared
+from normdiag.data.preprocess import is_pixels, recognise_layout
 from normdiag.data.recipe import parse_recipe
 from normdiag.data.source import DataSource, open_data
 from normdiag.errors import InputError
@@ -106,7 +107,10 @@ def prepare_trial(
     if head is None:
         raise InputError(f"{source.info.source}: holds no samples")
     used = options.preprocess or ("unit" if source.info.pixels else "raw")
-    return PreparationTrial(candidates(head, pixels=source.info.pixels, used=used), used, opener, head)
+    pixels = source.info.pixels or is_pixels(head.dtype)
+    if not data and recognise_layout(head.shape, head.dtype) == "nhwc":  # as it is stored
+        head = head.transpose(0, 3, 1, 2)
+    return PreparationTrial(candidates(head, pixels=pixels, used=used), used, opener, head)
 
 
 def try_all(

@@ -48,14 +48,14 @@ def statistics_contradict_weights(context: Context, limits: Mapping[str, float])
     A graph that was exported for smaller inputs than those of training has more border in it, where padding lowers the
     means. Where the stored means are right for inputs without any border, both causes are named.
 
-    What it cannot see: layers whose input mean is not predictable (after a max pool, squeeze and
-    excitation, flattened positions, the model's input); what is after a layer of which half of the channels or more pass on their bias alone, through their variance (ND102, ND103) or a gamma of zero (ND106): the
-    fault is there, not here; small errors; wrong variances; statistics that are all 0 and 1 (ND104); gamma and beta of
-    another checkpoint, mostly. Averaged weights with the statistics of the last ones mostly stay below the limits: in
-    the sample digits_cnn_averaged, at 85 % accuracy, the one layer that can be judged is off by 0.2 (ND301 finds it on
-    data). A network that was trained on with frozen statistics contradicts them rightly, if it moved far: hence a
-    warning, and silence where data shows a drift below the limit `drift`. ND202 says which models are
-    looked at.
+    What it cannot see: layers whose input mean is not predictable (after a max pool, squeeze and excitation, flattened
+    positions, the model's input); what is after a layer of which half of the channels or more pass on their bias alone,
+    through their variance (ND102, ND103) or a gamma of zero (ND106): the fault is there, not here; small errors; wrong
+    variances; statistics that are all 0 and 1 (ND104); gamma and beta of another checkpoint, mostly. Averaged weights
+    with the statistics of the last ones mostly stay below the limits: in the sample digits_cnn_averaged, at 85 %
+    accuracy, the one layer that can be judged is off by 0.2 (ND301 finds it on data). A network that was trained on
+    with frozen statistics contradicts them rightly, if it moved far: hence a warning, and silence where data shows a
+    drift below the limit `drift`. ND202 says which models are looked at.
 
     How to fix it: recompute the statistics on training data, with torch.optim.swa_utils.update_bn for averaged
     weights, or load the buffers that were saved with the weights. Measure the accuracy before and after.
