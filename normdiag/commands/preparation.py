@@ -13,7 +13,7 @@ from normdiag.commands.fitted import fitted_candidate
 from normdiag.commands.measure import all_statistics
 from normdiag.commands.sources import GivenBatches, Streaming, first_batches
 from normdiag.data import DataOptions
-from normdiag.data.candidates import PreparationCandidate, candidates, shape_candidates
+from normdiag.data.candidates import PreparationCandidate, candidates, reshaped_candidate, shape_changes
 from normdiag.data.join import reprepared
 from normdiag.data.preprocess import is_pixels, recognise_layout
 from normdiag.data.recipe import parse_recipe
@@ -24,6 +24,7 @@ from normdiag.metrics.gap import output_change
 from normdiag.metrics.preparation import (
     Figure,
     Fit,
+    clearly_better,
     drift_figure,
     entropies,
     entropy_figure,
@@ -153,24 +154,28 @@ def _fitted(runner: Runner, trials: Sequence[Tried], opener: Opener) -> list[Tri
     if found is None:
         return []
     tried = _tried(runner, found, opener(found, TRIAL_SAMPLES))
-    near = in_the_running([tried.fit, *(each.fit for each in trials)])
-    return [tried] if near == [0] else []
+    return [tried] if clearly_better(tried.fit, [each.fit for each in trials]) else []
 
 
 def _with_shapes(runner: Runner, trials: Sequence[Tried], trial: PreparationTrial) -> list[Tried]:
-    """The one of them with the least drift, where it fits clearly better than all whose images stay as they are.
+    """All preparations of images that were cut, resized or read otherwise, in the way that clearly fits best; or none.
 
-    Training with crops makes images that are cut or coarser fit a little better than what is right.
+    Training with crops makes images that are cut or coarser drift a little less than what is right.
     """
-    bases = sorted(trials, key=_drift)[:BASES]
     found = [
-        _tried(runner, each, trial.open(each, TRIAL_SAMPLES))
-        for base in bases
-        for each in shape_candidates(base.candidate, trial.head)
+        (key, words, _tried(runner, reshaped, trial.open(reshaped, TRIAL_SAMPLES)))
+        for base in sorted(trials, key=_drift)[:BASES]
+        for key, words in shape_changes(base.candidate, trial.head).items()
+        for reshaped in (reshaped_candidate(base.candidate, key, words),)
     ]
-    best = min(found, key=_drift, default=None)
-    near = [] if best is None else in_the_running([best.fit, *(each.fit for each in trials)])
-    return [best] if best is not None and near == [0] else []
+    if not found:
+        return []
+    key, words, best = min(found, key=lambda each: _drift(each[2]))
+    if not clearly_better(best.fit, [each.fit for each in trials]):
+        return []
+    others = [each.candidate for each in trials if f"{each.candidate.option},{key}" != best.candidate.option]
+    again = (reshaped_candidate(each, key, words) for each in others if "grey" not in key or "order" not in each.option)
+    return [best, *(_tried(runner, each, trial.open(each, TRIAL_SAMPLES)) for each in again)]
 
 
 def _tried(runner: Runner, candidate: PreparationCandidate, batches: Iterable[Batch]) -> Tried:

@@ -20,6 +20,8 @@ TARGETS = ("imagenet", "cifar", COPIED, "clip", "mnist", "unit", "signed", "raw"
 REORDERED = ("imagenet", "cifar", "unit", "signed")
 INVERTED = ("imagenet", "mnist", "unit", "signed")
 TOLERANCE, NEAR = 0.02, 0.1
+# Images of 8 bits that were divided by 255 twice do not reach this.
+TWICE = 0.01
 # The first is the usual centre crop: 224 of 256 pixels.
 CENTRES = (0.875, 0.75)
 
@@ -49,13 +51,15 @@ def candidates(head: NDArray[Any], *, pixels: bool, used: str | None = None) -> 
     return tuple(found.values())
 
 
-def shape_candidates(base: PreparationCandidate, head: NDArray[Any]) -> tuple[PreparationCandidate, ...]:
+def shape_changes(base: PreparationCandidate, head: NDArray[Any]) -> dict[str, str]:
     """What may have been done to images (N, C, H, W) before `base`: values in another order, cut, made coarser, grey.
+
+    By key of a recipe, in words.
 
     `head` are some of them as they are stored, but with their channels second.
     """
     if head.ndim != 4 or head.shape[1] not in (1, 3):
-        return ()
+        return {}
     side, colours = min(head.shape[2:]), head.shape[1] == 3
     changes = {f"centre={share:g}": f"the inner {share:g} of height and width enlarged" for share in CENTRES}
     if side >= 8:
@@ -64,10 +68,12 @@ def shape_candidates(base: PreparationCandidate, head: NDArray[Any]) -> tuple[Pr
         changes["memory=swapped"] = "channels first taken for channels last, or the reverse"
     if colours and parse_recipe(base.option).order == "rgb":
         changes["order=grey"] = "made grey"
-    return tuple(
-        PreparationCandidate(f"{base.option},{key}", f"{words}, {base.meaning}", False)
-        for key, words in changes.items()
-    )
+    return changes
+
+
+def reshaped_candidate(base: PreparationCandidate, key: str, words: str) -> PreparationCandidate:
+    """A preparation of images whose values were put elsewhere before, as `key` of a recipe says."""
+    return PreparationCandidate(f"{base.option},{key}", f"{words}, {base.meaning}", False)
 
 
 def _effect(option: str, pixels: bool) -> object:
@@ -121,6 +127,8 @@ def _sources(head: NDArray[Any], pixels: bool) -> Iterator[tuple[_Affine | None,
         yield None, ""
     elif low.min() >= 0 and high.max() > 1.5:
         yield _Affine(np.full(channels, 1 / 255), np.zeros(channels)), "divided by 255, "
+    elif low.min() >= 0 and high.max() < TWICE:
+        yield _Affine(np.full(channels, 255.0), np.zeros(channels)), "multiplied by 255, "
     elif low.min() >= 0:
         yield _Affine(np.ones(channels), np.zeros(channels)), ""
     else:
@@ -148,6 +156,9 @@ def _variants(undone: _Affine | None, words: str, target: str, channels: int) ->
         yield PreparationCandidate(
             _option(undone, recipe, target, order="bgr"), f"{words}{_meaning(target)}, colours as BGR"
         )
+        if undone is None and len(recipe.mean) == 3:
+            given = f"mean={_joined(np.array(recipe.mean))},std={_joined(np.array(recipe.std))}"
+            yield PreparationCandidate(f"{given},order=bgr", f"stored as BGR, {_meaning(target)}")
     if target in INVERTED and len(recipe.mean) in (1, channels):
         yield PreparationCandidate(
             _option(undone, recipe, target, inverted=True), f"{words}inverted, {_meaning(target)}"

@@ -94,6 +94,23 @@ def in_the_running(fits: Sequence[Fit]) -> list[int]:
     return [index for index, fit in enumerate(fits) if index == least or near(fit)]
 
 
+def clearly_better(fit: Fit, others: Sequence[Fit]) -> bool:
+    """Whether what was not listed fits so much better than what is that it must be named beside it.
+
+    It drifts less by more than training with augmentation explains; or surely less, with predictions that are surely
+    sharper, than each of the others near the least drift.
+    """
+    if in_the_running([fit, *others]) == [0]:
+        return True
+    rivals = [others[index] for index in in_the_running(others)]
+
+    def surely(rival: Fit) -> bool:
+        difference, se = rival.drift.minus(fit.drift)
+        return difference > 2.0 * se and _surely(rival, fit)
+
+    return fit.decided and all(map(surely, rivals))
+
+
 def ranked(fits: Sequence[Fit]) -> list[tuple[int, str | None]]:
     """The indexes of the preparations, best first, each with what it is surely worse in than the best, or None.
 

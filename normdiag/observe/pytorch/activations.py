@@ -78,9 +78,11 @@ def activation_sums(
     pieces = None if parted is None else parted(activation)
     if pieces is None and not edges.closed:
         return _with_responsive(_looked_at(activation, view, edges, random, span), view, edges), False
+    looked = _looked_at(activation, view, edges, random, span) if pieces is None else None  # before x is written over
     outside, done = _outside(x, view, edges if pieces is None else Tails(pieces.lower, pieces.upper, True), run)
-    if pieces is None:
-        return _looked_at(activation, view, edges, random, span).counted(outside, span), done
+    if looked is not None:
+        return looked.counted(outside, span), done
+    assert pieces is not None
     elements = x.numel() // view.channels
     return of_pieces(activation.kind, pieces, edges, elements, outside, span), done
 

@@ -7,7 +7,7 @@ from normdiag.observe.pytorch.groups import channel_groups, feature_groups
 from normdiag.records import GroupSums, NormLayer, Span
 
 
-def written_groups(layer: NormLayer, x: Array, axis: int, span: Span) -> GroupSums | None:
+def written_groups(layer: NormLayer, x: Array, axis: int, span: Span | None = None) -> GroupSums | None:
     """What a LayerNorm, RMSNorm, GroupNorm or InstanceNorm normalizes in x, whose channels lie along `axis`.
 
     `span` is where its samples lie in the data. A LayerNorm over several axes takes the last ones. None for a norm over
