@@ -194,3 +194,20 @@ def test_two_streaming_models_part_where_their_states_do(tmp_path: Path) -> None
     apart = normdiag.diff(one, two, X, data_options=given).on_data
     assert apart is not None and not apart.agree
     assert [each.a for each in apart.outputs if each.departs] == ["stateN"]
+
+
+def test_sizes_are_guessed_with_the_states_fed(tmp_path: Path) -> None:
+    """silero's models leave the length free, and have a state beside; aecmos's state is of one sample alone."""
+    nodes = [
+        helper.make_node("ReduceMean", ["state"], ["m"], axes=[0, 2], keepdims=0),
+        helper.make_node("Unsqueeze", ["m", "axes"], ["u"]),
+        helper.make_node("Add", ["x", "u"], ["a"]),
+        helper.make_node("Relu", ["a"], ["y"]),
+        helper.make_node("Identity", ["state"], ["stateN"]),
+    ]
+    for samples, seen in (("n", 64), (1, 64)):
+        inputs = {"x": ["n", "length"], "state": [2, samples, 128]}
+        path = write(tmp_path, nodes, inputs, ["y", "stateN"], {"axes": np.array([1])})
+        report = normdiag.inspect(path, data=["random"])
+        assert report.data is not None and report.data.samples == seen and len(report.activations) == 1
+        assert any("input x 128" in note or "of x 128" in note for note in report.model.notes)

@@ -88,7 +88,7 @@ def watch_channels(edit: GraphEdit, site: NormSite, kind: TensorType, *, shifted
     shape = edit.output(edit.node("Shape", site.input))
     x, rank = wide(edit, site.input, kind)
     if rank is None:
-        x, rank = edit.reshape(x, (0, 0, -1)), 3
+        x, rank = edit.three_axes(x), 3
     if not shifted or rank == 2:
         mean, square = moments(edit, x, rank)
         return ChannelWatch(site, edit.output(mean), edit.output(square), None, shape)

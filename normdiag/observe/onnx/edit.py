@@ -82,6 +82,12 @@ class GraphEdit:
         """A reshape; 0 keeps a dimension, -1 takes what is left."""
         return self.node("Reshape", x, self.constant(list(shape), np.int64))
 
+    def three_axes(self, x: str) -> str:
+        """A tensor of any rank with three axes: its first two, and what is left; those that it lacks have length 1."""
+        sizes = self.node("Concat", self.node("Shape", x), self.constant([1, 1], np.int64), axis=0)
+        first = self.node("Gather", sizes, self.constant([0, 1], np.int64))
+        return self.node("Reshape", x, self.node("Concat", first, self.constant([-1], np.int64), axis=0))
+
     def cast(self, x: str, element_type: int) -> str:
         """A cast to an onnx element type."""
         return self.node("Cast", x, to=element_type)

@@ -91,7 +91,7 @@ def watch_activation_input(
 
 def _watch(edit: GraphEdit, point: Point, x: str, rank: int | None, axis: int, shifted: frozenset[str]) -> PointWatch:
     if rank is None:
-        x, rank, axis = edit.reshape(x, (0, 0, -1)), 3, 1
+        x, rank, axis = edit.three_axes(x), 3, 1
     elif rank < 2:
         x, rank, axis = edit.reshape(x, (-1, 1)), 2, 1
     center = None

@@ -83,7 +83,8 @@ class OnnxRunner:
     @property
     def notes(self) -> tuple[str, ...]:
         """What could not be watched or measured, one sentence each."""
-        return self._notes
+        refused = (each.note for each in (self._deployed, self._batch))
+        return (*self._notes, *dict.fromkeys(note for note in refused if note is not None))
 
     def layers(self) -> tuple[NormLayer, ...]:
         """The normalization layers in graph order."""
@@ -196,6 +197,11 @@ class WatchedPass:
         self._outputs, self._setting = outputs, setting
         self._shifted = plan.shifted()
         self._ready: tuple[WatchedGraph, Session] | None = None
+
+    @property
+    def note(self) -> str | None:
+        """What its session has to say, once it is there."""
+        return None if self._ready is None else self._ready[1].note
 
     def run(self, feed: Values) -> tuple[WatchedGraph, Values]:
         """What is watched, and the values of its outputs and of the model's."""

@@ -121,7 +121,7 @@ def _shaped(edit: GraphEdit, name: str, kind: TensorType, site: ActivationSite) 
     element = DOUBLE if kind.element == "tensor(double)" else FLOAT
     rank = site.rank if rank is None else rank
     if rank is None:
-        return Tensor(edit.reshape(x, (0, 0, -1)), element, 3, 1)
+        return Tensor(edit.three_axes(x), element, 3, 1)
     if rank < 2:
         return Tensor(edit.reshape(x, (-1, 1)), element, 2, 1)
     return Tensor(x, element, rank, site.unit_axis % rank)

@@ -26,6 +26,7 @@ _CPU = "CPUExecutionProvider"
 # execution: every map then stays until the end. What it saves in time, these ways back cost again.
 _DISABLED = ["NchwcTransformer"]
 _AS_ASKED = {"max_mem": 0, "arena_extend_strategy": 1}
+UNOPTIMIZED = "run with onnxruntime's optimizations off, since with them it refused the model: "
 _FATAL = 4  # onnxruntime's least talkative level; its errors reach us as exceptions anyway
 _BOILERPLATE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/\S*?/onnxruntime/\S+:\d+ \S+ |Status Message: ")
 
@@ -53,25 +54,32 @@ class Setting:
 
 
 class Session:
-    """A model ready to run on the CPU."""
+    """A model ready to run. `note` says where onnxruntime could only make it so without its optimizations."""
 
     def __init__(self, proto: Any, setting: Setting, *, optimize: bool = True) -> None:
         """Raises InputError where onnxruntime refuses the model."""
         self._where, self._call = setting.where, Caller()
         self._weights = setting.weights  # onnxruntime reads some of them where they are
-        ort = import_onnxruntime()
+        self.note: str | None = None
         refuse_giants(proto.graph, setting.where)
         providers = execution_providers(setting.provider)
         try:
-            options = _options(setting, optimize, proto.graph)
-            model = proto.SerializeToString()
-            make = partial(ort.InferenceSession, model, options, providers=providers, disabled_optimizers=_DISABLED)
-            self._session = self._call(make, _cannot_stop)
-            give_back_freed()  # it has copied the weights meanwhile
+            self._session = self._made(proto, setting, providers, optimize)
         except Exception as error:  # onnxruntime's exceptions have no common base
-            raise InputError(f"{self._where}: onnxruntime cannot run this model: {one_line(error)}") from None
+            if not optimize:
+                raise InputError(f"{self._where}: onnxruntime cannot run this model: {one_line(error)}") from None
+            self.note = f"{UNOPTIMIZED}{one_line(error)}"
+        if self.note is not None:
+            self._session = Session(proto, setting, optimize=False)._session
+        give_back_freed()  # it has copied the weights meanwhile
         if providers[0] not in self._session.get_providers():
             raise UsageError(f"--provider {setting.provider}: onnxruntime has it, and could not start it here")
+
+    def _made(self, proto: Any, setting: Setting, providers: list[str], optimize: bool) -> Any:
+        options = _options(setting, optimize, proto.graph)
+        build = import_onnxruntime().InferenceSession
+        make = partial(build, proto.SerializeToString(), options, providers=providers, disabled_optimizers=_DISABLED)
+        return self._call(make, _cannot_stop)
 
     def run(self, names: Sequence[str], feed: Values) -> dict[str, Array]:
         """The named outputs. Raises InputError where the run fails."""

@@ -16,7 +16,7 @@ from normdiag.observe.onnx.session import Session, Setting
 from normdiag.observe.onnx.weights import split_weights
 from normdiag.records import Batch, InputSpec
 
-TWO = 2  # samples, where their number is free
+ONE, TWO = 1, 2  # samples, where their number is free
 
 
 def first_that_runs(program: OnnxProgram, candidates: Sequence[Sequence[InputSpec]], where: str) -> int:
@@ -29,10 +29,11 @@ def first_that_runs(program: OnnxProgram, candidates: Sequence[Sequence[InputSpe
         skeleton.proto, Setting(program.folder, where, skeleton.weights, provider=program.provider), optimize=False
     )
     outputs, wanted = [each.name for each in skeleton.proto.graph.output], graph_inputs(skeleton.proto, where)
+    samples = ONE if any(state.axis is None for state in program.feeding.states) else TWO
     refused: list[InputError] = []
     for index, specs in enumerate(candidates):
         try:
-            session.run(outputs, make_feed(wanted, _batch(specs), where))
+            session.run(outputs, make_feed(wanted, _batch(specs, samples), where, program.feeding))
         except InputError as error:
             refused.append(error)
         else:
@@ -40,11 +41,11 @@ def first_that_runs(program: OnnxProgram, candidates: Sequence[Sequence[InputSpe
     raise refused[0]
 
 
-def _batch(specs: Sequence[InputSpec]) -> Batch:
+def _batch(specs: Sequence[InputSpec], samples: int) -> Batch:
     rng = np.random.default_rng(0)
-    return Batch(tuple(_drawn(spec, rng) for spec in specs), tuple(spec.name for spec in specs))
+    return Batch(tuple(_drawn(spec, rng, samples) for spec in specs), tuple(spec.name for spec in specs))
 
 
-def _drawn(spec: InputSpec, rng: np.random.Generator) -> Any:
-    shape = tuple(TWO if size is None else size for size in spec.shape or ())
+def _drawn(spec: InputSpec, rng: np.random.Generator, samples: int) -> Any:
+    shape = tuple(samples if size is None else size for size in spec.shape or ())
     return draw(rng, numpy_dtype(spec.dtype) or np.dtype(np.float32), shape)

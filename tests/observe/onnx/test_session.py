@@ -1,0 +1,48 @@
+"""Sessions that onnxruntime's optimizers stand in the way of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import normdiag
+from normdiag.errors import InputError
+from tests.observe.onnx.graphs import batch_norm, norm_weights, write
+
+X = np.random.default_rng(0).normal(size=(20, 3, 5)).astype(np.float32)
+
+
+def test_what_fails_with_optimizations_runs_without_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, [batch_norm("x", "y")], {"x": ["n", 3, 5]}, ["y"], norm_weights(3))
+    expected, plain = normdiag.inspect(path, X), onnxruntime.InferenceSession
+
+    def refusing(model: bytes, options: Any, **given: Any) -> Any:
+        if options.graph_optimization_level != onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL:
+            raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL : an optimizer failed")
+        return plain(model, options, **given)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refusing)
+    found = normdiag.inspect(path, X)
+    drift, same = found.layers[0].drift, expected.layers[0].drift
+    assert drift is not None and same is not None and drift.rms == pytest.approx(same.rms, rel=1e-6)
+    said = [note for note in found.notes if "optimizations off" in note]
+    assert said == [
+        "run with onnxruntime's optimizations off, since with them it refused the model: an optimizer failed"
+    ]
+
+
+def test_a_model_that_runs_in_neither_way_is_refused_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, [batch_norm("x", "y")], {"x": ["n", 3, 5]}, ["y"], norm_weights(3))
+
+    def refusing(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refusing)
+    with pytest.raises(InputError, match="cannot run this model: no"):
+        normdiag.inspect(path, X)
