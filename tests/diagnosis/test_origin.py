@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from normdiag.diagnosis import CAUSES, diagnosed
 from normdiag.diagnosis.evidence.origin import reach
 from normdiag.diagnosis.evidence.seen import Seen
+from normdiag.records import Gap
 from tests.diagnosis.networks import CHANNELS, Truth, changed, first, network, report
 
 INPUTS = 5
@@ -86,3 +88,15 @@ def test_what_less_than_one_sample_would_scatter_by_is_no_chance() -> None:
     of_some, of_none = (report(changed(network(), lambda each, n=size: scattered(each, n))) for size in (1.0, 3.5))
     assert all((row.samples or 0.0) < 0.8 for row in Seen(of_none).rows)
     assert first(of_some).cause == "few_samples" != first(of_none).cause
+
+
+def test_statistics_with_which_more_classes_are_answered_are_the_better_ones() -> None:
+    of = report(changed(network(), by_other_weights))
+    gap = Gap("y", 0.5, 0.3, 0.1, 32, 256, 0.9, 0.1, classes=10, answered=9.0)
+
+    def severity(own: float) -> str:
+        assert of.recalibration is not None
+        seen = replace(of, gap=gap, recalibration=replace(of.recalibration, answered=own), diagnosis=())
+        return first(diagnosed(seen, CAUSES)).severity
+
+    assert (severity(9.0), severity(5.0)) == ("error", "warning")

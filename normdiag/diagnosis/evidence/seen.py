@@ -256,22 +256,25 @@ class Seen:
     def harmless(self) -> bool:
         """Whether the stored statistics serve this data as well as its own do: no answer changes, or for the worse.
 
-        Or, in a model of classes, answers that are as many and as sure as they would be with the data's own.
+        Or, in a model of classes, answers with clearly more of them than there would be with the data's own, or with as
+        many and as sure ones.
         """
         found = self.report.recalibration
         if found is None:
             return False
         if self.changed < SOME_ANSWERS or self.decided < -WORSE:
             return True
-        return found.change.decided is not None and self.decided < 2.0 and not self.revived
+        before, after = self.answered
+        if before is None or after is None:
+            return False
+        unsure = found.change.decided is not None and self.decided < 2.0
+        return MORE_CLASSES * after < before or (unsure and after <= MORE_CLASSES * before)
 
     @property
-    def revived(self) -> bool:
-        """Whether the model answers with clearly more classes once it has the data's own statistics."""
+    def answered(self) -> tuple[float | None, float | None]:
+        """With how many classes the model answers, in effect: as deployed, and with the data's own statistics."""
         found, gap = self.report.recalibration, self.report.gap
-        if found is None or found.answered is None or gap is None or gap.answered is None:
-            return True
-        return found.answered > MORE_CLASSES * gap.answered
+        return None if gap is None else gap.answered, None if found is None else found.answered
 
     def found(self, *rules: str) -> tuple[Finding, ...]:
         """The findings of these rules, warnings and errors only."""
