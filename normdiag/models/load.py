@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 from normdiag.errors import InputError, UsageError
 from normdiag.extras import require_torch
+from normdiag.models.fits_memory import why_streamed
 from normdiag.models.info import sha256_of
 from normdiag.models.options import LoadOptions
 from normdiag.models.sniff import CHECKPOINTS, Format, sniff
-from normdiag.models.streaming import why_streamed
 from normdiag.records import Model, ModelInfo
 
 if TYPE_CHECKING:

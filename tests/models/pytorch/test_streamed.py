@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 import normdiag
 from normdiag.errors import InputError, UsageError
-from normdiag.models import LoadOptions, load, streaming
+from normdiag.models import LoadOptions, fits_memory, load
 from normdiag.models.options import Stream, streaming_where_needed
 from normdiag.models.pytorch import streamed
 from normdiag.render.json import to_json
@@ -166,7 +166,7 @@ def test_profiles_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("free", [None, 10**12, 10_000])
 def test_auto_streams_where_memory_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int | None) -> None:
     path = saved(tmp_path)
-    monkeypatch.setattr(streaming, "free_memory", lambda: free)
+    monkeypatch.setattr(fits_memory, "free_memory", lambda: free)
     report = normdiag.inspect(path, TOKENS, load_options=LoadOptions(arch=f"{tmp_path}/net.py:Net"))
     notes = [note for note in report.model.notes if "streamed" in note]
     assert bool(notes) == (free == 10_000)
@@ -177,7 +177,7 @@ def test_auto_streams_where_memory_is_short(tmp_path: Path, monkeypatch: pytest.
 @needs_accelerate
 def test_what_changes_weights_never_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path)
-    monkeypatch.setattr(streaming, "free_memory", lambda: 1)
+    monkeypatch.setattr(fits_memory, "free_memory", lambda: 1)
     loading = LoadOptions(arch=f"{tmp_path}/net.py:Net")
     assert not load(path, loading, run=True).streamed and load(path, streaming_where_needed(loading), run=True).streamed
 
