@@ -1,4 +1,4 @@
-"""Published findings, reproduced small on ResNet20 (../shared/real), as tables and plots of docs/published.md.
+"""Published findings, reproduced small, as tables and plots of docs/published.md.
 
 python -m benchmarks.published averaged
 python -m benchmarks.published depth --plot docs/published-depth.svg

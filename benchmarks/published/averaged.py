@@ -41,6 +41,12 @@ def plain() -> nn.Sequential:
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 10))
 
 
+def digits() -> tuple[Tensor, Tensor]:
+    """The 1,797 digits (N, 1, 8, 8) in 0..1, and their labels."""
+    data = small_digits()
+    return torch.from_numpy(data.stored[:, None].astype(np.float32) / 255.0), torch.from_numpy(data.labels)
+
+
 def trained(net: nn.Module, x: Tensor, y: Tensor, steps: int, seed: int) -> Iterator[int]:
     """SGD with momentum on batches of 64."""
     generator = torch.Generator().manual_seed(seed)
@@ -90,9 +96,8 @@ def soup(one: nn.Module, other: nn.Module) -> nn.Module:
 
 def table() -> Iterator[str]:
     """A row for each way of averaging."""
-    data = small_digits()
-    images = torch.from_numpy(data.stored[:, None].astype(np.float32) / 255.0)
-    x, y, held, truth = images[HELD:], torch.from_numpy(data.labels[HELD:]), images[:HELD], data.labels[:HELD]
+    images, labels = digits()
+    x, y, held, truth = images[HELD:], labels[HELD:], images[:HELD], labels[:HELD].numpy()
     yield "| averaged | last model | average | after `recalibrate` | `inspect` says |\n|---|---:|---:|---:|---|"
     for each in averages(x, y):
         net = each.average.eval()
