@@ -63,7 +63,8 @@ class Operator:
     this node is another function, or has numbers that only running it would tell.
 
     `inputs` names the inputs after the first that may hold a number, "" for those that do not. `adds`: a second
-    input is added to the first one before.
+    input is added to the first one before. `quantized`: the first input is integers, of the scale and the zero point
+    that come after it.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Operator:
     domain: str = ""
     inputs: tuple[str, ...] = ()
     adds: bool = False
+    quantized: bool = False
 
 
 @dataclass(frozen=True)

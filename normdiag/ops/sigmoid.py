@@ -26,6 +26,9 @@ FUNCTION = Function(
     derivative=_derivative,
     tails=_tails,
     torch=(TorchNames(("sigmoid", "expit"), plain("sigmoid"), modules=("Sigmoid",)),),
-    onnx=(Operator("Sigmoid", plain("sigmoid")),),
+    onnx=(
+        Operator("Sigmoid", plain("sigmoid")),
+        Operator("QLinearSigmoid", plain("sigmoid"), domain="com.microsoft", quantized=True),
+    ),
     s_slope=0.25,
 )

@@ -50,6 +50,7 @@ class ActivationSite:
     """One activation in the graph: y = f(x) elementwise, x the tensor `input`, y the tensor `output`.
 
     `unit_axis` is the axis of the units; it may be negative. `nodes`, `where`, `rank` and `obstacle` as for NormSite.
+    `quantized` are the scale and the zero point of an `input` of integers, by which x is read from it.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ActivationSite:
     unit_axis: int = 1
     rank: int | None = None
     obstacle: str | None = None
+    quantized: tuple[str, ...] = ()
 
     @property
     def watchable(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.models.onnx import NormSite
+from normdiag.models.onnx import ActivationSite, NormSite
 from normdiag.observe.onnx.edit import DOUBLE, FLOAT, GraphEdit
 from normdiag.observe.onnx.session import TensorType, Values
 from normdiag.observe.sums import channel_sums, finite_shift, needs_shift
@@ -122,6 +122,13 @@ def wide(edit: GraphEdit, x: str, kind: TensorType) -> tuple[str, int | None]:
     if kind.element in ("tensor(float)", "tensor(double)"):
         return x, kind.rank
     return edit.cast(x, FLOAT), kind.rank
+
+
+def activation_input(edit: GraphEdit, site: ActivationSite, kind: TensorType) -> tuple[str, int | None]:
+    """What enters an activation, in float32 or float64, and its rank; integers as the numbers that they stand for."""
+    if site.quantized:
+        return edit.node("DequantizeLinear", site.input, *site.quantized), kind.rank
+    return wide(edit, site.input, kind)
 
 
 def norm_input(edit: GraphEdit, site: NormSite, kind: TensorType) -> tuple[str, int | None]:

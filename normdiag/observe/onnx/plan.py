@@ -181,7 +181,7 @@ def _activation_obstacle(site: ActivationSite, types: Mapping[str, TensorType]) 
     kind = types.get(site.input, UNKNOWN)
     if not site.watchable:
         return site.obstacle
-    if kind.element not in _REAL:
+    if kind.element not in _REAL and not site.quantized:
         return f"its input is of type {kind.element or 'unknown'}"
     return saturation.obstacle(site, kind)
 

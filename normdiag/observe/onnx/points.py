@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from normdiag.models.onnx import ActivationSite, NormSite
-from normdiag.observe.onnx.channels import centred, lost_digits, moments, norm_input, wide
+from normdiag.observe.onnx.channels import activation_input, centred, lost_digits, moments, norm_input, wide
 from normdiag.observe.onnx.edit import GraphEdit
 from normdiag.observe.onnx.session import TensorType, Values
 from normdiag.observe.points import table_sums
@@ -83,7 +83,7 @@ def watch_activation_input(
 ) -> PointWatch:
     """Add the moments of what enters an activation."""
     edit.slot = min(site.nodes)
-    x, rank = wide(edit, site.input, kind)
+    x, rank = activation_input(edit, site, kind)
     rank = site.rank if rank is None else rank
     point = Point("activation", site.name, site.function.kind)
     return _watch(edit, point, x, rank, site.unit_axis, shifted)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.models.onnx import ActivationSite
-from normdiag.observe.onnx.channels import wide
+from normdiag.observe.onnx.channels import activation_input, wide
 from normdiag.observe.onnx.edit import DOUBLE, FLOAT, GraphEdit
 from normdiag.observe.onnx.sampling import SampledPlaces, pick
 from normdiag.observe.onnx.session import TensorType, Values
@@ -99,7 +99,7 @@ def watch_activation(edit: GraphEdit, site: ActivationSite, kind: TensorType, th
     edit.slot = max(site.nodes) + 1
     known, edges = FUNCTIONS[site.function.kind], tails(site.function, threshold)
     # Where y lies on a bound exactly where x is beyond it: y is kept for its next reader anyway.
-    x = _shaped(edit, site.output if known.clips else site.input, kind, site)
+    x = _shaped(edit, kind, site, output=known.clips)
     pieces = None if known.pieces is None else known.pieces(site.function)
     above: tuple[str | None, str | None] = (None, None)
     if pieces is not None or edges.closed:
@@ -116,8 +116,9 @@ def _counted(sums: NDArray[Any], units: int) -> NDArray[np.int64]:
     return np.asarray(exact.astype(np.int64).reshape(-1, units))
 
 
-def _shaped(edit: GraphEdit, name: str, kind: TensorType, site: ActivationSite) -> Tensor:
-    x, rank = wide(edit, name, kind)
+def _shaped(edit: GraphEdit, kind: TensorType, site: ActivationSite, *, output: bool) -> Tensor:
+    """What enters an activation, or the output."""
+    x, rank = wide(edit, site.output, kind) if output else activation_input(edit, site, kind)
     element = DOUBLE if kind.element == "tensor(double)" else FLOAT
     rank = site.rank if rank is None else rank
     if rank is None:

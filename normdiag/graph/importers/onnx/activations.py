@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from normdiag.graph.importers.onnx.features import Axes, unit_axis
-from normdiag.graph.importers.onnx.functions import adds_bias
+from normdiag.graph.importers.onnx.functions import adds_bias, quantized_by
 from normdiag.graph.importers.onnx.steps import OnnxTensors
 from normdiag.graph.recognise.activations import Activated, find_activations
 from normdiag.models.onnx.program import ActivationSite
@@ -37,4 +37,5 @@ def _site(found: Activated, tensors: OnnxTensors, axes: Axes) -> ActivationSite:
         unit_axis=unit_axis(axes.get(tensor), rank),
         rank=rank,
         obstacle=BIAS_INSIDE if adds_bias(node) else None,
+        quantized=quantized_by(node),
     )

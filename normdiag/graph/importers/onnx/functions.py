@@ -64,6 +64,13 @@ def adds_bias(node: Node) -> bool:
     return bool(node.input(1)) and any(each.adds for each in OPERATORS.get((node.domain, node.op), ()))
 
 
+def quantized_by(node: Node) -> tuple[str, ...]:
+    """The scale and the zero point of a first input that is integers; () for one that is not."""
+    if not any(each.quantized for each in OPERATORS.get((node.domain, node.op), ())):
+        return ()
+    return tuple(name for name in (node.input(1), node.input(2)) if name)
+
+
 def number(tensor: str, constants: OnnxConstants) -> float:
     """A constant floating-point scalar; NaN for one that is computed or an integer."""
     value = constants.array(tensor, 1)
