@@ -16,6 +16,7 @@ from normdiag.comparison.recovered import recovered_norms
 from normdiag.errors import InputError, UsageError
 from normdiag.records import NormLayer
 from sample_models.net import DigitsCNN
+from tests.nets.exported import onnx_file
 from tests.nets.resnet20 import load_resnet20, prepare
 
 IN_ORDER = DataOptions(shuffled=False)
@@ -72,22 +73,8 @@ def test_statistics_that_are_off_are_to_be_measured_anew_in_the_checkpoint(sampl
 def test_resnet20_as_the_exporters_fold_it(dynamo: bool, real: object, tmp_path: Path) -> None:
     checkpoint = real("akamaster/resnet20-12fca82f.th")  # type: ignore[operator]
     net, x = load_resnet20(checkpoint), prepare(real("cifar10/train_1000.npz"))[:128]  # type: ignore[operator]
-    path = tmp_path / "folded.onnx"
-    if dynamo:
-        sizes = ({0: torch.export.Dim("batch")},)
-        torch.onnx.export(
-            net,
-            (torch.zeros(2, 3, 32, 32),),
-            path,
-            dynamo=True,
-            external_data=False,
-            dynamic_shapes=sizes,
-            verbose=False,
-        )
-    else:
-        torch.onnx.export(
-            net, (torch.zeros(2, 3, 32, 32),), path, dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "n"}}
-        )
+    as_usual = {"optimize": True} if dynamo else {}
+    path = onnx_file(net, torch.zeros(2, 3, 32, 32), tmp_path / "folded.onnx", dynamo=dynamo, **as_usual)
     assert not normdiag.inspect(path).layers
     report = normdiag.inspect(path, x, data_options=IN_ORDER, reference=checkpoint)
     expected = normdiag.inspect(net, x, data_options=IN_ORDER)

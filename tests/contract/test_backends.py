@@ -15,6 +15,7 @@ import normdiag
 from normdiag import DataOptions, LoadOptions, Report
 from sample_models.net import DigitsCNN
 from tests.contract.independent import Independent, measure
+from tests.nets.exported import onnx_file
 from tests.nets.resnet20 import load_resnet20, prepare
 
 BATCH = 50
@@ -46,18 +47,7 @@ def digits(samples: Path) -> np.ndarray:
 @pytest.fixture(scope="module")
 def resnet20_onnx(real: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
     net = load_resnet20(real("akamaster/resnet20-12fca82f.th"))  # type: ignore[operator]
-    path = tmp_path_factory.mktemp("resnet20") / "resnet20.onnx"
-    torch.onnx.export(
-        net,
-        (torch.zeros(2, 3, 32, 32),),
-        path,
-        dynamo=True,
-        optimize=False,
-        external_data=False,
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        verbose=False,
-    )
-    return path
+    return onnx_file(net, torch.zeros(2, 3, 32, 32), tmp_path_factory.mktemp("resnet20") / "resnet20.onnx")
 
 
 def check_against(report: Report, expected: Independent, rtol: float) -> None:
@@ -185,17 +175,7 @@ def test_attribution_finds_the_layer_whose_statistics_are_wrong(backend: str, sa
     net.load_state_dict(weights)
     model: nn.Module | Path = net.eval()
     if backend == "onnx":
-        model = tmp_path / "stale.onnx"
-        torch.onnx.export(
-            net,
-            (torch.zeros(2, 1, 8, 8),),
-            model,
-            dynamo=True,
-            optimize=False,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            verbose=False,
-            external_data=False,
-        )
+        model = onnx_file(net, torch.zeros(2, 1, 8, 8), tmp_path / "stale.onnx")
     report = normdiag.inspect(model, digits(samples), attribute=True)
     (finding,) = [each for each in report.findings if each.rule == "ND301"]
     assert finding.layer == "norm2"

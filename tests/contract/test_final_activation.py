@@ -12,6 +12,7 @@ from torch.nn import functional
 
 import normdiag
 from normdiag import Report
+from tests.nets.exported import onnx_file
 
 
 class Inner(nn.Module):
@@ -32,10 +33,7 @@ def report_of(backend: str, net: nn.Module, folder: Path) -> Report:
     torch.manual_seed(0)
     model: nn.Module | Path = net.eval()
     if backend == "onnx":
-        model = folder / "net.onnx"
-        torch.onnx.export(
-            net, (torch.zeros(2, 4),), model, dynamo=False, dynamic_axes={"x": {0: "n"}}, input_names=["x"]
-        )
+        model = onnx_file(net, torch.zeros(2, 4), folder / "net.onnx", dynamo=False)
     data = np.random.default_rng(0).normal(size=(128, 4)).astype(np.float32) * 3
     return normdiag.inspect(model, data)
 

@@ -17,6 +17,7 @@ from normdiag.metrics.reference import drift_between
 from normdiag.records import Point, PointSums
 from sample_models.net import DigitsCNN
 from tests.contract.test_backends import BACKENDS, PAIRS, digits
+from tests.nets.exported import onnx_file
 
 IN_ORDER = DataOptions(batch_size=50, shuffled=False)
 
@@ -102,10 +103,7 @@ def test_a_large_mean_costs_no_digits_in_either_backend(offset: float, tmp_path:
     with torch.no_grad():
         net[0].bias += offset
     x = np.random.default_rng(0).normal(size=(40, 1, 8, 8)).astype(np.float32)
-    path = tmp_path / "net.onnx"
-    torch.onnx.export(
-        net, (torch.from_numpy(x[:2]),), path, dynamo=False, dynamic_axes={"input": {0: "n"}}, input_names=["input"]
-    )
+    path = onnx_file(net, torch.from_numpy(x[:2]), tmp_path / "net.onnx", dynamo=False)
     with torch.no_grad():
         expected = net[0].double()(torch.from_numpy(x).double()).numpy().var((0, 2, 3))
     net.float()

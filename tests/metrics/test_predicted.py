@@ -234,12 +234,11 @@ def test_weights_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
 @pytest.mark.exports
 def test_resnet20_predicts_its_own_statistics(real: Callable[[str], Path], tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
+    from tests.nets.exported import onnx_file
     from tests.nets.resnet20 import load_resnet20
 
-    net, path = load_resnet20(real("akamaster/resnet20-12fca82f.th")), tmp_path / "net.onnx"
-    torch.onnx.export(
-        net, (torch.zeros(1, 3, 32, 32),), path, dynamo=True, optimize=False, external_data=False, verbose=False
-    )
+    net = load_resnet20(real("akamaster/resnet20-12fca82f.th"))
+    path = onnx_file(net, torch.zeros(2, 3, 32, 32), tmp_path / "net.onnx")
     found = {each.layer: each for each in predict(onnx.load(path))}
     assert len(found) == 18  # all but the first
     assert max(each.rms for each in found.values()) < 0.15

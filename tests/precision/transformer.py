@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from tests.nets.exported import onnx_file
 
 
 class RMSNorm(nn.Module):
@@ -65,15 +66,4 @@ def inputs(samples: int = 8) -> np.ndarray:
 
 def exported(model: nn.Module, path: Path) -> Path:
     """As TorchScript's exporter spells it: RMSNorm in six nodes, LayerNorm as one."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model,
-            (torch.from_numpy(inputs(2)),),
-            path,
-            dynamo=False,
-            input_names=["x"],
-            dynamic_axes={"x": {0: "n"}},
-            opset_version=17,
-        )
-    return path
+    return onnx_file(model, torch.from_numpy(inputs(2)), path, dynamo=False, opset_version=17)

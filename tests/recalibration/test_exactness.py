@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import normdiag
 from normdiag import RecalibrateOptions
+from tests.nets.exported import onnx_file
 from tests.recalibration.references import largest_error, population
 
 ALL = RecalibrateOptions(holdout=0.0)
@@ -130,15 +131,7 @@ def test_float16_sums_are_those_of_the_float16_activations() -> None:
 @pytest.mark.parametrize("sizes", [[(32, 12), (32, 12)], [(32, 12), (17, 12)]])
 def test_onnx_agrees_with_pytorch(tmp_path: Path, sizes: list[tuple[int, int]]) -> None:
     batches = images(*sizes)
-    torch.onnx.export(
-        net(),
-        (batches[0],),
-        tmp_path / "net.onnx",
-        dynamo=True,
-        optimize=False,
-        dynamic_shapes=({0: torch.export.Dim("n")},),
-        verbose=False,
-    )
+    onnx_file(net(), batches[0], tmp_path / "net.onnx")
     ours = normdiag.recalibrate(net(), batches, options=ALL).statistics
     theirs = normdiag.recalibrate(tmp_path / "net.onnx", [x.numpy() for x in batches], options=ALL).statistics
     of_onnx = list(theirs.values())

@@ -15,6 +15,7 @@ from torch import nn
 import normdiag
 from normdiag import RecalibrateOptions
 from normdiag.errors import InputError, UsageError
+from tests.nets.exported import onnx_file
 
 STATISTICS = ("mean", "var")
 RNG = np.random.default_rng(0)
@@ -196,10 +197,8 @@ def test_a_fixed_batch_of_one_needs_the_sequential_method(tmp_path: Path) -> Non
 def test_a_norm_without_statistics_is_given_some(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)).eval()
-    options: dict[str, Any] = {"dynamo": True, "optimize": False, "verbose": False}
-    shapes = ({0: torch.export.Dim("n")},)
-    torch.onnx.export(net, (torch.zeros(4, 3, 6, 6),), tmp_path / "m.onnx", dynamic_shapes=shapes, **options)
-    result = normdiag.recalibrate(tmp_path / "m.onnx", BATCHES, output=tmp_path / "o.onnx", options=ALL)
+    path = onnx_file(net, torch.zeros(4, 3, 6, 6), tmp_path / "m.onnx")
+    result = normdiag.recalibrate(path, BATCHES, output=tmp_path / "o.onnx", options=ALL)
     with torch.no_grad():
         seen = torch.cat([net[0](torch.from_numpy(x)) for x in BATCHES]).double().movedim(1, 0).flatten(1)
     (found,) = result.statistics.values()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch.nn import functional
 from normdiag.records import Conv, Linear, Norm, Op, ScaleShift, Size, Split
 from tests.graph.importers.onnx.opgraph_cases import by_output, check, only, random_feeds, read, why
 from tests.models.onnx.onnx_cases import load_program, make_model
+from tests.nets.exported import onnx_file
 
 
 def foldable(ops: tuple[Op, ...]) -> list[Op]:
@@ -102,13 +102,8 @@ def export(module: nn.Module, x: torch.Tensor, path: Path, dynamo: bool) -> onnx
         if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
             norm.running_mean.normal_()
             norm.running_var.uniform_(0.5, 2)
-    dynamic = {"dynamic_shapes": ({0: torch.export.Dim.DYNAMIC},)} if dynamo else {"dynamic_axes": {"x": {0: "N"}}}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module.eval(), (x,), path, dynamo=dynamo, input_names=["x"], external_data=False, verbose=False, **dynamic
-        )
-    return onnx.load(path)
+    as_usual = {"optimize": True, "external_data": False} if dynamo else {}
+    return onnx.load(onnx_file(module.eval(), x, path, dynamo=dynamo, input_names=["x"], **as_usual))
 
 
 @pytest.mark.exports
