@@ -53,6 +53,10 @@ class Folded(Protocol):
         """The folded model ready to run in its own dtypes."""
         ...
 
+    def unrounded(self) -> Evaluator | None:
+        """The folded model in float64 with weights that were not rounded yet; None where there is no such thing."""
+        ...
+
     def write(self, target: Path) -> tuple[str, ...]:
         """Write it, whole or not at all, and return notes for the user (other files written, how to load)."""
         ...

@@ -14,6 +14,7 @@ from normdiag.errors import InputError
 from normdiag.folding.backend import Evaluator, Foldable, Folded, FoldPoint
 from normdiag.folding.batches import compare, originals, responding
 from normdiag.folding.bound import ROUNDOFF, Depth, coarsest
+from normdiag.folding.compare import difference
 from normdiag.folding.evidence import check_evidence, missing
 from normdiag.folding.feeds import FoldTrial, TrialFeed
 from normdiag.folding.judge import Done, Runs, depth_seen, failure_message, judged
@@ -31,6 +32,8 @@ Progress = Callable[[int, "int | None"], None]
 # A model above this is never held twice: the outputs of the original are kept, of so many batches at most.
 TOGETHER_BYTES = 1 << 30
 KEPT_BATCHES = 16
+# What is left is float64's rounding, and float32's of a gamma that the code computes, as 1 + weight.
+SAME_IN_FLOAT64 = 1e-6
 TOO_LARGE = "the model is too large to be held twice: one ran after the other, and their outputs alone were compared"
 
 
@@ -49,9 +52,10 @@ def verify(
     """
     feed, samples, batches = _opened(original, [feeds] if isinstance(feeds, TrialFeed) else feeds)
     task = _Task(original, folded, plan, feed, samples, batches, progress or (lambda done, total: None))
-    if original.size_bytes <= TOGETHER_BYTES:
-        return _together(task)
-    return _together(_one_sample(task)) if original.streams else _in_turn(task)
+    if original.streams:
+        few = task if original.size_bytes <= TOGETHER_BYTES else _one_sample(task)
+        return _before_rounding(few, _together(few))
+    return _together(task) if original.size_bytes <= TOGETHER_BYTES else _in_turn(task)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +113,23 @@ def _together(task: _Task) -> Verification:
     latency = None if task.original.streams else measured(before, after, task.samples[0].batch)
     runs = Runs(task.feed, tuple(seen.done + done if task.feed.made_up else done), steadiness.failed, latency)
     return task.verdict(tally, runs, seen.points)
+
+
+def _before_rounding(task: _Task, found: Verification) -> Verification:
+    """The same fold with weights that are not rounded yet, both in float64: in half precision, rounding hides much.
+
+    Where that shows a difference, it is the plan's.
+    """
+    exact, unrounded = task.original.exact(), task.folded.unrounded()
+    if not found.passed or isinstance(exact, str) or unrounded is None:
+        return found
+    before, after = (each.run(task.samples[0].batch) for each in (exact, unrounded))
+    errors = {name: difference(value, after[name]).relative for name, value in before.items()}
+    output = max(errors, key=lambda name: errors[name])
+    if not errors[output] <= SAME_IN_FLOAT64:
+        return replace(found, passed=False, output=output, error=errors[output], bound=SAME_IN_FLOAT64)
+    note = f"in float64, before the weights are rounded to {found.dtype}, it differs by {errors[output]:.1e}"
+    return replace(found, note="; ".join(filter(None, (found.note, note))))
 
 
 def _one_sample(task: _Task) -> _Task:

@@ -132,6 +132,10 @@ class OnnxFolded:
         """The folded model ready to run in its own dtypes."""
         return OnnxEvaluator(self._source, self._patch, tensors)
 
+    def unrounded(self) -> None:
+        """Its weights are rounded as they are made."""
+        return
+
     def write(self, target: Path) -> tuple[str, ...]:
         """Write it, whole or not at all, and return notes for the user: other files that belong to it.
 

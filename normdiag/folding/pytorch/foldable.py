@@ -142,6 +142,10 @@ class TorchFolded:
         """The folded model in its own dtypes, without oneDNN."""
         return TorchEvaluator(self.program, tensors)
 
+    def unrounded(self) -> None:
+        """Its weights are rounded as they are made."""
+        return
+
     def write(self, target: Path) -> tuple[str, ...]:
         """Write .onnx, .pt2, or weights as .safetensors, .pt or .pth: whole or not at all.
 

@@ -240,3 +240,30 @@ def test_verified_on_the_users_tokens_and_shapes(tmp_path: Path) -> None:
     shaped = normdiag.DataOptions(input_shapes=("7:int64",))
     report = normdiag.fold(source, output=tmp_path / "two", norms=("layer",), data_options=shaped).report
     assert report.verification is not None and report.verification.passed
+
+
+@pytest.mark.parametrize(
+    "left", ["model.layers.1.mlp.up_proj.weight", "model.norm.weight", "model.layers.0.self_attn.q_proj.weight"]
+)
+def test_a_small_fault_is_not_hidden_by_half_precision(
+    left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One tensor that keeps its old values, with gammas near 1: less than what rounding to bfloat16 explains."""
+    from normdiag.folding.pytorch.checkpoint import foldable
+
+    torch.manual_seed(0)
+    made = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES, num_key_value_heads=1))
+    with torch.no_grad():
+        for name, each in made.named_parameters():
+            each.add_(0.02 * torch.randn(each.shape)) if "norm" in name else each.mul_(10)
+    source = tmp_path / "model"
+    made.to(torch.bfloat16).eval().save_pretrained(source)
+    right = fold(source, tmp_path / "right").verification
+    assert right is not None and right.passed and "in float64, before the weights are rounded" in (right.note or "")
+    new_values = foldable.new_values
+    monkeypatch.setattr(
+        foldable, "new_values", lambda *given: {k: v for k, v in new_values(*given).items() if k != left}
+    )
+    wrong = fold(source, tmp_path / "wrong")
+    assert wrong.verification is not None and not wrong.verification.passed
+    assert wrong.written is None and not (tmp_path / "wrong").exists()

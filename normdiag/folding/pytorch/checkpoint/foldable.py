@@ -17,7 +17,7 @@ from normdiag.errors import InputError
 from normdiag.folding.backend import FoldPoint
 from normdiag.folding.options import ExportOptions
 from normdiag.folding.pytorch.checkpoint.fixed_graph import fixed_graph
-from normdiag.folding.pytorch.checkpoint.new_values import joined, new_values
+from normdiag.folding.pytorch.checkpoint.new_values import joined, new_values, widened_graph
 from normdiag.folding.pytorch.checkpoint.stored_model import StoredModel, open_stored, untied
 from normdiag.folding.pytorch.checkpoint.write import write_checkpoint
 from normdiag.folding.pytorch.export import deployed_copy, different_output, eager_outputs, exported_as_it_is
@@ -126,7 +126,7 @@ class CheckpointFolded:
         stored = self.original.stored
         if name not in self._changed:
             return stored.read(name)
-        return joined(self._changed[name], stored.tensors[stored.names[name]])
+        return joined(self._changed[name], self._like(name).shape, self._like(name).dtype)
 
     @property
     def points(self) -> tuple[FoldPoint, ...]:
@@ -139,8 +139,10 @@ class CheckpointFolded:
         if self._untied:
             raise InputError(f"{abridged(list(self._untied))} is no longer tied: write the folder, and load that")
         module = deployed_copy(self.original.stored.module)
-        values = {name: to_tensor(joined(pieces, self._like(name))) for name, pieces in self._changed.items()}
-        module.load_state_dict(values, strict=False)
+        values = {name: self.read(name) for name in self._changed}
+        module.load_state_dict(
+            {name: to_tensor(each) for name, each in values.items() if each is not None}, strict=False
+        )
         return module
 
     def _like(self, name: str) -> Array:
@@ -156,6 +158,18 @@ class CheckpointFolded:
     def evaluator(self, tensors: Sequence[str] = ()) -> TorchEvaluator:
         """The folded model in its own dtypes, without oneDNN."""
         return TorchEvaluator(self.original.program, tensors, read=self.read)
+
+    def unrounded(self) -> TorchEvaluator:
+        """The folded model in float64 with weights that were not rounded yet: what is left is the plan alone."""
+        original = self.original
+        exact = new_values(original.program, widened_graph(original.graph), self.plan)
+
+        def read(name: str) -> Array | None:
+            if name not in exact:
+                return original.stored.read(name)
+            return joined(exact[name], self._like(name).shape, np.dtype(np.float64))
+
+        return TorchEvaluator(original.program, double=True, read=read)
 
     def write(self, target: Path) -> tuple[str, ...]:
         """Write the folder, whole or not at all; returns notes for the user. Raises InputError where that fails."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 from torch.export import ExportedProgram
@@ -13,7 +15,7 @@ from normdiag.folding.pytorch.neutral import neutral_value
 from normdiag.folding.weights import changes_weight, new_bias, new_parameters, scaled_blocks
 from normdiag.graph.importers.torch_export import stored_names
 from normdiag.models.pytorch.arrays import Array, to_numpy
-from normdiag.records import Conv, FoldPlan, LayerEdit, Linear, Norm, Op, OpGraph, Parameter
+from normdiag.records import Conv, Detail, FoldPlan, LayerEdit, Linear, Norm, Op, OpGraph, Parameter
 
 # The values of one tensor in order, in as many pieces as keep memory low.
 Pieces = Callable[[], Iterator[Array]]
@@ -43,9 +45,20 @@ def new_values(program: ExportedProgram, graph: OpGraph, plan: FoldPlan) -> Mapp
     return found
 
 
-def joined(pieces: Pieces, like: Array) -> Array:
-    """All of a tensor, in the shape and dtype of the one that it replaces."""
-    result = np.empty(like.shape, like.dtype)
+def widened_graph(graph: OpGraph) -> OpGraph:
+    """The graph as if all was stored in float64, so that new values are not rounded."""
+
+    def wide(detail: Detail) -> Detail:
+        held = {field.name: getattr(detail, field.name) for field in fields(detail)}
+        found = {name: each for name, each in held.items() if isinstance(each, Parameter)}
+        return replace(detail, **{name: replace(each, dtype="float64") for name, each in found.items()})  # type: ignore[arg-type]
+
+    return replace(graph, ops=tuple(replace(op, detail=wide(op.detail)) for op in graph.ops))
+
+
+def joined(pieces: Pieces, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """All of a tensor."""
+    result = np.empty(shape, dtype)
     flat, start = result.reshape(-1), 0
     for piece in pieces():
         flat[start : start + piece.size] = piece.reshape(-1)

@@ -98,7 +98,9 @@ def _write_shard(
     from normdiag.models.static import read_static
 
     held = read_static(shard, sniff(shard)).tensors
-    open_weights(shard).write({name: joined(pieces, held[name]) for name, pieces in mine.items()}, target)
+    open_weights(shard).write(
+        {name: joined(pieces, held[name].shape, held[name].dtype) for name, pieces in mine.items()}, target
+    )
 
 
 def _write_index(model: StoredModel, files: CheckpointFiles, folder: Path, added: Mapping[str, Pieces]) -> None:
