@@ -105,9 +105,10 @@ def _verified(plan: PrecisionPlan) -> str:
 
 
 def _legend(plan: PrecisionPlan, name: str) -> str:
+    rounding = f", of which up to {error(plan.limit)} counts as rounding" if plan.sufficient else ""
     return (
-        f"relative RMS error of the outputs against float32, of which up to {error(plan.limit)} counts as rounding; "
-        f"norms store squares, sums and means in {name}, unless stated otherwise"
+        f"relative RMS error of the outputs against float32{rounding}; norms store squares, sums and means in {name}, "
+        "unless stated otherwise"
     )
 
 

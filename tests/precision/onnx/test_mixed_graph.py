@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import nn
@@ -124,6 +126,21 @@ def test_a_fused_norm_stores_its_sums(op: str, size: float, tmp_path: Path) -> N
     assert (got > 0.3) == (size > 1.0)
     for kept, stored in ((frozenset({"the_norm"}), True), (frozenset[str](), False)):
         assert relative_error(exact["y"], model.run(batch, kept, stored_sums=stored)["y"]) < 1e-3
+
+
+def test_a_norm_in_single_operators_stores_the_sum_behind_its_mean(tmp_path: Path) -> None:
+    """32 values of 100: no square overflows and the mean of the squares fits, but their sum, 320,000, does not."""
+    path = tmp_path / "m.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(RMSNorm(32), (torch.ones(2, 32),), path, dynamo=False, input_names=["x"], opset_version=17)
+    model, batch = mixed(path), Batch((np.full((2, 32), 100.0, np.float32),))
+    (name,) = model.norms
+    assert len(model.nodes(name)) > 1
+    exact = model.exact(batch)
+    assert output_error(exact, model.run(batch, frozenset(), stored_sums=True)) == 1.0
+    assert output_error(exact, model.run(batch, frozenset(), stored_sums=False)) < 2e-3
+    assert output_error(exact, model.run(batch, frozenset({name}), stored_sums=True)) < 2e-3
 
 
 def test_a_mask_beyond_the_format_is_stored_as_its_largest_number(tmp_path: Path) -> None:
