@@ -41,6 +41,8 @@ def _with_half(
         plan = make_plan(mixed, held, target, _suspects(norms, target)) if mixed.norms else None
     except InputError as error:
         why = str(error)
+    except KeyboardInterrupt:
+        return replace(report, interrupted=True)
     return replace(report, half=HalfPrecision(target, norms, plan, why))
 
 

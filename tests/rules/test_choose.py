@@ -47,8 +47,8 @@ def test_a_word_that_fits_no_rule() -> None:
 
 def test_find() -> None:
     assert find("nd301", RULES).id == find("Drift", RULES).id == "ND301"
-    with pytest.raises(UsageError, match=r"no rule ND3O1; did you mean 'ND301'\?$"):
-        find("ND3O1", RULES)
+    with pytest.raises(UsageError, match=r"no rule ND301x; did you mean 'ND301'\?$"):
+        find("ND301x", RULES)
     with pytest.raises(UsageError, match=r"no rule ND999; `normdiag rule` lists them$"):
         find("ND999", RULES)
 
