@@ -101,7 +101,7 @@ def test_the_pages_of_the_causes_are_fresh(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ND31"], "no rule is called 'ND31' or begins with it; did you mean 'ND301'?\n"),
+        (["ND301x"], "no rule is called 'ND301x' or begins with it; did you mean 'ND301'?\n"),
         (["satrated"], "did you mean 'saturated'?\n"),
         (["ND9"], "no rule is called 'ND9' or begins with it; `normdiag rule` lists them\n"),
         (["ND999"], "no rule is called 'ND999' or begins with it; `normdiag rule` lists them\n"),
