@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normdiag.commands.feeding import with_feeding
-from normdiag.commands.measure import open_runner
+from normdiag.commands.measure import open_runner, runnable
 from normdiag.commands.preparation import prepare_trial, try_all
 from normdiag.commands.sources import open_source
 from normdiag.data import DataOptions
@@ -57,7 +57,7 @@ def preprocess(
         raise UsageError("preprocess needs images to try: --data")
     loaded = open_model(model, load_options, run=True)
     options = data_options or DataOptions()
-    loaded = with_feeding(loaded, options, data, code=batches is not None)
+    loaded = runnable(with_feeding(loaded, options, data, code=batches is not None))
     source = open_source(loaded, batches, data, options)
     if source.info.random:
         raise UsageError("--data random has no preparation to find: give images as they are stored")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normdiag.commands.feeding import with_feeding
-from normdiag.commands.measure import open_runner
+from normdiag.commands.measure import open_runner, runnable
 from normdiag.commands.ready import with_ready_commands
 from normdiag.commands.sources import open_source
 from normdiag.data import AUTO, DataOptions, in_random_order
@@ -66,11 +66,11 @@ def profile(
     _check(batches, data, data_options, groups)
     loaded = open_model(model, streaming_where_needed(load_options), run=True)
     loaded = with_ready_commands(loaded, "profile", [word for each in data for word in ("--data", each)])
-    if loaded.program is None:
-        raise InputError(f"{loaded.info.path}: the model cannot be run: {loaded.why_not_run}")
     ranks = started() if distributed else ALONE
     options = replace(in_random_order(data_options), no_small_last=False, shard=(ranks.rank, ranks.size))
-    loaded = with_feeding(loaded, options, data, code=batches is not None)
+    loaded = runnable(with_feeding(loaded, options, data, code=batches is not None))
+    if loaded.program is None:
+        raise InputError(f"{loaded.info.path}: the model cannot be run: {loaded.why_not_run}")
     source = open_source(loaded, batches, data, options)
     if source.info.random:
         raise UsageError("a profile of random data would be a reference to nothing: give real data")

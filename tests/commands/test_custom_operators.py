@@ -10,6 +10,7 @@ import pytest
 from onnx import helper
 
 import normdiag
+from normdiag.errors import InputError
 from tests.observe.onnx.graphs import batch_norm, norm_weights, write
 
 X = np.random.default_rng(0).normal(size=(12, 3, 4, 4)).astype(np.float32)
@@ -56,3 +57,17 @@ def test_random_data_with_free_sizes(tmp_path: Path) -> None:
     onnx.save(model, path)
     report = normdiag.inspect(path, data=["random"])
     assert report.layers[0].drift is not None and report.layers[1].drift is None
+
+
+def test_other_commands_run_the_part_before_or_name_the_operator(tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    path, nothing = quantized(tmp_path, before=True), quantized(tmp_path / "none", before=False)
+    assert [point.name for point in normdiag.profile(path, X).points if point.role == "norm"] == ["bn1"]
+    assert any("Quant" in note for note in normdiag.preprocess(path, X).model.notes)
+    named = "the operator Quant of qonnx.custom_op.general"
+    with pytest.raises(InputError, match=f"cannot be run: onnxruntime does not know {named}"):
+        normdiag.profile(nothing, X)
+    for run in (normdiag.recalibrate, lambda *given: normdiag.diff(path, *given)):
+        with pytest.raises(InputError, match=f"it does not know {named}") as caught:
+            run(path, X)
+        assert "\n" not in str(caught.value)

@@ -31,6 +31,9 @@ _FATAL = 4  # onnxruntime's least talkative level; its errors reach us as except
 _BOILERPLATE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/\S*?/onnxruntime/\S+:\d+ \S+ |Status Message: ")
 
 
+_UNKNOWN = re.compile(r"Fatal error: (?P<domain>\S+):(?P<name>\w+)\(-?\d+\) is not a registered function/op")
+
+
 @dataclass(frozen=True)
 class TensorType:
     """Element type as onnxruntime spells it, 'tensor(float)', and the rank, None where it is not known."""
@@ -125,6 +128,9 @@ def _cannot_stop() -> None:
 def one_line(error: BaseException) -> str:
     """The first telling line of an onnxruntime error, without its boilerplate, at most 300 characters."""
     text = " ".join(str(error).split())
+    unknown = _UNKNOWN.search(text)
+    if unknown is not None:
+        return f"it does not know the operator {unknown['name']} of {unknown['domain']}"
     return _BOILERPLATE.sub("", text)[:300].strip()
 
 
