@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,8 @@ def random_feed(
 
 
 def names_of(specs: Sequence[InputSpec]) -> tuple[str, ...] | None:
-    """What to hand several inputs over by, where all have names: a forward may take others between them."""
-    names = tuple(spec.name for spec in specs)
-    return names if len(names) > 1 and all(names) else None
+    """What to hand several inputs over by; None where that is their order."""
+    return tuple(spec.name for spec in specs) if specs and all(spec.keyword for spec in specs) else None
 
 
 def parse_input_shape(text: str) -> InputSpec:
@@ -88,7 +88,7 @@ def _put_in(declared: InputSpec, given: InputSpec | None) -> InputSpec:
     if given and given.shape:
         dims = given.shape[1:]
         shape = (shape[0], *dims[1:]) if shape and _counts_samples(declared, given) else (None, *dims)
-    return InputSpec(declared.name, declared.dtype, shape)
+    return replace(declared, shape=shape)
 
 
 def _counts_samples(declared: InputSpec, given: InputSpec) -> bool:

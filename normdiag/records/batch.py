@@ -81,9 +81,11 @@ class InputSpec:
     """An input as the model file declares it; a dimension that is free or unknown is None.
 
     `below` is what its numbers stay below, as tokens do below the size of the vocabulary; None where that is not known.
+    `keyword`: it is handed over by its name, since the forward takes others before it.
     """
 
     name: str
     dtype: str
     shape: tuple[int | None, ...] | None
     below: int | None = None
+    keyword: bool = False

@@ -131,3 +131,10 @@ def test_the_users_batches_are_passed_on():
     feed = given([batch], "val/")
     assert [trial.batch for trial in feed.batches] == [batch]
     assert feed.source == "val/" and not feed.made_up
+
+
+def test_tokens_come_from_the_whole_vocabulary() -> None:
+    spec = InputSpec("ids", "int64", (None, 40), below=1000)
+    feed = made_up([spec], DataOptions(), OpGraph((), ("ids",), ()))[0]
+    values = np.concatenate([trial.batch.arrays[0].reshape(-1) for trial in feed.samples])
+    assert values.min() >= 0 and values.max() < 1000 and len(np.unique(values)) > 400

@@ -229,8 +229,9 @@ def _inputs(kind: Any, config: Mapping[str, Any]) -> tuple[InputSpec, ...]:
         return ()
     if config.get("is_encoder_decoder") is not True:
         return (InputSpec("", *main, _below(main[0], config)),)
-    first = InputSpec(name, *main, _below(main[0], config))
-    return (first, InputSpec("decoder_input_ids", "int64", (None, _TOKENS), _below("int64", config)))
+    first = InputSpec(name, *main, _below(main[0], config), keyword=True)
+    second = InputSpec("decoder_input_ids", "int64", (None, _TOKENS), _below("int64", config), keyword=True)
+    return (first, second)
 
 
 def _below(dtype: str, config: Mapping[str, Any]) -> int | None:
