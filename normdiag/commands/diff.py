@@ -13,6 +13,7 @@ import numpy as np
 from normdiag.comparison.contents import contents_of_graph, contents_of_tensors
 from normdiag.comparison.static import compare_contents
 from normdiag.data import DataOptions
+from normdiag.data.specs import as_specs
 from normdiag.errors import InputError, UsageError
 from normdiag.graph import graph_of, open_model
 from normdiag.models import LoadOptions, refuse_for_onnx
@@ -95,7 +96,7 @@ def diff(
         return report
     from normdiag.commands.diff_data import DataGiven, compare_on_data  # which a static comparison does without
 
-    given = DataGiven(batches, tuple(data), data_options or DataOptions(batch_size=BATCH))
+    given = DataGiven(batches, as_specs(data), data_options or DataOptions(batch_size=BATCH))
     found = compare_on_data(one.model, two.model, given, layers, tolerance=tolerance, progress=progress)
     return replace(report, on_data=found)
 

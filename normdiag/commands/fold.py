@@ -13,6 +13,7 @@ from normdiag.commands.fold_folder import check_folder, is_checkpoint
 from normdiag.commands.fold_inputs import FoldInputs, example_of, feeds_of
 from normdiag.commands.ready import with_ready_commands
 from normdiag.data import DataOptions
+from normdiag.data.specs import as_specs
 from normdiag.errors import InputError, UsageError
 from normdiag.extras import require_export, require_onnx_export
 from normdiag.folding.backend import Foldable, Folded
@@ -116,7 +117,7 @@ def fold(
     target = None if output is None else Path(output)
     folder = target is not None and target.suffix.lower() not in SUFFIXES and is_checkpoint(model)
     options = FoldOptions(target, tuple(norms), force, dry_run, verify, export or ExportOptions(), set_eval, folder)
-    inputs = FoldInputs(batches, tuple(data), data_options or DataOptions())
+    inputs = FoldInputs(batches, as_specs(data), data_options or DataOptions())
     return run_fold(model, inputs, load_options or LoadOptions(), options, progress)
 
 

@@ -17,6 +17,7 @@ from normdiag.commands.sources import first_batches, open_source
 from normdiag.commands.traced import open_traced
 from normdiag.comparison.traced import TracedModel
 from normdiag.data import DataOptions
+from normdiag.data.specs import as_specs
 from normdiag.errors import InputError, UsageError
 from normdiag.graph import open_model
 from normdiag.metrics.percentiles import UnitPercentiles, moved, percentiles, some_positions
@@ -77,7 +78,7 @@ def history(
         raise UsageError(f"--every must be at least 1, not {every}")
     found = find_checkpoints(checkpoints, every)
     kept = None if batches is None else batches if isinstance(batches, np.ndarray) else list(batches)
-    run = _Run(kept, tuple(data), data_options or DataOptions(), load_options or LoadOptions(), device)
+    run = _Run(kept, as_specs(data), data_options or DataOptions(), load_options or LoadOptions(), device)
     steps: list[HistoryStep] = []
     before: Mapping[str, UnitPercentiles] = {}
     source, samples, notes = "", 0, dict[str, None]()

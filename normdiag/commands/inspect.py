@@ -11,6 +11,7 @@ from normdiag.commands.example import RANDOM, made_up_example, with_made_up_inpu
 from normdiag.commands.judge import Deployment, judged
 from normdiag.commands.ready import with_ready_commands
 from normdiag.data import AUTO, DataOptions, in_random_order
+from normdiag.data.specs import as_specs
 from normdiag.errors import UsageError
 from normdiag.graph import open_model
 from normdiag.models import LoadOptions, streaming_where_needed
@@ -95,7 +96,8 @@ def inspect(
     [('never_updated', 'recalibrate')]
     """
     options = replace(in_random_order(data_options), no_small_last=False)
-    given = _Given(batches, tuple(data), train_batches, tuple(train_data), options)
+    data, train_data = as_specs(data), as_specs(train_data)
+    given = _Given(batches, data, train_batches, train_data, options)
     _check_limits(threshold, serve_batch)
     rules = RULES if rules is None else rules
     deployed = Deployment(target, serve_batch)

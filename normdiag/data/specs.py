@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from normdiag.errors import InputError
+from normdiag.errors import InputError, UsageError
 
 _NAME = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _MODULE_CODE = re.compile(rf"{_NAME}:{_NAME}")
@@ -23,6 +23,16 @@ class Spec:
     target: str
     kind: Literal["random", "code", "glob", "path"]
     name: str | None = None
+
+
+def as_specs(data: Sequence[str] | str) -> tuple[str, ...]:
+    """What callers in Python hand over as `data`: one specification alone counts too. Raises UsageError for arrays."""
+    listed = (data,) if isinstance(data, str) else tuple(data)
+    other = next((each for each in listed if not isinstance(each, str)), None)
+    if other is not None:
+        kind = type(other).__name__
+        raise UsageError(f"data holds a {kind}, where it names files: give arrays, tensors and loaders as batches")
+    return listed
 
 
 def parse_spec(text: str, names: Sequence[str] = ()) -> Spec:

@@ -11,7 +11,7 @@ import pytest
 
 from normdiag.data import DataOptions
 from normdiag.data.source import open_data
-from normdiag.data.specs import parse_spec
+from normdiag.data.specs import as_specs, parse_spec
 from normdiag.errors import InputError, NormdiagError, UsageError
 from normdiag.records import InputSpec
 from tests.data.helpers import floats, pixels, read, whole
@@ -214,3 +214,9 @@ def test_no_framework_is_imported(two: tuple[str, str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["9", "set()"]
+
+
+def test_what_python_hands_over_as_data() -> None:
+    assert as_specs("random") == ("random",) and as_specs(["a.npy", "b.npy"]) == ("a.npy", "b.npy")
+    with pytest.raises(UsageError, match="data holds a ndarray, where it names files: give arrays"):
+        as_specs([np.zeros(3)])  # type: ignore[list-item]
