@@ -29,7 +29,6 @@ from normdiag.observe.pytorch.values import model_dtype
 from normdiag.records import Batch, FoldPlan, InputSpec, ModelInfo, OpGraph
 from normdiag.wording import abridged
 
-
 # Larger tensors are rounded to float32 at least, which moves nothing by as much as the verification allows.
 IN_FLOAT32 = 1 << 26
 
