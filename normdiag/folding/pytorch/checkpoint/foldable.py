@@ -30,7 +30,7 @@ from normdiag.records import Batch, FoldPlan, InputSpec, ModelInfo, OpGraph
 from normdiag.wording import abridged
 
 # Larger tensors are rounded to float32 at least, which moves nothing by as much as the verification allows.
-IN_FLOAT32 = 1 << 26
+IN_FLOAT32 = 1 << 25
 
 
 class CheckpointFoldable:
