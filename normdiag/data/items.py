@@ -61,9 +61,9 @@ def to_batch(item: Any, inputs: Sequence[str] = (), source: str = "the data", fo
     """One batch out of an array or tensor, a tuple or list that begins with the input, or a dict by input name.
 
     A tuple in first place, ((a, b), labels), is several inputs by position, and so are the first arrays of one, (a, b,
-    labels), for a model that takes several; a list of images, alone or with a list of as many targets, is what
-    detectors take. From a dict the model's `inputs` are taken, or, where it names none, everything but labels; numbers
-    in it hold for the whole batch. bfloat16 becomes float32. Raises InputError.
+    labels), for a model that takes several. What detectors take: a list of images, alone or with a list of as many
+    targets, or a list of dicts with an image each. From a dict the model's `inputs` are taken, or, where it names none,
+    everything but labels; numbers in it hold for the whole batch. bfloat16 becomes float32. Raises InputError.
     """
     if isinstance(item, Batch):
         return item
@@ -79,12 +79,26 @@ def _in_order(item: Sequence[Any], inputs: Sequence[str], source: str, form: Bat
     images, first = _images(item, form), item[0]
     if images is not None:
         return Batch((_ragged(images, source),))
+    if all(isinstance(each, Mapping) for each in item):
+        return _from_dicts(item, source)
     if isinstance(first, tuple | list) and all(is_array(part) for part in first):
         return _batch(tuple(to_array(part, source) for part in first), None, source, item[1:])
     if form.count > 1 and is_array(first):
         return _several(item, source, form)
     batch = to_batch(first, inputs, source)
     return batch if batch.labels is not None else replace(batch, labels=_labels(item[1:], batch.size))
+
+
+def _from_dicts(samples: Sequence[Mapping[str, Any]], source: str) -> Batch:
+    """Samples as dicts, each with its image among what belongs to it, as detectron2's models take them."""
+    keys = [name for name, value in samples[0].items() if is_array(value) and len(value.shape) == 3]
+    key = "image" if "image" in keys else keys[0] if len(keys) == 1 else None
+    if key is None or not all(is_array(each.get(key)) for each in samples):
+        raise InputError(
+            f"{source}: a list of dicts, of which each holds one image (C, H, W), or one under 'image', is what "
+            f"detectors take; here the first holds {', '.join(map(str, samples[0])) or 'nothing'}"
+        )
+    return Batch((_ragged([each[key] for each in samples], source),), sample_key=str(key))
 
 
 def _named(item: Mapping[Any, Any], inputs: Sequence[str], source: str, others: Sequence[str]) -> Batch:

@@ -43,7 +43,7 @@ def joined(
         known = resolve_names(names, inputs, feeds[0].source)
         lead = next(part for part in parts if part is not None)
         fixed = {name: value for part in parts if part is not None for name, value in part.fixed.items()}
-        yield Batch(tuple(arrays), known, labels, lead.first, places=lead.places, fixed=fixed)
+        yield replace(lead, arrays=tuple(arrays), names=known, labels=labels, fixed=fixed)
 
 
 def reprepared(batch: Batch, recipe: Recipe, inputs: Sequence[InputSpec]) -> Batch:

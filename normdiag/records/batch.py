@@ -17,7 +17,8 @@ Array = NDArray[Any]
 class Batch:
     """One batch: arrays that share their first axis, the samples.
 
-    An array of objects (N,) holds one array for each sample, of sizes of their own, as detectors take their images.
+    An array of objects (N,) holds one array for each sample, of sizes of their own, as detectors take their images;
+    with a `sample_key` the model takes each in a dict under that key.
     `names` holds one input name for each array; None feeds them by position. `fixed` are inputs without samples, by
     name: numbers, and arrays that hold for the whole batch. `labels` (N,) are the classes of the
     samples as integers, where the data has them. `first` is the index that its first sample has in the data, `index`
@@ -31,6 +32,7 @@ class Batch:
     index: int = 0
     places: Array | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    sample_key: str | None = None
 
     @property
     def size(self) -> int:

@@ -30,10 +30,13 @@ def as_inputs(
     """Positional and keyword arguments. A sole array goes in by position, whatever its name, if there is nothing else.
 
     Floating arrays take the model's dtype; images (N, C, H, W) the memory format. The arrays are copied. Numbers go in
-    as they are, and arrays of one value for each sample, of sizes of their own, as a list.
+    as they are, and arrays of one value for each sample, of sizes of their own, as a list, in dicts with a sample key.
     """
     convert = partial(_as_input, dtype=dtype, device=device, memory_format=memory_format)
-    values = tuple([convert(each) for each in array] if is_ragged(array) else convert(array) for array in batch.arrays)
+    wrap = (lambda value: value) if batch.sample_key is None else (lambda value: {batch.sample_key: value})
+    values = tuple(
+        [wrap(convert(each)) for each in array] if is_ragged(array) else convert(array) for array in batch.arrays
+    )
     fixed = {name: convert(value) if hasattr(value, "dtype") else value for name, value in batch.fixed.items()}
     if batch.names is None or (len(values) == 1 and not fixed):
         return values, fixed

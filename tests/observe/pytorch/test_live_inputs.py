@@ -97,6 +97,27 @@ def test_a_list_of_images_alone_for_a_model_that_takes_lists() -> None:
     assert report.data is not None and report.data.samples == 2
 
 
+class OfDicts(Detector):
+    """As detectron2's: a list of dicts in, of which each holds its image."""
+
+    def forward(self, batched_inputs: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:  # type: ignore[override]
+        return super().forward([each["image"] for each in batched_inputs])
+
+
+def test_a_list_of_dicts_with_an_image_each() -> None:
+    dicts = [{"image": image, "height": 480, "file_name": "x.jpg", "instances": object()} for image in images()]
+    report = normdiag.inspect(OfDicts().eval(), [dicts, dicts])
+    plain = normdiag.inspect(Detector().eval(), [images(), images()])
+    assert report.data is not None and (report.data.samples, report.data.batch_size) == (16, 8)
+    assert report.to_json() == plain.to_json().replace("Detector", "OfDicts")
+    assert report.layers[0].drift is not None
+
+
+def test_a_list_of_dicts_without_images_names_what_they_hold() -> None:
+    with pytest.raises(InputError, match="the first holds file_name, height"):
+        normdiag.inspect(OfDicts(), [[{"file_name": "x.jpg", "height": 480}]])
+
+
 def test_a_bad_image_is_named() -> None:
     broken = images()
     broken[3][0, 0, 0] = torch.nan
