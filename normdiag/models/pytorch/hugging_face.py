@@ -7,7 +7,7 @@ implementations that it names are never fetched, and transformers loads no weigh
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from normdiag.models.pytorch.arrays import to_tensor
 from normdiag.models.pytorch.installed import RefusedError, require_package
+from normdiag.models.pytorch.merged_weights import MergedWeights, merged_weights
 from normdiag.models.static.inert import shown
 from normdiag.models.static.staticfile import Array
 from normdiag.records import InputSpec
@@ -45,9 +46,9 @@ def build_from_config(
         require_package(PACKAGE)
         kind, made = _class_and_config(config, len(tensors))
         with torch.device("meta"):
-            _check(_instance(kind, made), tensors)
+            merged = _fitting(_instance(kind, made), tensors)
         module = _instance(kind, made)
-    _load(module, tensors)
+    _load(module, merged.kept if merged else tensors, merged.values() if merged else ())
     return module.eval(), _inputs(kind, config)
 
 
@@ -57,11 +58,13 @@ class EmptyModel:
 
     Buffers that its code computes, and no checkpoint stores, have their values. `stored` has the checkpoint's name of
     each tensor of its state dict (of one that is tied, only the name that is stored). `inputs` is what it runs on.
+    `merged` has those that it makes of others, as the experts of a mixture; `stored` lacks them.
     """
 
     module: nn.Module
     stored: Mapping[str, str]
     inputs: tuple[InputSpec, ...]
+    merged: MergedWeights | None = None
 
 
 def empty_from_config(config: Mapping[str, Any], tensors: Mapping[str, Array]) -> EmptyModel:
@@ -74,11 +77,11 @@ def empty_from_config(config: Mapping[str, Any], tensors: Mapping[str, Array]) -
         kind, made = _class_and_config(config, len(tensors))
         with _parameters_on_meta():
             module = _instance(kind, made)
-        _check(module, tensors)
+        merged = _fitting(module, tensors)
     own = module.state_dict()
-    names = {name: name for name in tensors}
+    names = {name: name for name in (merged.kept if merged else tensors)}
     stored = {ours: theirs for ours, theirs in _renamed(names, own, module).items() if ours in own}
-    return EmptyModel(module.eval(), stored, _inputs(kind, config))
+    return EmptyModel(module.eval(), stored, _inputs(kind, config), merged)
 
 
 @contextmanager
@@ -167,7 +170,20 @@ def _instance(kind: Any, config: Any) -> nn.Module:
     return made
 
 
-def _check(module: nn.Module, tensors: Mapping[str, Array]) -> None:
+def _fitting(module: nn.Module, tensors: Mapping[str, Array]) -> MergedWeights | None:
+    """How the tensors are converted for the module, None where they fit as they are; raises RefusedError else."""
+    try:
+        _check(module, tensors)
+    except RefusedError:
+        merged = merged_weights(module, tensors)
+        if merged is None:
+            raise
+        _check(module, {**merged.kept, **merged.shapes()})
+        return merged
+    return None
+
+
+def _check(module: nn.Module, tensors: Mapping[str, Array | Tensor]) -> None:
     """Raise RefusedError for weights that do not fit, before any memory is taken for them."""
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     given = _renamed(tensors, wanted, module)
@@ -207,12 +223,14 @@ def _renaming(module: nn.Module) -> Callable[[str], str]:
     return lambda name: str(rename_source_key(name, rules, [])[0])
 
 
-def _load(module: nn.Module, tensors: Mapping[str, Array]) -> None:
+def _load(module: nn.Module, tensors: Mapping[str, Array], converted: Iterable[tuple[str, Tensor]] = ()) -> None:
     """One tensor after the other, so that there is never a second copy of all of them."""
     own = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
     for name, array in _renamed(tensors, own, module).items():
         if name in own and own[name].shape == array.shape:  # of another are only buffers that the code computes
             own[name].copy_(to_tensor(array))
+    for name, value in converted:
+        own[name].copy_(value)
     tie = getattr(module, "tie_weights", None)
     if callable(tie):
         tie()

@@ -84,6 +84,9 @@ def build_streamed(path: Path, static: StaticFile, options: LoadOptions) -> Buil
     from normdiag.models.pytorch.hugging_face import empty_from_config
 
     empty = empty_from_config(static.config, static.tensors)
+    if empty.merged is not None:
+        first = next(iter(empty.merged.groups))
+        raise RefusedError(f"{first} is stored in parts, which are put together in memory")
     layers = stream(empty.module, WeightFiles(empty.stored, static.tensors, places))
     return Built(empty.module, _from_config(empty.module), empty.inputs, layers)
 

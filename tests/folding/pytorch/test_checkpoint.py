@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors import safe_open
 
 import normdiag
 from normdiag.errors import InputError, UsageError
+from normdiag.folding.pytorch import checkpoint
 from normdiag.records import FoldReport
 
 transformers: Any = pytest.importorskip("transformers", reason="transformers is not installed")
@@ -90,6 +92,17 @@ def test_the_same_class_with_neutral_norms(tmp_path: Path) -> None:
     assert (target / "tokenizer.json").read_text() == "{}"
     assert {path.name: path.read_bytes() for path in source.iterdir()} == before
     assert {path.name for path in tmp_path.iterdir()} == {"model", "folded"}
+
+
+def test_what_is_put_together_of_stored_parts_keeps_its_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    merged = frozenset({"model.layers.0.self_attn.q_proj.weight"})
+    as_stored = checkpoint.open_stored
+    monkeypatch.setattr(checkpoint, "open_stored", lambda path: replace(as_stored(path), merged=merged))
+    source, target = llama(tmp_path / "model"), tmp_path / "folded"
+    report = fold(source, target)
+    (refusal,) = report.plan.refusals
+    assert refusal.norm == "model.layers.0.input_layernorm" and len(report.plan.steps) == 4
+    assert difference(source, target) < 1e-6
 
 
 def test_gamma_that_is_stored_less_one_becomes_zero(tmp_path: Path) -> None:

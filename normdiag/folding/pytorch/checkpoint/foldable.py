@@ -77,7 +77,7 @@ class CheckpointFoldable:
     @cached_property
     def graph(self) -> OpGraph:
         """What the planner reads, with an obstacle at all that the code of the model keeps."""
-        return fixed_graph(torch_graph(self.program, self.stored.read), self.program, self.stored.names)
+        return fixed_graph(torch_graph(self.program, self.stored.read), self.program, self.stored.storable)
 
     @cached_property
     def size_bytes(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from normdiag.errors import InputError
-from normdiag.models.pytorch.arrays import Array, shared_tensor
+from normdiag.models.pytorch.arrays import Array, shared_tensor, to_numpy
 from normdiag.models.pytorch.hugging_face import EmptyModel, empty_from_config
 from normdiag.models.pytorch.installed import RefusedError
 from normdiag.models.static import read_checkpoint
@@ -28,6 +28,7 @@ class StoredModel:
 
     `names` has the checkpoint's name of every tensor of the module's state dict that is stored, `tensors` are these.
     `added` are names that the checkpoint lacks, since they are tied there, with the name of what they are tied to.
+    `merged` are names of tensors that it stores in other parts: these are in memory, and cannot get other values.
     """
 
     path: Path
@@ -37,6 +38,12 @@ class StoredModel:
     names: Mapping[str, str]
     inputs: tuple[InputSpec, ...]
     added: Mapping[str, str] = field(default_factory=dict)
+    merged: frozenset[str] = frozenset()
+
+    @property
+    def storable(self) -> frozenset[str]:
+        """The names in the module's state dict of what the checkpoint stores as the module has it."""
+        return frozenset(name for name, stored in self.names.items() if stored not in self.merged)
 
     def read(self, name: str) -> Array | None:
         """A copy of the tensor that the state dict has under that name; None for what is not stored."""
@@ -67,9 +74,12 @@ def open_stored(path: Path) -> StoredModel:
         raise InputError(f"{path}: has no config.json, which says what its weights belong to")
     try:
         empty = empty_from_config(read.config, read.tensors)
+        made = {name: to_numpy(value) for name, value in empty.merged.values()} if empty.merged else {}
     except RefusedError as error:
         raise InputError(f"{path}: {error}") from None
-    return _around(path, read.config, empty, read.tensors, {})
+    tensors = {**(empty.merged.kept if empty.merged else read.tensors), **made}
+    whole = replace(empty, stored={**empty.stored, **{name: name for name in made}})
+    return replace(_around(path, read.config, whole, tensors, {}), merged=frozenset(made))
 
 
 def untied(model: StoredModel) -> StoredModel | None:
@@ -82,9 +92,9 @@ def untied(model: StoredModel) -> StoredModel | None:
         empty = empty_from_config(config, model.tensors)
     except RefusedError:
         return None
-    own = _aliases(empty.module, empty.stored)
-    added = {name: model.names[name] for name in _parameters(empty.module) if name not in own and name in model.names}
-    return _around(model.path, config, empty, model.tensors, added) if added else None
+    own, storable = _aliases(empty.module, empty.stored), model.storable
+    added = {name: model.names[name] for name in _parameters(empty.module) if name not in own and name in storable}
+    return replace(_around(model.path, config, empty, model.tensors, added), merged=model.merged) if added else None
 
 
 def _untied_config(config: Mapping[str, Any]) -> dict[str, Any]:
