@@ -11,6 +11,7 @@ from dataclasses import Field, dataclass, fields, is_dataclass, replace
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from normdiag.cli import data_options
 from normdiag.cli import options as opt
 from normdiag.cli.output import say
 from normdiag.errors import UsageError
@@ -52,19 +53,19 @@ class ReadingOptions:
 class FeedingOptions:
     """The data, and how it is read and run. None where no flag says so."""
 
-    data: opt.Data = None
-    preprocess: opt.Preprocess = None
-    batch_size: opt.BatchSize = None
-    max_samples: opt.MaxSamples = None
-    resize: opt.Resize = None
-    crop: opt.Crop = None
-    grayscale: opt.Grayscale = None
-    input_shape: opt.InputShape = None
-    input_axis: opt.InputAxis = None
-    const: opt.Constant = None
-    state: opt.State = None
-    in_order: opt.InOrder = None
-    seed: opt.Seed = None
+    data: data_options.Data = None
+    preprocess: data_options.Preprocess = None
+    batch_size: data_options.BatchSize = None
+    max_samples: data_options.MaxSamples = None
+    resize: data_options.Resize = None
+    crop: data_options.Crop = None
+    grayscale: data_options.Grayscale = None
+    input_shape: data_options.InputShape = None
+    input_axis: data_options.InputAxis = None
+    const: data_options.Constant = None
+    state: data_options.State = None
+    in_order: data_options.InOrder = None
+    seed: data_options.Seed = None
 
     @property
     def specs(self) -> tuple[str, ...]:
@@ -113,7 +114,7 @@ class FeedingOptions:
 class Trying(FeedingOptions):
     """The data of `preprocess`, which tries preparations of its own."""
 
-    preprocess: opt.InUse = None
+    preprocess: data_options.InUse = None
 
 
 def flat(command: Callable[..., None]) -> Callable[..., None]:

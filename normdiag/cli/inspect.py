@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from normdiag.cli import check_options as chk
+from normdiag.cli import data_options
 from normdiag.cli import options as opt
 from normdiag.cli.given import configuration
 from normdiag.cli.groups import FeedingOptions, ReadingOptions
@@ -32,9 +33,9 @@ def inspect(
     model: opt.Model,
     feeding: FeedingOptions,
     reading: ReadingOptions,
-    train_data: opt.TrainData = None,
-    reference: opt.Reference = None,
-    serve_batch: opt.ServeBatch = None,
+    train_data: data_options.TrainData = None,
+    reference: data_options.Reference = None,
+    serve_batch: data_options.ServeBatch = None,
     target: chk.Target = None,
     device: opt.Device = "cpu",
     stream: opt.Stream = opt.Streaming.auto,

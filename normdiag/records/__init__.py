@@ -28,16 +28,12 @@ from normdiag.records.fold import (
 from normdiag.records.group_sums import GroupSums, VarianceCounts
 from normdiag.records.metrics import (
     ActivationMetrics,
-    Attribution,
     Drift,
-    Gap,
     GradientProduct,
     GroupMetrics,
     LayerMetrics,
     MeanResponse,
-    OutputChange,
     OverChannels,
-    Recalibration,
     StoredFit,
 )
 from normdiag.records.model import CopyComparison, FoldedNorm, Model, ModelInfo, NormKind, NormLayer
@@ -64,6 +60,7 @@ from normdiag.records.ops import (
     Transpose,
     Window,
 )
+from normdiag.records.output_changes import Attribution, Gap, OutputChange, Recalibration
 from normdiag.records.preparation import PreparationReport, Preparations, RankedPreparation
 from normdiag.records.profile import Point, PointMap, PointRole, PointSums, Profile, ProfiledData, ProfiledModel
 from normdiag.records.recalibration import Effect, LayerChange, PopulationSums, RecalibrationReport

@@ -8,9 +8,10 @@ from typing import Literal
 
 from normdiag.records.coverage import Coverage, Verdict
 from normdiag.records.diagnosis import Diagnosis
-from normdiag.records.metrics import ActivationMetrics, Gap, GradientProduct, LayerMetrics, Recalibration
+from normdiag.records.metrics import ActivationMetrics, GradientProduct, LayerMetrics
 from normdiag.records.model import CopyComparison, FoldedNorm, ModelInfo
 from normdiag.records.outliers import NormOutliers
+from normdiag.records.output_changes import Gap, Recalibration
 from normdiag.records.precision import HalfPrecision
 from normdiag.records.preparation import Preparations
 from normdiag.records.reference import ReferenceComparison
