@@ -89,7 +89,7 @@ def fold(
 
 @contextmanager
 def interruptible(output: Path | None) -> Iterator[None]:
-    """Ctrl-C inside ends the program with a line on what it leaves behind: 130 for nothing, 0 for the whole file."""
+    """Ctrl-C inside ends the program with a line on what it leaves on disk: 130 for nothing, 0 for the whole file."""
     before = _identity(output)
     try:
         yield

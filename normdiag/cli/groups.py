@@ -36,7 +36,7 @@ class ReadingOptions:
     trust: opt.Trust = False
     provider: opt.Provider = None
 
-    def options(self, stream: opt.Streaming | None = None, *, quiet: bool = True) -> LoadOptions:
+    def options(self, stream: opt.StreamChoice | None = None, *, quiet: bool = True) -> LoadOptions:
         """With the modules that the user's own configuration allows the model to be rebuilt from.
 
         `stream` for commands that take it; unless `quiet`, stderr says why weights are streamed.

@@ -38,7 +38,7 @@ def inspect(
     serve_batch: data_options.ServeBatch = None,
     target: chk.Target = None,
     device: opt.Device = "cpu",
-    stream: opt.Stream = opt.Streaming.auto,
+    stream: opt.Stream = opt.StreamChoice.auto,
     timeout: opt.Timeout = None,
     attribute: opt.Attribute = False,
     saturation_threshold: opt.Threshold = None,
@@ -81,7 +81,7 @@ def inspect(
             "--reference": reference,
             "--serve-batch": serve_batch,
             "--attribute": attribute or None,
-            "--stream": None if reading.arch or stream is opt.Streaming.auto else stream,
+            "--stream": None if reading.arch or stream is opt.StreamChoice.auto else stream,
         }
         # A shape alone still shows the rules on the graph of a PyTorch model what to export it with.
         feeding.refuse_without_data(flags | {"--saturation-threshold": saturation_threshold}, but=("--input-shape",))

@@ -24,7 +24,7 @@ class Format(str, Enum):
     json = "json"
 
 
-class Streaming(str, Enum):
+class StreamChoice(str, Enum):
     """Whether weights stay in their files while a model runs."""
 
     auto = "auto"
@@ -126,7 +126,7 @@ Timeout = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="Where to run, as cpu or cuda.", rich_help_panel=MEASURING)]
 Stream = Annotated[
-    Streaming,
+    StreamChoice,
     typer.Option(
         help="Read weights from safetensors files block by block while the model runs, by accelerate: auto where they "
         "do not fit into the memory that is free.",

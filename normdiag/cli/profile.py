@@ -52,7 +52,7 @@ def profile(
     force: Force = False,
     groups: Groups = None,
     device: opt.Device = "cpu",
-    stream: opt.Stream = opt.Streaming.auto,
+    stream: opt.Stream = opt.StreamChoice.auto,
     timeout: opt.Timeout = None,
     json: opt.FoldJson = False,
     all_points: AllPoints = False,

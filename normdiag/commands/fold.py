@@ -142,9 +142,9 @@ def _folded(foldable: Foldable, inputs: FoldInputs, options: FoldOptions, progre
     if not plan.steps:
         report = _noted(report, UNCHANGED)
     elif options.verify:
-        proof = verify(foldable, folded, plan, feeds_of(foldable, inputs), progress=progress)
-        report = replace(report, verification=proof)
-        if not proof.passed:
+        verified = verify(foldable, folded, plan, feeds_of(foldable, inputs), progress=progress)
+        report = replace(report, verification=verified)
+        if not verified.passed:
             return FoldResult(report, folded)
     else:
         report = _noted(report, NOT_PROVEN)

@@ -139,7 +139,7 @@ def _one_sample(task: _Task) -> _Task:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """What the first pass leaves behind: no model that is ready to run. `failed` says why float64 could not."""
+    """What the first pass leaves: no model that is ready to run. `failed` says why float64 could not."""
 
     done: list[Done]
     points: tuple[FoldPoint, ...]

@@ -262,7 +262,7 @@ def _cut_off(path: Path, sure: bool, size: int) -> bool:
 
 
 def _read_varint(file: BinaryIO) -> int | None:
-    """The protobuf varint at the file's position, which is left behind it; None where there is none."""
+    """The protobuf varint at the file's position, and the file then stands after it; None where there is none."""
     value = 0
     for shift in range(0, 70, 7):
         byte = file.read(1)

@@ -6,12 +6,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor, nn
 
 import normdiag
 from normdiag.commands import narrow
-from tests.precision.transformer import Transformer, inputs
+from tests.precision.transformer import Stubborn, Transformer, inputs
 
 
 def test_ctrl_c_while_the_plan_is_made_leaves_the_report_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,14 +24,6 @@ def test_ctrl_c_while_the_plan_is_made_leaves_the_report_without_it(monkeypatch:
 
 
 def test_a_model_that_cannot_run_in_half_keeps_its_report_and_says_why() -> None:
-    class Stubborn(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(self.norm(x) + torch.zeros(8, dtype=torch.float32))
-
     x = np.random.default_rng(0).normal(size=(16, 8)).astype(np.float32)
     half = normdiag.inspect(Stubborn(), x, target="fp16").half
     assert half is not None and half.plan is None and "the model failed" in (half.why_no_plan or "")

@@ -23,6 +23,17 @@ class RMSNorm(nn.Module):
         return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + self.eps) * self.weight
 
 
+class Stubborn(nn.Module):
+    """Makes a float32 tensor of its own, so that it cannot run in half precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(x) + torch.zeros(8, dtype=torch.float32))
+
+
 class Block(nn.Module):
     def __init__(self, norm: Callable[[int], nn.Module], features: int = 32, heads: int = 4) -> None:
         super().__init__()

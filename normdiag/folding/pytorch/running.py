@@ -16,7 +16,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 
 from normdiag.errors import InputError
-from normdiag.folding.pytorch.streaming import OnDemand, Streaming
+from normdiag.folding.pytorch.streaming import OnDemand, StreamedInterpreter
 from normdiag.graph.importers.torch_export import ReadStored
 from normdiag.models.pytorch.arrays import Array, to_numpy, to_tensor
 from normdiag.models.pytorch.torch_private import pytree
@@ -50,7 +50,7 @@ class TorchEvaluator:
         self._names = [name for name in dict.fromkeys(tensors) if _is_tensor(nodes[name])]
         self._replaced = tuple(replaced)
         run = _runnable(program, self._names, double, self._replaced)
-        self._run = run if read is None else Streaming(run, double=double).run
+        self._run = run if read is None else StreamedInterpreter(run, double=double).run
 
     def run(self, batch: Batch, replaced: Mapping[str, Array] | None = None) -> Mapping[str, Array]:
         """Outputs by keys and positions ('output' where there is only one), and the tensors by node name.

@@ -33,7 +33,7 @@ class OnDemand:
         return self.held if found is None else shared_tensor(found)
 
 
-class Streaming(fx.Interpreter):
+class StreamedInterpreter(fx.Interpreter):
     """Runs the nodes of a program one by one; `double`: in float64, into which weights are widened as they are read.
 
     Of a linear layer and an embedding, whose weights are the largest, no more than a piece is widened at a time.

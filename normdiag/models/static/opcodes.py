@@ -32,7 +32,7 @@ class Readable(Protocol):
 def run(
     file: Readable, persistent_load: PersistentLoad, call: Call = construct, imported: set[str] | None = None
 ) -> Any:
-    """The object that the pickle at the file's position describes; the file is left behind its last byte.
+    """The object that the pickle at the file's position describes; the file then stands after its last byte.
 
     `persistent_load` answers persistent ids (torch's storages), `call` stands in for calling a global. The dotted names
     of globals are added to `imported`.

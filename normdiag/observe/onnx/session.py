@@ -122,7 +122,7 @@ def _terminate(options: Any) -> None:
 
 
 def _cannot_stop() -> None:
-    """Nothing ends the making of a session, which has no loops: it is left behind where it takes too long."""
+    """Nothing ends the making of a session, which has no loops: it is given up where it takes too long."""
 
 
 def one_line(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 T = TypeVar("T")
-# Seconds that a call has for ending after it was told to; one that cannot is left behind.
+# Seconds that a call has for ending after it was told to; one that cannot is given up.
 GRACE = 3.0
 
 

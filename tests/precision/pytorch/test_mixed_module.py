@@ -20,7 +20,7 @@ from normdiag.observe.pytorch import TorchRunner
 from normdiag.precision.plan import output_error
 from normdiag.precision.pytorch import MixedModule
 from normdiag.records import Batch
-from tests.precision.transformer import RMSNorm, Transformer, inputs
+from tests.precision.transformer import RMSNorm, Stubborn, Transformer, inputs
 
 NOTHING = frozenset[str]()
 
@@ -135,14 +135,6 @@ def test_weights_in_half_precision_are_told_to_come_in_float32() -> None:
 
 
 def test_a_module_that_cannot_run_in_half_says_so() -> None:
-    class Stubborn(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(self.norm(x) + torch.zeros(8, dtype=torch.float32))
-
     x = np.zeros((2, 8), np.float32)
     with pytest.raises(InputError, match="the model failed"):
         mixed(Stubborn(), x=x).run(Batch((x,)), NOTHING, stored_sums=False)

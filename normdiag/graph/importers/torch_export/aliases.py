@@ -1,4 +1,4 @@
-"""In-place operations: where they are as good as their plain forms, and which tensors they change behind one's back.
+"""In-place operations: where they are as good as their plain forms, and which tensors they change that others read.
 
 An exported graph keeps `relu_` and `add_`, and views share memory with what they look at. A tensor that has one reader
 at each step from its making to the write is safe: nobody sees the difference. All others are left alone.

@@ -67,7 +67,7 @@ def _identity(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
 
 
 def _repeated(call: Call, program: Program) -> tuple[AnchoredOp, ...] | None:
-    """To the sizes that it has already, as decomposing leaves behind; or once more along some axes, old or new."""
+    """To the sizes that it has already, as decomposing leaves it; or once more along some axes, old or new."""
     if not program.is_data(call.first) or dtype_of(call.first) != dtype_of(call.node):
         return None
     before, after = sizes_of(call.first), sizes_of(call.node)
