@@ -19,7 +19,8 @@ import onnx
 from benchmarks.fold_tools import ONNX_TOOLS
 from tests.folding.test_zoo_onnx import FAMILIES
 from tests.folding.zoo.case import OnnxCase
-from tests.folding.zoo.oracle import TOLERANCE, feeds, session
+from tests.folding.zoo.oracle import TOLERANCE, feeds
+from tests.nets.onnx.values import session
 
 VERDICTS = ("folded", "less", "wrong", "broken", "fails")
 DTYPE = "float32"

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.packages import Outcome, models, page, said, tried
 from normdiag.records import NormLayer
-from tests.models.onnx.onnx_cases import make_model
+from tests.nets.onnx.text import from_text
 
 LAYER = NormLayer("n", "layer_norm", "decomposed", eps=1e-5)
 
@@ -40,7 +40,7 @@ def test_what_counts_as_right_wrong_and_missed() -> None:
 def test_the_models_of_a_wheel_are_read_run_and_folded(tmp_path: Path) -> None:
     text = """g (float[N,4,3,3] x) => (float[N,4,3,3] y) {
         c = Conv(x, k) [bn] y = BatchNormalization(c, gamma4, beta4, mean4, var4) }"""
-    onnx.save(make_model(text, k=np.ones((4, 4, 1, 1), np.float32)), tmp_path / "a.onnx")
+    onnx.save(from_text(text, k=np.ones((4, 4, 1, 1), np.float32)), tmp_path / "a.onnx")
     with zipfile.ZipFile(tmp_path / "some.whl", "w") as archive:
         archive.write(tmp_path / "a.onnx", "some/data/a.onnx")
         archive.writestr("some/bad.onnx", "no model")

@@ -21,7 +21,7 @@ from normdiag.errors import InputError, UsageError
 from normdiag.records import CheckedModel, CheckReport
 from normdiag.report.check_phrases import skipped_line
 from normdiag.rules import RULES
-from tests.models.onnx.onnx_cases import make_model
+from tests.nets.onnx.text import from_text
 from tests.report.checks import finding
 from tests.report.reports import healthy, interrupted
 from tests.rules.graph_reports import bn
@@ -326,7 +326,7 @@ def in_training(folder: Path, *names: str) -> Path:
     body = f"{bn('x', 'a', 'b1', mode['b1'])} {bn('a', 'y', 'b2', mode['b2'])}"
     text = f"g (float[N,4,5,5] x) => (float[N,4,5,5] y) {{ {body} }}"
     path = folder / "net.onnx"
-    path.write_bytes(make_model(text, 17).SerializeToString())
+    path.write_bytes(from_text(text, 17).SerializeToString())
     return path
 
 

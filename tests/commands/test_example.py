@@ -13,7 +13,7 @@ from torch import nn
 import normdiag
 from normdiag.data import DataOptions
 from normdiag.errors import UsageError
-from tests.observe.onnx.graphs import batch_norm, norm_weights, write
+from tests.nets.onnx.nodes import batch_norm, norm_weights, write
 
 
 def conv(folder: Path, length: int | str) -> Path:

@@ -13,7 +13,8 @@ from onnx import helper
 import normdiag
 from normdiag.data import DataOptions
 from normdiag.errors import UsageError
-from tests.observe.onnx.graphs import batch_norm, norm_weights, values, write
+from tests.nets.onnx.nodes import batch_norm, norm_weights, write
+from tests.nets.onnx.values import values_of
 
 X = np.random.default_rng(0).normal(size=(20, 3, 5)).astype(np.float32)
 GAIN = np.float32(0.5)
@@ -57,7 +58,7 @@ def chunk_by_chunk(path: Path, rate: float, names: tuple[str, str] = ("state", "
     into, out = names
     state, seen = np.zeros((2, 1, 3, 5), np.float32), []
     for x in X:
-        found = values(path, ["a", out], {"x": x[None], into: state, "rate": np.array(rate, np.float32)})
+        found = values_of(path, ["a", out], {"x": x[None], into: state, "rate": np.array(rate, np.float32)})
         seen.append(found["a"])
         state = found[out]
     return np.concatenate(seen)

@@ -19,6 +19,8 @@ from normdiag.commands.fold import FoldOptions
 from normdiag.errors import InputError, UsageError
 from normdiag.folding.options import ExportOptions
 from sample_models.net import DigitsCNN
+from tests.nets.onnx.nodes import from_nodes, save
+from tests.nets.onnx.values import session
 
 Samples = Callable[[str], Path]
 
@@ -140,13 +142,15 @@ def test_a_module_is_folded_to_every_format_and_left_alone(suffix: str, samples:
     np.testing.assert_allclose(_run(target, x), expected, atol=1e-4)
 
 
+def _run_onnx(path: Path, x: torch.Tensor) -> Any:
+    run = session(path)
+    return run.run(None, {run.get_inputs()[0].name: x.numpy()})[0]
+
+
 def _run(path: Path, x: torch.Tensor) -> Any:
     if path.suffix == ".onnx":
-        import onnxruntime
-
         assert norms(path) == 0
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        return session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
+        return _run_onnx(path, x)
     if path.suffix == ".pt2":
         return torch.export.load(path).module()(x).detach().numpy()
     return normdiag.load_folded(DigitsCNN(), path).eval()(x).detach().numpy()
@@ -333,12 +337,8 @@ def test_a_training_mode_export_is_folded_when_it_may_be_set_to_evaluation(sampl
             del node.output[1:]
             next(each for each in node.attribute if each.name == "training_mode").i = 0
     onnx.save(by_hand, tmp_path / "by_hand.onnx")
-    import onnxruntime
-
-    x, feeds = torch.randn(5, 1, 8, 8), {}
-    session = onnxruntime.InferenceSession(tmp_path / "by_hand.onnx", providers=["CPUExecutionProvider"])
-    feeds[session.get_inputs()[0].name] = x.numpy()
-    np.testing.assert_allclose(_run(target, x), session.run(None, feeds)[0], rtol=1e-4, atol=1e-4)
+    x = torch.randn(5, 1, 8, 8)
+    np.testing.assert_allclose(_run(target, x), _run_onnx(tmp_path / "by_hand.onnx", x), rtol=1e-4, atol=1e-4)
 
 
 def test_what_only_training_mode_puts_out_may_not_be_read(tmp_path: Path) -> None:
@@ -348,19 +348,13 @@ def test_what_only_training_mode_puts_out_may_not_be_read(tmp_path: Path) -> Non
         ),
         onnx.helper.make_node("Dropout", ["y", "", "on"], ["z"], "drop"),
     ]
-    values = [onnx.numpy_helper.from_array(np.ones(3, np.float32), name) for name in "gbmv"]
-    values.append(onnx.numpy_helper.from_array(np.array(True), "on"))
-    info = onnx.helper.make_tensor_value_info
-    kind = onnx.TensorProto.FLOAT
-    outputs = [info("z", kind, ["n", 3]), info("m2", kind, [3])]
-    graph = onnx.helper.make_graph(nodes, "g", [info("x", kind, ["n", 3])], outputs, values)
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
-    onnx.save(model, tmp_path / "model.onnx")
+    weights = {name: np.ones(3, np.float32) for name in "gbmv"} | {"on": np.array(True)}
+    model = from_nodes(nodes, {"x": ["n", 3]}, ["z", "m2"], weights, opset=18)
+    save(model, tmp_path / "model.onnx")
     with pytest.raises(InputError, match="'norm' is in training mode, and the model reads what it updates"):
         normdiag.fold(tmp_path / "model.onnx", set_eval=True)
-    del graph.output[1]
-    model.graph.CopyFrom(graph)
-    onnx.save(model, tmp_path / "model.onnx")
+    del model.graph.output[1]
+    save(model, tmp_path / "model.onnx")
     result = normdiag.fold(tmp_path / "model.onnx", set_eval=True)
     assert [len(node.input) for node in result.model.graph.node if node.op_type == "Dropout"] == [2]
 

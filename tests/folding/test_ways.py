@@ -10,9 +10,9 @@ import onnx
 from normdiag.folding.onnx import OnnxFoldable
 from normdiag.folding.plan import plan_folds
 from normdiag.records import Batch
-from tests.folding.onnx.models import batch_norm, conv_norm, model, node, norm_weights, save, value, weights
+from tests.nets.onnx.nodes import batch_norm, conv_norm, from_nodes, node, norm_weights, normal, save
 
-X = [value("x", ["N", 3, 6, 6])]
+X = {"x": ["N", 3, 6, 6]}
 
 
 def points(
@@ -37,36 +37,38 @@ def test_upstream_it_is_the_output_of_the_norm(tmp_path: Path) -> None:
 
 
 def test_of_two_in_a_row_the_second_is_left(tmp_path: Path) -> None:
-    proto = model(
+    proto = from_nodes(
         [
             node("Conv", ["x", "w"], ["c"], name="conv"),
             batch_norm("c", "n1", "one"),
             batch_norm("n1", "n2", "two"),
             node("Relu", ["n2"], ["y"]),
         ],
-        [*weights(w=(4, 3, 3, 3)), *norm_weights("one", 4), *norm_weights("two", 4)],
         X,
+        ["y"],
+        normal(w=(4, 3, 3, 3)) | norm_weights(4, "one") | norm_weights(4, "two"),
     )
     assert points(proto, tmp_path) == {"two": ("n2", "n2")}
 
 
 def test_downstream_it_is_the_output_of_the_layer(tmp_path: Path) -> None:
-    proto = model(
+    proto = from_nodes(
         [
             node("Relu", ["x"], ["r"]),
             batch_norm("r", "n"),
             node("Conv", ["n", "w"], ["c"], name="conv"),
             node("Relu", ["c"], ["y"]),
         ],
-        [*weights(w=(4, 3, 3, 3)), *norm_weights("bn", 3)],
         X,
+        ["y"],
+        normal(w=(4, 3, 3, 3)) | norm_weights(3),
     )
     assert points(proto, tmp_path) == {"bn": ("c", "c")}
 
 
 def test_a_layer_that_takes_up_norms_on_both_sides(tmp_path: Path) -> None:
     """What the convolution writes is only there with the second norm in it."""
-    proto = model(
+    proto = from_nodes(
         [
             node("Relu", ["x"], ["r"]),
             batch_norm("r", "n1", "one"),
@@ -74,15 +76,16 @@ def test_a_layer_that_takes_up_norms_on_both_sides(tmp_path: Path) -> None:
             batch_norm("c", "n2", "two"),
             node("Relu", ["n2"], ["y"]),
         ],
-        [*weights(w=(4, 3, 3, 3)), *norm_weights("one", 3), *norm_weights("two", 4)],
         X,
+        ["y"],
+        normal(w=(4, 3, 3, 3)) | norm_weights(3, "one") | norm_weights(4, "two"),
     )
     assert points(proto, tmp_path) == {"two": ("n2", "n2")}
 
 
 def test_norms_that_go_on_from_a_norm(tmp_path: Path) -> None:
     """The second goes into the first, and that through a pool into the layer after: the input keeps its name."""
-    proto = model(
+    proto = from_nodes(
         [
             batch_norm("x", "n1", "one"),
             batch_norm("n1", "n2", "two"),
@@ -91,20 +94,22 @@ def test_norms_that_go_on_from_a_norm(tmp_path: Path) -> None:
             node("Gemm", ["f", "w"], ["g"], name="fc"),
             node("Relu", ["g"], ["y"]),
         ],
-        [*weights(w=(3, 5)), *norm_weights("one", 3), *norm_weights("two", 3)],
         X,
+        ["y"],
+        normal(w=(3, 5)) | norm_weights(3, "one") | norm_weights(3, "two"),
     )
     assert points(proto, tmp_path) == {"one": ("g", "g"), "two": ("g", "g")}
 
 
 def test_gamma_of_a_layer_norm(tmp_path: Path) -> None:
-    proto = model(
+    proto = from_nodes(
         [
             node("LayerNormalization", ["x", "g", "b"], ["n"], name="ln"),
             node("MatMul", ["n", "w"], ["m"], name="fc"),
             node("Relu", ["m"], ["y"]),
         ],
-        weights(g=(6,), b=(6,), w=(6, 4)),
-        [value("x", ["N", 5, 6])],
+        {"x": ["N", 5, 6]},
+        ["y"],
+        normal(g=(6,), b=(6,), w=(6, 4)),
     )
     assert points(proto, tmp_path, frozenset({"layer"})) == {"ln": ("m", "m")}

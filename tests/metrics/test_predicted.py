@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from statistics import NormalDist
@@ -19,7 +18,8 @@ from normdiag.metrics.laws import Law, normal_points, through
 from normdiag.metrics.predicted import Predicted, predicted_means
 from normdiag.models.onnx.external import TensorReader
 from normdiag.records import Pointwise
-from tests.models.onnx.onnx_cases import CONSTANTS, make_model
+from tests.nets.onnx.text import CONSTANTS, from_text
+from tests.nets.onnx.values import values_of
 
 SAMPLES = 4000
 RNG = np.random.default_rng(0)
@@ -110,7 +110,7 @@ DARK = {
 def model_of(body: str, outputs: str = "float[N,4,H,W] y", **arrays: NDArray[np.generic]) -> onnx.ModelProto:
     arrays = {"k1": np.ones((4, 4, 1, 1), np.float32), "spatial": np.array([2, 3]), "one_end": np.array([1]), **arrays}
     text = f"g (float[N,4,6,7] x) => ({outputs}) {{ {FIRST} {body} {LAST} }}"
-    return make_model(text, 20, **{**WEIGHTS, **arrays})
+    return from_text(text, 20, **{**WEIGHTS, **arrays})
 
 
 def predict(model: onnx.ModelProto) -> tuple[Predicted, ...]:
@@ -119,16 +119,10 @@ def predict(model: onnx.ModelProto) -> tuple[Predicted, ...]:
 
 def seen_mean(model: onnx.ModelProto) -> NDArray[np.float64]:
     """The mean of each channel of z where the first norm's input is as that norm's statistics say."""
-    import onnxruntime
-
-    model = copy.deepcopy(model)
-    del model.graph.output[:]
-    model.graph.output.append(onnx.ValueInfoProto(name="z"))
     x = np.random.default_rng(1).normal(size=(SAMPLES, 4, 6, 7))
     x = x * np.sqrt(CONSTANTS["var4"])[:, None, None] + CONSTANTS["mean4"][:, None, None]
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    (z,) = session.run(["z"], {"x": x.astype(np.float32)})
-    return np.asarray(z, np.float64).mean(axis=(0, *range(2, z.ndim)))
+    z = values_of(model, ["z"], {"x": x.astype(np.float32)})["z"].astype(np.float64)
+    return z.mean(axis=(0, *range(2, z.ndim)))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS.values(), ids=ACTIVATIONS)
@@ -176,7 +170,7 @@ def test_flattened_positions_are_not_predicted() -> None:
 
 def test_free_sizes_leave_the_border_out() -> None:
     body = f"g (float[N,4,H,W] x) => (float[N,4,H,W] y) {{ {FIRST} a = Relu(n) {CONV} {LAST} }}"
-    (free,) = predict(make_model(body, 20, **WEIGHTS))
+    (free,) = predict(from_text(body, 20, **WEIGHTS))
     (inner,) = predict(model_of("a = Relu(n) z = Conv(a, w, b)"))
     np.testing.assert_allclose(free.predicted, inner.predicted, rtol=1e-6)
 
@@ -219,7 +213,7 @@ def test_a_layer_used_twice_is_a_mixture() -> None:
     again = "u = Conv <pads=[1,1,1,1]> (n, w) v = BatchNormalization (u, gamma, beta, mean, var) y = Add(t, v)"
     text = f"g (float[N,4,6,7] x) => (float[N,4,6,7] y) {{ {FIRST} {twice} {again} }}"
     own = {"gamma": np.array([1, 2, 1, 2], np.float32), "beta": np.array([0, 1, 2, 1], np.float32)}
-    assert predict(make_model(text, 20, **WEIGHTS, **own)) == ()
+    assert predict(from_text(text, 20, **WEIGHTS, **own)) == ()
 
 
 def test_weights_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:

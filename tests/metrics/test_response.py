@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from normdiag.graph.importers.onnx import op_graph
@@ -13,7 +14,8 @@ from normdiag.metrics.response import with_responses
 from normdiag.models.onnx.external import TensorReader
 from normdiag.records import LayerMetrics, MeanResponse, Norm, OpGraph
 from tests.diagnosis.networks import Truth, changed, network, report
-from tests.models.onnx.onnx_cases import make_model
+from tests.nets.onnx.text import from_text
+from tests.nets.onnx.values import values_of
 
 RNG = np.random.default_rng(0)
 WEIGHTS = {
@@ -41,10 +43,13 @@ UNKNOWN = {
 }
 
 
-def graph_of(body: str) -> tuple[OpGraph, bytes]:
+def model_of(body: str) -> onnx.ModelProto:
     outputs = "float[N,4] y" if "Flatten" in body else "float[N,4,H,W] y"
-    model = make_model(f"g (float[N,2,8,9] x) => ({outputs}) {{ {body} {NORM} }}", 20, **WEIGHTS)
-    return op_graph(model, TensorReader(Path("model.onnx"))), model.SerializeToString()
+    return from_text(f"g (float[N,2,8,9] x) => ({outputs}) {{ {body} {NORM} }}", 20, **WEIGHTS)
+
+
+def graph_of(body: str) -> OpGraph:
+    return op_graph(model_of(body), TensorReader(Path("model.onnx")))
 
 
 def metrics(graph: OpGraph, *, drifts: bool = True) -> LayerMetrics:
@@ -59,24 +64,19 @@ def metrics(graph: OpGraph, *, drifts: bool = True) -> LayerMetrics:
 
 
 def response_of(body: str) -> MeanResponse | None:
-    graph, _ = graph_of(body)
+    graph = graph_of(body)
     (found,) = with_responses((metrics(graph),), graph)
     return found.response
 
 
 @pytest.mark.parametrize("body", FED.values(), ids=FED)
 def test_another_mean_at_the_input_moves_those_of_the_norm_as_the_response_says(body: str) -> None:
-    import onnx
-    import onnxruntime
-
-    _, data = graph_of(body)
-    model = onnx.load_from_string(data)
-    del model.graph.output[:]
-    model.graph.output.append(onnx.ValueInfoProto(name="z"))
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    model = model_of(body)
     shift = np.array([0.7, -1.3])
-    x = RNG.normal(size=(3, 2, 8, 9))
-    before, after = (session.run(["z"], {"x": each.astype(np.float32)})[0] for each in (x, x + shift[:, None, None]))
+    x = RNG.normal(size=(3, 2, 8, 9)).astype(np.float32)
+    before, after = (
+        values_of(model, ["z"], {"x": each.astype(np.float32)})["z"] for each in (x, x + shift[:, None, None])
+    )
     moved = (after.astype(np.float64) - before).mean(axis=(0, *range(2, after.ndim)))
     response = response_of(body)
     assert response is not None
@@ -95,6 +95,6 @@ def test_without_fewer_inputs_than_outputs_there_is_no_response(body: str) -> No
 
 
 def test_a_layer_that_does_not_drift_is_left_out() -> None:
-    graph, _ = graph_of(FED["padded"])
+    graph = graph_of(FED["padded"])
     (found,) = with_responses((metrics(graph, drifts=False),), graph)
     assert found.response is None

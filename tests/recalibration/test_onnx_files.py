@@ -16,6 +16,7 @@ import normdiag
 from normdiag import RecalibrateOptions
 from normdiag.errors import InputError, UsageError
 from tests.nets.exported import onnx_file
+from tests.nets.onnx.nodes import from_nodes
 
 STATISTICS = ("mean", "var")
 RNG = np.random.default_rng(0)
@@ -23,23 +24,16 @@ BATCHES = [(3.0 * RNG.standard_normal((40, 3, 6, 6)) + 1.0).astype(np.float32) f
 ALL = RecalibrateOptions(holdout=0.0)
 
 
-def tensor(name: str, values: Any, dtype: Any = np.float32) -> TensorProto:
-    return numpy_helper.from_array(np.asarray(values, dtype), name)
-
-
 def norm(x: str, y: str, *, mean: str = "mean", var: str = "var", gamma: str = "gamma", **attributes: Any) -> Any:
     outputs = [y] if not attributes.get("training_mode") else [y, f"{y}_mean", f"{y}_var"]
     return helper.make_node("BatchNormalization", [x, gamma, "beta", mean, var], outputs, name=y, **attributes)
 
 
-def model(nodes: list[Any], *more: TensorProto, dtype: Any = np.float32, ir_version: int = 9, opset: int = 17) -> Any:
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    tensors = [tensor(n, v, dtype) for n, v in (("gamma", [1, 2, 3]), ("beta", [0, 1, 0]), ("mean", [0, 0, 0]))]
-    tensors += [tensor("var", [1, 1, 1], dtype), *more]
-    x, y = (helper.make_tensor_value_info(name, kind, ["n", 3, 6, 6]) for name in ("x", "y"))
-    listed = [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in tensors] if ir_version < 4 else []
-    graph = helper.make_graph(nodes, "g", [x, *listed], [y], tensors)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
+def normed(nodes: list[Any], dtype: str = "float32", ir: int = 8, **more: Any) -> Any:
+    """A model of such norms, and what else it stores."""
+    stored = {"gamma": [1, 2, 3], "beta": [0, 1, 0], "mean": [0, 0, 0], "var": [1, 1, 1]}
+    weights = {name: np.array(values, dtype) for name, values in stored.items()} | more
+    return from_nodes(nodes, {"x": ["n", 3, 6, 6]}, ["y"], weights, dtype=dtype, ir=ir)
 
 
 def recalibrated(path: Path, proto: Any, **options: Any) -> tuple[normdiag.RecalibrationReport, Any]:
@@ -62,7 +56,7 @@ X = np.concatenate(BATCHES).transpose(1, 0, 2, 3).reshape(3, -1).astype(np.float
 
 @pytest.mark.parametrize("ir_version", [3, 9])
 def test_nothing_but_the_statistics_changes(tmp_path: Path, ir_version: int) -> None:
-    proto = model([norm("x", "y")], ir_version=ir_version)
+    proto = normed([norm("x", "y")], ir=ir_version)
     proto.doc_string, proto.producer_name = "kept", "somebody"
     proto.graph.initializer[2].doc_string = "the mean"
     _, made = recalibrated(tmp_path / "m.onnx", proto)
@@ -79,7 +73,7 @@ def test_nothing_but_the_statistics_changes(tmp_path: Path, ir_version: int) -> 
 
 def test_external_data(tmp_path: Path) -> None:
     big = RNG.standard_normal((100, 100)).astype(np.float32)
-    proto = model([norm("x", "y")], tensor("big", big))
+    proto = normed([norm("x", "y")], big=big)
     external_data_helper.convert_model_to_external_data(proto, location="m.data", size_threshold=0)
     report, made = recalibrated(tmp_path / "m.onnx", proto)
     assert any("must stay beside it" in note for note in report.notes)
@@ -89,7 +83,7 @@ def test_external_data(tmp_path: Path) -> None:
 
 
 def test_a_layer_that_runs_twice_has_one_pair_of_statistics(tmp_path: Path) -> None:
-    proto = model([norm("x", "a"), norm("a", "y")])
+    proto = normed([norm("x", "a"), norm("a", "y")])
     report, made = recalibrated(tmp_path / "m.onnx", proto)
     assert len(values(made)) == 4 and len({each.drift for each in report.layers}) == 1
     assert [each.samples for each in report.layers] == [240, 240]
@@ -100,7 +94,7 @@ def test_a_layer_that_runs_twice_has_one_pair_of_statistics(tmp_path: Path) -> N
 
 def test_layers_that_only_happen_to_share_get_their_own(tmp_path: Path) -> None:
     """As optimizers leave them that merge equal initializers: both were never updated."""
-    proto = model([norm("x", "a"), norm("a", "y", gamma="gamma2")], tensor("gamma2", [2, 2, 2]))
+    proto = normed([norm("x", "a"), norm("a", "y", gamma="gamma2")], gamma2=np.float32([2, 2, 2]))
     _, made = recalibrated(tmp_path / "m.onnx", proto)
     found = values(made)
     assert {"mean_recalibrated", "mean_recalibrated_1", "var_recalibrated", "var_recalibrated_1"} <= found.keys()
@@ -109,13 +103,12 @@ def test_layers_that_only_happen_to_share_get_their_own(tmp_path: Path) -> None:
 
 
 def test_a_constant_that_somebody_else_reads_stays(tmp_path: Path) -> None:
-    shape = tensor("shape", [1, 3, 1, 1], np.int64)
     nodes = [
         norm("x", "a"),
         helper.make_node("Reshape", ["mean", "shape"], ["b"]),
         helper.make_node("Add", ["a", "b"], ["y"]),
     ]
-    _, made = recalibrated(tmp_path / "m.onnx", model(nodes, shape))
+    _, made = recalibrated(tmp_path / "m.onnx", normed(nodes, shape=np.array([1, 3, 1, 1])))
     assert (
         not values(made)["mean"].any()
         and "mean_recalibrated" in values(made)
@@ -125,17 +118,17 @@ def test_a_constant_that_somebody_else_reads_stays(tmp_path: Path) -> None:
 
 def test_constant_nodes_and_identities(tmp_path: Path) -> None:
     nodes = [
-        helper.make_node("Constant", [], ["m"], value=tensor("", [0, 0, 0])),
+        helper.make_node("Constant", [], ["m"], value=numpy_helper.from_array(np.zeros(3, np.float32))),
         helper.make_node("Identity", ["var"], ["v"]),
         norm("x", "y", mean="m", var="v"),
     ]
-    _, made = recalibrated(tmp_path / "m.onnx", model(nodes))
+    _, made = recalibrated(tmp_path / "m.onnx", normed(nodes))
     np.testing.assert_allclose(values(made)["m_recalibrated"], X.mean(1), rtol=1e-5)
     np.testing.assert_allclose(values(made)["v_recalibrated"], X.var(1, ddof=1), rtol=1e-5)
 
 
 def test_training_mode_with_right_statistics_keeps_them(tmp_path: Path) -> None:
-    proto = model([norm("x", "y", training_mode=1)])
+    proto = normed([norm("x", "y", training_mode=1)])
     for t, value in ((proto.graph.initializer[2], X.mean(1)), (proto.graph.initializer[3], X.var(1) * 1.001)):
         t.raw_data = value.astype(np.float32).tobytes()
     report, made = recalibrated(tmp_path / "m.onnx", proto)
@@ -148,13 +141,13 @@ def test_training_mode_with_right_statistics_keeps_them(tmp_path: Path) -> None:
 
 
 def test_training_mode_with_wrong_statistics_gets_measured_ones(tmp_path: Path) -> None:
-    report, made = recalibrated(tmp_path / "m.onnx", model([norm("x", "y", training_mode=1)]))
+    report, made = recalibrated(tmp_path / "m.onnx", normed([norm("x", "y", training_mode=1)]))
     assert any("evaluation mode with the measured statistics" in note for note in report.notes)
     np.testing.assert_allclose(values(made)["mean"], X.mean(1), rtol=1e-5)
 
 
 def test_updated_statistics_that_the_model_reads(tmp_path: Path) -> None:
-    proto = model([norm("x", "y", training_mode=1)])
+    proto = normed([norm("x", "y", training_mode=1)])
     proto.graph.output.append(helper.make_tensor_value_info("y_mean", TensorProto.FLOAT, [3]))
     onnx.save(proto, tmp_path / "m.onnx")
     report = normdiag.recalibrate(tmp_path / "m.onnx", BATCHES, options=ALL).report
@@ -162,13 +155,13 @@ def test_updated_statistics_that_the_model_reads(tmp_path: Path) -> None:
 
 
 def test_half_precision(tmp_path: Path) -> None:
-    _, made = recalibrated(tmp_path / "m.onnx", model([norm("x", "y")], dtype=np.float16))
+    _, made = recalibrated(tmp_path / "m.onnx", normed([norm("x", "y")], dtype="float16"))
     assert values(made)["var"].dtype == np.float16
     np.testing.assert_allclose(values(made)["var"], X.var(1), rtol=2e-3)
 
 
 def test_statistics_that_half_precision_cannot_hold(tmp_path: Path) -> None:
-    onnx.save(model([norm("x", "y")], dtype=np.float16), tmp_path / "m.onnx")
+    onnx.save(normed([norm("x", "y")], dtype="float16"), tmp_path / "m.onnx")
     batches = [(200 * batch).astype(np.float16) for batch in BATCHES]
     with pytest.raises(InputError, match=r"'y': 3\.\d+e\+05 does not fit into float16"):
         normdiag.recalibrate(tmp_path / "m.onnx", batches, output=tmp_path / "o.onnx", options=ALL)
@@ -179,7 +172,7 @@ def test_a_fixed_batch_of_one_needs_the_sequential_method(tmp_path: Path) -> Non
     second = norm("a", "b", mean="mean2", var="var2")
     nodes = [norm("x", "a"), second, helper.make_node("ReduceMax", ["b"], ["c"], axes=[0])]
     nodes.append(helper.make_node("Add", ["b", "c"], ["y"]))  # samples cannot run together
-    proto = model(nodes, tensor("mean2", [0] * 3), tensor("var2", [1] * 3))
+    proto = normed(nodes, mean2=np.zeros(3, np.float32), var2=np.ones(3, np.float32))
     for each in (proto.graph.input[0], proto.graph.output[0]):
         each.type.tensor_type.shape.dim[0].dim_value = 1
     onnx.save(proto, tmp_path / "m.onnx")

@@ -12,7 +12,8 @@ from normdiag.folding.plan import plan_folds
 from normdiag.graph import graph_of, open_model
 from normdiag.records import Finding, LayerMetrics, Report
 from normdiag.rules import RULES, Context
-from tests.models.onnx.onnx_cases import make_model
+from tests.nets.onnx.nodes import save
+from tests.nets.onnx.text import from_text
 
 RNG = np.random.default_rng(5)
 
@@ -33,9 +34,7 @@ ARRAYS: dict[str, NDArray[Any]] = {
 
 def seen(folder: Path, text: str, opset: int = 17, **arrays: NDArray[Any]) -> Context:
     """What rules see of a graph written down as text: its report, its OpGraph and its plan of folds."""
-    path = folder / "model.onnx"
-    path.write_bytes(make_model(text, opset, **{**ARRAYS, **arrays}).SerializeToString())
-    model = open_model(path)
+    model = open_model(save(from_text(text, opset, **{**ARRAYS, **arrays}), folder / "model.onnx"))
     graph = graph_of(model)
     assert graph is not None
     rows = tuple(LayerMetrics(layer) for layer in model.layers)

@@ -12,7 +12,7 @@ import normdiag
 from normdiag.records import FoldPlan, OpGraph
 from normdiag.rules import RULES, Context, Rule
 from normdiag.rules.rule import FindingDraft
-from tests.models.onnx.onnx_cases import make_model
+from tests.nets.onnx.text import from_text
 from tests.rules.graph_reports import ARRAYS, bn
 
 BY_ID = {rule.id: rule for rule in RULES}
@@ -22,7 +22,7 @@ TEXT = f"g (float[N,4,5,5] x) => (float[N,4,5,5] y) {{ a = Conv(x, kernel) {bn('
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "model.onnx"
-    path.write_bytes(make_model(TEXT, 17, **ARRAYS).SerializeToString())
+    path.write_bytes(from_text(TEXT, 17, **ARRAYS).SerializeToString())
     return path
 
 
@@ -67,7 +67,7 @@ def test_with_data_the_same_graph_is_looked_at(model: Path) -> None:
 
 
 def test_a_graph_that_contradicts_itself_leaves_a_note(tmp_path: Path) -> None:
-    broken = make_model(TEXT, 17, **ARRAYS)
+    broken = from_text(TEXT, 17, **ARRAYS)
     broken.graph.node.append(broken.graph.node[-1])  # writes y a second time
     path = tmp_path / "broken.onnx"
     path.write_bytes(broken.SerializeToString())

@@ -11,24 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from normdiag.folding.onnx import OnnxFoldable
 from normdiag.records import Batch
-from tests.folding.onnx.models import (
-    batch_norm,
-    conv_norm,
-    fold_file,
-    folded,
-    initializer,
-    model,
-    names,
-    node,
-    norm_weights,
-    operators,
-    same,
-    save,
-    value,
-    weights,
-)
+from tests.folding.onnx.models import fold_file, folded, initializer, names, operators, same
+from tests.nets.onnx.nodes import batch_norm, conv_norm, from_nodes, node, norm_weights, normal, save, value
 
-X = [value("x", ["N", 3, 6, 6])]
+X = {"x": ["N", 3, 6, 6]}
 
 
 def test_the_output_name_of_the_norm_stays(tmp_path: Path) -> None:
@@ -39,10 +25,11 @@ def test_the_output_name_of_the_norm_stays(tmp_path: Path) -> None:
 
 
 def test_a_norm_that_is_the_graph_output(tmp_path: Path) -> None:
-    proto = model(
+    proto = from_nodes(
         [node("Conv", ["x", "w", "b"], ["c"], name="conv"), batch_norm("c", "y")],
-        [*weights(w=(4, 3, 1, 1), b=(4,)), *norm_weights("bn", 4)],
         X,
+        ["y"],
+        normal(w=(4, 3, 1, 1), b=(4,)) | norm_weights(4),
     )
     result = folded(proto, tmp_path, 1)
     assert list(result.graph.node[0].output) == ["y"] and names(result) == ["w", "b"]
@@ -55,20 +42,21 @@ def test_readers_of_the_size_of_what_is_gone(tmp_path: Path) -> None:
         batch_norm("c", "n"),
         node("Reshape", ["n", "s"], ["y"]),
     ]
-    result = folded(model(nodes, [*weights(w=(4, 3, 1, 1)), *norm_weights("bn", 4)], X), tmp_path, 1)
+    result = folded(from_nodes(nodes, X, ["y"], normal(w=(4, 3, 1, 1)) | norm_weights(4)), tmp_path, 1)
     assert list(result.graph.node[1].input) == ["n"]
 
 
 def test_a_shared_weight_gets_a_copy(tmp_path: Path) -> None:
-    proto = model(
+    proto = from_nodes(
         [
             node("Conv", ["x", "w"], ["c"], name="one"),
             batch_norm("c", "n"),
             node("Relu", ["n"], ["r"]),
             node("Conv", ["r", "w"], ["y"], name="two"),
         ],
-        [*weights(w=(3, 3, 1, 1)), *norm_weights("bn", 3)],
         X,
+        ["y"],
+        normal(w=(3, 3, 1, 1)) | norm_weights(3),
     )
     result = folded(proto, tmp_path, 1)
     assert names(result) == ["w", "w_folded", "one.bias"]
@@ -100,7 +88,7 @@ def test_names_that_are_taken(tmp_path: Path) -> None:
 
 def test_strange_and_missing_node_names(tmp_path: Path) -> None:
     proto = conv_norm()
-    rename = {"c": "ünïcode/çonv:0", "n": "a b\tc", "w": "w'\"{};", "bn_gamma": "🙂"}
+    rename = {"c": "ünïcode/çonv:0", "n": "a b\tc", "w": "w'\"{};", "bn.weight": "🙂"}
     for each in proto.graph.node:
         each.name = ""
         each.input[:] = [rename.get(name, name) for name in each.input]
@@ -117,15 +105,15 @@ def test_parameters_in_constant_nodes_and_behind_transposes(tmp_path: Path) -> N
     nodes = [
         node("Constant", [], ["w"], value=numpy_helper.from_array(w)),
         node("Transpose", ["w"], ["wt"], perm=[1, 0]),
-        node("Identity", ["bn_gamma"], ["unused"]),
+        node("Identity", ["bn.weight"], ["unused"]),
         node("MatMul", ["x", "wt"], ["m"], name="mm"),
         batch_norm("m", "n"),
         node("Relu", ["n"], ["y"]),
     ]
-    proto = model(nodes, norm_weights("bn", 5), [value("x", ["N", 3])])
+    proto = from_nodes(nodes, {"x": ["N", 3]}, ["y"], norm_weights(5))
     result = folded(proto, tmp_path, 1)
     assert operators(result) == ["Identity", "MatMul", "Add", "Relu"]
-    assert names(result) == ["bn_gamma", "wt", "mm.bias"]
+    assert names(result) == ["bn.weight", "wt", "mm.bias"]
     assert result.graph.node[2].name == "mm_add"
 
 
@@ -137,29 +125,31 @@ def test_an_empty_bias_name(tmp_path: Path) -> None:
 
 
 def test_beta_of_a_gemm(tmp_path: Path) -> None:
-    proto = model(
+    proto = from_nodes(
         [
             node("Gemm", ["x", "w", "b"], ["g"], alpha=0.5, beta=2.0, transB=1),
             batch_norm("g", "n"),
             node("Relu", ["n"], ["y"]),
         ],
-        [*weights(w=(5, 3), b=(5,)), *norm_weights("bn", 5)],
-        [value("x", ["N", 3])],
+        {"x": ["N", 3]},
+        ["y"],
+        normal(w=(5, 3), b=(5,)) | norm_weights(5),
     )
     result = folded(proto, tmp_path, 1)
     assert {a.name for a in result.graph.node[0].attribute} == {"alpha", "transB"}
 
 
 def test_a_scalar_bias_grows_and_its_stated_shape_goes(tmp_path: Path) -> None:
-    proto = model(
+    proto = from_nodes(
         [
             node("MatMul", ["x", "w"], ["m"]),
             node("Add", ["m", "b"], ["a"]),
             batch_norm("a", "n"),
             node("Relu", ["n"], ["y"]),
         ],
-        [*weights(w=(3, 5), b=()), *norm_weights("bn", 5)],
-        [value("x", ["N", 3])],
+        {"x": ["N", 3]},
+        ["y"],
+        normal(w=(3, 5), b=()) | norm_weights(5),
     )
     proto.graph.value_info.extend([value("b", ()), value("n", ["N", 5]), value("m", ["N", 5]), value("a", ["N", 5])])
     result = folded(proto, tmp_path, 1)
@@ -180,7 +170,7 @@ def test_initializers_among_the_inputs(tmp_path: Path, ir: int) -> None:
 
 def test_what_was_unused_before_stays(tmp_path: Path) -> None:
     proto = conv_norm()
-    proto.graph.initializer.extend(weights(never=(7,)))
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones(7, np.float32), "never"))
     proto.graph.node.insert(0, node("Constant", [], ["dead"], value_float=1.0))
     result = folded(proto, tmp_path, 1)
     assert operators(result)[0] == "Constant" and "never" in names(result)
@@ -189,21 +179,22 @@ def test_what_was_unused_before_stays(tmp_path: Path) -> None:
 def test_a_parameter_that_training_info_names_stays(tmp_path: Path) -> None:
     proto = conv_norm()
     binding = proto.training_info.add().update_binding.add()
-    binding.key, binding.value = "bn_gamma", "w"
+    binding.key, binding.value = "bn.weight", "w"
     result = folded(proto, tmp_path, 1)
-    assert initializer(result, "w") == initializer(proto, "w") and "bn_gamma" in names(result)
+    assert initializer(result, "w") == initializer(proto, "w") and "bn.weight" in names(result)
 
 
 def test_downstream_the_input_name_stays(tmp_path: Path) -> None:
-    proto = model(
+    proto = from_nodes(
         [
             node("Relu", ["x"], ["r"]),
             batch_norm("r", "n"),
             node("Conv", ["n", "w"], ["c"], name="conv"),
             node("Relu", ["c"], ["y"]),
         ],
-        [*weights(w=(4, 3, 3, 3)), *norm_weights("bn", 3)],
         X,
+        ["y"],
+        normal(w=(4, 3, 3, 3)) | norm_weights(3),
     )
     proto.graph.value_info.append(value("n", ["N", 3, 6, 6]))
     result = folded(proto, tmp_path, 1)
@@ -212,10 +203,11 @@ def test_downstream_the_input_name_stays(tmp_path: Path) -> None:
 
 
 def test_a_shift_that_stays_becomes_an_add(tmp_path: Path) -> None:
-    proto = model(
+    proto = from_nodes(
         [node("Relu", ["x"], ["r"]), batch_norm("r", "n"), node("Conv", ["n", "w"], ["y"], name="conv", pads=[1] * 4)],
-        [*weights(w=(4, 3, 3, 3)), *norm_weights("bn", 3)],
         X,
+        ["y"],
+        normal(w=(4, 3, 3, 3)) | norm_weights(3),
     )
     result = folded(proto, tmp_path, 1)
     assert operators(result) == ["Relu", "Add", "Conv"] and list(initializer(result, "bn.shift").dims) == [1, 3, 1, 1]
@@ -223,13 +215,14 @@ def test_a_shift_that_stays_becomes_an_add(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("with_beta", [True, False])
 def test_layer_norm_loses_gamma_and_beta(tmp_path: Path, with_beta: bool) -> None:
-    proto = model(
+    proto = from_nodes(
         [
             node("LayerNormalization", ["x", "g", *(["b"] if with_beta else [])], ["n"], name="ln", axis=-1),
             node("MatMul", ["n", "w"], ["y"], name="mm"),
         ],
-        weights(g=(6,), w=(6, 4), **({"b": (6,)} if with_beta else {})),
-        [value("x", ["N", 5, 6])],
+        {"x": ["N", 5, 6]},
+        ["y"],
+        normal(g=(6,), w=(6, 4), **({"b": (6,)} if with_beta else {})),
     )
     result = folded(proto, tmp_path, 1, frozenset({"batch", "layer"}))
     assert list(result.graph.node[0].input) == ["x", "g"]
@@ -277,7 +270,7 @@ def test_everything_else_stays_byte_for_byte(tmp_path: Path) -> None:
 
 
 def test_a_plan_without_steps_gives_the_same_bytes(tmp_path: Path) -> None:
-    proto = model([node("Relu", ["x"], ["y"])], [], X)
+    proto = from_nodes([node("Relu", ["x"], ["y"])], X, ["y"], {})
     save(proto, tmp_path / "in.onnx")
     fold_file(tmp_path / "in.onnx", tmp_path / "out.onnx")
     assert (tmp_path / "out.onnx").read_bytes() == (tmp_path / "in.onnx").read_bytes()
@@ -293,16 +286,16 @@ def test_a_constant_branch_takes_up_its_share(tmp_path: Path, kind: str) -> None
         batch_norm("s", "n"),
         node("Relu", ["n"], ["y"]),
     ]
-    tensors = [*weights(w=(4, 3, 1, 1)), *norm_weights("bn", 4)]
+    tensors = normal(w=(4, 3, 1, 1)) | norm_weights(4)
     if kind == "in a node":
         nodes.insert(0, node("Constant", [], ["k"], value=numpy_helper.from_array(k)))
     else:
-        tensors.append(numpy_helper.from_array(k, "k"))
+        tensors["k"] = k
     if kind == "shared":
         nodes.append(node("Conv", ["x", "w4"], ["big"], name="before"))
         nodes.append(node("Conv", ["big", "k"], ["z"], name="reads it as a weight", pads=[3] * 4))
-        tensors.extend(weights(w4=(4, 3, 1, 1)))
-    proto = model(nodes, tensors, X, ("y", "z") if kind == "shared" else ("y",))
+        tensors |= normal(w4=(4, 3, 1, 1))
+    proto = from_nodes(nodes, X, ("y", "z") if kind == "shared" else ("y",), tensors)
     result = folded(proto, tmp_path, 1)
     assert "BatchNormalization" not in operators(result) and "Constant" not in operators(result)
     reads = [name for each in result.graph.node for name in each.input if name.startswith("k")]
@@ -351,8 +344,6 @@ def test_a_file_whose_graph_stands_in_two_pieces(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("with_beta", [True, False])
 def test_a_decomposed_layer_norm_loses_its_last_nodes(tmp_path: Path, with_beta: bool) -> None:
-    numbers = {"two": np.float32(2), "eps": np.float32(1e-5)}
-    scalars = [numpy_helper.from_array(np.array(number), name) for name, number in numbers.items()]
     nodes = [
         node("ReduceMean", ["x"], ["mean"], axes=[-1]),
         node("Sub", ["x", "mean"], ["d"]),
@@ -365,8 +356,9 @@ def test_a_decomposed_layer_norm_loses_its_last_nodes(tmp_path: Path, with_beta:
         *([node("Add", ["s", "b"], ["n"])] if with_beta else []),
         node("MatMul", ["n", "w"], ["y"], name="mm"),
     ]
-    tensors = [*scalars, *weights(g=(6,), w=(6, 4), **({"b": (6,)} if with_beta else {}))]
-    proto = model(nodes, tensors, [value("x", ["N", 5, 6])])
+    tensors = normal(g=(6,), w=(6, 4), **({"b": (6,)} if with_beta else {}))
+    numbers = {"two": np.float32(2), "eps": np.float32(1e-5)}
+    proto = from_nodes(nodes, {"x": ["N", 5, 6]}, ["y"], tensors | numbers)
     result = folded(proto, tmp_path, 1, frozenset({"layer"}))
     assert operators(result)[-2:] == (["MatMul", "Add"] if with_beta else ["Div", "MatMul"])
     assert "Mul" not in operators(result) and not {"g", "b"} & set(names(result))

@@ -19,12 +19,13 @@ from normdiag.folding.onnx import OnnxFoldable
 from normdiag.folding.plan import plan_folds
 from normdiag.models.onnx.file import open_onnx
 from normdiag.writing import atomic
-from tests.folding.onnx.models import batch_norm, model, node, norm_weights, outputs, same, save, value, weights
+from tests.folding.onnx.models import outputs, same
+from tests.nets.onnx.nodes import batch_norm, from_nodes, node, norm_weights, normal, save
 
 
 def network(scale: float = 1.0) -> onnx.ModelProto:
     """Two convolutions with a norm each, whose weights are large enough to stay in the file."""
-    made = model(
+    made = from_nodes(
         [
             node("Conv", ["x", "w1"], ["c1"], name="conv1"),
             batch_norm("c1", "n1", "bn1"),
@@ -32,13 +33,9 @@ def network(scale: float = 1.0) -> onnx.ModelProto:
             node("Conv", ["r1", "w2"], ["c2"], name="conv2"),
             batch_norm("c2", "y", "bn2"),
         ],
-        [
-            *weights(w1=(128, 16, 3, 3)),
-            *norm_weights("bn1", 128),
-            *weights(w2=(64, 128, 3, 3)),
-            *norm_weights("bn2", 64),
-        ],
-        [value("x", ["N", 16, 6, 6])],
+        {"x": ["N", 16, 6, 6]},
+        ["y"],
+        normal(w1=(128, 16, 3, 3)) | norm_weights(128, "bn1") | normal(w2=(64, 128, 3, 3)) | norm_weights(64, "bn2"),
     )
     first = made.graph.initializer[0]
     first.raw_data = (np.frombuffer(first.raw_data, np.float32) * np.float32(scale)).tobytes()
@@ -119,7 +116,7 @@ def test_an_interrupt_before_the_rename_leaves_the_old_file(tmp_path: Path, monk
 def test_weights_inside_stay_inside_where_others_lie_outside(tmp_path: Path) -> None:
     proto = network()
     save(proto, tmp_path / "whole.onnx")
-    gamma = next(tensor for tensor in proto.graph.initializer if tensor.name == "bn1_gamma")
+    gamma = next(tensor for tensor in proto.graph.initializer if tensor.name == "bn1.weight")
     (tmp_path / "gamma.data").write_bytes(gamma.raw_data)
     gamma.ClearField("raw_data")
     gamma.data_location = TensorProto.EXTERNAL

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from normdiag.errors import InputError
@@ -19,7 +19,7 @@ from normdiag.folding.onnx import OnnxFoldable, exact, reference
 from normdiag.folding.onnx.reference import Meter, operators
 from normdiag.records import Batch
 from normdiag.records.model import Array
-from tests.folding.onnx.models import conv_norm, model, node, norm_weights, save, value, weights
+from tests.nets.onnx.nodes import TYPES, conv_norm, from_nodes, node, norm_weights, normal, save, value
 
 SIZES = (7, 8, 6)
 
@@ -28,14 +28,13 @@ def run_both(op: str, arrays: list[Array], **attributes: Any) -> tuple[Array, Ar
     """In float32 by onnxruntime and in float64 by ours; None where onnxruntime does not take it, or ours declines."""
     names = [f"i{k}" for k in range(len(arrays))]
 
-    def one_node(kind: int) -> onnx.ModelProto:
-        inputs = [value(name, array.shape, kind) for name, array in zip(names, arrays, strict=True)]
-        graph = helper.make_graph([node(op, names, ["y"], **attributes)], "g", inputs, [value("y", None, kind)])
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    def one_node(kind: str) -> onnx.ModelProto:
+        inputs = {name: array.shape for name, array in zip(names, arrays, strict=True)}
+        return from_nodes([node(op, names, ["y"], **attributes)], inputs, ["y"], {}, opset=19, dtype=kind)
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    data, exact_model = (one_node(kind) for kind in (TensorProto.FLOAT, TensorProto.DOUBLE))
+    data, exact_model = (one_node(kind) for kind in ("float32", "float64"))
     try:
         session = onnxruntime.InferenceSession(data.SerializeToString(), options, providers=["CPUExecutionProvider"])
         feed = {name: array.astype(np.float32) for name, array in zip(names, arrays, strict=True)}
@@ -108,26 +107,22 @@ def both(path: Path, extra: tuple[str, ...] = ("n",)) -> tuple[dict[str, Array],
     return dict(evaluator.run(batch)), dict(foldable.evaluator(extra).run(batch))
 
 
-@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.DOUBLE])
-def test_other_types_become_float64(tmp_path: Path, kind: int) -> None:
+@pytest.mark.parametrize("kind", ["float16", "float64"])
+def test_other_types_become_float64(tmp_path: Path, kind: str) -> None:
     """Initializers, constants in nodes, casts, inputs, outputs, and what is stated about tensors."""
-    dtype = helper.tensor_dtype_to_np_dtype(kind)
+    dtype = np.dtype(kind)
     third = numpy_helper.from_array(np.array([1 / 3], dtype))
     nodes = [
         node("Constant", [], ["k"], value=third),
         node("Constant", [], ["l"], value_float=0.1),
-        node("Cast", ["l"], ["l2"], to=kind),
+        node("Cast", ["l"], ["l2"], to=TYPES[kind]),
         node("Mul", ["x", "k"], ["m"]),
         node("Add", ["m", "l2"], ["a"]),
         node("Add", ["a", "w"], ["y"]),
     ]
-    w = numpy_helper.from_array(np.array([0.7], dtype), "w")
-    graph = helper.make_graph(nodes, "g", [value("x", [2, 3], kind)], [value("y", [2, 3], kind)], [w])
-    graph.value_info.append(value("m", [2, 3], kind))
-    path = save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx"
-    )
-    evaluator = OnnxFoldable(path).exact()
+    proto = from_nodes(nodes, {"x": [2, 3]}, ["y"], {"w": np.array([0.7], dtype)}, dtype=kind)
+    proto.graph.value_info.append(value("m", [2, 3], TYPES[kind]))
+    evaluator = OnnxFoldable(save(proto, tmp_path / "m.onnx")).exact()
     assert not isinstance(evaluator, str)
     x = np.full((2, 3), 1.0, np.float32)
     expected = float(dtype.type(1 / 3)) + float(np.float32(0.1)) + float(dtype.type(0.7))
@@ -175,10 +170,11 @@ def test_limits_on_work_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_errors_of_the_reference_evaluator_are_one_line(tmp_path: Path) -> None:
     """Shapes that do not fit show only while it runs."""
-    proto = model(
+    proto = from_nodes(
         [node("Conv", ["x", "w"], ["c"], name="conv"), node("Reshape", ["c", "s"], ["y"])],
-        [*weights(w=(4, 3, 1, 1)), numpy_helper.from_array(np.array([7, 7]), "s"), *norm_weights("bn", 4)],
-        [value("x", ["N", 3, 6, 6])],
+        {"x": ["N", 3, 6, 6]},
+        ["y"],
+        normal(w=(4, 3, 1, 1)) | {"s": np.array([7, 7])} | norm_weights(4),
     )
     evaluator = OnnxFoldable(save(proto, tmp_path / "m.onnx")).exact()
     assert not isinstance(evaluator, str)

@@ -21,31 +21,22 @@ from normdiag.errors import InputError
 from normdiag.folding.onnx import OnnxFoldable, evaluate
 from normdiag.folding.plan import plan_folds
 from normdiag.records import Batch
-from tests.folding.onnx.models import (
-    batch_norm,
-    fold_file,
-    initializer,
-    model,
-    node,
-    norm_weights,
-    same,
-    save,
-    value,
-    weights,
-)
+from tests.folding.onnx.models import fold_file, initializer, same
+from tests.nets.onnx.nodes import batch_norm, from_nodes, node, norm_weights, normal, save, value
 
 
 def network() -> onnx.ModelProto:
     """Two convolutions, one with a norm, whose weights are shared with nobody."""
-    return model(
+    return from_nodes(
         [
             node("Conv", ["x", "w1"], ["c1"], name="conv1"),
             batch_norm("c1", "n1"),
             node("Relu", ["n1"], ["r1"]),
             node("Conv", ["r1", "w2"], ["y"], name="conv2"),
         ],
-        [*weights(w1=(8, 3, 3, 3)), *norm_weights("bn", 8), *weights(w2=(4, 8, 3, 3))],
-        [value("x", ["N", 3, 8, 8])],
+        {"x": ["N", 3, 8, 8]},
+        ["y"],
+        normal(w1=(8, 3, 3, 3)) | norm_weights(8) | normal(w2=(4, 8, 3, 3)),
     )
 
 
@@ -124,7 +115,7 @@ def test_names_in_use_are_not_touched(tmp_path: Path) -> None:
 
 def test_several_data_files(tmp_path: Path) -> None:
     """One each where the names are free; together in one where they are not."""
-    where = {name: (f"{name}.bin", 0) for name in ("w1", "w2", "bn_gamma")}
+    where = {name: (f"{name}.bin", 0) for name in ("w1", "w2", "bn.weight")}
     source = save_outside(network(), tmp_path / "m.onnx", where)
     (tmp_path / "other").mkdir()
     fold_file(source, tmp_path / "other" / "m.onnx")

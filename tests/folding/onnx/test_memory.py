@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, external_data_helper, helper, numpy_helper
+from onnx import TensorProto, external_data_helper, numpy_helper
 
-from tests.folding.onnx.models import batch_norm, node, norm_weights, same, save, value
+from tests.folding.onnx.models import same
+from tests.nets.onnx.nodes import batch_norm, from_nodes, node, norm_weights, save
 
 # Peak of a process that folds, and of one that only reads the plan.
 FOLDER = """
@@ -36,7 +37,7 @@ print(json.dumps({"steps": len(plan.steps), "kib": peak() - before}))
 def chain(path: Path, layers: int, channels: int) -> Path:
     """1x1 convolutions in a row, each with a norm and a weight of channels^2 numbers in one file beside the model."""
     rng = np.random.default_rng(0)
-    nodes, tensors, size = [], [], 4 * channels * channels
+    nodes, outside, norms, size = [], [], {}, 4 * channels * channels
     with path.with_suffix(".data").open("wb") as data:
         for i in range(layers):
             data.write(rng.standard_normal((channels, channels), np.float32) / np.float32(np.sqrt(channels)))
@@ -44,15 +45,16 @@ def chain(path: Path, layers: int, channels: int) -> Path:
             weight.raw_data = b"-"  # set_external_data wants some
             external_data_helper.set_external_data(weight, path.with_suffix(".data").name, i * size, size)
             weight.ClearField("raw_data")
-            tensors += [weight, *norm_weights(f"bn{i}", channels)]
+            outside.append(weight)
+            norms |= norm_weights(channels, f"bn{i}")
             nodes += [
                 node("Conv", [f"x{i}", f"w{i}"], [f"c{i}"], name=f"conv{i}"),
                 batch_norm(f"c{i}", f"n{i}", f"bn{i}"),
                 node("Relu", [f"n{i}"], [f"x{i + 1}"]),
             ]
-    shape = ["N", channels, 1, 1]
-    graph = helper.make_graph(nodes, "g", [value("x0", shape)], [value(f"x{layers}", shape)], tensors)
-    return save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    made = from_nodes(nodes, {"x0": ["N", channels, 1, 1]}, [f"x{layers}"], norms)
+    made.graph.initializer.extend(outside)
+    return save(made, path)
 
 
 def peak(source: Path, target: Path) -> dict[str, int]:

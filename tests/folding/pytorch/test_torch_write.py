@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir
-import onnxruntime
 import pytest
 import torch
 from safetensors import safe_open
@@ -28,15 +27,14 @@ from normdiag.folding.pytorch.onnx_file import export_onnx, save_onnx
 from normdiag.records import Batch
 from normdiag.records.model import Array
 from tests.folding.pytorch.nets import IMAGES, case, folded, folded_case, relative, resized
+from tests.nets.onnx.values import outputs_of, session
 
 CLOSE = 3e-6
 
 
 def run(path: Path, batch: Batch) -> dict[str, Array]:
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = batch.names or [value.name for value in session.get_inputs()]
-    outputs = [value.name for value in session.get_outputs()]
-    return dict(zip(outputs, session.run(outputs, dict(zip(names, batch.arrays, strict=True))), strict=True))
+    names = batch.names or [value.name for value in session(path).get_inputs()]
+    return outputs_of(path, dict(zip(names, batch.arrays, strict=True)))
 
 
 def operators(path: Path) -> Counter[str]:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_conv_transpose import ConvTranspose as UngroupedConvTranspose
 
 from tests.folding.zoo.net import NUMPY, TYPES, Array
+from tests.nets.onnx.values import session
 
 # Rounding of a few layers of at most a few hundred terms: about 1e-6 in float32, ten times that where the mean of a
 # norm cancels most of its input; a hundredth of what the smallest wrong edit does. In float64 there is far more room.
@@ -40,14 +40,6 @@ def feeds(model: onnx.ModelProto, seed: int = 0) -> Iterator[dict[str, Array]]:
             else:
                 feed[value.name] = rng.normal(0.3, magnitude, shape).astype(NUMPY[_NAMES[kind]])
         yield feed
-
-
-def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 class ConvTranspose(OpRun):

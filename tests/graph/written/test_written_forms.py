@@ -15,9 +15,9 @@ from normdiag.commands.inspect import inspect
 from normdiag.graph.importers.torch_export import torch_graph
 from normdiag.models.onnx import NormSite
 from normdiag.records import LayerMetrics, Norm, NormLayer
+from tests.graph.importers.onnx.site_cases import load_program, run
 from tests.graph.written.forms import FORMS, SHAPE, All, Array, Form, inputs_of
 from tests.graph.written.near_misses import NEAR_MISSES
-from tests.models.onnx.onnx_cases import load_program, run
 
 NAMES = [form.name for form in FORMS]
 X = np.random.default_rng(5).normal(0.3, 1.2, SHAPE).astype(np.float32)

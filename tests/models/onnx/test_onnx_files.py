@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from normdiag.errors import InputError
+from tests.graph.importers.onnx.site_cases import load_program, load_text
 from tests.graph.importers.onnx.test_onnx_operators import BATCH_NORM, function_model, image, nested
-from tests.models.onnx.onnx_cases import CONSTANTS, load_program, load_text, make_model
+from tests.nets.onnx.text import CONSTANTS, from_text
 
-SMALL = make_model(
+SMALL = from_text(
     image(f"a = {BATCH_NORM}  b = Relu(a)  y = InstanceNormalization(b, gamma4, beta4)")
 ).SerializeToString()
 
@@ -143,7 +144,7 @@ HOSTILE = {
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_graphs_end_soon(case: str, tmp_path: Path) -> None:
-    model = make_model("g (float[2,8] x) => (float[2,8] y) { y = Mul(x, half) }", 13, huge=np.array([2**20, 2**20]))
+    model = from_text("g (float[2,8] x) => (float[2,8] y) { y = Mul(x, half) }", 13, huge=np.array([2**20, 2**20]))
     model.graph.initializer.add(name="huge", data_type=7, dims=[2], int64_data=[2**20, 2**20])
     del model.graph.node[:]
     model.graph.node.extend(HOSTILE[case])
@@ -153,7 +154,7 @@ def test_hostile_graphs_end_soon(case: str, tmp_path: Path) -> None:
 
 
 def test_functions_that_call_each_other_too_deep(tmp_path: Path) -> None:
-    model = make_model("g (float[2] x) => (float[2] y) { y = Identity(x) }")
+    model = from_text("g (float[2] x) => (float[2] y) { y = Identity(x) }")
     imports = [helper.make_opsetid("", 17), helper.make_opsetid("here", 1)]
     for level in range(3000):
         node = (

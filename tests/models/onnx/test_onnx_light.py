@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from normdiag.errors import InputError
 from normdiag.models.onnx.file import open_onnx
+from tests.nets.onnx.nodes import from_nodes, save
 
 RNG = np.random.default_rng(0)
 SIDE = 256  # squared, and in float16 or float32, it is large
@@ -20,17 +21,14 @@ def tensor(name: str, dtype: type = np.float32, side: int = SIDE) -> TensorProto
     return numpy_helper.from_array((RNG.standard_normal((side, side)) * 50).astype(dtype), name)
 
 
-def model(*tensors: TensorProto, nodes: list[onnx.NodeProto] | None = None) -> onnx.ModelProto:
-    nodes = nodes or [helper.make_node("MatMul", ["x", tensors[0].name], ["y"])]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", SIDE]) for name in "xy"]
-    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], list(tensors), doc_string="kept")
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
-def write(folder: Path, made: onnx.ModelProto) -> Path:
-    path = folder / "model.onnx"
-    path.write_bytes(made.SerializeToString())
-    return path
+def stored(*tensors: TensorProto, nodes: list[onnx.NodeProto] | None = None) -> onnx.ModelProto:
+    """A model of these tensors."""
+    made = from_nodes(
+        nodes or [helper.make_node("MatMul", ["x", tensors[0].name], ["y"])], {"x": ["N", SIDE]}, ["y"], {}
+    )
+    made.graph.initializer.extend(tensors)
+    made.graph.doc_string = "kept"
+    return made
 
 
 def same(path: Path) -> set[str]:
@@ -51,29 +49,29 @@ def same(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_large_weights_stay_in_the_file(tmp_path: Path, dtype: type) -> None:
-    made = model(tensor("w", dtype), tensor("small", dtype, 8), tensor("v", dtype))
+    made = stored(tensor("w", dtype), tensor("small", dtype, 8), tensor("v", dtype))
     made.graph.initializer[2].doc_string = "a weight"
-    path = write(tmp_path, made)
+    path = save(made, tmp_path / "model.onnx")
     assert same(path) == {"w", "v"}
     assert not open_onnx(path).proto.graph.initializer[0].HasField("raw_data")
 
 
 def test_the_place_of_the_values_may_be_stated(tmp_path: Path) -> None:
     """onnx.load states it for what came from another file."""
-    made = model(tensor("w"))
+    made = stored(tensor("w"))
     made.graph.initializer[0].data_location = TensorProto.DEFAULT
-    assert same(write(tmp_path, made)) == {"w"}
+    assert same(save(made, tmp_path / "model.onnx")) == {"w"}
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.int32, np.int8])
 def test_other_types_are_parsed(tmp_path: Path, dtype: type) -> None:
-    assert same(write(tmp_path, model(tensor("w", dtype, 512)))) == set()
+    assert same(save(stored(tensor("w", dtype, 512)), tmp_path / "model.onnx")) == set()
 
 
 def test_values_that_are_not_raw_are_parsed(tmp_path: Path) -> None:
     values = RNG.standard_normal((SIDE, SIDE)).astype(np.float32)
     made = helper.make_tensor("w", TensorProto.FLOAT, values.shape, values.reshape(-1).tolist())
-    assert same(write(tmp_path, model(made, tensor("v")))) == {"v"}
+    assert same(save(stored(made, tensor("v")), tmp_path / "model.onnx")) == {"v"}
 
 
 def test_a_name_that_two_tensors_have_is_parsed(tmp_path: Path) -> None:
@@ -82,21 +80,21 @@ def test_a_name_that_two_tensors_have_is_parsed(tmp_path: Path) -> None:
         helper.make_node("Constant", [], ["c"], value=tensor("w", side=4)),
         helper.make_node("MatMul", ["x", "w"], ["y"]),
     ]
-    assert same(write(tmp_path, model(tensor("w"), tensor("v"), nodes=nodes))) == set()
+    assert same(save(stored(tensor("w"), tensor("v"), nodes=nodes), tmp_path / "model.onnx")) == set()
 
 
 def test_local_functions_are_parsed_whole(tmp_path: Path) -> None:
-    made = model(tensor("w"))
+    made = stored(tensor("w"))
     inner = [helper.make_node("Relu", ["a"], ["b"])]
     made.functions.append(helper.make_function("own", "F", ["a"], ["b"], inner, [helper.make_opsetid("", 17)]))
     made.opset_import.append(helper.make_opsetid("own", 1))
-    assert same(write(tmp_path, made)) == set()
+    assert same(save(made, tmp_path / "model.onnx")) == set()
 
 
 def test_two_graphs_in_one_file_are_parsed_as_protobuf_does(tmp_path: Path) -> None:
     """Protobuf merges what is written twice."""
     path = tmp_path / "model.onnx"
-    path.write_bytes(model(tensor("w")).SerializeToString() + onnx.ModelProto(graph={"name": "h"}).SerializeToString())
+    path.write_bytes(stored(tensor("w")).SerializeToString() + onnx.ModelProto(graph={"name": "h"}).SerializeToString())
     assert same(path) == set()
     assert open_onnx(path).layers is None
 
@@ -104,14 +102,14 @@ def test_two_graphs_in_one_file_are_parsed_as_protobuf_does(tmp_path: Path) -> N
 def test_values_that_do_not_fill_the_shape(tmp_path: Path) -> None:
     made = tensor("w")
     made.dims[0] += 1
-    file = open_onnx(write(tmp_path, model(made)))
+    file = open_onnx(save(stored(made), tmp_path / "model.onnx"))
     with pytest.raises(InputError, match=r"'w' is damaged"):
         file.reader.array(file.proto.graph.initializer[0])
 
 
 @pytest.mark.parametrize("percent", range(1, 100, 7))
 def test_a_file_cut_short(tmp_path: Path, percent: int) -> None:
-    content = model(tensor("w"), tensor("v")).SerializeToString()
+    content = stored(tensor("w"), tensor("v")).SerializeToString()
     path = tmp_path / "model.onnx"
     path.write_bytes(content[: len(content) * percent // 100])
     with pytest.raises(InputError, match=str(path)):
@@ -120,7 +118,7 @@ def test_a_file_cut_short(tmp_path: Path, percent: int) -> None:
 
 def test_random_damage_is_read_as_protobuf_reads_it(tmp_path: Path) -> None:
     """Bytes changed in the headers: both ways refuse, or both read the same."""
-    content = model(tensor("w"), tensor("v")).SerializeToString()
+    content = stored(tensor("w"), tensor("v")).SerializeToString()
     path, equal = tmp_path / "model.onnx", 0
     for _ in range(400):
         damaged = bytearray(content)

@@ -12,7 +12,8 @@ from onnx import TensorProto, helper
 
 import normdiag
 from normdiag.models.onnx.order import running_order
-from tests.folding.onnx.models import conv_norm, fold_file, node, operators, outputs, save, value
+from tests.folding.onnx.models import fold_file, operators, outputs
+from tests.nets.onnx.nodes import conv_norm, node, save, value
 
 
 def graph_of(*reads: tuple[int, ...]) -> onnx.GraphProto:

@@ -12,7 +12,9 @@ from onnx import helper
 
 from normdiag.errors import InputError
 from normdiag.records import Batch
-from tests.observe.onnx.graphs import batch_norm, norm_weights, runner, values, write
+from tests.nets.onnx.nodes import batch_norm, norm_weights, write
+from tests.nets.onnx.values import values_of
+from tests.observe.onnx.graphs import runner
 
 X = np.random.default_rng(0).normal(size=(6, 4, 5, 5)).astype(np.float32)
 WEIGHT = np.random.default_rng(1).normal(size=(100, 3)).astype(np.float32)
@@ -41,7 +43,7 @@ def test_reshapes_follow_the_freed_batch(shape: list[int], batch: int, tmp_path:
     path = flattened(tmp_path, shape, batch)
     run = runner(path)
     assert run.fixed_batch is None and not run.notes
-    parts = [values(path, ["y"], {"x": X[i : i + batch]})["y"] for i in range(0, 6, batch)]
+    parts = [values_of(path, ["y"], {"x": X[i : i + batch]})["y"] for i in range(0, 6, batch)]
     np.testing.assert_allclose(run.outputs(Batch((X,)))["y"], np.concatenate(parts), rtol=1e-5, atol=1e-5)
     assert run.observe(Batch((X,))).gap_samples == 6
 
@@ -170,14 +172,14 @@ def test_constants_that_hold_the_number_of_samples_follow_it(
     assert run.fixed_batch is None and not run.notes
     shape = [dim.dim_value for dim in onnx.load(path).graph.input[0].type.tensor_type.shape.dim]
     x = np.random.default_rng(5).normal(size=(6, *shape[1:])).astype(np.float32)
-    parts = [values(path, ["y"], {"x": x[i : i + batch]})["y"] for i in range(0, 6, batch)]
+    parts = [values_of(path, ["y"], {"x": x[i : i + batch]})["y"] for i in range(0, 6, batch)]
     np.testing.assert_allclose(run.outputs(Batch((x,)))["y"], np.concatenate(parts), rtol=1e-5, atol=1e-5)
 
 
 def test_a_constant_token_goes_before_every_sample(tmp_path: Path) -> None:
     path = with_token(tmp_path)
     run = runner(path)
-    parts = [values(path, ["y"], {"x": X[i : i + 1]})["y"] for i in range(6)]
+    parts = [values_of(path, ["y"], {"x": X[i : i + 1]})["y"] for i in range(6)]
     np.testing.assert_allclose(run.outputs(Batch((X,)))["y"], np.concatenate(parts), rtol=1e-5, atol=1e-5)
 
 

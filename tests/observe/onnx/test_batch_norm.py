@@ -13,7 +13,9 @@ from normdiag.graph import open_model
 from normdiag.observe.onnx import OnnxRunner
 from normdiag.observe.protocol import ReplacedStatistics
 from normdiag.records import Batch, ChannelSums, Evidence
-from tests.observe.onnx.graphs import NEWEST, batch_norm, moments, norm_weights, runner, values, write
+from tests.nets.onnx.nodes import batch_norm, norm_weights, write
+from tests.nets.onnx.values import values_of
+from tests.observe.onnx.graphs import NEWEST, moments, runner
 
 EPS = 1e-5
 SHAPES = {2: (6, 4), 3: (6, 4, 50), 4: (6, 4, 9, 11), 5: (6, 4, 3, 5, 7)}
@@ -198,8 +200,8 @@ def test_a_norm_behind_a_convolution_is_not_folded_away(tmp_path: Path) -> None:
     nodes = [helper.make_node("Conv", ["x", "w"], ["a"]), batch_norm("a", "y")]
     path, x = write(tmp_path, nodes, {"x": ["n", 4, 9, 11]}, ["y"], weights), data()
     layer = runner(path).observe(Batch((x,))).layers["bn"]
-    assert_sums(layer.deployed, values(path, ["a"], {"x": x})["a"], weights["bn.mean"])
-    assert_sums(layer.own, values(path, ["a"], {"x": x})["a"], weights["bn.mean"])
+    assert_sums(layer.deployed, values_of(path, ["a"], {"x": x})["a"], weights["bn.mean"])
+    assert_sums(layer.own, values_of(path, ["a"], {"x": x})["a"], weights["bn.mean"])
 
 
 def test_the_input_of_a_norm_may_be_an_output_of_the_model(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import normdiag
 from normdiag.errors import InputError
 from normdiag.models.onnx import load_onnx
 from normdiag.observe.onnx.giants import MOST_MADE, refuse_giants
-from tests.models.onnx.onnx_cases import make_model
+from tests.nets.onnx.text import from_text
 
 # With a convolution before it, so that there is a fold to verify.
 NORM = (
@@ -25,7 +25,7 @@ NORM = (
 def model(body: str, *shape: int) -> onnx.ModelProto:
     body = body.replace("ADD", "s = ReduceMax<keepdims = 0>(big) z = Add(y, s)")
     text = f"g (float[N,4,5,5] x) => (float[N,4,5,5] z) {{ {NORM} {body} }}"
-    return make_model(text, 17, shape=np.array(shape, np.int64))
+    return from_text(text, 17, shape=np.array(shape, np.int64))
 
 
 GIANTS = {

@@ -12,7 +12,7 @@ import normdiag
 from normdiag.errors import UsageError
 from normdiag.models import LoadOptions
 from normdiag.observe.onnx.session import execution_providers
-from tests.observe.onnx.graphs import batch_norm, norm_weights, write
+from tests.nets.onnx.nodes import batch_norm, norm_weights, write
 
 X = np.random.default_rng(0).normal(size=(8, 3, 4)).astype(np.float32)
 

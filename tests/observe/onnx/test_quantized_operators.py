@@ -12,7 +12,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 import normdiag
-from tests.observe.onnx.graphs import batch_norm, norm_weights, values, write
+from tests.nets.onnx.nodes import batch_norm, norm_weights, write
+from tests.nets.onnx.values import values_of
 
 quantization = pytest.importorskip("onnxruntime.quantization")
 X = np.random.default_rng(0).normal(size=(64, 3, 16, 16)).astype(np.float32)
@@ -72,7 +73,7 @@ def test_the_input_of_a_quantized_sigmoid_is_what_its_integers_stand_for(files: 
     node = next(each for each in graph.node if each.op_type == "QLinearSigmoid")
     constants = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     scale, zero = (constants[name] for name in node.input[1:3])
-    integers = values(quantized, [node.input[0]], {"x": X})[node.input[0]]
+    integers = values_of(quantized, [node.input[0]], {"x": X})[node.input[0]]
     expected = (integers.astype(np.float64) - zero) * scale
     profile = normdiag.profile(quantized, X)
     point = next(sums for point, sums in profile.points.items() if point.role == "activation")

@@ -13,7 +13,8 @@ from normdiag.graph import open_model
 from normdiag.observe.onnx import OnnxRunner
 from normdiag.observe.onnx.batch_rewrite import with_free_batch
 from normdiag.records import Batch, ChannelSums, Model
-from tests.observe.onnx.graphs import moments, values
+from tests.nets.onnx.values import values_of
+from tests.observe.onnx.graphs import moments
 
 Real = Callable[[str], Path]
 FILES = {
@@ -58,7 +59,7 @@ def test_ultraface_is_freed_of_its_batch_of_one_and_agrees_with_one_by_one(real:
     evidence = run.observe(Batch((x,)))
     assert evidence.gap_samples == 3
     names = [site.input for site in model.program.sites]
-    parts = [values(path, names, {"input": x[i : i + 1]}) for i in range(3)]
+    parts = [values_of(path, names, {"input": x[i : i + 1]}) for i in range(3)]
     for site in model.program.sites:
         whole = np.concatenate([part[site.input] for part in parts])
         assert site.layer.running_mean is not None
@@ -78,7 +79,7 @@ def test_sums_of_the_batch_pass_equal_whole_tensors_of_its_own_graph(real: Real,
     graph = in_double_with_batch_statistics(with_free_batch(onnx.load(path), {"input": 0}, 1))
     onnx.save(graph, tmp_path / "batch.onnx")
     names = [site.input for site in model.program.sites]
-    whole = values(tmp_path / "batch.onnx", names, {"input": x})
+    whole = values_of(tmp_path / "batch.onnx", names, {"input": x})
     for site in model.program.sites:
         layer = site.layer
         assert layer.running_mean is not None and layer.running_var is not None and layer.eps is not None

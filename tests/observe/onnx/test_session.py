@@ -11,7 +11,7 @@ import pytest
 
 import normdiag
 from normdiag.errors import InputError
-from tests.observe.onnx.graphs import batch_norm, norm_weights, write
+from tests.nets.onnx.nodes import batch_norm, norm_weights, write
 
 X = np.random.default_rng(0).normal(size=(20, 3, 5)).astype(np.float32)
 

@@ -9,7 +9,7 @@ import pytest
 from onnx import helper
 
 import normdiag
-from tests.observe.onnx.graphs import write
+from tests.nets.onnx.nodes import write
 
 
 @pytest.mark.parametrize("shape", [(6,), (6, 5), (6, 5, 3), (6, 5, 3, 2)])

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from normdiag.models.onnx.external import TensorReader
 from normdiag.observe.onnx.session import Session, Setting
 from normdiag.observe.onnx.weights import kernels, split_weights
+from tests.nets.onnx.nodes import from_nodes, write
+from tests.nets.onnx.values import outputs_of
 
 RANDOM = np.random.default_rng(0)
 KERNEL = RANDOM.standard_normal((16, 8, 3, 3)).astype(np.float32)
@@ -25,14 +26,7 @@ def conv_and(*tail: onnx.NodeProto) -> onnx.ModelProto:
     """A convolution x -> c and what comes after it, up to y."""
     nodes = [helper.make_node("Conv", ["x", "W"], ["c"], pads=[1, 1, 1, 1]), *tail]
     weights = {"W": KERNEL, "per_channel": SCALE, "as_map": SCALE.reshape(16, 1, 1)}
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", 1, ["n", 8, 6, 6])],
-        [helper.make_tensor_value_info("y", 1, None)],
-        [numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return from_nodes(nodes, {"x": ["n", 8, 6, 6]}, ["y"], weights)
 
 
 AFTER = {
@@ -50,13 +44,11 @@ AFTER = {
 @pytest.mark.parametrize("after", AFTER)
 def test_optimizers_that_change_a_kernel_leave_the_shared_one_alone(after: str) -> None:
     """onnxruntime fuses these into the convolution; a kernel replaced under its own name would be lost."""
-    model, x = conv_and(*AFTER[after]), RANDOM.standard_normal((3, 8, 6, 6)).astype(np.float32)
-    skeleton = split_weights(model, TensorReader(model, Path()))
+    whole, x = conv_and(*AFTER[after]), RANDOM.standard_normal((3, 8, 6, 6)).astype(np.float32)
+    skeleton = split_weights(whole, TensorReader(whole, Path()))
     assert kernels(skeleton.proto.graph) & skeleton.weights.keys() == {"W"}
     setting = Setting(Path(), "the model", skeleton.weights)
-    plain = onnxruntime.SessionOptions()
-    plain.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    (expected,) = onnxruntime.InferenceSession(model.SerializeToString(), plain).run(None, {"x": x})
+    expected = outputs_of(whole, {"x": x})["y"]
     for _ in range(2):  # the second session gets the same memory
         found = Session(skeleton.proto, setting).run(["y"], {"x": x})["y"]
         assert np.allclose(found, expected, atol=1e-4)
@@ -80,17 +72,8 @@ def test_large_maps_are_dropped_once_they_are_summed(tmp_path: Path) -> None:
         weights[f"w{i}"] = RANDOM.standard_normal((16, 1 if i == 0 else 16, 1, 1)).astype(np.float32)
         nodes.append(helper.make_node("Conv", [f"r{i}" if i else "x", f"w{i}"], [f"c{i}"]))
         nodes.append(helper.make_node("Relu", [f"c{i}"], [f"r{i + 1}"]))
-    graph = helper.make_graph(
-        [*nodes, helper.make_node("GlobalAveragePool", ["r5"], ["y"])],
-        "g",
-        [helper.make_tensor_value_info("x", 1, ["n", 1, 512, 512])],
-        [helper.make_tensor_value_info("y", 1, None)],
-        [numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    opset = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "maps.onnx")
+    nodes.append(helper.make_node("GlobalAveragePool", ["r5"], ["y"]))
+    path = write(tmp_path, nodes, {"x": ["n", 1, 512, 512]}, ["y"], weights)
     ask = "from benchmarks.memory import peaks; import sys; f = peaks(sys.argv[1], 4, 2); print(f.inspect - f.plain)"
-    done = subprocess.run(
-        [sys.executable, "-c", ask, tmp_path / "maps.onnx"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", ask, path], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 170

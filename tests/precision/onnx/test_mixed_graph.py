@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import helper, numpy_helper
+from onnx import helper
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
@@ -22,6 +22,7 @@ from normdiag.observe.onnx import OnnxRunner
 from normdiag.precision.onnx import MixedGraph
 from normdiag.precision.plan import output_error
 from normdiag.records import Batch
+from tests.nets.onnx.nodes import from_nodes, write
 from tests.precision.transformer import RMSNorm, Transformer, exported, inputs
 
 float16 = pytest.importorskip("onnxruntime.transformers.float16")
@@ -78,10 +79,7 @@ def test_errors_are_those_of_the_converted_model(norm: Any, raised: float, tmp_p
 
 def fused(op: str, x: tuple[int, ...], inputs: dict[str, np.ndarray], **attributes: Any) -> onnx.ModelProto:
     node = helper.make_node(op, ["x", *inputs], ["y"], name="the_norm", **attributes)
-    value = helper.make_tensor_value_info("x", 1, [None, *x[1:]])
-    tensors = [numpy_helper.from_array(each, name) for name, each in inputs.items()]
-    graph = helper.make_graph([node], "g", [value], [helper.make_tensor_value_info("y", 1, None)], tensors)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    return from_nodes([node], {"x": [None, *x[1:]]}, ["y"], inputs, opset=21, ir=10)
 
 
 FEATURES = {"scale": np.linspace(0.5, 2, 8, dtype=np.float32), "bias": np.linspace(-1, 1, 8, dtype=np.float32)}
@@ -145,15 +143,12 @@ def test_a_norm_in_single_operators_stores_the_sum_behind_its_mean(tmp_path: Pat
 
 def test_a_mask_beyond_the_format_is_stored_as_its_largest_number(tmp_path: Path) -> None:
     """0 x -inf would be NaN."""
-    x = helper.make_tensor_value_info("x", 1, [None, 4])
-    mask = numpy_helper.from_array(np.full(4, np.finfo(np.float32).min), "mask")
     nodes = [helper.make_node("Mul", ["x", "mask"], ["y"], name="mul")]
-    graph = helper.make_graph(nodes, "g", [x], [helper.make_tensor_value_info("y", 1, None)], [mask])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
-    model, batch = mixed(tmp_path / "m.onnx"), Batch((np.zeros((2, 4), np.float32),))
-    np.testing.assert_array_equal(model.run(batch, frozenset(), stored_sums=True)["y"], 0.0)
-    assert model.first_lost(batch) is None
-    assert model.first_lost(Batch((np.full((2, 4), 2.0, np.float32),))) == "mul"
+    path = write(tmp_path, nodes, {"x": [None, 4]}, ["y"], {"mask": np.full(4, np.finfo(np.float32).min)})
+    masked, batch = mixed(path), Batch((np.zeros((2, 4), np.float32),))
+    np.testing.assert_array_equal(masked.run(batch, frozenset(), stored_sums=True)["y"], 0.0)
+    assert masked.first_lost(batch) is None
+    assert masked.first_lost(Batch((np.full((2, 4), 2.0, np.float32),))) == "mul"
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
@@ -34,7 +33,8 @@ from normdiag.records import (
     Transpose,
     Window,
 )
-from tests.models.onnx.onnx_cases import make_model
+from tests.nets.onnx.text import from_text
+from tests.nets.onnx.values import outputs_of, random_feeds, values_of
 
 Array = NDArray[Any]
 
@@ -46,7 +46,7 @@ def read(model: onnx.ModelProto, path: Path = Path("model.onnx")) -> OpGraph:
 
 def read_text(text: str, opset: int = 17, **arrays: Array) -> OpGraph:
     """The OpGraph of a model written down as text."""
-    return read(make_model(text, opset, **arrays))
+    return read(from_text(text, opset, **arrays))
 
 
 def only(graph: OpGraph, kind: type[Any]) -> Op:
@@ -91,44 +91,16 @@ def _between(graph: OpGraph, op: Op, values: Mapping[str, Array]) -> Mapping[str
 
 def check_text(text: str, opset: int = 17, dims: Mapping[str, int] | None = None, **arrays: Array) -> OpGraph:
     """The same of a model written down as text, on random inputs of its declared shapes."""
-    model = make_model(text, opset, **arrays)
-    return check(model, random_feeds(model, dims or {}))
-
-
-def random_feeds(model: onnx.ModelProto, dims: Mapping[str, int]) -> dict[str, Array]:
-    """Random inputs; `dims` are the sizes of free dimensions, 3 where not given."""
-    rng = np.random.default_rng(3)
-    stored = {tensor.name for tensor in model.graph.initializer}
-    feeds = {}
-    for value in model.graph.input:
-        if value.name not in stored:
-            tensor = value.type.tensor_type
-            shape = [dim.dim_value or dims.get(dim.dim_param, 3) for dim in tensor.shape.dim]
-            feeds[value.name] = rng.normal(size=shape).astype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-    return feeds
+    model = from_text(text, opset, **arrays)
+    return check(model, random_feeds(model, dims))
 
 
 def run(model: onnx.ModelProto, feeds: Mapping[str, Array], path: Path = Path("model.onnx")) -> dict[str, Array]:
     """All tensors of the main graph."""
-    whole = onnx.ModelProto()
-    whole.CopyFrom(model)
-    known = {value.name for value in whole.graph.output}
-    for node in model.graph.node:
-        for name in node.output:
-            if name and name not in known:
-                whole.graph.output.append(onnx.ValueInfoProto(name=name))
+    written = {name for node in model.graph.node for name in node.output if name}
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    return {**stored, **feeds, **_session(whole, feeds)}
-
-
-def _session(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> dict[str, Array]:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+    wanted = written | {value.name for value in model.graph.output}
+    return {**stored, **feeds, **values_of(model, wanted, feeds)}
 
 
 def _check_structure(graph: OpGraph, model: onnx.ModelProto) -> None:
@@ -243,7 +215,7 @@ def again(op: Op, model: onnx.ModelProto, values: Mapping[str, Array], data: Arr
     ]
     graph = helper.make_graph(nodes, "part", inputs, [onnx.ValueInfoProto(name=op.outputs[0])])
     part = helper.make_model(graph, opset_imports=model.opset_import, ir_version=8)
-    return _session(part, feeds)[op.outputs[0]]
+    return outputs_of(part, feeds)[op.outputs[0]]
 
 
 def _check_conv(op: Op, conv: Conv, model: onnx.ModelProto, values: Mapping[str, Array]) -> None:

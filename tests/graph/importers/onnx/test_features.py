@@ -12,13 +12,13 @@ from onnx import TensorProto, helper
 from normdiag.graph.importers.onnx.features import feature_axes, unit_axis
 from normdiag.graph.importers.onnx.view import GraphView, view_of
 from normdiag.models.onnx.external import TensorReader
-from tests.models.onnx.onnx_cases import make_model
+from tests.nets.onnx.text import from_text
 
 KERNEL = np.ones((4, 4, 1, 1), np.float32)
 
 
 def view(text: str, domains: tuple[str, ...] = (), **arrays: np.ndarray) -> GraphView:
-    return view_of(make_model(text, 17, domains, **arrays), TensorReader(Path("model.onnx")))
+    return view_of(from_text(text, 17, domains, **arrays), TensorReader(Path("model.onnx")))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_operators_of_onnxruntime_keep_the_sizes() -> None:
 
 
 def test_what_a_file_declares_helps_only_where_nothing_follows_from_the_graph() -> None:
-    model = make_model(
+    model = from_text(
         "g (float[N,4,5,5] x) => (float y) { a = custom.Op(x) b = Relu(x) y = Add(a, b) }", 17, ("custom",)
     )
     model.graph.value_info.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, ["N", 4, 5, 5]))

@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from normdiag.records import FoldedNorm
-from tests.models.onnx.onnx_cases import load_model, load_program, make_model
+from tests.graph.importers.onnx.site_cases import load_model, load_program
+from tests.nets.onnx.text import from_text
 
 DYNAMO, OLD = "torch.onnx (dynamo)", "torch.onnx"
 RNG = np.random.default_rng(5)
@@ -104,7 +105,7 @@ def conv_with(weight: str, bias: str, named: str):
     """A convolution with parameters of these names, before one whose weight is called `named`."""
     text = "g (float[1,3,8,8] x) => (float[1,4,4,4] y) { h = Conv(x, W, B) y = Conv(h, V) }"
     arrays = {"W": RNG.normal(size=(4, 3, 3, 3)), "B": RNG.normal(size=4), "V": RNG.normal(size=(4, 4, 3, 3))}
-    model = make_model(text, **{name: array.astype(np.float32) for name, array in arrays.items()})
+    model = from_text(text, **{name: array.astype(np.float32) for name, array in arrays.items()})
     new = {"W": weight, "B": bias, "V": named}
     for tensor in model.graph.initializer:
         tensor.name = new[tensor.name]

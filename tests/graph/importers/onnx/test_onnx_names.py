@@ -5,14 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from normdiag.graph.importers.onnx.names import SCOPES, unique
-from tests.models.onnx.onnx_cases import load_model, make_model
+from tests.graph.importers.onnx.site_cases import load_model
+from tests.nets.onnx.text import from_text
 
 
 def names(
     folder: Path, nodes: list[tuple[str, str]], scopes: list[str] | None = None, parameter: str = "s"
 ) -> list[str]:
     """Names of a chain of (op, node name)."""
-    model = make_model("g (float[2,4] x) => (float[2,4] y) { y = Identity(x) }")
+    model = from_text("g (float[2,4] x) => (float[2,4] y) { y = Identity(x) }")
     del model.graph.node[:]
     tensor = "x"
     for i, (op, name) in enumerate(nodes):

@@ -8,7 +8,8 @@ from onnx import TensorProto, helper, numpy_helper
 from normdiag.errors import InputError
 from normdiag.folding.onnx import OnnxFoldable
 from normdiag.models.onnx import OnnxProgram
-from tests.models.onnx.onnx_cases import CONSTANTS, check_sites, load_model, load_text, make_model
+from tests.graph.importers.onnx.site_cases import check_sites, load_model, load_text
+from tests.nets.onnx.text import CONSTANTS, from_text
 
 IMAGE = np.random.default_rng(2).normal(1.5, 2, (2, 4, 3, 5)).astype(np.float32)
 TOKENS = np.random.default_rng(3).normal(1.5, 2, (2, 3, 8)).astype(np.float32)
@@ -129,7 +130,7 @@ def test_parameters_behind_other_nodes(case: str, tmp_path: Path) -> None:
 
 
 def test_parameters_in_constant_nodes(tmp_path: Path) -> None:
-    model = make_model(image(f"y = {BATCH_NORM}"))
+    model = from_text(image(f"y = {BATCH_NORM}"))
     for tensor in list(model.graph.initializer):
         model.graph.node.insert(0, helper.make_node("Constant", [], [tensor.name], value=tensor))
     del model.graph.initializer[:]
@@ -137,7 +138,7 @@ def test_parameters_in_constant_nodes(tmp_path: Path) -> None:
 
 
 def test_parameters_that_are_inputs_too(tmp_path: Path) -> None:
-    model = make_model(image(f"y = {BATCH_NORM}"))
+    model = from_text(image(f"y = {BATCH_NORM}"))
     model.ir_version = 3
     for tensor in model.graph.initializer:
         model.graph.input.append(helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, [4]))
@@ -148,7 +149,7 @@ def test_parameters_that_are_inputs_too(tmp_path: Path) -> None:
 
 def nested(depth: int) -> onnx.ModelProto:
     """A BatchNormalization in the then-branch of If nodes, its parameters in the outermost graph."""
-    model = make_model(image(f"y = {BATCH_NORM}"))
+    model = from_text(image(f"y = {BATCH_NORM}"))
     body = list(model.graph.node)
     for level in range(depth):
         other = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "else", [], [_value("y")])
@@ -183,7 +184,7 @@ def test_an_inner_tensor_hides_the_outer_one(tmp_path: Path) -> None:
 
 
 def function_model(function_opset: int = 17, calls: str = "") -> onnx.ModelProto:
-    model = make_model(image(f"y = {BATCH_NORM}"))
+    model = from_text(image(f"y = {BATCH_NORM}"))
     names = ["x", "gamma4", "beta4", "mean4", "var4"]
     body = [helper.make_node("BatchNormalization", names, ["n"], "bn"), helper.make_node("Relu", ["n"], ["y"], "act")]
     imports = [helper.make_opsetid("", function_opset)]
@@ -214,7 +215,7 @@ def test_a_function_that_calls_itself(tmp_path: Path) -> None:
 
 
 def test_functions_that_explode(tmp_path: Path) -> None:
-    model = make_model("g (float[2] x) => (float[2] y) { y = Identity(x) }")
+    model = from_text("g (float[2] x) => (float[2] y) { y = Identity(x) }")
     for level in range(30):
         target = ("Identity", "") if level == 29 else (f"F{level + 1}", "here")
         body = [helper.make_node(target[0], [f"t{i}"], [f"t{i + 1}"], domain=target[1]) for i in range(4)]
@@ -239,7 +240,7 @@ def test_other_precisions(dtype: type, tmp_path: Path) -> None:
 
 
 def test_bfloat16(tmp_path: Path) -> None:
-    model = make_model(image(f"y = {BATCH_NORM}"))
+    model = from_text(image(f"y = {BATCH_NORM}"))
     for tensor in model.graph.initializer:
         tensor.CopyFrom(helper.make_tensor(tensor.name, TensorProto.BFLOAT16, [4], [1.0, 2.0, 3.0, 4.0]))
     layer = load_model(tmp_path, model).sites[0].layer
@@ -395,7 +396,7 @@ def test_graph_order_with_subgraphs_between(tmp_path: Path) -> None:
 
 
 def test_inputs_and_parameters(tmp_path: Path) -> None:
-    model = make_model(image(f"y = {BATCH_NORM}"))
+    model = from_text(image(f"y = {BATCH_NORM}"))
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
     model.graph.initializer.append(numpy_helper.from_array(np.arange(5), "shape"))
     program = load_model(tmp_path, model)
@@ -405,6 +406,6 @@ def test_inputs_and_parameters(tmp_path: Path) -> None:
 
 
 def test_inputs_of_unknown_shape(tmp_path: Path) -> None:
-    model = make_model(image("y = Relu(x)"))
+    model = from_text(image("y = Relu(x)"))
     model.graph.input[0].type.tensor_type.ClearField("shape")
     assert load_model(tmp_path, model).inputs[0].shape is None

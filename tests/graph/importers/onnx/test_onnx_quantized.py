@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from onnx.reference import ReferenceEvaluator
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
@@ -17,6 +16,8 @@ from normdiag.graph.importers.onnx.constants import make_constants
 from normdiag.graph.importers.onnx.nodes import make_graph
 from normdiag.models.onnx import load_onnx
 from normdiag.models.onnx.program import opset_of
+from tests.nets.onnx.nodes import from_nodes, save, write
+from tests.nets.onnx.values import outputs_of
 
 RNG = np.random.default_rng(11)
 
@@ -81,15 +82,13 @@ def test_as_the_specification_says(name: str, quantize: bool, tmp_path: Path) ->
     ]
     if quantize:
         nodes.insert(0, helper.make_node("QuantizeLinear", ["data", "scale", "zero"], ["q"], **attributes))
-    model = model_of(nodes, arrays)
-    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
-    program = load_onnx(tmp_path / "m.onnx")
+    quantized = from_nodes(nodes, {}, ["out"], arrays, opset=21, ir=10)
+    program = load_onnx(save(quantized, tmp_path / "m.onnx"))
     value = make_constants(make_graph(program.proto.graph, opset_of(program.proto)), program.reader).array("out")
-    (expected,) = ReferenceEvaluator(model).run(["out"], {})
+    (expected,) = ReferenceEvaluator(quantized).run(["out"], {})
     assert value is not None and value.dtype == np.float32
     np.testing.assert_allclose(value, expected, rtol=1e-6)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    np.testing.assert_allclose(value, session.run(["out"], {})[0], rtol=1e-6)
+    np.testing.assert_allclose(value, outputs_of(quantized, {})["out"], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -106,18 +105,6 @@ def test_what_does_not_fit_is_not_constant(
     scale: np.ndarray, zero: np.ndarray, attributes: dict[str, int], tmp_path: Path
 ) -> None:
     node = helper.make_node("DequantizeLinear", ["data", "scale", "zero"], ["out"], **attributes)
-    model = model_of([node], {"data": np.ones((2, 4), np.int8), "scale": scale, "zero": zero})
-    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
-    program = load_onnx(tmp_path / "m.onnx")
+    arrays = {"data": np.ones((2, 4), np.int8), "scale": scale, "zero": zero}
+    program = load_onnx(write(tmp_path, [node], {}, ["out"], arrays, opset=21, ir=10))
     assert make_constants(make_graph(program.proto.graph, opset_of(program.proto)), program.reader).array("out") is None
-
-
-def model_of(nodes: list[onnx.NodeProto], arrays: dict[str, np.ndarray]) -> onnx.ModelProto:
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [],
-        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)

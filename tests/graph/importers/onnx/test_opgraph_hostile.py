@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from normdiag.errors import InputError
 from normdiag.records import Linear, Opaque, ScaleShift
 from tests.graph.importers.onnx.opgraph_cases import read
-from tests.models.onnx.onnx_cases import make_model
+from tests.nets.onnx.text import from_text
 
 DAMAGE = {
     "reads nothing": ("y", ["nobody"], "which nothing before it writes"),
@@ -28,7 +28,7 @@ DAMAGE = {
 @pytest.mark.parametrize("case", DAMAGE)
 def test_damaged_graphs(case: str) -> None:
     output, inputs, message = DAMAGE[case]
-    model = make_model("g (float[N,4] x) => (y) { y = Relu(x) }")
+    model = from_text("g (float[N,4] x) => (y) { y = Relu(x) }")
     model.graph.node[0].input[:] = inputs
     model.graph.node[0].output[:] = [output]
     model.graph.node.append(helper.make_node("Relu", ["x"], ["later"]))
@@ -37,7 +37,7 @@ def test_damaged_graphs(case: str) -> None:
 
 
 def test_two_writers() -> None:
-    model = make_model("g (float[N,4] x) => (y) { y = Relu(x) }")
+    model = from_text("g (float[N,4] x) => (y) { y = Relu(x) }")
     model.graph.node.append(helper.make_node("Tanh", ["x"], ["y"]))
     with pytest.raises(InputError, match="is there already"):
         read(model)
@@ -56,12 +56,12 @@ def test_two_writers() -> None:
 )
 def test_enormous_sizes(body: str) -> None:
     text = f"g (float[{','.join(['1'] * 80)}] x, float[4611686018427387904] z) => (y) {{ {body} }}"
-    graph = read(make_model(text, 18, huge=np.array([2**62])))
+    graph = read(from_text(text, 18, huge=np.array([2**62])))
     assert graph.outputs == ("y",)
 
 
 def test_a_long_model_is_read_quickly() -> None:
-    model = make_model("g (float[N,4] x) => (y) { y = Relu(x) }", gamma4=np.ones(4, np.float32))
+    model = from_text("g (float[N,4] x) => (y) { y = Relu(x) }", gamma4=np.ones(4, np.float32))
     del model.graph.node[:]
     model.graph.initializer.extend(
         [helper.make_tensor("w", 1, [4, 4], np.eye(4).ravel()), helper.make_tensor("b", 1, [4], np.ones(4))]
@@ -80,7 +80,7 @@ def test_a_long_model_is_read_quickly() -> None:
     assert len([op for op in graph.ops if isinstance(op.detail, Linear | ScaleShift)]) == 1600
 
 
-BASE = make_model(
+BASE = from_text(
     "g (float[N,4,6,6] x) => (y) { a = Conv<pads=[1, 1, 1, 1]>(x, k)"
     "  b = BatchNormalization(a, gamma4, beta4, mean4, var4)"
     "  s = Shape(b)  n = Gather<axis=0>(s, zero_)  u = Unsqueeze(n, at)"

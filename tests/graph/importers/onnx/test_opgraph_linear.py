@@ -3,7 +3,7 @@ import pytest
 
 from normdiag.records import Add, Conv, Linear
 from tests.graph.importers.onnx.opgraph_cases import by_output, check_text, only, read, read_text, why
-from tests.models.onnx.onnx_cases import make_model
+from tests.nets.onnx.text import from_text
 
 RNG = np.random.default_rng(0)
 IMAGE = "g (float[N,4,6,5] x) => (y)"
@@ -68,7 +68,7 @@ def test_conv_of_other_ranks(rank: int, dims: str) -> None:
 
 
 def test_an_empty_bias_name_is_none() -> None:
-    model = make_model(f"{IMAGE} {{ y = Conv(x, w) }}", w=normal(2, 4, 1, 1))
+    model = from_text(f"{IMAGE} {{ y = Conv(x, w) }}", w=normal(2, 4, 1, 1))
     model.graph.node[0].input.append("")
     detail = only(read(model), Conv).detail
     assert isinstance(detail, Conv)

@@ -13,9 +13,11 @@ from torch import nn
 from torch.nn import functional
 
 from normdiag.records import Conv, Linear, Norm, Op, ScaleShift, Size, Split
-from tests.graph.importers.onnx.opgraph_cases import by_output, check, only, random_feeds, read, why
-from tests.models.onnx.onnx_cases import load_program, make_model
+from tests.graph.importers.onnx.opgraph_cases import by_output, check, only, read, why
+from tests.graph.importers.onnx.site_cases import load_program
 from tests.nets.exported import onnx_file
+from tests.nets.onnx.text import from_text
+from tests.nets.onnx.values import random_feeds
 
 
 def foldable(ops: tuple[Op, ...]) -> list[Op]:
@@ -35,7 +37,7 @@ REAL = {
 def test_real_models(name: str, real: Callable[[str], Path]) -> None:
     path = real(name)
     model = onnx.load(path)
-    graph = check(model, random_feeds(model, {}), path)
+    graph = check(model, random_feeds(model), path)
     norms = [op for op in graph.ops if op.kind == "norm"]
     assert (len(foldable(graph.ops)), len(norms) - len(foldable(graph.ops))) == REAL[name]
     listed = {site.layer.name for site in load_program(path).sites}
@@ -147,10 +149,10 @@ def test_local_functions_are_closed() -> None:
 
 
 def test_custom_domains_are_closed() -> None:
-    model = make_model("g (float[N,4] x) => (y) { y = some.where.Conv(x, gamma4) }", 17, ("some.where",))
+    model = from_text("g (float[N,4] x) => (y) { y = some.where.Conv(x, gamma4) }", 17, ("some.where",))
     assert why(read(model), "y") == "an operator of the domain 'some.where'"
 
 
 def test_shape_readers_do_not_count() -> None:
-    graph = read(make_model("g (float[N,4] x) => (y, z) { a = Relu(x)  y = Shape(a)  z = Identity(a) }"))
+    graph = read(from_text("g (float[N,4] x) => (y, z) { a = Relu(x)  y = Shape(a)  z = Identity(a) }"))
     assert by_output(graph, "y").inputs == ()

@@ -4,7 +4,8 @@ from onnx import helper, numpy_helper
 
 from normdiag.records import Norm, NormLayer, Opaque, ScaleShift
 from tests.graph.importers.onnx.opgraph_cases import by_output, check_text, only, read, read_text, why
-from tests.models.onnx.onnx_cases import load_program, make_model
+from tests.graph.importers.onnx.site_cases import load_program
+from tests.nets.onnx.text import from_text
 
 BATCH_NORM = "BatchNormalization(x, gamma4, beta4, mean4, var4)"
 RNG = np.random.default_rng(1)
@@ -39,7 +40,7 @@ def test_batch_norm(opset: int) -> None:
 def test_eps_is_the_stored_float() -> None:
     """0.1 is none: a model in double precision would tell the difference."""
     text = "g (double[N,4,3] x) => (y) { y = BatchNormalization<epsilon=0.1>(x, g, b, m, v) }"
-    model = make_model(text, **{name: np.full(4, 0.3) for name in "gbmv"})
+    model = from_text(text, **{name: np.full(4, 0.3) for name in "gbmv"})
     detail = only(read(model), Norm).detail
     assert isinstance(detail, Norm)
     np.testing.assert_allclose(detail.scale, 0.3 / np.sqrt(0.3 + np.float64(np.float32(0.1))), 1e-15)
@@ -250,7 +251,7 @@ def test_a_constant_that_may_widen_its_input_is_no_chain(declared: str) -> None:
 
 def test_names_are_those_of_inspect(tmp_path) -> None:  # type: ignore[no-untyped-def]
     body = f"a = {BATCH_NORM}  b = BatchNormalization(a, gamma4, beta4, mean4, var4)  y = Mul(b, gamma_)"
-    model = make_model(image(body), **ARRAYS)
+    model = from_text(image(body), **ARRAYS)
     for node in model.graph.node:
         node.name = "same"
     path = tmp_path / "model.onnx"
@@ -263,7 +264,7 @@ def test_names_are_those_of_inspect(tmp_path) -> None:  # type: ignore[no-untype
 
 def test_skip_layer_norm_stays() -> None:
     text = "g (float[N,4] x, float[N,4] z) => (y) { y = com.microsoft.SkipLayerNormalization(x, z, gamma4) }"
-    model = make_model(text, domains=("com.microsoft",))
+    model = from_text(text, domains=("com.microsoft",))
     op = only(read(model), Norm)
     assert op.inputs == ("x", "z")
     assert isinstance(op.detail, Norm)
@@ -277,7 +278,7 @@ def test_norms_in_subgraphs_are_out_of_reach() -> None:
         [],
         [helper.make_tensor_value_info("b", 1, ["N", 4, 3, 5])],
     )
-    model = make_model(image("y = Relu(x)"))
+    model = from_text(image("y = Relu(x)"))
     names = ("gamma4", "beta4", "mean4", "var4")
     model.graph.initializer.extend(numpy_helper.from_array(np.ones(4, np.float32), name) for name in names)
     model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))

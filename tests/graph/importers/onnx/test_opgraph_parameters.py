@@ -9,7 +9,7 @@ from onnx import external_data_helper, helper, numpy_helper
 from normdiag.errors import InputError
 from normdiag.records import Constant, Conv, Linear, Norm, Parameter
 from tests.graph.importers.onnx.opgraph_cases import by_output, check_text, only, read, read_text
-from tests.models.onnx.onnx_cases import make_model
+from tests.nets.onnx.text import from_text
 
 RNG = np.random.default_rng(2)
 W = RNG.normal(size=(4, 4)).astype(np.float32)
@@ -69,7 +69,7 @@ SHARED = {
 @pytest.mark.parametrize("case", SHARED)
 def test_sharing(case: str) -> None:
     body, names = SHARED[case]
-    model = make_model(f"g (float[4,4] x) => (y) {{ {body} }}", w=W)
+    model = from_text(f"g (float[4,4] x) => (y) {{ {body} }}", w=W)
     first = next(node for node in model.graph.node if node.output[0] == "a")
     first.name = "first"
     model.graph.node[-1].name = "second"
@@ -84,7 +84,7 @@ def test_sharing_of_a_branch() -> None:
 
 
 def test_sharing_with_a_subgraph() -> None:
-    model = make_model("g (float[N,4] x) => (y) { y = MatMul(x, w) }", w=W)
+    model = from_text("g (float[N,4] x) => (y) { y = MatMul(x, w) }", w=W)
     body = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["b"])], "b", [], [helper.make_tensor_value_info("b", 1, None)]
     )
@@ -110,7 +110,7 @@ def test_one_gamma_for_all_norms() -> None:
 def listed(names: list[str], ir_version: int = 8) -> onnx.ModelProto:
     """A model with initializers that are also graph inputs."""
     text = "g (float[N,4,3,3] x) => (y) { a = Conv(x, k)  y = BatchNormalization(a, gamma4, beta4, mean4, var4) }"
-    model = make_model(text, k=np.ones((4, 4, 1, 1), np.float32))
+    model = from_text(text, k=np.ones((4, 4, 1, 1), np.float32))
     model.ir_version = ir_version
     for tensor in model.graph.initializer:
         if tensor.name in names:
@@ -143,7 +143,7 @@ def test_defaults_of_graph_inputs(names: list[str], ir_version: int, obstacles: 
 
 def test_large_and_external_weights_are_read_when_asked(tmp_path: Path) -> None:
     text = "g (float[N,512] x) => (y) { t = Transpose(w)  y = MatMul(x, t) }"
-    model = make_model(text, w=RNG.normal(size=(700, 512)).astype(np.float32))
+    model = from_text(text, w=RNG.normal(size=(700, 512)).astype(np.float32))
     expected = numpy_helper.to_array(model.graph.initializer[0]).T
     external_data_helper.convert_model_to_external_data(model, location="data.bin", size_threshold=0)
     path = tmp_path / "model.onnx"
@@ -160,7 +160,7 @@ def test_large_and_external_weights_are_read_when_asked(tmp_path: Path) -> None:
 
 def test_large_weights_are_not_copied() -> None:
     text = "g (float[N,2048] x) => (y) { t = Transpose(w)  a = MatMul(x, t)  y = Gemm(a, w) }"
-    model = make_model(text, w=np.zeros((2048, 2048), np.float32))
+    model = from_text(text, w=np.zeros((2048, 2048), np.float32))
     tracemalloc.start()
     graph = read(model)
     _, peak = tracemalloc.get_traced_memory()
@@ -171,7 +171,7 @@ def test_large_weights_are_not_copied() -> None:
 
 def test_two_gigabytes_cost_nothing(tmp_path: Path) -> None:
     """A hole in a file, and a plan that never looks into it."""
-    model = make_model("g (float[N,30000] x) => (y) { y = MatMul(x, w) }", w=np.zeros((1, 1), np.float32))
+    model = from_text("g (float[N,30000] x) => (y) { y = MatMul(x, w) }", w=np.zeros((1, 1), np.float32))
     tensor = model.graph.initializer[0]
     tensor.ClearField("raw_data")
     tensor.dims[:] = [30000, 30000]
@@ -185,7 +185,7 @@ def test_two_gigabytes_cost_nothing(tmp_path: Path) -> None:
 
 
 def test_a_damaged_weight_is_an_input_error() -> None:
-    model = make_model("g (float[N,4] x) => (y) { y = MatMul(x, w) }", w=W)
+    model = from_text("g (float[N,4] x) => (y) { y = MatMul(x, w) }", w=W)
     model.graph.initializer[0].raw_data = b"1234"
     with pytest.raises(InputError, match="damaged"):
         weight(read(model), "y").read()

@@ -9,13 +9,15 @@ import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from normdiag.graph.importers.onnx.reshape_rules import reshaped
 from normdiag.graph.sizes import product
 from normdiag.records import Size
-from tests.graph.importers.onnx.opgraph_cases import check, check_text, random_feeds, read, read_text
-from tests.models.onnx.onnx_cases import make_model
+from tests.graph.importers.onnx.opgraph_cases import check, check_text, read, read_text
+from tests.nets.onnx.nodes import from_nodes
+from tests.nets.onnx.text import from_text
+from tests.nets.onnx.values import random_feeds
 
 N = Size(1, ("N",))
 
@@ -135,7 +137,7 @@ def test_unnamed_dimensions_have_names_of_their_own() -> None:
 
 
 def test_what_the_file_declares_of_its_own_tensors_is_not_believed() -> None:
-    model = make_model("g (float[N,4,3] x) => (float[N,9] y) { a = Relu(x)  y = Flatten(a) }")
+    model = from_text("g (float[N,4,3] x) => (float[N,9] y) { a = Relu(x)  y = Flatten(a) }")
     model.graph.value_info.append(helper.make_tensor_value_info("a", 1, [7, 7]))
     graph = read(model)
     assert graph.sizes["a"] == (N, *known(4, 3))
@@ -143,7 +145,7 @@ def test_what_the_file_declares_of_its_own_tensors_is_not_believed() -> None:
 
 
 def test_an_unknown_operation_ends_what_is_known() -> None:
-    model = make_model(
+    model = from_text(
         "g (float[N,4] x) => (y) { a = other.Op(x)  b = Relu(a)  y = Gemm(b, w) }",
         17,
         ("other",),
@@ -198,11 +200,7 @@ def grown(steps: list[str]) -> onnx.ModelProto:
         made = _step(step, x, f"t{i}")
         nodes += made
         x = made[-1].output[0]
-    outputs = [onnx.ValueInfoProto(name=x)]
-    inputs = [helper.make_tensor_value_info("x", 1, ["N", 4, "H", 6])]
-    initializers = [numpy_helper.from_array(array, name) for name, array in stored.items()]
-    graph = helper.make_graph(nodes, "g", inputs, outputs, initializers)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return from_nodes(nodes, {"x": ["N", 4, "H", 6]}, [x], stored)
 
 
 def _step(step: str, x: str, y: str) -> list[onnx.NodeProto]:

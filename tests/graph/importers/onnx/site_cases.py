@@ -1,4 +1,4 @@
-"""Small ONNX graphs from text, and what a site should compute, in float64 and without the code under test."""
+"""What a site of a model should compute, in float64 and without the code under test."""
 
 from __future__ import annotations
 
@@ -9,62 +9,19 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper, parser
 
 from normdiag.graph.importers.onnx import with_layers
 from normdiag.models.onnx import ActivationSite, NormSite, OnnxProgram, load_onnx
+from tests.nets.onnx.text import from_text
+from tests.nets.onnx.values import values_of
 
 Array = NDArray[Any]
-RNG = np.random.default_rng(7)
-# Constants that the texts of the tests may use; only those that are used go into the model.
-CONSTANTS: dict[str, Array] = {
-    "zero": np.float32(0),
-    "half": np.float32(0.5),
-    "one": np.float32(1),
-    "two": np.float32(2),
-    "three": np.float32(3),
-    "six": np.float32(6),
-    "sqrt2": np.float32(math.sqrt(2)),
-    "rsqrt2": np.float32(math.sqrt(0.5)),
-    "sixth": np.float32(1 / 6),
-    "minus_half": np.float32(-0.5),
-    "cubic": np.float32(0.044715),
-    "gelu_scale": np.float32(math.sqrt(2 / math.pi)),
-    "quick": np.float32(1.702),
-    "eps": np.float32(1e-5),
-    "inv8": np.float32(1 / 8),
-    "eight": np.float32(8),
-    "gamma": RNG.uniform(0.5, 2, 8).astype(np.float32),
-    "beta": RNG.normal(size=8).astype(np.float32),
-    "gamma4": RNG.uniform(0.5, 2, 4).astype(np.float32),
-    "beta4": RNG.normal(size=4).astype(np.float32),
-    "mean4": RNG.normal(size=4).astype(np.float32),
-    "var4": RNG.uniform(0.5, 2, 4).astype(np.float32),
-    "gamma411": RNG.uniform(0.5, 2, (4, 1, 1)).astype(np.float32),
-    "beta411": RNG.normal(size=(4, 1, 1)).astype(np.float32),
-    "ones2": np.ones(2, np.float32),
-    "zeros2": np.zeros(2, np.float32),
-    "last": np.array([-1]),
-    "spatial": np.array([2, 3]),
-}
-
-
-def make_model(text: str, opset: int = 17, domains: tuple[str, ...] = (), **arrays: Array) -> onnx.ModelProto:
-    """A model from 'g (float[2,8] x) => (float[2,8] y) { ... }' with the constants that it names."""
-    graph = parser.parse_graph(text)
-    names = {name for node in graph.node for name in node.input} | {name for name in arrays if name in text}
-    for name, array in {**CONSTANTS, **arrays}.items():
-        if name in names:
-            graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
-    imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
-    return helper.make_model(graph, opset_imports=imports, ir_version=8)
 
 
 def load_text(folder: Path, text: str, opset: int = 17, domains: tuple[str, ...] = (), **arrays: Array) -> OnnxProgram:
     """The program of such a model."""
-    return load_model(folder, make_model(text, opset, domains, **arrays))
+    return load_model(folder, from_text(text, opset, domains, **arrays))
 
 
 def load_model(folder: Path, model: onnx.ModelProto) -> OnnxProgram:
@@ -80,22 +37,12 @@ def load_program(path: Path) -> OnnxProgram:
 
 
 def run(program: OnnxProgram, feeds: Mapping[str, Array], tensors: set[str]) -> dict[str, Array]:
-    """The values of any tensors of the main graph."""
+    """The values of any tensors of the main graph, and what is fed."""
     model = onnx.ModelProto()
     model.CopyFrom(program.proto)
     for tensor in model.graph.initializer:
         program.reader.complete(tensor)
-    known = {value.name for value in model.graph.output}
-    for name in sorted(tensors - known - set(feeds)):
-        model.graph.output.append(onnx.ValueInfoProto(name=name))
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(program.folder))
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return {**feeds, **dict(zip(names, session.run(names, dict(feeds)), strict=True))}
+    return {**feeds, **values_of(model, tensors, feeds, program.folder)}
 
 
 def check_sites(program: OnnxProgram, feeds: Mapping[str, Array], tolerance: float = 1e-4) -> None:
@@ -104,14 +51,14 @@ def check_sites(program: OnnxProgram, feeds: Mapping[str, Array], tolerance: flo
     activations = [site for site in program.activations if site.where == "graph"]
     wanted = {name for site in sites for name in (site.input, site.output, *site.addends)}
     wanted |= {name for site in activations for name in (site.input, site.output)}
-    values = run(program, feeds, wanted)
+    found = run(program, feeds, wanted)
     for site in sites:
-        x = sum((values[name].astype(np.float64) for name in site.addends), np.zeros(()))
-        x = x if site.addends else values[site.input].astype(np.float64)
-        np.testing.assert_allclose(values[site.output], normalized(site, x), tolerance, tolerance, err_msg=str(site))
+        x = sum((found[name].astype(np.float64) for name in site.addends), np.zeros(()))
+        x = x if site.addends else found[site.input].astype(np.float64)
+        np.testing.assert_allclose(found[site.output], normalized(site, x), tolerance, tolerance, err_msg=str(site))
     for site in activations:
-        expected = activated(site, values[site.input].astype(np.float64))
-        np.testing.assert_allclose(values[site.output], expected, tolerance, tolerance, err_msg=str(site))
+        expected = activated(site, found[site.input].astype(np.float64))
+        np.testing.assert_allclose(found[site.output], expected, tolerance, tolerance, err_msg=str(site))
 
 
 def normalized(site: NormSite, x: Array) -> Array:
