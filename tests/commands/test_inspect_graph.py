@@ -14,6 +14,7 @@ import normdiag
 from normdiag.data import DataOptions
 from normdiag.errors import UsageError
 from normdiag.models import LoadOptions
+from tests.nets.net import Net
 
 IMAGES = np.random.default_rng(0).normal(size=(12, 3, 8, 8)).astype(np.float32)
 COULD_NOT = "the rules on the graph (ND2xx) could not look: "
@@ -22,17 +23,6 @@ COULD_NOT = "the rules on the graph (ND2xx) could not look: "
 def net() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.BatchNorm2d(4))
-
-
-class Branching(nn.Module):
-    """Which way it goes depends on its data, which no graph holds."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm2d(3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(x) if x.sum() > 0 else self.norm(-x)
 
 
 def rules_of(report: normdiag.Report) -> set[str]:
@@ -97,7 +87,9 @@ def test_the_module_is_as_before() -> None:
 
 @pytest.mark.exports
 def test_a_module_that_cannot_be_exported_leaves_one_note() -> None:
-    report = normdiag.inspect(Branching(), IMAGES)
+    report = normdiag.inspect(
+        Net(lambda s, x: s.norm(x) if x.sum() > 0 else s.norm(-x), norm=nn.BatchNorm2d(3)), IMAGES
+    )
     (note,) = [note for note in report.notes if "graph" in note]
     assert note.startswith(COULD_NOT + "torch.export cannot take this model")
     assert report.layers[0].calls
@@ -184,18 +176,13 @@ class Keeping(nn.Module):
         return (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, correction=0, keepdim=True) + 1e-5)
 
 
-class Twice(nn.Module):
-    """One by hand that runs two times."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm, self.linear = _Rms(), nn.Linear(8, 8)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.linear(self.norm(x)))
-
-
-@pytest.mark.parametrize(("net", "names"), [(nn.Sequential(Keeping()), ["0"]), (Twice(), ["norm"])])
+@pytest.mark.parametrize(
+    ("net", "names"),
+    [
+        (nn.Sequential(Keeping()), ["0"]),
+        (Net(lambda s, x: s.norm(s.linear(s.norm(x))), norm=_Rms(), linear=nn.Linear(8, 8)), ["norm"]),
+    ],
+)
 def test_no_layer_is_listed_twice(net: nn.Module, names: list[str]) -> None:
     report = normdiag.inspect(net, np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32))
     assert [each.layer.name for each in report.layers] == names

@@ -18,6 +18,7 @@ from normdiag.records import Point, PointSums
 from sample_models.net import DigitsCNN
 from tests.contract.test_backends import BACKENDS, PAIRS, digits
 from tests.nets.exported import onnx_file
+from tests.nets.net import Net
 
 IN_ORDER = DataOptions(batch_size=50, shuffled=False)
 
@@ -82,15 +83,7 @@ def test_pytorch_and_onnx_keep_the_same_points(name: str, samples: Path) -> None
 
 
 def test_the_model_is_left_as_it_was_and_modules_called_twice_add_up() -> None:
-    class Twice(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm = nn.LayerNorm(4)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.norm(self.norm(x) + 1.0)
-
-    net = Twice().train()
+    net = Net(lambda s, x: s.norm(s.norm(x) + 1.0), norm=nn.LayerNorm(4)).train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     found = normdiag.profile(net, np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)).points
     assert found[Point("norm", "norm", "layer_norm")].count == 40

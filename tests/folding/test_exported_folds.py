@@ -13,7 +13,8 @@ from torch import nn
 from normdiag.folding.checked import checked_plan
 from tests.folding.zoo.oracle import Runner, close
 from tests.folding.zoo.run import fold_onnx_file, torch_foldable
-from tests.folding.zoo.torch_case import Fn, scrambled
+from tests.folding.zoo.torch_case import scrambled
+from tests.nets.net import Net
 from tests.nets.resnet18 import ResNet18
 from tests.nets.unet import UNet
 
@@ -21,7 +22,7 @@ from tests.nets.unet import UNet
 def tokens() -> nn.Module:
     """A linear layer over tokens, its norm after a transpose, and a norm before the head."""
     parts = {"mix": nn.Linear(32, 6), "norm": nn.BatchNorm1d(6), "last": nn.BatchNorm1d(6), "head": nn.Linear(6, 4)}
-    return Fn(lambda s, x: s.head(s.last(torch.relu(s.norm(s.mix(x[:, 0]).transpose(1, 2))).mean(2))), **parts)
+    return Net(lambda s, x: s.head(s.last(torch.relu(s.norm(s.mix(x[:, 0]).transpose(1, 2))).mean(2))), **parts)
 
 
 NETS = {"resnet18": (lambda: ResNet18(8), 20), "unet": (lambda: UNet(4), 22), "tokens": (tokens, 2)}

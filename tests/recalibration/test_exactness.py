@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import normdiag
 from normdiag import RecalibrateOptions
 from tests.nets.exported import onnx_file
+from tests.nets.norms_by_hand import FrozenBatchNorm2d
 from tests.recalibration.references import largest_error, population
 
 ALL = RecalibrateOptions(holdout=0.0)
@@ -179,24 +180,11 @@ def test_an_instance_norm_gets_what_its_training_would_average() -> None:
     assert largest_error((found.mean, found.var), expected) < 1e-6
 
 
-class Frozen(nn.Module):
-    """As torchvision's FrozenBatchNorm2d: buffers, and arithmetic of its own."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.eps = 1e-5
-        for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
-            self.register_buffer(name, torch.full((channels,), value))
-
-    def forward(self, x: Tensor) -> Tensor:
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        shift = self.bias - self.running_mean * scale
-        return x * scale.reshape(1, -1, 1, 1) + shift.reshape(1, -1, 1, 1)
-
-
 def test_frozen_batch_norm_of_other_libraries() -> None:
     module, plain = net(), net()
-    module.norm1, module.norm2 = Frozen(8), Frozen(8)
+    module.norm1, module.norm2 = FrozenBatchNorm2d(8), FrozenBatchNorm2d(8)
+    for norm, same in ((plain.norm1, module.norm1), (plain.norm2, module.norm2)):
+        norm.load_state_dict(same.state_dict(), strict=False)
     batches = images((32, 12), (32, 12))
     found = normdiag.recalibrate(module, batches, options=ALL).statistics
     expected = population(plain, batches)

@@ -15,20 +15,10 @@ from normdiag.folding.pytorch.running import TorchEvaluator
 from normdiag.models.pytorch import module_layers
 from normdiag.records import Batch
 from sample_models.net import DigitsCNN, DigitsTransformer
-from tests.folding.pytorch.nets import (
-    CASES,
-    IMAGES,
-    ROWS,
-    ConvBN,
-    case,
-    data,
-    foldable,
-    folded,
-    folded_case,
-    relative,
-    resized,
-)
+from tests.folding.pytorch.nets import CASES, IMAGES, ROWS, case, data, foldable, folded, folded_case, relative, resized
+from tests.nets.net import Net
 from tests.nets.resnet20 import load_resnet20, prepare
+from tests.nets.small import ConvBN
 from tests.observe.pytorch.helpers import settled
 
 FLOAT32 = 3e-6
@@ -109,19 +99,10 @@ def test_tied_weights_part() -> None:
     assert result.size_bytes == original.size_bytes - (4 * 6 * 4 + 8) + 6 * 6 * 4  # the norm and its counter, a weight
 
 
-class Twice(nn.Module):
-    """A convolution that runs twice, with a norm after the first time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.bn = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.conv(torch.relu(self.bn(self.conv(x))))
-
-
 def test_what_was_copied_has_the_name_that_the_module_gives_it() -> None:
-    _, result = folded(settled(Twice()), IMAGES)
+    convolution, norm = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+    twice = Net(lambda s, x: s.conv(torch.relu(s.bn(s.conv(x)))), conv=convolution, bn=norm)
+    _, result = folded(settled(twice), IMAGES)
     assert [copied.parameter for copied in result.plan.copies] == ["conv.weight", "conv.bias"]
 
 

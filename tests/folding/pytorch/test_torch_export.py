@@ -14,18 +14,8 @@ from torch import Tensor, nn
 from normdiag.errors import InputError
 from normdiag.folding.options import ExportOptions
 from normdiag.records import Batch
-from tests.folding.pytorch.nets import (
-    CASES,
-    IMAGES,
-    ROWS,
-    ConvBN,
-    Parametrized,
-    TwoInputs,
-    case,
-    data,
-    foldable,
-    folded,
-)
+from tests.folding.pytorch.nets import CASES, IMAGES, ROWS, case, data, foldable, folded
+from tests.nets.small import ConvBN, TwoInputs, parametrized
 from tests.observe.pytorch.helpers import bits, settled
 
 
@@ -165,7 +155,7 @@ def test_a_module_that_cannot_be_copied() -> None:
 
 
 def test_weight_norm_that_has_run_is_copied() -> None:
-    module = settled(Parametrized())
+    module = settled(parametrized())
     module(torch.zeros(2, 6)).sum().backward()  # its weight is then no leaf, which deepcopy refuses
     with pytest.raises(RuntimeError):
         copy.deepcopy(module)

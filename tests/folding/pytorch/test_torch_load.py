@@ -16,19 +16,9 @@ from normdiag.errors import InputError
 from normdiag.folding.pytorch import load_folded
 from normdiag.records import Batch
 from sample_models.net import DigitsCNN, DigitsTransformer
-from tests.folding.pytorch.nets import (
-    CASES,
-    IMAGES,
-    ROWS,
-    ConvBN,
-    Tied,
-    case,
-    data,
-    foldable,
-    folded,
-    folded_case,
-    relative,
-)
+from tests.folding.pytorch.nets import CASES, IMAGES, ROWS, case, data, foldable, folded, folded_case, relative
+from tests.nets.norms_by_hand import LlamaRMSNorm
+from tests.nets.small import ConvBN, tied
 from tests.observe.pytorch.helpers import bits, settled
 
 EXPRESSED = ("conv", "parametrized", "tied", "frozen", "two inputs", "before", "instance", "transposed", "two norms")
@@ -80,29 +70,18 @@ def test_layer_norms_stay_without_affine() -> None:
     assert relative(outputs(loaded, batch), outputs(net, batch)) < CLOSE
 
 
-class RootMeanSquare(nn.Module):
-    """RMSNorm as language models write it, which cannot do without its weight."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(6))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6))
-
-
 def test_norms_written_by_hand_get_a_neutral_gamma() -> None:
-    module = nn.Sequential(RootMeanSquare(), nn.Linear(6, 4)).eval()
+    module = nn.Sequential(LlamaRMSNorm(6), nn.Linear(6, 4)).eval()
     _, result = folded(module, ROWS, ("layer",))
     assert set(result.program.state_dict) == {"1.weight", "1.bias"}
     assert torch.equal(result.weights["0.weight"], torch.ones(6))
-    loaded = load_folded(nn.Sequential(RootMeanSquare(), nn.Linear(6, 4)), result.weights)
+    loaded = load_folded(nn.Sequential(LlamaRMSNorm(6), nn.Linear(6, 4)), result.weights)
     assert relative(outputs(loaded, ROWS), outputs(module, ROWS)) < CLOSE
 
 
 def test_tied_weights_that_parted() -> None:
     module, batch = case("tied")
-    loaded = load_folded(Tied(), folded(module, batch)[1].weights)
+    loaded = load_folded(tied(), folded(module, batch)[1].weights)
     assert loaded.a.weight is not loaded.b.weight and loaded.again is loaded.a
 
 
@@ -201,7 +180,7 @@ def test_one_tensor_with_two_values() -> None:
     weights = dict(folded(module, batch)[1].weights)
     weights["again.weight"] = weights["again.weight"] + 1
     with pytest.raises(InputError, match=r"a\.weight and again\.weight are one tensor with two values"):
-        load_folded(Tied(), weights)
+        load_folded(tied(), weights)
 
 
 def test_norms_without_anything_stored_stay() -> None:

@@ -15,9 +15,11 @@ from normdiag.folding.pytorch import export
 from normdiag.folding.pytorch.tracing import BeyondTracingError, traced_program
 from normdiag.graph.importers.torch_export.calls import module_of
 from normdiag.records import Batch
-from tests.folding.pytorch.nets import CASES, IMAGES, ROWS, Products, case
+from tests.folding.pytorch.nets import CASES, IMAGES, ROWS, case
 from tests.folding.test_zoo_torch import CASES as ZOO
 from tests.folding.zoo.torch_case import TorchCase
+from tests.nets.net import Net
+from tests.nets.small import products
 from tests.observe.pytorch.helpers import bits
 
 pytestmark = pytest.mark.exports
@@ -77,13 +79,8 @@ def test_constants_and_names() -> None:
     same(Constants(), batch)
 
 
-class Twice(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = self.second = nn.Linear(6, 6)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x))
+LAYER = nn.Linear(6, 6)
+TWICE = Net(lambda s, x: s.second(s.first(x)), first=LAYER, second=LAYER)
 
 
 class OtherPrecision(nn.Linear):
@@ -110,7 +107,7 @@ class Shared(nn.Module):
         return y
 
 
-@pytest.mark.parametrize("module", [Twice(), OtherPrecision(6, 6), Shared(), case("tied")[0]])
+@pytest.mark.parametrize("module", [TWICE, OtherPrecision(6, 6), Shared(), case("tied")[0]])
 def test_beyond_tracing_torch_exports(module: nn.Module) -> None:
     with pytest.raises(BeyondTracingError):
         traced_program(export.deployed_copy(module), (torch.ones(3, 6),), {})
@@ -136,5 +133,5 @@ def test_what_is_recorded_shares_its_tensors_and_leaves_the_module_alone() -> No
 def test_reading_needs_no_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which would cost several times as much."""
     monkeypatch.setattr(torch.export, "export", None)
-    assert export.export_program(Products(), replace(ROWS), ExportOptions(), share=True).program.graph.nodes
+    assert export.export_program(products(), replace(ROWS), ExportOptions(), share=True).program.graph.nodes
     assert export.export_program(case("conv")[0], IMAGES, ExportOptions(), share=True).program.graph.nodes

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.folding.zoo.torch_case import Fn, Zoo, positive
+from tests.folding.zoo.torch_case import Zoo, positive
+from tests.nets.net import Net
 
 ZOO = Zoo()
 IMAGE = (2, 4, 7, 6)
@@ -97,7 +98,7 @@ def several_consumers_all_linear() -> nn.Module:
         y = self.norm(torch.relu(x))
         return torch.tanh(self.a(y)), torch.tanh(self.b(y))
 
-    return Fn(forward, norm=nn.BatchNorm2d(4), a=nn.Conv2d(4, 6, 3), b=nn.Conv2d(4, 5, 1, bias=False))
+    return Net(forward, norm=nn.BatchNorm2d(4), a=nn.Conv2d(4, 6, 3), b=nn.Conv2d(4, 5, 1, bias=False))
 
 
 @ZOO.case(IMAGE, left="batch_norm", folded=0, refused=("",))
@@ -106,7 +107,7 @@ def several_consumers_one_nonlinear() -> nn.Module:
         y = self.norm(torch.relu(x))
         return torch.tanh(self.a(y)), torch.tanh(y)
 
-    return Fn(forward, norm=nn.BatchNorm2d(4), a=nn.Conv2d(4, 6, 3))
+    return Net(forward, norm=nn.BatchNorm2d(4), a=nn.Conv2d(4, 6, 3))
 
 
 @ZOO.case(IMAGE, left="batch_norm", folded=0, refused=("",))
@@ -115,7 +116,7 @@ def its_output_is_returned() -> nn.Module:
         y = self.norm(torch.relu(x))
         return torch.tanh(self.a(y)), y
 
-    return Fn(forward, norm=nn.BatchNorm2d(4), a=nn.Conv2d(4, 6, 3))
+    return Net(forward, norm=nn.BatchNorm2d(4), a=nn.Conv2d(4, 6, 3))
 
 
 @ZOO.case(IMAGE, (2, 3, 7, 6), left="")
@@ -123,7 +124,7 @@ def concat_between() -> nn.Module:
     def forward(self: Any, x: Tensor, z: Tensor) -> Tensor:
         return torch.tanh(self.conv(torch.cat((self.norm(torch.relu(x)), torch.relu(z)), 1)))
 
-    return Fn(forward, norm=nn.BatchNorm2d(4), conv=nn.Conv2d(7, 6, 3))
+    return Net(forward, norm=nn.BatchNorm2d(4), conv=nn.Conv2d(7, 6, 3))
 
 
 # gamma and beta of layer norms.
@@ -152,12 +153,12 @@ def query_key_and_value() -> nn.Module:
         y = self.norm(x)
         return self.q(y), self.k(y), self.v(y)
 
-    return Fn(forward, norm=nn.LayerNorm(6), q=nn.Linear(6, 4), k=nn.Linear(6, 3, bias=False), v=nn.Linear(6, 2))
+    return Net(forward, norm=nn.LayerNorm(6), q=nn.Linear(6, 4), k=nn.Linear(6, 3, bias=False), v=nn.Linear(6, 2))
 
 
 @ZOO.case((2, 5, 6), left="layer_norm add", folded=0, refused=("",), **BOTH)
 def layer_norm_with_a_residual() -> nn.Module:
-    return Fn(lambda s, x: s.q(y := s.norm(x)) + y, norm=nn.LayerNorm(6), q=nn.Linear(6, 6))
+    return Net(lambda s, x: s.q(y := s.norm(x)) + y, norm=nn.LayerNorm(6), q=nn.Linear(6, 6))
 
 
 # What stays.
@@ -182,7 +183,7 @@ ZOO.add("behind_gelu", lambda: behind(nn.BatchNorm2d(5), nn.GELU()), IMAGE, refu
 
 @ZOO.case(IMAGE, refused=("(?i)used|sigmoid",), **STAYS)
 def another_consumer() -> nn.Module:
-    return Fn(
+    return Net(
         lambda s, x: (torch.tanh(s.norm(y := s.conv(x))), torch.sigmoid(y)),
         conv=nn.Conv2d(4, 5, 3),
         norm=nn.BatchNorm2d(5),
@@ -191,12 +192,12 @@ def another_consumer() -> nn.Module:
 
 @ZOO.case(IMAGE, refused=("(?i)output|used|return",), **STAYS)
 def the_convolution_is_returned() -> nn.Module:
-    return Fn(lambda s, x: (torch.tanh(s.norm(y := s.conv(x))), y), conv=nn.Conv2d(4, 5, 3), norm=nn.BatchNorm2d(5))
+    return Net(lambda s, x: (torch.tanh(s.norm(y := s.conv(x))), y), conv=nn.Conv2d(4, 5, 3), norm=nn.BatchNorm2d(5))
 
 
 @ZOO.case(IMAGE, (2, 5, 4, 3), left="mul batch_norm", folded=0, refused=("",))
 def a_product_of_two_inputs() -> nn.Module:
-    return Fn(
+    return Net(
         lambda s, x, z: torch.tanh(s.norm(functional.max_pool2d(s.conv(x), 2, 1) * z)),
         conv=nn.Conv2d(4, 5, 3),
         norm=nn.BatchNorm2d(5),
@@ -208,7 +209,7 @@ def a_weight_that_is_computed_from_the_data() -> nn.Module:
     def forward(self: Any, x: Tensor) -> Tensor:
         return torch.tanh(self.norm(functional.conv2d(x, self.conv.weight * x.mean())))
 
-    return Fn(forward, conv=nn.Conv2d(4, 5, 3), norm=nn.BatchNorm2d(5))
+    return Net(forward, conv=nn.Conv2d(4, 5, 3), norm=nn.BatchNorm2d(5))
 
 
 @ZOO.case(IMAGE, left="group_norm", folded=0)

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations, parametrize
 
-from tests.folding.zoo.torch_case import Fn, Zoo, positive
+from tests.folding.zoo.torch_case import Zoo, positive
+from tests.nets.net import Net
+from tests.nets.norms_by_hand import BatchNormAct2d
 
 ZOO = Zoo()
 CONVS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -87,7 +89,7 @@ for _name, (_equation, _shape, _folds) in EINSUMS.items():
     )
 ZOO.add(
     "einsum_of_two_activations",
-    lambda: Fn(lambda s, x: torch.relu(s.norm(torch.einsum("bchw,bdhw->bcdh", x, x))), norm=nn.BatchNorm2d(3)),
+    lambda: Net(lambda s, x: torch.relu(s.norm(torch.einsum("bchw,bdhw->bcdh", x, x))), norm=nn.BatchNorm2d(3)),
     IMAGE,
     left="batch_norm",
     folded=0,
@@ -116,23 +118,23 @@ for _name, _number, _left in (
     ("chain", lambda x: (x * 2 - 3) / 4, "mul sub div"),
     ("tensor", lambda x: x * torch.tensor(0.5, dtype=x.dtype), "mul"),
 ):
-    ZOO.add(f"number_{_name}", lambda f=_number: image(nn.BatchNorm2d(4), Fn(lambda s, x: f(x))), IMAGE)
+    ZOO.add(f"number_{_name}", lambda f=_number: image(nn.BatchNorm2d(4), Net(lambda s, x: f(x))), IMAGE)
     ZOO.add(
         f"number_{_name}_behind_the_norm",
-        lambda f=_number: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), Fn(lambda s, x: f(x)), nn.ReLU()),
+        lambda f=_number: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), Net(lambda s, x: f(x)), nn.ReLU()),
         IMAGE,
         left=_left,
     )
     ZOO.add(
         f"number_{_name}_alone",
-        lambda f=_number: nn.Sequential(nn.Conv2d(3, 4, 3), Fn(lambda s, x: f(x)), nn.ReLU()),
+        lambda f=_number: nn.Sequential(nn.Conv2d(3, 4, 3), Net(lambda s, x: f(x)), nn.ReLU()),
         IMAGE,
         left=_left,
         folded=0,
     )
     ZOO.add(
         f"number_{_name}_in_front_of_the_layer",
-        lambda f=_number: nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3), Fn(lambda s, x: f(x)), nn.Conv2d(3, 4, 3)),
+        lambda f=_number: nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3), Net(lambda s, x: f(x)), nn.Conv2d(3, 4, 3)),
         IMAGE,
     )
 ZOO.add("identity", lambda: image(nn.BatchNorm2d(4), nn.Identity()), IMAGE)
@@ -157,7 +159,7 @@ ZOO.add(
     left="add",
 )
 ZOO.add("pool_beyond_the_border", lambda: image(nn.BatchNorm2d(4), nn.AvgPool2d(3, 3, ceil_mode=True)), IMAGE)
-ZOO.add("sum", lambda: image(nn.BatchNorm2d(4), Fn(lambda s, x: x.sum((2, 3), keepdim=True))), IMAGE)
+ZOO.add("sum", lambda: image(nn.BatchNorm2d(4), Net(lambda s, x: x.sum((2, 3), keepdim=True))), IMAGE)
 ZOO.add("adaptive_average_pool", lambda: image(nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1)), IMAGE)
 ZOO.add("adaptive_average_pool_to_a_grid", lambda: image(nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d((2, 3))), IMAGE)
 ZOO.add("max_pool", lambda: image(positive(nn.BatchNorm2d(4)), nn.MaxPool2d(3, 2, 1)), IMAGE)
@@ -193,7 +195,7 @@ def pixel_shuffle_by_hand() -> nn.Module:
         y = y.view(n, c // 4, 2, 2, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, c // 4, 2 * h, 2 * w)
         return torch.relu(self.norm(y))
 
-    return Fn(forward, conv=nn.Conv2d(3, 8, 3), norm=nn.BatchNorm2d(2))
+    return Net(forward, conv=nn.Conv2d(3, 8, 3), norm=nn.BatchNorm2d(2))
 
 
 @ZOO.case((2, 6, 5))
@@ -203,12 +205,12 @@ def linear_over_tokens() -> nn.Module:
     def forward(self: Any, x: Tensor) -> Tensor:
         return torch.relu(self.norm(self.linear(x).transpose(1, 2)))
 
-    return Fn(forward, linear=nn.Linear(5, 4), norm=nn.BatchNorm1d(4))
+    return Net(forward, linear=nn.Linear(5, 4), norm=nn.BatchNorm1d(4))
 
 
 @ZOO.case((2, 6, 5), folded=0, left="batch_norm", refused=("",))
 def linear_whose_tokens_are_the_channels() -> nn.Module:
-    return Fn(lambda self, x: torch.relu(self.norm(self.linear(x))), linear=nn.Linear(5, 4), norm=nn.BatchNorm1d(6))
+    return Net(lambda self, x: torch.relu(self.norm(self.linear(x))), linear=nn.Linear(5, 4), norm=nn.BatchNorm1d(6))
 
 
 @ZOO.case((2, 6, 5, 3))
@@ -217,7 +219,7 @@ def linear_flattened_over_tokens() -> nn.Module:
         y = self.linear(x.flatten(0, 2))
         return torch.relu(self.norm(y)).view(x.shape[0], -1)
 
-    return Fn(forward, linear=nn.Linear(3, 4), norm=nn.BatchNorm1d(4))
+    return Net(forward, linear=nn.Linear(3, 4), norm=nn.BatchNorm1d(4))
 
 
 class Plain(nn.Module):
@@ -264,19 +266,10 @@ for _how in ("torchvision", "sqrt", "functional"):
     ZOO.add(f"frozen_batch_norm_{_how}", lambda h=_how: Decomposed(h), IMAGE)
 
 
-class BatchNormAct2d(nn.BatchNorm2d):
-    """As timm's: a subclass that calls F.batch_norm and an activation."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(
-            functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.1, self.eps)
-        )
-
-
 ZOO.add("batch_norm_act", lambda: nn.Sequential(nn.Conv2d(3, 4, 3), BatchNormAct2d(4)), IMAGE)
 ZOO.add(
     "functional_batch_norm",
-    lambda: Fn(
+    lambda: Net(
         lambda s, x: torch.relu(
             functional.batch_norm(
                 s.conv(x), s.n.running_mean, s.n.running_var, s.n.weight, s.n.bias, False, 0.1, s.n.eps
@@ -313,21 +306,21 @@ for _how in ("weight_norm", "old_weight_norm", "spectral_norm", "own"):
     ZOO.add(f"parametrized_{_how}", lambda h=_how: parametrized(h), IMAGE)
 ZOO.add(
     "expand_over_positions",
-    lambda: image(nn.BatchNorm2d(4), Fn(lambda s, x: x.mean((2, 3), keepdim=True).expand(-1, -1, 5, 4))),
+    lambda: image(nn.BatchNorm2d(4), Net(lambda s, x: x.mean((2, 3), keepdim=True).expand(-1, -1, 5, 4))),
     IMAGE,
 )
-ZOO.add("repeat_over_positions", lambda: image(nn.BatchNorm2d(4), Fn(lambda s, x: x.repeat(1, 1, 2, 3))), IMAGE)
+ZOO.add("repeat_over_positions", lambda: image(nn.BatchNorm2d(4), Net(lambda s, x: x.repeat(1, 1, 2, 3))), IMAGE)
 ZOO.add(
     "expand_to_another_rank",
-    lambda: image(nn.BatchNorm2d(4), Fn(lambda s, x: x.expand(1, *x.shape)[0])),
+    lambda: image(nn.BatchNorm2d(4), Net(lambda s, x: x.expand(1, *x.shape)[0])),
     IMAGE,
     folded=None,
     left="batch_norm|",
 )
-ZOO.add("twice", lambda: image(nn.BatchNorm2d(4), Fn(lambda s, x: x + x)), IMAGE)
+ZOO.add("twice", lambda: image(nn.BatchNorm2d(4), Net(lambda s, x: x + x)), IMAGE)
 ZOO.add(
     "where_of_two_convolutions",
-    lambda: Fn(
+    lambda: Net(
         lambda s, x: torch.relu(s.norm(torch.where(x[:, :1] > 0, s.first(x), s.second(x)))),
         first=nn.Conv2d(3, 4, 1),
         second=nn.Conv2d(3, 4, 1, bias=False),
@@ -337,7 +330,7 @@ ZOO.add(
 )
 ZOO.add(
     "where_one_is_nonlinear",
-    lambda: Fn(
+    lambda: Net(
         lambda s, x: torch.relu(s.norm(torch.where(x[:, :1] > 0, s.first(x), torch.relu(s.second(x))))),
         first=nn.Conv2d(3, 4, 1),
         second=nn.Conv2d(3, 4, 1, bias=False),
@@ -350,7 +343,7 @@ ZOO.add(
 )
 ZOO.add(
     "a_batch_of_matrices",
-    lambda: Fn(
+    lambda: Net(
         lambda s, x: torch.relu(s.norm((x.unsqueeze(2) @ s.matrices).flatten(1))),
         matrices=nn.Parameter(torch.randn(3, 6, 4)),
         norm=nn.BatchNorm1d(12),

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.folding.zoo.torch_case import Fn, Zoo
+from tests.folding.zoo.torch_case import Zoo
+from tests.nets.net import Net
 
 ZOO = Zoo()
 IMAGE = (2, 4, 7, 6)
@@ -47,7 +48,7 @@ class RepMixer(nn.Module):
 
 
 def repvgg(**options: Any) -> nn.Module:
-    return Fn(
+    return Net(
         lambda s, x: torch.relu(s.dense(x) + s.point(x) + s.identity(x)),
         dense=conv_norm(3, **options),
         point=conv_norm(1, groups=options.get("groups", 1)),
@@ -56,7 +57,7 @@ def repvgg(**options: Any) -> nn.Module:
 
 
 def beside(layer: nn.Module) -> nn.Module:
-    return Fn(lambda s, x: s.layer(x) + 1 * s.norm(x), layer=layer, norm=nn.BatchNorm2d(4))
+    return Net(lambda s, x: s.layer(x) + 1 * s.norm(x), layer=layer, norm=nn.BatchNorm2d(4))
 
 
 ZOO.add("repvgg", repvgg, IMAGE, folded=3, left="add")
@@ -67,14 +68,14 @@ ZOO.add("dilated", lambda: beside(nn.Conv2d(4, 4, 3, padding=2, dilation=2)), IM
 ZOO.add("same", lambda: beside(nn.Conv2d(4, 4, (2, 3), padding="same")), IMAGE)
 ZOO.add(
     "one_dimension",
-    lambda: Fn(
+    lambda: Net(
         lambda s, x: s.layer(x) - s.norm(x), layer=nn.Conv1d(4, 4, 5, padding=2, bias=False), norm=nn.BatchNorm1d(4)
     ),
     (2, 4, 9),
 )
 ZOO.add(
     "strided",
-    lambda: Fn(
+    lambda: Net(
         lambda s, x: s.layer(x) + s.norm(x)[:, :, ::2, ::2], layer=conv_norm(3, stride=2), norm=nn.BatchNorm2d(4)
     ),
     IMAGE,

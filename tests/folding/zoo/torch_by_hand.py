@@ -7,29 +7,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.folding.zoo.torch_case import Fn, Zoo
+from tests.folding.zoo.torch_case import Zoo
+from tests.nets.net import Net
+from tests.nets.norms_by_hand import LlamaRMSNorm
 
 ZOO = Zoo()
 IMAGE = (2, 4, 7, 6)
 BOTH = {"norms": frozenset({"batch", "layer"})}
 
 
-class LlamaNorm(nn.Module):
-    """RMSNorm as language models write it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(6))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6))
-
-
-ZOO.add("rms_norm_by_hand", lambda: nn.Sequential(LlamaNorm(), nn.Linear(6, 4)), (2, 5, 6), left="add mul", **BOTH)
+ZOO.add("rms_norm_by_hand", lambda: nn.Sequential(LlamaRMSNorm(6), nn.Linear(6, 4)), (2, 5, 6), left="add mul", **BOTH)
 ZOO.add(
     "rms_norm_by_hand_and_two_linear_layers",
-    lambda: Fn(
-        lambda s, x: (s.a(y := s.norm(x)), s.b(y)), norm=LlamaNorm(), a=nn.Linear(6, 4), b=nn.Linear(6, 3, bias=False)
+    lambda: Net(
+        lambda s, x: (s.a(y := s.norm(x)), s.b(y)),
+        norm=LlamaRMSNorm(6),
+        a=nn.Linear(6, 4),
+        b=nn.Linear(6, 3, bias=False),
     ),
     (2, 5, 6),
     left="add mul",
@@ -79,7 +73,7 @@ def norm_behind_a_layer_norm_by_hand() -> nn.Module:
     def forward(self: Any, x: Tensor) -> Tensor:
         return torch.relu(self.bn(self.ln(x).transpose(1, 2)))
 
-    return Fn(forward, ln=LayerNormByHand(), bn=nn.BatchNorm1d(6))
+    return Net(forward, ln=LayerNormByHand(), bn=nn.BatchNorm1d(6))
 
 
 class ScaleAndShift(nn.Module):
@@ -106,7 +100,7 @@ for _name, _norm, _left in (
     )
 ZOO.add(
     "gamma_and_beta_after_a_view",
-    lambda: Fn(
+    lambda: Net(
         lambda s, x: s.affine(nn.functional.layer_norm(x.reshape(x.shape[0], 2, -1), (84,)).reshape(x.shape)),
         affine=ScaleAndShift(),
     ),

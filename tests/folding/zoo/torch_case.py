@@ -86,19 +86,6 @@ def scramble(part: nn.Module) -> None:
             beta.copy_(torch.randn_like(beta))
 
 
-class Fn(nn.Module):
-    """Modules by name and a function of them and the inputs."""
-
-    def __init__(self, function: Callable[..., Any], **parts: nn.Module) -> None:
-        super().__init__()
-        self.function = function
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, *args: Tensor) -> Any:
-        return self.function(self, *args)
-
-
 def positive(norm: nn.Module) -> nn.Module:
     """All scales above zero."""
     norm.positive = True  # type: ignore[assignment]

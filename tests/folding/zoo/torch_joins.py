@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.folding.zoo.torch_case import Fn, Zoo
+from tests.folding.zoo.torch_case import Zoo
+from tests.nets.net import Net
 
 ZOO = Zoo()
 IMAGE = (2, 3, 7, 6)
@@ -18,7 +19,7 @@ IMAGE = (2, 3, 7, 6)
 
 def two(forward: Any, *, outputs: tuple[int, int] = (4, 4), norm: nn.Module | None = None) -> nn.Module:
     first, second = nn.Conv2d(3, outputs[0], 3), nn.Conv2d(3, outputs[1], 3, bias=False)
-    return Fn(forward, first=first, second=second, norm=norm or nn.BatchNorm2d(4))
+    return Net(forward, first=first, second=second, norm=norm or nn.BatchNorm2d(4))
 
 
 ZOO.add("add", lambda: two(lambda s, x: torch.relu(s.norm(s.first(x) + s.second(x)))), IMAGE, left="add")
@@ -66,7 +67,7 @@ def split_each_part_with_its_norm() -> nn.Module:
         first, second = torch.split(self.conv(x), (4, 2), 1)
         return torch.cat((torch.relu(self.one(first)), torch.sigmoid(self.two(second))), 1)
 
-    return Fn(forward, conv=nn.Conv2d(3, 6, 3), one=nn.BatchNorm2d(4), two=nn.BatchNorm2d(2))
+    return Net(forward, conv=nn.Conv2d(3, 6, 3), one=nn.BatchNorm2d(4), two=nn.BatchNorm2d(2))
 
 
 @ZOO.case(IMAGE)
@@ -75,7 +76,7 @@ def chunk_and_concat() -> nn.Module:
         first, second = self.conv(x).chunk(2, 1)
         return torch.relu(self.norm(torch.cat((second, first), 1)))
 
-    return Fn(forward, conv=nn.Conv2d(3, 6, 3), norm=nn.BatchNorm2d(6))
+    return Net(forward, conv=nn.Conv2d(3, 6, 3), norm=nn.BatchNorm2d(6))
 
 
 def parts(cut: Any, *channels: int) -> nn.Module:
@@ -86,7 +87,7 @@ def parts(cut: Any, *channels: int) -> nn.Module:
         pieces = cut(self.conv(x))
         return torch.cat([torch.relu(getattr(self, name)(y)) for name, y in zip(norms, pieces, strict=True)], 1)
 
-    return Fn(forward, conv=nn.Conv2d(3, 6, 3), **norms)
+    return Net(forward, conv=nn.Conv2d(3, 6, 3), **norms)
 
 
 INDEX = torch.tensor([5, 0, 3])
@@ -120,7 +121,7 @@ ZOO.add(
 )
 ZOO.add(
     "channels_chosen_in_front_of_a_layer",
-    lambda: Fn(
+    lambda: Net(
         lambda s, x: s.conv(s.norm(torch.relu(x))[:, [2, 0, 0]]), norm=nn.BatchNorm2d(3), conv=nn.Conv2d(3, 4, 3)
     ),
     IMAGE,
@@ -133,7 +134,7 @@ MASK = torch.tensor([True, False, False, True, False, True])
 
 
 def chosen(pick: Any, channels: int = 4) -> nn.Module:
-    return Fn(
+    return Net(
         lambda s, x: torch.relu(s.norm(pick(s.conv(x), x[:, :1] > 0.3))),
         conv=nn.Conv2d(3, channels, 3, padding=1),
         norm=nn.BatchNorm2d(channels),
@@ -162,7 +163,7 @@ ZOO.add(
 )
 ZOO.add(
     "masked_fill_after_the_norm",
-    lambda: Fn(
+    lambda: Net(
         lambda s, x: s.conv(s.norm(torch.relu(x)).masked_fill(x > 1, 0.0)),
         norm=nn.BatchNorm2d(3),
         conv=nn.Conv2d(3, 4, 3),
@@ -179,7 +180,7 @@ ZOO.add(
 
 @ZOO.case(IMAGE, folded=2, left="add")
 def tied_weights_and_two_norms() -> nn.Module:
-    net = Fn(
+    net = Net(
         lambda s, x: torch.relu(s.one(s.a(x))) + torch.relu(s.two(s.b(x))),
         a=nn.Conv2d(3, 4, 3),
         b=nn.Conv2d(3, 4, 3),
@@ -192,7 +193,7 @@ def tied_weights_and_two_norms() -> nn.Module:
 
 @ZOO.case(IMAGE, folded=1, left="add")
 def tied_weights_and_one_norm() -> nn.Module:
-    net = Fn(
+    net = Net(
         lambda s, x: torch.relu(s.one(s.a(x))) + torch.relu(s.b(x)),
         a=nn.Conv2d(3, 4, 3),
         b=nn.Conv2d(3, 4, 3),
@@ -205,7 +206,7 @@ def tied_weights_and_one_norm() -> nn.Module:
 @ZOO.case((2, 4, 9, 8), folded=2)
 def a_convolution_called_twice() -> nn.Module:
     """One module, two calls, a norm for each."""
-    return Fn(
+    return Net(
         lambda s, x: torch.relu(s.two(s.conv(torch.relu(s.one(s.conv(x)))))),
         conv=nn.Conv2d(4, 4, 3),
         one=nn.BatchNorm2d(4),
@@ -216,7 +217,7 @@ def a_convolution_called_twice() -> nn.Module:
 @ZOO.case((2, 4, 9, 8), folded=None)
 def a_norm_called_twice() -> nn.Module:
     """One norm after two convolutions; it counts once or twice."""
-    return Fn(
+    return Net(
         lambda s, x: torch.relu(s.norm(s.b(torch.relu(s.norm(s.a(x)))))),
         a=nn.Conv2d(4, 4, 3),
         b=nn.Conv2d(4, 4, 3),

@@ -10,10 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from normdiag.models.pytorch import module_layers
-
-
-class BatchNormAct2d(nn.BatchNorm2d):
-    """As in timm."""
+from tests.nets.norms_by_hand import BatchNormAct2d, FrozenBatchNorm2d
 
 
 class T5LayerNorm(nn.Module):
@@ -27,13 +24,6 @@ class BertLayerNorm(nn.Module):
         super().__init__()
         self.weight, self.bias = nn.Parameter(torch.ones(4)), nn.Parameter(torch.zeros(4))
         self.variance_epsilon = 1e-12
-
-
-class FrozenBatchNorm2d(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            self.register_buffer(name, torch.ones(4))
 
 
 class Tracker(nn.Module):
@@ -52,7 +42,7 @@ class Tracker(nn.Module):
         (nn.BatchNorm3d(4, eps=1e-3), "batch_norm", 4, 1e-3),
         (nn.SyncBatchNorm(4), "batch_norm", 4, 1e-5),
         (BatchNormAct2d(4), "batch_norm", 4, 1e-5),
-        (FrozenBatchNorm2d(), "batch_norm", 4, 1e-5),
+        (FrozenBatchNorm2d(4), "batch_norm", 4, 1e-5),
         (nn.InstanceNorm2d(4), "instance_norm", 4, 1e-5),
         (nn.InstanceNorm1d(4, track_running_stats=True), "instance_norm", 4, 1e-5),
         (nn.GroupNorm(2, 4), "group_norm", 4, 1e-5),

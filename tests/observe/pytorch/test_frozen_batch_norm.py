@@ -5,40 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import normdiag
+from tests.nets.norms_by_hand import FrozenBatchNorm2d
 
 X = torch.randn(48, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 + 1
 
 
-class FrozenBatchNorm2d(nn.Module):
-    """As DETR writes it: eps stands in the code alone."""
-
-    weight: Tensor
-    bias: Tensor
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, n: int) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(n)
-        self.register_buffer("weight", torch.rand(n, generator=generator) + 0.5)
-        self.register_buffer("bias", torch.rand(n, generator=generator))
-        self.register_buffer("running_mean", torch.rand(n, generator=generator))
-        self.register_buffer("running_var", torch.rand(n, generator=generator) + 0.5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        w, b, v, m = (
-            each.reshape(1, -1, 1, 1) for each in (self.weight, self.bias, self.running_var, self.running_mean)
-        )
-        scale = w * (v + 1e-5).rsqrt()
-        return x * scale + (b - m * scale)
-
-
 def frozen() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 4, 3), FrozenBatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 3), FrozenBatchNorm2d(5))
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), FrozenBatchNorm2d(4, None), nn.ReLU(), nn.Conv2d(4, 5, 3), FrozenBatchNorm2d(5, None)
+    )
 
 
 def plain() -> nn.Module:

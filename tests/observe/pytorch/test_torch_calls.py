@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from normdiag.models.pytorch import module_layers
 from normdiag.observe.protocol import ReplacedStatistics
 from normdiag.records import Batch
+from tests.nets.net import Net
+from tests.nets.norms_by_hand import FrozenBatchNorm2d, LayerNorm2d, LlamaRMSNorm
 from tests.observe.pytorch.helpers import (
     bits,
     check_drift,
@@ -76,12 +78,8 @@ def test_a_standardized_weight_is_no_norm() -> None:
 
 
 def test_functional_batch_norm_uses_batch_statistics_in_pass_b() -> None:
-    class Net(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return F.batch_norm(x, torch.zeros(5), torch.ones(5))
-
     x = images(6, 5, 4, 4) * 3 + 1
-    watched = runner(Net())
+    watched = runner(Net(lambda s, x: F.batch_norm(x, torch.zeros(5), torch.ones(5))))
     changed = watched.outputs(Batch((x,)), batch_statistics=True)["output"]
     np.testing.assert_allclose(changed.mean((0, 2, 3)), np.zeros(5), atol=1e-5)
     np.testing.assert_allclose(changed.var((0, 2, 3)), np.ones(5), rtol=1e-4)
@@ -105,15 +103,7 @@ def test_calls_in_submodules_carry_their_path() -> None:
 
 
 def test_a_module_used_twice_counts_each_call() -> None:
-    class Shared(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.bn = nn.BatchNorm1d(4)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.bn(self.bn(x) * 2 + 1)
-
-    net, x = settled(Shared()), images(5, 4)
+    net, x = settled(Net(lambda s, x: s.bn(s.bn(x) * 2 + 1), bn=nn.BatchNorm1d(4))), images(5, 4)
     layer = observe(net, x).layers["bn"]
     calls = inputs_of(net, x, lambda module: module is net.bn)["bn"]
     assert layer.calls == 2
@@ -122,15 +112,8 @@ def test_a_module_used_twice_counts_each_call() -> None:
 
 
 def test_control_flow_that_depends_on_the_data() -> None:
-    class Branch(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.low, self.high, self.never = nn.BatchNorm1d(4), nn.BatchNorm1d(4), nn.BatchNorm1d(4)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.high(x) if x.mean() > 0 else self.low(x)
-
-    watched = runner(Branch().eval())
+    norms = {name: nn.BatchNorm1d(4) for name in ("low", "high", "never")}
+    watched = runner(Net(lambda s, x: s.high(x) if x.mean() > 0 else s.low(x), **norms).eval())
     assert list(watched.observe(Batch((images(4, 4) + 9,))).layers) == ["high"]
     assert list(watched.observe(Batch((images(4, 4) - 9,))).layers) == ["low"]
     layers = {layer.name: layer.notes for layer in watched.layers()}
@@ -139,15 +122,7 @@ def test_control_flow_that_depends_on_the_data() -> None:
 
 
 def test_before_anything_ran_layers_are_in_module_order() -> None:
-    class Reversed(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.second, self.first = nn.BatchNorm1d(4), nn.LayerNorm(4)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.second(self.first(x))
-
-    watched = runner(Reversed().eval())
+    watched = runner(Net(lambda s, x: s.second(s.first(x)), second=nn.BatchNorm1d(4), first=nn.LayerNorm(4)).eval())
     assert [layer.name for layer in watched.layers()] == ["second", "first"]
     watched.observe(Batch((images(4, 4),)))
     assert [layer.name for layer in watched.layers()] == ["first", "second"]
@@ -188,44 +163,6 @@ def test_statistics_of_named_layers_can_be_replaced() -> None:
         np.testing.assert_allclose(seen, net(torch.from_numpy(x)).numpy(), rtol=1e-5, atol=1e-6)
 
 
-class FrozenBatchNorm2d(nn.Module):
-    """As in torchvision and detectron2: buffers only, and arithmetic of its own."""
-
-    def __init__(self, features: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.eps = eps
-        for name, value in (("weight", 1.2), ("bias", 0.1), ("running_mean", 0.3), ("running_var", 0.8)):
-            self.register_buffer(name, torch.full((features,), value))
-
-    def forward(self, x: Tensor) -> Tensor:
-        scale = (self.weight * (self.running_var + self.eps).rsqrt())[:, None, None]
-        return x * scale + (self.bias - self.running_mean * scale[:, 0, 0])[:, None, None]
-
-
-class LlamaRMSNorm(nn.Module):
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(features))
-        self.variance_epsilon = 1e-6
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
-
-
-class LayerNorm2d(nn.Module):
-    """ConvNeXt's, over the channels of images."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(features)), nn.Parameter(torch.zeros(features))
-        self.eps = 1e-6
-
-    def forward(self, x: Tensor) -> Tensor:
-        mean = x.mean(1, keepdim=True)
-        x = (x - mean) / torch.sqrt((x - mean).pow(2).mean(1, keepdim=True) + self.eps)
-        return self.weight[:, None, None] * x + self.bias[:, None, None]
-
-
 def test_a_frozen_batch_norm_is_treated_like_the_others() -> None:
     net, x = nn.Sequential(FrozenBatchNorm2d(4)), images(5, 4, 6, 6) * 2 + 1
     watched = runner(net)
@@ -233,8 +170,8 @@ def test_a_frozen_batch_norm_is_treated_like_the_others() -> None:
     for sums in (evidence.layers["0"].deployed, evidence.layers["0"].own):
         check_drift(sums, x, net[0])
     changed = watched.outputs(Batch((x,)), batch_statistics=True)["output"]
-    np.testing.assert_allclose(changed.mean((0, 2, 3)), np.full(4, 0.1), atol=1e-5)
-    np.testing.assert_allclose(changed.std((0, 2, 3)), np.full(4, 1.2), rtol=1e-3)
+    np.testing.assert_allclose(changed.mean((0, 2, 3)), net[0].bias, atol=1e-5)
+    np.testing.assert_allclose(changed.std((0, 2, 3)), net[0].weight, rtol=1e-3)
 
 
 def test_a_look_alike_that_does_more_is_counted_but_not_replaced() -> None:
@@ -322,31 +259,18 @@ def test_a_caught_exception_leaves_the_names_right() -> None:
 
 
 def test_modules_in_plain_lists_run_as_part_of_their_owner() -> None:
-    class Hidden(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = [nn.BatchNorm1d(3)]
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.layers[0].eval()(x)
-
-    assert list(observe(nn.Sequential(Hidden()), images(4, 3)).layers) == ["0.batch_norm"]
+    hidden = [nn.BatchNorm1d(3)]
+    net = Net(lambda s, x: hidden[0].eval()(x))
+    assert list(observe(nn.Sequential(net), images(4, 3)).layers) == ["0.batch_norm"]
 
 
 @pytest.mark.parametrize("trick", ["view", "strides"])
 def test_models_that_need_contiguous_inputs_get_them(trick: str) -> None:
-    class Flat(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.bn = nn.BatchNorm2d(3)
+    def forward(s: Net, x: Tensor) -> Tensor:
+        y = s.bn(x)
+        return y.view(len(y), -1) if trick == "view" else torch.as_strided(y, (len(y), 48), (48, 1))
 
-        def forward(self, x: Tensor) -> Tensor:
-            y = self.bn(x)
-            if trick == "view":
-                return y.view(len(y), -1)
-            return torch.as_strided(y, (len(y), 48), (48, 1))
-
-    net, x = settled(Flat()), images(4, 3, 4, 4)
+    net, x = settled(Net(forward, bn=nn.BatchNorm2d(3))), images(4, 3, 4, 4)
     seen = runner(net).outputs(Batch((x,)))["output"]
     with torch.no_grad():
         np.testing.assert_allclose(seen, net(torch.from_numpy(x)).numpy(), rtol=1e-5, atol=1e-6)

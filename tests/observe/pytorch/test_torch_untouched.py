@@ -16,6 +16,7 @@ from torch.nn.utils import parametrizations, spectral_norm
 import normdiag
 from normdiag.errors import InputError
 from normdiag.models.pytorch import module_layers
+from tests.nets.net import Net
 from tests.observe.pytorch.helpers import bits, images, observe, settled
 
 
@@ -104,32 +105,21 @@ def test_an_overridden_train_is_not_called() -> None:
 
 
 def test_a_forward_that_writes_to_buffers_runs_alike_in_both_passes() -> None:
-    class Counting(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.bn = nn.BatchNorm1d(3)
-            self.register_buffer("steps", torch.zeros(()))
+    def forward(s: Net, x: Tensor) -> Tensor:
+        s.steps += 1
+        s.bn(x)
+        return x * s.steps
 
-        def forward(self, x: Tensor) -> Tensor:
-            self.steps += 1
-            self.bn(x)
-            return x * self.steps
-
-    (sums,) = observe(Counting(), images(4, 3)).outputs.values()
+    (sums,) = observe(Net(forward, bn=nn.BatchNorm1d(3), steps=torch.zeros(())), images(4, 3)).outputs.values()
     assert sums.difference_square == 0
 
 
 def test_random_numbers_are_the_same_in_both_passes() -> None:
-    class Noisy(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.bn = nn.BatchNorm1d(3)
+    def forward(s: Net, x: Tensor) -> Tensor:
+        s.bn(x)
+        return x + torch.randn_like(x)
 
-        def forward(self, x: Tensor) -> Tensor:
-            self.bn(x)
-            return x + torch.randn_like(x)
-
-    (sums,) = observe(Noisy(), images(4, 3)).outputs.values()
+    (sums,) = observe(Net(forward, bn=nn.BatchNorm1d(3)), images(4, 3)).outputs.values()
     assert sums.difference_square == 0
 
 

@@ -20,6 +20,7 @@ from normdiag.observe.pytorch import TorchRunner
 from normdiag.precision.plan import output_error
 from normdiag.precision.pytorch import MixedModule
 from normdiag.records import Batch
+from tests.nets.net import Net
 from tests.precision.transformer import RMSNorm, Stubborn, Transformer, inputs
 
 NOTHING = frozenset[str]()
@@ -46,15 +47,10 @@ def test_with_nothing_kept_and_own_kernels_it_is_the_module_in_half(target: Any)
 
 
 def test_a_kept_norm_computes_in_float32_with_the_weights_it_had() -> None:
-    class Alone(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm = RMSNorm(16)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.norm(x)
-
-    net, x = Alone(), (np.random.default_rng(0).normal(size=(4, 16)) * 1e3).astype(np.float32)
+    net, x = (
+        Net(lambda s, x: s.norm(x), norm=RMSNorm(16)),
+        (np.random.default_rng(0).normal(size=(4, 16)) * 1e3).astype(np.float32),
+    )
     model = mixed(net, x=x)
     made = model.run(Batch((x,)), frozenset({"norm"}), stored_sums=True)["output"]
     with torch.no_grad():

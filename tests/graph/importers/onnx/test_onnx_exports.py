@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from normdiag.models.onnx import OnnxProgram
 from tests.graph.importers.onnx.site_cases import check_sites, load_program
+from tests.nets.norms_by_hand import LlamaRMSNorm
 
 
 class Block(nn.Module):
@@ -46,22 +47,13 @@ class Attention(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(16)
-        self.norm2 = RootMeanSquare()
+        self.norm2 = LlamaRMSNorm(16)
         self.fc = nn.Linear(16, 16)
         self.g = nn.GELU()
         self.gt = nn.GELU(approximate="tanh")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.gt(self.fc(self.g(self.fc(self.norm2(self.norm1(x))))))
-
-
-class RootMeanSquare(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(16))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6))
 
 
 class Tokens(nn.Module):

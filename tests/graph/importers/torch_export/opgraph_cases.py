@@ -2,62 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
-from torch.nn import functional as F
 
 from normdiag.records import Op, OpGraph
 
 IMAGES = torch.rand(2, 3, 8, 8)
 ROWS = torch.rand(2, 5)
-
-
-class Net(nn.Module):
-    """A forward written as a function, with modules and buffers by name."""
-
-    def __init__(self, forward: Callable[..., Tensor], **parts: nn.Module | Tensor) -> None:
-        super().__init__()
-        self.run = forward
-        for name, part in parts.items():
-            if isinstance(part, Tensor):
-                self.register_buffer(name, part)
-            else:
-                setattr(self, name, part)
-
-    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
-        return self.run(self, x) if other is None else self.run(self, x, other)
-
-
-class FrozenBatchNorm2d(nn.Module):
-    """As in torchvision and detectron2."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        for index, name in enumerate(("weight", "bias", "running_mean", "running_var")):
-            self.register_buffer(name, torch.linspace(0.5, 1.5, channels) + index)
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight, bias, mean, var = (
-            each.reshape(1, -1, 1, 1) for each in (self.weight, self.bias, self.running_mean, self.running_var)
-        )
-        scale = weight * (var + 1e-3).rsqrt()
-        return x * scale + (bias - mean * scale)
-
-
-class BatchNormAct2d(nn.BatchNorm2d):
-    """As in timm."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
-        self.act = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.act(
-            F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.1, self.eps)
-        )
 
 
 def conv(inputs: int = 3, outputs: int = 8, kernel: int = 3, **options: object) -> nn.Conv2d:

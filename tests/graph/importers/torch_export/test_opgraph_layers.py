@@ -13,18 +13,9 @@ from torch.nn.utils import parametrizations
 from normdiag.graph.importers.torch_export import stored_names, torch_graph
 from normdiag.models.pytorch import module_layers
 from normdiag.records import Conv, Linear, Norm, Opaque, OpGraph, ScaleShift
-from tests.graph.importers.torch_export.opgraph_cases import (
-    IMAGES,
-    ROWS,
-    BatchNormAct2d,
-    FrozenBatchNorm2d,
-    Net,
-    conv,
-    details,
-    exported,
-    forms,
-    op,
-)
+from tests.graph.importers.torch_export.opgraph_cases import IMAGES, ROWS, conv, details, exported, forms, op
+from tests.nets.net import Net
+from tests.nets.norms_by_hand import BatchNormAct2d, FrozenBatchNorm2d
 
 
 def graphs(net: nn.Module, *inputs: torch.Tensor, dynamic: bool = True) -> list[tuple[ExportedProgram, OpGraph]]:
@@ -178,7 +169,7 @@ def test_statistics_that_the_graph_computes_are_an_obstacle() -> None:
 
 
 def test_wrappers() -> None:
-    net = Net(lambda s, x: s.f(s.a(s.c(x))), c=conv(), a=BatchNormAct2d(8), f=FrozenBatchNorm2d(8))
+    net = Net(lambda s, x: s.f(s.a(s.c(x))), c=conv(), a=BatchNormAct2d(8), f=FrozenBatchNorm2d(8, 1e-3))
     for program, graph in graphs(net, IMAGES):
         assert [each.name for each in graph.ops] == ["c", "a", "a.act", "f"]
         assert isinstance(graph.ops[1].detail, Norm)

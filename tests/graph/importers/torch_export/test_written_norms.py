@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from normdiag.graph.importers.torch_export import torch_graph
 from normdiag.records import Norm, Op
-from tests.graph.importers.torch_export.opgraph_cases import Net, exported
+from tests.graph.importers.torch_export.opgraph_cases import exported
+from tests.nets.net import Net
 
 ROWS, MAPS = torch.rand(2, 4, 6), torch.rand(2, 6, 5, 5)
 
@@ -127,15 +128,11 @@ def test_what_only_looks_like_one(forward: Callable[..., Tensor]) -> None:
 
 
 def test_a_module_that_is_all_of_it_gives_its_name_and_class() -> None:
-    class Root(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.scale = nn.Parameter(torch.ones(6))
+    def by_hand(s: Net, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * s.scale
 
-        def forward(self, x: Tensor) -> Tensor:
-            return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * self.scale
-
-    program = exported(Net(lambda s, x: s.last(s.first(x)), first=Root(), last=nn.Linear(6, 2)), ROWS)
+    first = Net(by_hand, scale=nn.Parameter(torch.ones(6)))
+    program = exported(Net(lambda s, x: s.last(s.first(x)), first=first, last=nn.Linear(6, 2)), ROWS)
     op = torch_graph(program).ops[0]
     assert isinstance(op.detail, Norm)
-    assert (op.name, op.detail.layer.name, op.detail.layer.class_name) == ("first", "first", "Root")
+    assert (op.name, op.detail.layer.name, op.detail.layer.class_name) == ("first", "first", "Net")
