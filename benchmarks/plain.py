@@ -1,7 +1,8 @@
 """What the plain commands run: `inspect MODEL --data random` and `fold MODEL -o folded.onnx`, with nothing else.
 
 Models of torchvision and timm, drawn with a seed, are saved in six forms, and each form is given to both commands.
-Prints the table of docs/benchmarks.md. Needs torchvision and timm: `python -m benchmarks.plain --models 30`.
+Prints the table of docs/benchmarks.md. Needs torchvision and timm: `python -m benchmarks.plain --models 30`, or in
+pieces (`--models 10`, `--models 10 --skip 10`, ...), of whose lines `--add LOG ...` makes one table.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import tempfile
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -30,44 +32,50 @@ FORMS = ("whole module", ".pt2", "state dict", "safetensors", "DataParallel chec
 FOLDED = ("whole module", ".pt2", "state dict")
 LARGEST = 5_000_000  # parameters
 SAMPLES = "4"
+SEPARATOR = " | "
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=int, default=30)
+    parser.add_argument("--skip", type=int, default=0, help="models at the start of the order to leave out")
+    parser.add_argument("--add", nargs="*", type=Path, default=(), metavar="LOG", help="what earlier runs printed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--forms", nargs="*", default=FORMS, choices=FORMS)
     parser.add_argument("--verbs", nargs="*", default=("inspect", "fold"), choices=("inspect", "fold"))
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    ran: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for number, (name, module) in enumerate(_drawn(options.models, options.seed)):
+    lines = [line for log in options.add for line in log.read_text().splitlines()]
+    models = 0 if lines else options.models
+    for number, (name, module) in enumerate(_drawn(options.skip, models, options.seed), options.skip + 1):
         with tempfile.TemporaryDirectory() as folder:
             for form, path in _saved(name, module, Path(folder), options.forms):
                 for verb in options.verbs if form in FOLDED else ("inspect",):
                     started = time.perf_counter()
-                    outcome = _run(verb, path)
-                    ran[form, verb][outcome if outcome == "ran" else _kind(outcome)] += 1
+                    outcome = _run(verb, path)[:300]
                     seconds = time.perf_counter() - started
-                    print(f"{number + 1} {name} | {form} | {verb} | {seconds:.1f} s | {outcome[:300]}", flush=True)
-    print(_table(ran))
+                    lines.append(SEPARATOR.join((f"{number} {name}", form, verb, f"{seconds:.1f} s", outcome)))
+                    print(lines[-1], flush=True)
+    print(_table(lines))
 
 
-def _drawn(count: int, seed: int) -> Iterator[tuple[str, nn.Module]]:
-    """Models in a seeded order that are small enough for many of them, half of each package."""
+def _drawn(skip: int, count: int, seed: int) -> Iterator[tuple[str, nn.Module]]:
+    """Models in a seeded order that are small enough for many of them: of each package in turn, while it has some."""
     names = [name for name in listed_architectures() if name.count(":") == 1]
     random.Random(seed).shuffle(names)
-    left = {"torchvision": count // 2, "timm": count - count // 2}
-    for name in names:
-        package = name.partition(":")[0]
-        if not left[package]:
-            continue
-        with contextlib.suppress(Exception):
-            torch.manual_seed(seed)
-            module = build_architecture(name, arguments_of(name, None, None))
-            if sum(each.numel() for each in module.parameters()) <= LARGEST:
-                left[package] -= 1
-                yield name, module
+    packages = [[name for name in names if name.startswith(f"{package}:")] for package in ("torchvision", "timm")]
+    small = [filter(_is_small, each) for each in packages]
+    for name in islice((name for pair in zip(*small, strict=False) for name in pair), skip, skip + count):
+        torch.manual_seed(seed)
+        yield name, build_architecture(name, arguments_of(name, None, None))
+
+
+def _is_small(name: str) -> bool:
+    """Whether it can be built, with few parameters."""
+    with contextlib.suppress(Exception), torch.device("meta"):
+        module = build_architecture(name, arguments_of(name, None, None))
+        return sum(each.numel() for each in module.parameters()) <= LARGEST
+    return False
 
 
 def _saved(name: str, module: nn.Module, folder: Path, forms: Sequence[str]) -> Iterator[tuple[str, Path]]:
@@ -133,18 +141,21 @@ def _kind(outcome: str) -> str:
     return found or re.sub(r"[\d./']+", "#", outcome)[-60:]
 
 
-def _table(ran: dict[tuple[str, str], Counter[str]]) -> str:
-    lines = ["| form | command | models | ran | what the others needed |", "|---|---|---|---|---|"]
-    for form in FORMS:
-        for verb in ("inspect", "fold"):
-            counts = ran.get((form, verb))
-            if counts:
-                total = sum(counts.values())
-                rest = "; ".join(f"{count}x {kind}" for kind, count in counts.items() if kind != "ran")
-                lines.append(
-                    f"| {form} | {verb} | {total} | {counts['ran']} ({counts['ran'] / total:.0%}) | {rest or '-'} |"
-                )
-    return "\n".join(lines)
+def _table(lines: Iterable[str]) -> str:
+    """Of the lines that runs print; what else they print is passed over."""
+    ran: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for line in lines:
+        _, form, verb, _, outcome = (*line.split(SEPARATOR, 4), *[""] * 4)[:5]
+        if form in FORMS:
+            ran[form, verb][outcome if outcome == "ran" else _kind(outcome)] += 1
+    rows = ["| form | command | models | ran | what the others needed |", "|---|---|---|---|---|"]
+    for form, verb in product(FORMS, ("inspect", "fold")):
+        counts = ran.get((form, verb), Counter())
+        total = sum(counts.values())
+        rest = "; ".join(f"{count}x {kind}" for kind, count in counts.items() if kind != "ran")
+        share = f"{counts['ran']} ({counts['ran'] / total:.0%})" if total else ""
+        rows += [f"| {form} | {verb} | {total} | {share} | {rest or '-'} |"] if total else []
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from normdiag.commands.example import RANDOM
 from normdiag.commands.measure import open_runner
 from normdiag.commands.sources import first_batches, open_source
 from normdiag.data import AUTO, DataOptions
+from normdiag.errors import InputError
 from normdiag.graph import open_model
 from normdiag.metrics.preparation import Figure, Fit, drift_figure, surely_first
 from normdiag.models import LoadOptions
@@ -37,25 +38,49 @@ def as_data_fits(
 ) -> Model:
     """The model; one whose weights fit several known architectures built as the one that the data fits best.
 
-    Architectures with the same tensors differ in what holds none: padding, eps, a blur before the stride. Statistics
-    that were gathered in one of them drift in the others. As it was where none is surely best, or none fits, and where
-    the data is made up, can be read once only, or in a preparation that is still to be found.
+    Architectures with the same tensors differ in what holds none: padding, eps, a blur before the stride, the size of
+    their images. Statistics that were gathered in one of them drift in the others. As it was where none is surely best,
+    or none fits, and where the data is made up, can be read once only, or in a preparation that is still to be found.
     """
     once = batches is not None and iter(batches) is batches
     known = (batches is not None or data) and not once and tuple(data) != RANDOM and options.preprocess != AUTO
-    if not known or model.program is not None or model.info.path is None or not 2 <= len(model.fitting) <= MOST:
+    if not known or model.info.path is None or len(model.fitting) < 2:
         return model
     path = Path(model.info.path)
     built = [open_model(path, replace(reading or LoadOptions(), known_arch=name), run=True) for name in model.fitting]
     if any(each.program is None for each in built):
         return model
-    fits = [_fit(each, first_batches(open_source(each, batches, data, options), SAMPLES), device) for each in built]
+
+    def seen(each: Model, samples: int) -> list[Batch]:
+        return list(first_batches(open_source(each, batches, data, options), samples))
+
+    taking = [index for index, each in enumerate(built) if _takes(each, seen(each, 1), device)]
+    if len(taking) == 1:
+        why = f"of {len(built)} with these tensors the only one that takes this data"
+        return model if model.program is not None and taking == [0] else _chosen(model, built, taking[0], why)
+    if not 2 <= len(taking) <= MOST or not any(layer.has_statistics for layer in model.layers):
+        return model
+    fits = [_fit(built[index], seen(built[index], SAMPLES), device) for index in taking]
     best = _surely_best(fits)
     if best is None:
         return model
-    how = f"{built[best].info.built}; {_comparison(model.fitting, fits, best)}"
+    names = [model.fitting[index] for index in taking]
+    return _chosen(model, built, taking[best], _comparison(names, fits, best))
+
+
+def _chosen(model: Model, built: Sequence[Model], best: int, why: str) -> Model:
     words = (*model.reading, *shlex.split(model.run_with[best]))
-    return replace(built[best], info=replace(built[best].info, built=how), reading=words)
+    info = replace(built[best].info, built=f"{built[best].info.built}; {why}")
+    return replace(built[best], info=info, reading=words)
+
+
+def _takes(model: Model, batches: Iterable[Batch], device: str | None) -> bool:
+    """Whether it runs on the first two samples."""
+    try:
+        passes.observe(open_runner(model, device, SATURATION_THRESHOLD), [each.rows(slice(0, 2)) for each in batches])
+    except InputError:
+        return False
+    return True
 
 
 def _comparison(names: Sequence[str], fits: Sequence[Fit], best: int) -> str:

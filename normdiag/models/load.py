@@ -26,6 +26,7 @@ OF_MANY_GIGABYTES = ("hugging-face", "gguf", "torch-distributed")
 # Formats of which weights are streamed, or could be if their files were safetensors.
 STREAMED = ("hugging-face", "safetensors")
 STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
+CHOOSE = "give --data that its statistics were gathered on, which may tell, or choose one"
 YOUR_ARCH = "--arch net.py:Net"
 ARCH_HINT = "give the code that builds the model with --arch net.py:Net"
 SCRIPT = "the file is a TorchScript program, and loading that can run any code that its maker put in"
@@ -176,13 +177,13 @@ def _built(static: StaticFile, info: ModelInfo, options: LoadOptions) -> Model:
     from normdiag.models.static.inert import MalformedError
 
     try:
-        built = build_plain(static, options)
+        built = build_plain(static, options, Path(info.path or ""))
     except RefusedError as error:
         return _refused(static, info, error)
     except MalformedError as error:
         raise InputError(f"{info.path}: {error}") from None
-    info = replace(info, backend="pytorch", built=built.how)
-    return replace(_model_of(built.module, info), copies=static.copies, suggested=built.inputs)
+    model = _model_of(built.module, replace(info, backend="pytorch", built=built.how))
+    return replace(model, copies=static.copies, suggested=built.inputs, fitting=built.fitting, run_with=built.options)
 
 
 def _streamed(static: StaticFile, info: ModelInfo, options: LoadOptions, why: str) -> Model:
@@ -204,7 +205,7 @@ def _streamed(static: StaticFile, info: ModelInfo, options: LoadOptions, why: st
 def _refused(static: StaticFile, info: ModelInfo, error: RefusedError) -> Model:
     """What was read, why it does not run, and the options that would run it."""
     if error.options:
-        return _only_read(static, info, f"{error}; choose one", error.options, error.fitting)
+        return _only_read(static, info, f"{error}; {CHOOSE}", error.options, error.fitting)
     if not static.whole_module:
         return _only_read(static, info, f"{error}; {ARCH_HINT}", (YOUR_ARCH,))
     return _only_read(static, info, f"{error}; {ARCH_HINT} or, {TRUST_HINT}", (YOUR_ARCH, "--trust"))

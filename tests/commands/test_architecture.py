@@ -15,18 +15,25 @@ from normdiag.models import LoadOptions
 torch = pytest.importorskip("torch")
 
 from normdiag.models.pytorch import architectures  # noqa: E402
-from normdiag.models.pytorch.architectures import match  # noqa: E402
+from normdiag.models.pytorch.architectures import match, told  # noqa: E402
 from normdiag.models.pytorch.architectures.fingerprint import names_hash, shapes_hash  # noqa: E402
 
 
 def build(name: str, _arguments: Any = None) -> Any:
-    """'plain' and 'blur' have the same tensors; 'lax' differs from 'plain' in eps alone."""
+    """'plain' and 'blur' have the same tensors; 'lax' differs from 'plain' in eps alone, 'plain_8' takes one size."""
     nn = torch.nn
+    size = int(name.rpartition("_")[2]) if "_" in name else None
     between = nn.AvgPool2d(3, 1, 1) if "blur" in name else nn.Identity()
     eps = 1.01e-5 if "lax" in name else 1e-5
-    return nn.Sequential(
+    net = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), between, nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8, eps=eps)
-    ).eval()
+    )
+    net.register_forward_pre_hook(lambda _, given: check_size(given[0], size))
+    return net.eval()
+
+
+def check_size(x: Any, size: int | None) -> None:
+    assert size in (None, x.shape[-1]), f"images must be of {size} x {size}"
 
 
 def images(seed: int) -> Any:
@@ -48,11 +55,14 @@ def weights(name: str, path: Path) -> Path:
 def known(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Put these architectures into the index in place of those of torchvision and timm."""
 
-    def use(*names: str) -> None:
+    def use(*functions: str | tuple[str, ...]) -> None:
+        names = [[each] if isinstance(each, str) else list(each) for each in functions]
         shapes = {key: tuple(value.shape) for key, value in build("plain").state_dict().items()}
-        variant = {"classes": [], "channels": [], "shapes": {shapes_hash(shapes, [], []): [[name] for name in names]}}
+        variant = {"classes": [], "channels": [], "shapes": {shapes_hash(shapes, [], []): names}}
         monkeypatch.setattr(match, "_index", lambda: {"names": {names_hash(shapes): [variant]}})
         monkeypatch.setattr(architectures, "build_architecture", build)
+        monkeypatch.setattr(told, "build_empty", build)
+        monkeypatch.setattr(architectures, "image_size", lambda _: None)
 
     return use
 
@@ -116,3 +126,39 @@ def test_a_name_that_does_not_fit_is_refused(known: Any, tmp_path: Path) -> None
     known("timm:plain", "timm:blur")
     path = weights("plain", tmp_path / "net.pt")
     assert normdiag.models.load(path, LoadOptions(known_arch="timm:resnet18"), run=True).program is None
+
+
+def test_the_name_of_the_file_chooses_and_the_report_says_so(known: Any, tmp_path: Path) -> None:
+    known("timm:plain", "timm:blur")
+    report = normdiag.inspect(weights("blur", tmp_path / "blur.pt"), data=("random",))
+    said = "timm blur, matched by the names and shapes of 14 tensors and chosen by the file's name alone"
+    assert report.model.built is not None and said in report.model.built and "timm plain" in report.model.built
+
+
+def test_data_overrules_the_name(known: Any, tmp_path: Path) -> None:
+    known("timm:plain", "timm:blur")
+    report = normdiag.inspect(weights("plain", tmp_path / "blur.pt"), images(1))
+    assert report.model.built is not None and report.model.built.startswith("built as timm plain, matched")
+
+
+def test_of_two_sizes_the_one_that_takes_the_data_is_built(known: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """Weights that are the same function at two sizes of image, each of which refuses the other."""
+    known(("timm:plain_8", "timm:plain_12"))
+    monkeypatch.setattr(
+        architectures,
+        "image_size",
+        lambda name: (
+            (
+                3,
+                int(name[-2:].strip("_")),
+            )
+            * 2
+        ),
+    )
+    path = weights("plain", tmp_path / "net.pt")
+    report = normdiag.inspect(path, images(1))
+    assert report.model.built is not None and report.model.built.startswith("built as timm plain_12")
+    assert report.verdict == "ok" and "timm.models:plain_12" in report.reading[1]
+    small = normdiag.inspect(path, images(1)[..., 2:10, 2:10])
+    assert small.model.built is not None and small.model.built.startswith("built as timm plain_8")
+    assert "with images of another size these weights are timm plain_12" in small.model.built

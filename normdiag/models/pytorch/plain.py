@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -27,16 +28,19 @@ class Built:
     """A module that was built, how, for the reader, and what is known of its inputs beside its code.
 
     `layers` are the normalization layers of one whose weights are streamed, since it does not hold their parameters.
+    `fitting` and `options` are those of a `KnownModel`.
     """
 
     module: nn.Module
     how: str
     inputs: tuple[InputSpec, ...] = ()
     layers: tuple[NormLayer, ...] | None = None
+    fitting: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
 
-def build_plain(static: StaticFile, options: LoadOptions) -> Built:
-    """Rebuild a pickled module or torch.export program, or find the architecture that a file's weights belong to.
+def build_plain(static: StaticFile, options: LoadOptions, path: Path) -> Built:
+    """Rebuild a pickled module or torch.export program, or find the architecture that the weights at `path` belong to.
 
     Raises RefusedError, which says what stands in the way, and InputError for a file that contradicts itself.
     """
@@ -52,15 +56,20 @@ def build_plain(static: StaticFile, options: LoadOptions) -> Built:
         return Built(program, "rebuilt from its graph (no code of the file ran)", inputs)
     if options.arch == NO_ARCH:
         raise RefusedError("the file holds weights without code, and --arch none keeps them from being matched")
-    if static.config is not None:
+    if static.config is not None and not _of_timm(static.config):
         from normdiag.models.pytorch.hugging_face import build_from_config
 
         module, inputs = build_from_config(static.config, static.tensors)
         return Built(module, _from_config(module), inputs)
     from normdiag.models.pytorch.architectures import matched_module
 
-    module, how = matched_module(static.tensors, options.known_arch)
-    return Built(module, f"built as {how}")
+    known = matched_module(static, path, options.known_arch)
+    return Built(known.module, f"built as {known.how}", fitting=known.fitting, options=known.options)
+
+
+def _of_timm(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json is one that timm writes beside weights: it names an architecture, and no class."""
+    return isinstance(config.get("architecture"), str) and "model_type" not in config
 
 
 def build_streamed(path: Path, static: StaticFile, options: LoadOptions) -> Built:

@@ -48,7 +48,9 @@ class PickledSet(list[Any]):
 
 
 class PickledOrderedDict(dict[Any, Any]):
-    """What an OrderedDict held."""
+    """What an OrderedDict held; `state` are its attributes."""
+
+    state: Any = None
 
 
 class PickledSize(tuple[Any, ...]):

@@ -9,7 +9,7 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import IO, Any, Protocol, cast
 
-from normdiag.models.static.inert import Global, MalformedError, OpaqueKey, PickledSet, Record
+from normdiag.models.static.inert import Global, MalformedError, OpaqueKey, PickledOrderedDict, PickledSet, Record
 from normdiag.models.static.rebuild import construct
 
 # A checkpoint of a thousand layers with its optimizer takes some 200 000 opcodes.
@@ -235,8 +235,8 @@ def _arguments(args: Any) -> tuple[Any, ...]:
 def _build(machine: _Machine) -> None:
     state = machine.pop()
     target = machine.stack[-1]
-    # Plain values (an OrderedDict with _metadata, a Parameter) keep no attributes here.
-    if isinstance(target, Record):
+    # Plain values (a Parameter) keep no attributes here.
+    if isinstance(target, (Record, PickledOrderedDict)):
         target.state = state
 
 

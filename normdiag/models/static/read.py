@@ -17,14 +17,15 @@ from normdiag.models.static.choose import WeightsPlace, choose, find_candidates,
 from normdiag.models.static.copies import NamedCopy, compare_copies, inner_copies
 from normdiag.models.static.distributed import distributed_object, distributed_source
 from normdiag.models.static.export import export_tree
+from normdiag.models.static.hints import hints_of
 from normdiag.models.static.inert import MalformedError, TensorRef, shown
 from normdiag.models.static.modules import ModuleTree
 from normdiag.models.static.names import Wrappers, find_wrappers, printable
 from normdiag.models.static.pickled_numpy import tensor_of
-from normdiag.models.static.safetensors_file import safetensors_object
+from normdiag.models.static.safetensors_file import safetensors_metadata, safetensors_object
 from normdiag.models.static.script import script_tree
 from normdiag.models.static.source import ByteSource, open_source
-from normdiag.models.static.staticfile import ExportedProgramFile, ModuleFacts, StaticFile
+from normdiag.models.static.staticfile import ArchitectureHints, ExportedProgramFile, ModuleFacts, StaticFile
 from normdiag.models.static.steps import steps_told
 from normdiag.models.static.suspicious import suspicious
 from normdiag.models.static.tensors import read_tensor
@@ -95,7 +96,15 @@ def _model(source: ByteSource, fmt: Format, key: str | None) -> StaticFile:
     tree = tree_of(candidate)
     static = _static_file(source, tree, notes, candidate.is_module)
     pickled = candidate.value if candidate.is_module else None
-    return replace(static, copies=_copies(found, candidate, tree), pickled=pickled)
+    hints = _hints(source, fmt, found, candidate.value, find_wrappers(list(tree.tensors)))
+    return replace(static, copies=_copies(found, candidate, tree), pickled=pickled, hints=hints)
+
+
+def _hints(source: ByteSource, fmt: Format, found: Any, weights: Any, wrappers: Wrappers) -> ArchitectureHints:
+    if fmt == "safetensors":
+        return hints_of(safetensors_metadata(source), None)
+    hints = hints_of(found, weights)
+    return replace(hints, modules=frozenset(printable(wrappers.strip(path)) for path in hints.modules))
 
 
 def _copies(found: Any, candidate: WeightsPlace, tree: ModuleTree) -> tuple[CopyComparison, ...]:

@@ -22,11 +22,7 @@ def safetensors_object(source: ByteSource) -> dict[str, TensorRef]:
 
     Tensors of four- and six-bit floats, which no array can hold, are left out.
     """
-    length = int.from_bytes(source.data[:8], "little")
-    start = 8 + length
-    if start > len(source.data):
-        raise InputError(f"{source.name}: the file is truncated: its header alone has {length} bytes")
-    header = parse_json(source.data[8:start], "the safetensors header")
+    header, start = _header(source)
     entries = {name: _entry(name, entry) for name, entry in header.items() if name != "__metadata__"}
     _check_layout(source, start, entries)
     ordered = sorted(entries.items(), key=lambda item: item[1][2:])
@@ -35,6 +31,21 @@ def safetensors_object(source: ByteSource) -> dict[str, TensorRef]:
         for name, (dtype, shape, begin, end) in ordered
         if dtype is not None
     }
+
+
+def safetensors_metadata(source: ByteSource) -> dict[str, Any]:
+    """What whoever wrote the file put beside its tensors. Raises as `safetensors_object` does."""
+    found = _header(source)[0].get("__metadata__")
+    return found if isinstance(found, dict) else {}
+
+
+def _header(source: ByteSource) -> tuple[dict[str, Any], int]:
+    """The header, and where the bytes of the tensors begin."""
+    length = int.from_bytes(source.data[:8], "little")
+    start = 8 + length
+    if start > len(source.data):
+        raise InputError(f"{source.name}: the file is truncated: its header alone has {length} bytes")
+    return parse_json(source.data[8:start], "the safetensors header"), start
 
 
 _Entry = tuple[str | None, tuple[int, ...], int, int]

@@ -86,6 +86,17 @@ class DeclaredEps:
     bare_layer_norms: bool = False
 
 
+@dataclass(frozen=True)
+class ArchitectureHints:
+    """What a file says of its architecture beside the tensors: the paths of all `modules`, and `names` as written.
+
+    Empty for what it does not say.
+    """
+
+    modules: frozenset[str] = frozenset()
+    names: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class StaticFile:
     """A model file as it was read without running anything of it.
@@ -95,8 +106,8 @@ class StaticFile:
     and renamed. `whole_module` marks a pickled object, TorchScript or torch.export program that only --trust can run.
     `copies` are other copies of the model in the file. What a module can be built from without running anything: the
     `pickled` module, the JSON of an `exported` program, or the `config` of a Hugging Face checkpoint. `suspicious` are
-    names in its pickles that no model has a use for. `quantized` says which tensors are packed weights, and
-    `declared` what the file says of the eps of its norms.
+    names in its pickles that no model has a use for. `quantized` says which tensors are packed weights,
+    `declared` what the file says of the eps of its norms, and `hints` what it says of its architecture.
     """
 
     tensors: Mapping[str, Array]
@@ -110,3 +121,4 @@ class StaticFile:
     suspicious: tuple[str, ...] = ()
     quantized: Quantized | None = None
     declared: DeclaredEps | None = None
+    hints: ArchitectureHints = ArchitectureHints()

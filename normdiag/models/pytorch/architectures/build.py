@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from normdiag.models.pytorch.installed import require_package
@@ -58,6 +59,26 @@ def build_architecture(architecture: str, arguments: Mapping[str, Any]) -> nn.Mo
             fixed["init_weights"] = False
         made = torchvision.models.get_model(name, **fixed, **arguments)
     return made.eval()
+
+
+def build_empty(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """The module without weights, or with random ones where its constructor computes with them."""
+    try:
+        with torch.device("meta"):
+            return build_architecture(architecture, arguments)
+    except (NotImplementedError, RuntimeError):
+        return build_architecture(architecture, arguments)
+
+
+def image_size(architecture: str) -> tuple[int, ...] | None:
+    """The size of the images that an architecture of timm is meant for, channels first; None of any other."""
+    package, name = architecture.split(":")[:2]
+    if package != "timm":
+        return None
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    return None if config is None else tuple(config.input_size)
 
 
 def factory_options(architecture: str, arguments: Mapping[str, Any]) -> str:

@@ -2,11 +2,12 @@
 
 Each architecture of the installed torchvision and timm is built twice without weights, with two numbers of classes and
 channels, to see which axes these set. Those whose names and shapes agree are compared: where classes and attributes are
-the same, or seeded weights give the same outputs, they are one function.
+the same, built for images of the same size, or seeded weights give the same outputs, they are one function.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sys
@@ -20,12 +21,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from normdiag.models.pytorch.architectures.build import arguments_of, build_architecture, listed_architectures
+from normdiag.models.pytorch.architectures.build import (
+    arguments_of,
+    build_architecture,
+    build_empty,
+    listed_architectures,
+)
 from normdiag.models.pytorch.architectures.fingerprint import names_hash, shapes_hash
 
 INDEX = Path(__file__).with_name("index.json")
 CLASSES, CHANNELS = 7, 5
-LARGEST = 100_000_000  # parameters; larger ones are compared by their attributes alone
+LARGEST = 150_000_000  # parameters; larger ones are compared by their attributes alone
 SMALL, WIDE = (3, 96, 96), (3, 96, 160)
 SAME = 1e-9  # of the largest output, in float64: position tables of two sizes can differ by 5e-6
 Functions = Callable[[list[str]], list[list[str]]]
@@ -108,12 +114,24 @@ def variants(alike: Sequence[SeenArchitecture], functions: Functions | None = No
 
 
 def _built(name: str, classes: int | None, channels: int | None) -> nn.Module:
-    arguments = arguments_of(name, classes, channels)
-    try:
-        with torch.device("meta"):
-            return build_architecture(name, arguments)
-    except (NotImplementedError, RuntimeError):  # its constructor computes with values
-        return build_architecture(name, arguments)
+    return build_empty(name, arguments_of(name, classes, channels))
+
+
+def _common_arguments(name: str) -> dict[str, Any]:
+    """The classes of this one, and the size of its images, with which others are built to be compared with it."""
+    size = _size(name)[-1]
+    classes = getattr(_built(name, None, None), "num_classes", None)
+    return {"img_size": size} | ({} if classes is None else {"num_classes": classes})
+
+
+def _built_with(name: str, common: Mapping[str, Any]) -> nn.Module:
+    """With these arguments, or with those that it takes: many take images of any size."""
+    arguments = arguments_of(name, None, None)
+    without_size = {key: value for key, value in common.items() if key != "img_size"}
+    for given in (common, without_size):
+        with contextlib.suppress(TypeError):
+            return build_empty(name, {**arguments, **given})
+    return build_empty(name, arguments)
 
 
 def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -123,8 +141,9 @@ def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
 def functions_of(names: list[str]) -> list[list[str]]:
     """The names in groups that compute the same, the plainest name of each first."""
     by_structure: dict[str, list[str]] = {}
+    common = _common_arguments(names[0]) if len(names) > 1 else {}
     for name in names:
-        by_structure.setdefault(_structure(_built(name, None, None)) if len(names) > 1 else "", []).append(name)
+        by_structure.setdefault(_structure(_built_with(name, common)) if common else "", []).append(name)
     firsts = [group[0] for group in by_structure.values()]
     outputs = _outputs(firsts) if len(firsts) > 1 else [(None, None)]
     groups: list[tuple[Outputs, list[str]]] = []

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from normdiag.models.pytorch.architectures.build import arguments_of
 from normdiag.models.pytorch.architectures.fingerprint import Shapes, names_hash, shapes_hash
 
 INDEX = Path(__file__).with_name("index.json")
@@ -46,6 +47,11 @@ def match_weights(shapes: Shapes) -> Match | None:
             classes, channels = _size(named, fitting[0]["classes"]), _size(named, fitting[0]["channels"])
             return Match(functions, prefix, classes, channels, len(shapes))
     return None
+
+
+def arguments_for(match: Match, name: str) -> dict[str, Any]:
+    """What the factory of an architecture is called with, for these weights."""
+    return arguments_of(name, match.classes, match.channels)
 
 
 def _functions(shapes: Shapes, variant: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
