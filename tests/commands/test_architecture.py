@@ -106,7 +106,7 @@ def test_what_the_data_does_not_tell_apart_is_asked(known: Any, tmp_path: Path) 
     report = normdiag.inspect(weights("plain", tmp_path / "net.pt"), images(1))
     assert (
         report.why_not_run is not None
-        and "fit 2 architectures (timm plain, timm lax); choose one" in report.why_not_run
+        and "fit 2 architectures (timm plain, timm lax); give --data" in report.why_not_run
     )
 
 
