@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,13 +10,12 @@ import typer
 
 from normdiag.cli import options as opt
 from normdiag.cli.groups import FeedingOptions, ReadingOptions
-from normdiag.cli.output import print_out, print_text, stdout_to_stderr
+from normdiag.cli.output import stdout_to_stderr
 from normdiag.cli.progress import progress_bar
-from normdiag.cli.reports import check_report_files, of_document, report_files, write_reports
+from normdiag.cli.reports import check_report_files, put_out, report_files
 from normdiag.cli.status import CLEAN, FOUND
 from normdiag.deadline import deadline
 from normdiag.errors import UsageError
-from normdiag.terminal import is_ascii_only, terminal_width, wants_color
 
 ModelA = Annotated[str, typer.Argument(metavar="A", help="A model of any format, as for inspect.")]
 ModelB = Annotated[str, typer.Argument(metavar="B", help="The other one, of the same format or another.")]
@@ -71,17 +69,5 @@ def diff(
             tolerance=tolerance,
             progress=progress,
         )
-    from normdiag.render.diff_json import dump_diff
-    from normdiag.report.diff import diff_document
-
-    rendered = of_document(partial(diff_document, report), partial(dump_diff, report), all_layers=all_layers)
-    write_reports(files, rendered, quiet=quiet)
-    if json:
-        print_out(dump_diff(report))
-    else:
-        from normdiag.render.text import render_text
-        from normdiag.report.abridge import Detail
-
-        document = diff_document(report, Detail(all_layers))
-        print_text(render_text(document, width=terminal_width(), color=wants_color(color), ascii_only=is_ascii_only()))
+    put_out(report, files, json=json, all_layers=all_layers, color=color, quiet=quiet)
     raise typer.Exit(CLEAN if report.equal else FOUND)

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from normdiag.cli import fold_options as fold_opt
 from normdiag.cli import options as opt
 from normdiag.cli.groups import FeedingOptions, ReadingOptions
-from normdiag.cli.output import print_out, print_text, say, stdout_to_stderr
+from normdiag.cli.output import say, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
-from normdiag.cli.reports import check_report_files, of_document, report_files, write_reports
+from normdiag.cli.reports import check_report_files, put_out, report_files
 from normdiag.cli.status import INTERRUPTED, fold_exit_code
 from normdiag.deadline import deadline
 from normdiag.errors import UsageError
-from normdiag.terminal import is_ascii_only, terminal_width, wants_color
-
-if TYPE_CHECKING:
-    from normdiag.records import FoldReport
 
 
 def fold(
@@ -61,7 +55,7 @@ def fold(
     waiting = progress_bar(quiet=quiet, unit="runs")
     with interruptible(output):
         with deadline(timeout, model), stdout_to_stderr(), waiting as progress:
-            report = fold_model(
+            result = fold_model(
                 Path(model),
                 output=output,
                 norms=tuple(part.strip() for part in norms.split(",") if part.strip()),
@@ -76,15 +70,13 @@ def fold(
                 ),
                 set_eval=set_eval,
                 progress=progress,
-            ).report
-        text = _as_json(report) if json else _as_text(report, color, all_layers)
-        write_reports(files, _reports(report, all_layers), quiet=quiet)
-        (print_out if json else print_text)(text)
-    if report.verification is not None and not report.verification.passed:
+            )
+        put_out(result, files, json=json, all_layers=all_layers, color=color, quiet=quiet)
+    if result.verification is not None and not result.verification.passed:
         from normdiag.folding.verify import failure_message
 
-        say(failure_message(report.verification))
-    raise typer.Exit(fold_exit_code(report))
+        say(failure_message(result.verification))
+    raise typer.Exit(fold_exit_code(result.report))
 
 
 @contextmanager
@@ -107,24 +99,3 @@ def _identity(path: Path | None) -> tuple[int, int, int] | None:
         status = None if path is None else path.stat()
         return None if status is None else (status.st_dev, status.st_ino, status.st_mtime_ns)
     return None
-
-
-def _reports(report: FoldReport, all_layers: bool) -> Callable[[str], str]:
-    from normdiag.report.fold import fold_document
-
-    return of_document(partial(fold_document, report), partial(_as_json, report), all_layers=all_layers)
-
-
-def _as_json(report: FoldReport) -> str:
-    from normdiag.render.fold_json import dump_fold
-
-    return dump_fold(report)
-
-
-def _as_text(report: FoldReport, color: bool | None, all_layers: bool) -> str:
-    from normdiag.render.text import render_text
-    from normdiag.report.abridge import Detail
-    from normdiag.report.fold import fold_document
-
-    document = fold_document(report, Detail(all_layers))
-    return render_text(document, width=terminal_width(), color=wants_color(color), ascii_only=is_ascii_only())

@@ -9,12 +9,11 @@ import typer
 
 from normdiag.cli import options as opt
 from normdiag.cli.groups import FeedingOptions, ReadingOptions
-from normdiag.cli.output import print_out, print_text, stdout_to_stderr
+from normdiag.cli.output import print_out, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
-from normdiag.cli.reports import check_report_files, of_document, report_files, write_reports
+from normdiag.cli.reports import check_report_files, of_document, put_out, report_files, write_reports
 from normdiag.deadline import deadline
 from normdiag.errors import UsageError
-from normdiag.terminal import is_ascii_only, terminal_width, wants_color
 
 if TYPE_CHECKING:
     from normdiag.results.followed import HistoryResult, PathResult
@@ -91,16 +90,11 @@ def history(
             from normdiag.commands.history import history as run
 
             report = run(checkpoints, data_options=feeding.options(batch_size=32), every=every, **common)
-    to_file = of_document(report.document, report.to_json, all_layers=all_layers)
-    write_reports(files, to_file, quiet=quiet)
-    if json or csv:
-        print_out(report.to_json() if json else report.to_csv())
+    if csv:
+        write_reports(files, of_document(report.document, report.to_json, all_layers=all_layers), quiet=quiet)
+        print_out(report.to_csv())
     else:
-        from normdiag.render.text import render_text
-        from normdiag.report.abridge import Detail
-
-        document = report.document(Detail(all_layers))
-        print_text(render_text(document, width=terminal_width(), color=wants_color(color), ascii_only=is_ascii_only()))
+        put_out(report, files, json=json, all_layers=all_layers, color=color, quiet=quiet)
     raise typer.Exit(0)
 
 

@@ -8,10 +8,10 @@ import typer
 
 from normdiag.cli import options as opt
 from normdiag.cli.groups import ReadingOptions, Trying
-from normdiag.cli.output import print_out, print_text, stdout_to_stderr
+from normdiag.cli.output import stdout_to_stderr
 from normdiag.cli.progress import progress_bar
+from normdiag.cli.reports import put_out
 from normdiag.errors import UsageError
-from normdiag.terminal import is_ascii_only, terminal_width, wants_color
 
 
 def preprocess(
@@ -38,15 +38,5 @@ def preprocess(
             device=device,
             progress=progress,
         )
-    if json:
-        from normdiag.render.preprocess_json import dump_preprocess
-
-        print_out(dump_preprocess(report))
-    else:
-        from normdiag.render.text import render_text
-        from normdiag.report.abridge import Detail
-        from normdiag.report.preprocess import preprocess_document
-
-        document = preprocess_document(report, Detail(all_rows))
-        print_text(render_text(document, width=terminal_width(), color=wants_color(color), ascii_only=is_ascii_only()))
+    put_out(report, json=json, all_layers=all_rows, color=color)
     raise typer.Exit(0)

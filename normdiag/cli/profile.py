@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +13,10 @@ from normdiag.cli import options as opt
 from normdiag.cli.groups import FeedingOptions, ReadingOptions
 from normdiag.cli.output import is_first, print_out, print_text, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
+from normdiag.cli.reports import on_terminal
 from normdiag.cli.targets import check_target
 from normdiag.deadline import deadline
 from normdiag.errors import UsageError
-from normdiag.terminal import is_ascii_only, terminal_width, wants_color
 
 if TYPE_CHECKING:
     from normdiag.commands.profile import Progress
@@ -115,16 +116,15 @@ def show_profile(
 ) -> None:
     """Print it, as text or as JSON."""
     if json:
-        from normdiag.render.profile_json import dump_profile
+        from normdiag.render.json import dump
+        from normdiag.render.profile_json import profile_to_json
 
-        print_out(dump_profile(profile))
+        print_out(dump(profile_to_json(profile)))
         return
-    from normdiag.render.text import render_text
-    from normdiag.report.abridge import Detail
     from normdiag.report.profile import profile_document
 
-    document = profile_document(profile, Detail(all_points), written=written)
-    print_text(render_text(document, width=terminal_width(), color=wants_color(color), ascii_only=is_ascii_only()))
+    document = partial(profile_document, profile, written=written)
+    print_text(on_terminal(document, color, all_layers=all_points))
 
 
 def inspect_profile(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +11,15 @@ from normdiag.cli import options as opt
 from normdiag.cli import recalibrate_options as rec
 from normdiag.cli.fold import interruptible
 from normdiag.cli.groups import FeedingOptions, ReadingOptions
-from normdiag.cli.output import is_first, print_out, print_text, say, stdout_to_stderr
+from normdiag.cli.output import is_first, say, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
-from normdiag.cli.reports import check_report_files, of_document, report_files, write_reports
+from normdiag.cli.reports import check_report_files, put_out, report_files
 from normdiag.cli.status import recalibration_exit_code
 from normdiag.deadline import deadline
 from normdiag.errors import UsageError
-from normdiag.terminal import is_ascii_only, terminal_width, wants_color
 
 if TYPE_CHECKING:
-    from normdiag.records import RecalibrationReport
+    pass
 
 
 def recalibrate(
@@ -76,7 +73,7 @@ def recalibrate(
     waiting = progress_bar(quiet=quiet or not is_first())
     with interruptible(output):
         with deadline(timeout, model), stdout_to_stderr(), waiting as bar:
-            report = run(
+            result = run(
                 Path(model),
                 data=feeding.specs,
                 eval_data=tuple(eval_data or ()),
@@ -86,33 +83,11 @@ def recalibrate(
                 device=device,
                 distributed=True,
                 progress=None if bar is None else lambda n, total, error: bar(n, total, f"known to ±{number(error)}"),
-            ).report
+            )
+        report = result.report
         if not is_first():
             raise typer.Exit(recalibration_exit_code(report))
-        text = _as_json(report) if json else _as_text(report, color, all_layers)
-        write_reports(files, _reports(report, all_layers), quiet=quiet)
-        (print_out if json else print_text)(text)
+        put_out(result, files, json=json, all_layers=all_layers, color=color, quiet=quiet)
     if report.outcome == "worse" and report.written is None:
         say("worse on the samples held out; nothing written (--accept-worse writes it all the same)")
     raise typer.Exit(recalibration_exit_code(report))
-
-
-def _reports(report: RecalibrationReport, all_layers: bool) -> Callable[[str], str]:
-    from normdiag.report.recalibrate import recalibration_document
-
-    return of_document(partial(recalibration_document, report), partial(_as_json, report), all_layers=all_layers)
-
-
-def _as_json(report: RecalibrationReport) -> str:
-    from normdiag.render.recalibration_json import dump_recalibration
-
-    return dump_recalibration(report)
-
-
-def _as_text(report: RecalibrationReport, color: bool | None, all_layers: bool) -> str:
-    from normdiag.render.text import render_text
-    from normdiag.report.abridge import Detail
-    from normdiag.report.recalibrate import recalibration_document
-
-    document = recalibration_document(report, Detail(all_layers))
-    return render_text(document, width=terminal_width(), color=wants_color(color), ascii_only=is_ascii_only())

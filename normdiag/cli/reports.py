@@ -1,4 +1,4 @@
-"""`--report FORMAT=FILE`: reports that are written beside the one that is printed."""
+"""What a command prints, and `--report FORMAT=FILE`: reports that are written beside it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from normdiag.cli.output import say, write_file
+from normdiag.cli.output import print_out, print_text, say, write_file
 from normdiag.cli.targets import check_targets
 from normdiag.errors import UsageError
-from normdiag.terminal import DEFAULT_WIDTH
+from normdiag.terminal import DEFAULT_WIDTH, is_ascii_only, terminal_width, wants_color
 from normdiag.wording import nearest
 
 if TYPE_CHECKING:
     from normdiag.records.document import Document
     from normdiag.report.abridge import Detail
+    from normdiag.results.shown import Shown
 
 FORMATS = ("html", "json", "text")
-Files = list[tuple[str, Path]]
+Files = Sequence[tuple[str, Path]]
 
 
 def report_files(given: Sequence[str] | None, formats: Iterable[str] = FORMATS) -> Files:
@@ -39,6 +40,24 @@ def write_reports(files: Files, rendered: Callable[[str], str], *, quiet: bool) 
         write_file(path, rendered(kind))
         if not quiet:
             say(f"wrote {path}")
+
+
+def put_out(
+    result: Shown, files: Files = (), *, json: bool, all_layers: bool, color: bool | None, quiet: bool = True
+) -> None:
+    """Print a result, and write the files of --report before that; it is made first, so that a failure writes none."""
+    text = result.to_json() if json else on_terminal(result.document, color, all_layers=all_layers)
+    write_reports(files, of_document(result.document, result.to_json, all_layers=all_layers), quiet=quiet)
+    (print_out if json else print_text)(text)
+
+
+def on_terminal(document: Callable[[Detail], Document], color: bool | None, *, all_layers: bool) -> str:
+    """A document as the terminal can show it."""
+    from normdiag.render.text import render_text
+    from normdiag.report.abridge import Detail
+
+    made = document(Detail(all_layers))
+    return render_text(made, width=terminal_width(), color=wants_color(color), ascii_only=is_ascii_only())
 
 
 def of_document(

@@ -7,7 +7,7 @@ from typing import Any
 
 from normdiag import __version__
 from normdiag.records.diff import ComparedOnData, DiffReport, LayerDifference
-from normdiag.render.json import SCHEMA_VERSION, dump, finite, model_dict
+from normdiag.render.json import SCHEMA_VERSION, finite, model_dict
 
 
 def diff_to_json(report: DiffReport) -> dict[str, Any]:
@@ -34,8 +34,3 @@ def _layer(each: LayerDifference, tolerance: float) -> dict[str, Any]:
 def _on_data(data: ComparedOnData) -> dict[str, Any]:
     places, outputs = ([{**asdict(each), "departs": each.departs} for each in of] for of in (data.places, data.outputs))
     return {**asdict(data), "places": places, "outputs": outputs, "agree": data.agree}
-
-
-def dump_diff(report: DiffReport) -> str:
-    """`diff_to_json` as text: valid by RFC 8259, ASCII only, ending in a newline."""
-    return dump(diff_to_json(report))

@@ -7,7 +7,7 @@ from typing import Any
 
 from normdiag import __version__
 from normdiag.records import FoldPlan, FoldReport
-from normdiag.render.json import SCHEMA_VERSION, dump, finding_dict, finite, model_dict
+from normdiag.render.json import SCHEMA_VERSION, finding_dict, finite, model_dict
 
 
 def fold_to_json(report: FoldReport) -> dict[str, Any]:
@@ -27,11 +27,6 @@ def fold_to_json(report: FoldReport) -> dict[str, Any]:
         "findings": [finding_dict(finding) for finding in report.findings],
     }
     return finite(document, report.notes)
-
-
-def dump_fold(report: FoldReport) -> str:
-    """`fold_to_json` as text: valid by RFC 8259, ASCII only, ending in a newline."""
-    return dump(fold_to_json(report))
 
 
 def _plan(plan: FoldPlan) -> dict[str, Any]:

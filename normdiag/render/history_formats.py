@@ -10,7 +10,7 @@ from typing import Any
 from normdiag import __version__
 from normdiag.records.history import HistoryPoint, HistoryReport
 from normdiag.records.path import PathPoint, PathReport
-from normdiag.render.json import SCHEMA_VERSION, dump, finite
+from normdiag.render.json import SCHEMA_VERSION, finite
 
 
 def history_to_json(report: HistoryReport) -> dict[str, Any]:
@@ -22,11 +22,6 @@ def history_to_json(report: HistoryReport) -> dict[str, Any]:
         "steps": [asdict(each) for each in report.steps],
     }
     return finite(document, report.notes)
-
-
-def dump_history(report: HistoryReport) -> str:
-    """`history_to_json` as text: valid by RFC 8259, ASCII only, ending in a newline."""
-    return dump(history_to_json(report))
 
 
 def path_to_json(report: PathReport) -> dict[str, Any]:
@@ -47,11 +42,6 @@ def path_to_json(report: PathReport) -> dict[str, Any]:
         "path": path,
     }
     return finite(document, report.notes)
-
-
-def dump_path(report: PathReport) -> str:
-    """`path_to_json` as text: valid by RFC 8259, ASCII only, ending in a newline."""
-    return dump(path_to_json(report))
 
 
 def path_csv(report: PathReport) -> str:

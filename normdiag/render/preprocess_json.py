@@ -7,7 +7,7 @@ from typing import Any
 
 from normdiag import __version__
 from normdiag.records import PreparationReport
-from normdiag.render.json import SCHEMA_VERSION, dump, finite, model_dict
+from normdiag.render.json import SCHEMA_VERSION, finite, model_dict
 
 
 def preprocess_to_json(report: PreparationReport) -> dict[str, Any]:
@@ -20,8 +20,3 @@ def preprocess_to_json(report: PreparationReport) -> dict[str, Any]:
         **asdict(report.found),
     }
     return finite(document, report.notes)
-
-
-def dump_preprocess(report: PreparationReport) -> str:
-    """`preprocess_to_json` as text: valid by RFC 8259, ASCII only, ending in a newline."""
-    return dump(preprocess_to_json(report))

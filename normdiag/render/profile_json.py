@@ -8,7 +8,7 @@ from typing import Any
 from normdiag import __version__
 from normdiag.metrics.points import point_figures
 from normdiag.records import Profile
-from normdiag.render.json import SCHEMA_VERSION, dump, finite
+from normdiag.render.json import SCHEMA_VERSION, finite
 
 
 def profile_to_json(profile: Profile) -> dict[str, Any]:
@@ -27,8 +27,3 @@ def profile_to_json(profile: Profile) -> dict[str, Any]:
         "points": points,
     }
     return finite(document, profile.notes)
-
-
-def dump_profile(profile: Profile) -> str:
-    """`profile_to_json` as text: valid by RFC 8259, ASCII only, ending in a newline."""
-    return dump(profile_to_json(profile))

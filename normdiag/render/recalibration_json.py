@@ -7,7 +7,7 @@ from typing import Any
 
 from normdiag import __version__
 from normdiag.records import RecalibrationReport
-from normdiag.render.json import SCHEMA_VERSION, dump, finite, model_dict
+from normdiag.render.json import SCHEMA_VERSION, finite, model_dict
 
 
 def recalibration_to_json(report: RecalibrationReport) -> dict[str, Any]:
@@ -27,8 +27,3 @@ def recalibration_to_json(report: RecalibrationReport) -> dict[str, Any]:
         "effect": None if report.effect is None else asdict(report.effect),
     }
     return finite(document, report.notes)
-
-
-def dump_recalibration(report: RecalibrationReport) -> str:
-    """`recalibration_to_json` as text: valid by RFC 8259, ASCII only, ending in a newline."""
-    return dump(recalibration_to_json(report))

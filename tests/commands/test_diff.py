@@ -18,7 +18,6 @@ import normdiag
 from normdiag.cli.app import run
 from normdiag.errors import InputError, UsageError
 from normdiag.records.diff import DiffReport
-from normdiag.render.diff_json import dump_diff
 from normdiag.render.text import render_text
 from normdiag.report.diff import diff_document
 from sample_models.net import DigitsCNN
@@ -51,7 +50,7 @@ def test_two_files_of_one_network_are_equal(samples: Path, one: str, two: str) -
     report = normdiag.diff(samples / one, samples / two)
     assert report.equal, (report.changed, report.missing)
     assert "No difference" in text(report)
-    jsonschema.validate(json.loads(dump_diff(report)), SCHEMA)
+    jsonschema.validate(json.loads(report.to_json()), SCHEMA)
 
 
 def test_statistics_of_another_model_under_the_same_weights(samples: Path) -> None:
@@ -59,7 +58,7 @@ def test_statistics_of_another_model_under_the_same_weights(samples: Path) -> No
     assert [each.a for each in report.changed] == ["norm1", "norm2", "norm3"]
     assert "Statistics moved though weights did not: 3 layers" in text(report)
     assert max(map(len, text(report, 60).splitlines())) <= 60
-    jsonschema.validate(json.loads(dump_diff(report)), SCHEMA)
+    jsonschema.validate(json.loads(report.to_json()), SCHEMA)
 
 
 def test_weights_moved_though_statistics_did_not() -> None:

@@ -20,7 +20,6 @@ from benchmarks.diff_faults import planted_pairs
 from benchmarks.diff_pairs import PlantedPair, cnn, digits, with_attribute
 from normdiag.cli.app import run
 from normdiag.errors import InputError
-from normdiag.render.diff_json import dump_diff
 from tests.commands.test_diff import SCHEMA, text
 
 pytestmark = pytest.mark.exports
@@ -60,7 +59,7 @@ def test_files_of_one_network_compute_the_same(samples: Path, files: tuple[str, 
         assert report.equal and report.on_data is not None and report.on_data.parting is None
         assert not any(each.departs for each in report.on_data.places)
         assert "On the data both compute the same" in text(report)
-        jsonschema.validate(json.loads(dump_diff(report)), SCHEMA)
+        jsonschema.validate(json.loads(report.to_json()), SCHEMA)
 
 
 def test_the_difference_after_a_layer_is_what_a_hook_sees(samples: Path) -> None:

@@ -21,7 +21,7 @@ from normdiag.commands import history as module
 from normdiag.commands.checkpoints import find_checkpoints
 from normdiag.errors import InputError, UsageError
 from normdiag.models import LoadOptions
-from normdiag.render.history_formats import dump_history, history_csv
+from normdiag.render.history_formats import history_csv
 from normdiag.render.text import render_text
 from normdiag.report.history import history_document
 from sample_models import digits
@@ -125,7 +125,7 @@ def test_one_checkpoint_is_in_memory_at_a_time(samples: Path, monkeypatch: pytes
 
 def test_what_machines_read(samples: Path) -> None:
     report = normdiag.history([samples / "digits_cnn.onnx"], images(samples, 32))
-    jsonschema.validate(json.loads(dump_history(report)), SCHEMA)
+    jsonschema.validate(json.loads(report.to_json()), SCHEMA)
     rows = list(csv.DictReader(io.StringIO(history_csv(report))))
     assert [row["name"] for row in rows] == ["norm1", "relu1", "norm2", "relu2", "norm3", "relu3"]
     assert rows[0]["moved"] == "" and float(rows[0]["drift"]) >= 0

@@ -15,7 +15,6 @@ from normdiag import DataOptions
 from normdiag.cli.app import run
 from normdiag.errors import InputError, UsageError
 from normdiag.records import PreparationReport
-from normdiag.render.preprocess_json import dump_preprocess
 from normdiag.render.text import render_text
 from normdiag.report.preprocess import preprocess_document
 from sample_models.net import DigitsCNN
@@ -39,7 +38,7 @@ def test_digits_are_divided_by_their_range(samples: Path) -> None:
     assert report.found.best == "unit" == report.found.ranking[0].option
     assert report.found.layers == ("norm1", "norm2", "norm3")
     assert "The stored statistics belong to --preprocess unit" in text(report)
-    jsonschema.validate(json.loads(dump_preprocess(report)), SCHEMA)
+    jsonschema.validate(json.loads(report.to_json()), SCHEMA)
     assert max(map(len, text(report, 60).splitlines())) <= 60
 
 

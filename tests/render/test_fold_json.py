@@ -11,7 +11,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from normdiag.render.fold_json import dump_fold, fold_to_json
+from normdiag.render.fold_json import fold_to_json
+from normdiag.render.json import dump
 from tests.report.fold_reports import REPORTS, clean, mixed, proven
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "fold.schema.json").read_text())
@@ -19,7 +20,7 @@ SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "fold.schema.json").re
 
 @pytest.mark.parametrize("name", REPORTS)
 def test_follows_the_published_schema(name: str) -> None:
-    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(dump_fold(REPORTS[name]())))
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(dump(fold_to_json(REPORTS[name]()))))
 
 
 def test_the_schema_refuses_what_it_does_not_know() -> None:

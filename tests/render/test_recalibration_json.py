@@ -8,7 +8,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from normdiag.render.recalibration_json import dump_recalibration, recalibration_to_json
+from normdiag.render.json import dump
+from normdiag.render.recalibration_json import recalibration_to_json
 from tests.report.recalibration_reports import REPORTS
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "recalibrate.schema.json").read_text())
@@ -16,7 +17,7 @@ SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "recalibrate.schema.js
 
 @pytest.mark.parametrize("name", REPORTS)
 def test_follows_the_published_schema(name: str) -> None:
-    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(dump_recalibration(REPORTS[name]())))
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(dump(recalibration_to_json(REPORTS[name]()))))
 
 
 def test_the_schema_refuses_what_it_does_not_know() -> None:
