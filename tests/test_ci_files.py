@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 from normdiag.config import Config, merge, parse
-from normdiag.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
 CI = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
@@ -205,7 +204,7 @@ def test_the_configuration_of_the_docs_is_understood() -> None:
     tomllib = pytest.importorskip("tomllib", reason="part of Python since 3.11")
     text = re.search(r"```toml\n(.*?)```", CI, re.S)
     assert text
-    settings = parse(tomllib.loads(text[1])["tool"]["normdiag"], RULES, Path())
+    settings = parse(tomllib.loads(text[1])["tool"]["normdiag"], Path())
     assert settings.fail_on == "warning" and "ND104" not in [rule.id for rule in merge(Config(), settings).rules()]
 
 

@@ -13,7 +13,7 @@ from normdiag.data.specs import exists
 from normdiag.errors import InputError
 from normdiag.records import CheckedModel, CheckReport, Finding, KnownFinding, Severity
 from normdiag.records.check import RANKS
-from normdiag.rules import RULES, Rule
+from normdiag.rules import RULES
 
 VERSION = 2
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
@@ -58,7 +58,7 @@ def dump(report: CheckReport, folder: Path) -> str:
     return f'{{\n  "version": {VERSION},\n  "findings": [{body}]\n}}\n'
 
 
-def apply(report: CheckReport, known: Sequence[KnownFinding], path: Path, rules: Sequence[Rule] = RULES) -> CheckReport:
+def apply(report: CheckReport, known: Sequence[KnownFinding], path: Path) -> CheckReport:
     """The report with what the baseline at `path` lists marked as known, and the lines that no longer hold.
 
     A finding of layers that are known and of others becomes two, so that each is known or new.
@@ -67,7 +67,7 @@ def apply(report: CheckReport, known: Sequence[KnownFinding], path: Path, rules:
     for each in known:
         by_model.setdefault(each.model, {})[each.rule, each.layer] = each.severity
     models = tuple(_told_apart(model, by_model.get(_relative(model.path, path.parent), {})) for model in report.models)
-    stale = tuple(dict.fromkeys(_stale(models, known, path.parent, rules)))
+    stale = tuple(dict.fromkeys(_stale(models, known, path.parent)))
     return replace(report, models=models, baseline=str(path), stale=stale)
 
 
@@ -95,13 +95,11 @@ def _lines(models: Iterable[CheckedModel], folder: Path) -> Iterator[KnownFindin
                 yield KnownFinding(path, finding.rule, layer, finding.severity)
 
 
-def _stale(
-    models: Iterable[CheckedModel], known: Iterable[KnownFinding], folder: Path, rules: Sequence[Rule]
-) -> Iterator[KnownFinding]:
+def _stale(models: Iterable[CheckedModel], known: Iterable[KnownFinding], folder: Path) -> Iterator[KnownFinding]:
     """Lines that this run had the chance to find and did not, and those of files that are gone."""
     checked = {_relative(model.path, folder): model for model in models}
     found = {(each.model, each.rule, each.layer) for each in _lines(models, folder)}
-    on_data = {rule.id for rule in rules if rule.needs_data}
+    on_data = {rule.id for rule in RULES if rule.needs_data}
     for each in known:
         model = checked.get(each.model)
         if model is None or model.report is None:

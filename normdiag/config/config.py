@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -57,28 +57,28 @@ class Config:
     folder: Path = field(default_factory=Path)
     source: str | None = None
 
-    def rules(self, known: Sequence[Rule] = RULES) -> tuple[Rule, ...]:
+    def rules(self) -> tuple[Rule, ...]:
         """The chosen rules with their limits.
 
         Raises UsageError for a word or a limit that no rule has, and where no rule is chosen: nothing would be found.
         """
-        limits = {find(word, known).id: with_limits(find(word, known), own) for word, own in self.limits.items()}
-        chosen = tuple(limits.get(rule.id, rule) for rule in choose(self.select, self.ignore, known))
+        limits = {find(word, RULES).id: with_limits(find(word, RULES), own) for word, own in self.limits.items()}
+        chosen = tuple(limits.get(rule.id, rule) for rule in choose(self.select, self.ignore, RULES))
         if not chosen:
             ignored = f", ignore {', '.join(self.ignore)}" if self.ignore else ""
             raise UsageError(f"no rule is chosen (select {', '.join(self.select) or 'nothing'}{ignored})")
         return chosen
 
-    def rules_for(self, path: str, known: Sequence[Rule] = RULES) -> tuple[Rule, ...]:
+    def rules_for(self, path: str) -> tuple[Rule, ...]:
         """The chosen rules less those ignored for this model file."""
         words = [w for glob, ignored in self.per_file_ignores.items() if self._fits(path, glob) for w in ignored]
-        dropped = {rule.id for word in words for rule in matching(word, known)}
-        return tuple(rule for rule in self.rules(known) if rule.id not in dropped)
+        dropped = {rule.id for word in words for rule in matching(word, RULES)}
+        return tuple(rule for rule in self.rules() if rule.id not in dropped)
 
-    def kept(self, findings: Iterable[Finding], known: Sequence[Rule] = RULES) -> tuple[Finding, ...]:
+    def kept(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
         """The findings without the layers that are ignored; one of whose layers none is left goes."""
         ignored = {
-            glob: {rule.id for word in words for rule in matching(word, known)}
+            glob: {rule.id for word in words for rule in matching(word, RULES)}
             for glob, words in self.per_layer_ignores.items()
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,13 @@ from normdiag.config.own import read_own_config
 from normdiag.config.parse import parse
 from normdiag.config.toml import read_toml
 from normdiag.errors import UsageError
-from normdiag.rules import RULES, Rule
 
 PYPROJECT = "pyproject.toml"
 # What is at the root of a repository: a folder, or in a work tree of git a file.
 REPOSITORIES = (".git", ".hg", ".svn", ".jj")
 
 
-def read_config(start: Path, rules: Sequence[Rule] = RULES, *, allow_code: bool = False) -> Config:
+def read_config(start: Path, *, allow_code: bool = False) -> Config:
     """The defaults with what the nearest configuration file says, from `start` up to the repository's root.
 
     The search also ends at the user's home. In each folder normdiag.toml goes before a pyproject.toml with
@@ -31,11 +30,11 @@ def read_config(start: Path, rules: Sequence[Rule] = RULES, *, allow_code: bool 
     for folder in _upwards(start.resolve()):
         for path, table in _candidates(folder):
             require_own(path)
-            return _config(table, rules, folder, os.path.relpath(path, start), allow_code)
+            return _config(table, folder, os.path.relpath(path, start), allow_code)
     return Config(folder=start)
 
 
-def read_config_file(path: Path, rules: Sequence[Rule] = RULES, *, allow_code: bool = False) -> Config:
+def read_config_file(path: Path, *, allow_code: bool = False) -> Config:
     """The defaults with what this file says: a pyproject.toml with [tool.normdiag], or as a normdiag.toml.
 
     Code in it as for `read_config`. Raises UsageError where it cannot be read, is no TOML or says what cannot be.
@@ -43,7 +42,7 @@ def read_config_file(path: Path, rules: Sequence[Rule] = RULES, *, allow_code: b
     table = _own_table(path) if path.name == PYPROJECT else _plain(path)
     if table is None:
         raise UsageError(f"{path}: has no [tool.normdiag]")
-    return _config(table, rules, path.resolve().parent, str(path), allow_code)
+    return _config(table, path.resolve().parent, str(path), allow_code)
 
 
 def _upwards(start: Path) -> Iterator[Path]:
@@ -73,9 +72,9 @@ def require_own(path: Path) -> None:
         )
 
 
-def _config(table: Mapping[str, Any], rules: Sequence[Rule], folder: Path, shown: str, allow_code: bool) -> Config:
+def _config(table: Mapping[str, Any], folder: Path, shown: str, allow_code: bool) -> Config:
     try:
-        settings = parse(table, rules, folder, allow_code=allow_code or read_own_config().allows_code(folder))
+        settings = parse(table, folder, allow_code=allow_code or read_own_config().allows_code(folder))
     except UsageError as error:
         raise UsageError(f"{shown}: {error}") from None
     return replace(merge(Config(), settings), folder=folder, source=shown)

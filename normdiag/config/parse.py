@@ -10,7 +10,7 @@ from normdiag.config.config import Settings
 from normdiag.config.data import DataSettings, from_folder
 from normdiag.errors import UsageError
 from normdiag.records import FailOn, Target
-from normdiag.rules import Rule
+from normdiag.rules import RULES
 from normdiag.rules.choose import find, matching, with_limits
 from normdiag.wording import nearest
 
@@ -31,7 +31,7 @@ KEYS = (
 )
 
 
-def parse(table: Mapping[str, Any], rules: Sequence[Rule], folder: Path, *, allow_code: bool = False) -> Settings:
+def parse(table: Mapping[str, Any], folder: Path, *, allow_code: bool = False) -> Settings:
     """What a file in `folder` says; code as data is refused later unless `allow_code`.
 
     Raises UsageError for unknown keys and rules and for values of a wrong type.
@@ -41,7 +41,7 @@ def parse(table: Mapping[str, Any], rules: Sequence[Rule], folder: Path, *, allo
     def words(value: Any, key: str) -> tuple[str, ...]:
         found = _strings(value, key)
         for word in found:
-            matching(word, rules)
+            matching(word, RULES)
         return found
 
     return Settings(
@@ -53,7 +53,7 @@ def parse(table: Mapping[str, Any], rules: Sequence[Rule], folder: Path, *, allo
         target=_optional(table, "target", lambda value, key: _one_of(value, key, get_args(Target))),
         per_file_ignores=_each(table, "per-file-ignores", words),
         per_layer_ignores=_each(table, "per-layer-ignores", words),
-        limits=_limits(_table(table.get("rules", {}), "rules"), rules),
+        limits=_limits(_table(table.get("rules", {}), "rules")),
         models=_each(table, "models", lambda value, key: _data(_table(value, key), key, folder, allow_code)),
     )
 
@@ -67,10 +67,10 @@ def _each(table: Mapping[str, Any], key: str, read: Callable[[Any, str], T]) -> 
     return {name: read(value, f'{key}."{name}"') for name, value in own.items()}
 
 
-def _limits(table: Mapping[str, Any], rules: Sequence[Rule]) -> dict[str, Mapping[str, float]]:
+def _limits(table: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
     limits: dict[str, Mapping[str, float]] = {}
     for word, value in table.items():
-        rule, own = find(word, rules), _table(value, f"rules.{word}")
+        rule, own = find(word, RULES), _table(value, f"rules.{word}")
         with_limits(rule, own)
         limits[rule.id] = dict(own)
     return limits

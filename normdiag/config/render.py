@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,11 @@ from typing import Any
 from normdiag.config.config import Config
 from normdiag.config.data import DataSettings, from_folder
 from normdiag.config.parse import RENAMED as MEMBERS
-from normdiag.rules import RULES, Rule
 
 RENAMED = {member: key for key, member in MEMBERS.items()}
 
 
-def to_dict(config: Config, known: Sequence[Rule] = RULES) -> dict[str, Any]:
+def to_dict(config: Config) -> dict[str, Any]:
     """The configuration with the limits of all chosen rules, as a table that `parse` reads back.
 
     Paths and globs in it, also those of data from the current folder, are relative to the configuration's folder.
@@ -36,17 +35,17 @@ def to_dict(config: Config, known: Sequence[Rule] = RULES) -> dict[str, Any]:
         **({} if config.target is None else {"target": config.target}),
         "per-file-ignores": {glob: list(words) for glob, words in config.per_file_ignores.items()},
         "per-layer-ignores": {glob: list(words) for glob, words in config.per_layer_ignores.items()},
-        "rules": {rule.id: dict(rule.limits) for rule in config.rules(known) if rule.limits},
+        "rules": {rule.id: dict(rule.limits) for rule in config.rules() if rule.limits},
         "models": models,
     }
 
 
-def to_toml(config: Config, known: Sequence[Rule] = RULES) -> str:
+def to_toml(config: Config) -> str:
     """The same as a normdiag.toml that would have the same effect, with a comment that says where it came from."""
     origin = "defaults" if config.source is None else f"read from {_quoted(config.source)}"
     folder = _quoted(os.path.relpath(config.folder))
     header = f"# {origin}, with flags over it; paths are relative to {folder}"
-    return "\n".join([header, *_lines(to_dict(config, known), ())]) + "\n"
+    return "\n".join([header, *_lines(to_dict(config), ())]) + "\n"
 
 
 def _data(settings: DataSettings, config: Config) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from normdiag.records.model import Array
 
 # The largest constant of an Add that still leaves room for the data, as a share of the largest number.
 SHIFT_ROOM = 1 / 16
-Walk = Callable[[Situation, int, Affine], Route | Obstacle]
 
 
 @dataclass(frozen=True)

@@ -298,7 +298,7 @@ def test_show_config_prints_a_file_of_the_same_effect(full: Config, tmp_path: Pa
     ):
         again = read(tmp_path, to_toml(config))
         assert effect(again) == effect(config)
-        assert effect(merge(Config(folder=tmp_path), parse(to_dict(config), RULES, tmp_path))) == effect(config)
+        assert effect(merge(Config(folder=tmp_path), parse(to_dict(config), tmp_path))) == effect(config)
 
 
 def test_what_is_shown_in_a_folder_below_has_the_same_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

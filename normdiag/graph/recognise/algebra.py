@@ -91,9 +91,9 @@ class Algebra:
             yield Combination(term.tensor, 0.0, 1.0, term.span, term.nodes)
 
 
-def is_close(value: float, wanted: float = 1.0) -> bool:
-    """Whether a number is what it was written for."""
-    return abs(value - wanted) < CLOSE * abs(wanted)
+def is_close(factor: float) -> bool:
+    """Whether a factor was meant to be 1."""
+    return abs(factor - 1.0) < CLOSE
 
 
 def orders(step: Step) -> tuple[tuple[Operand, Operand], tuple[Operand, Operand]]:

@@ -14,7 +14,6 @@ from normdiag.errors import InputError
 from normdiag.models.static.inert import MalformedError, shown
 from normdiag.models.static.source import ByteSource
 
-MAGIC = b"GGUF"
 ALIGNMENT_KEY = "general.alignment"
 _VERSIONS = (2, 3)
 _STRING, _ARRAY = 8, 9

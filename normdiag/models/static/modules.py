@@ -92,7 +92,6 @@ def facts_of(module: Record) -> ModuleFacts:
         groups=_count(state.get("num_groups")),
         normalized_shape=_sizes(state.get("normalized_shape")),
         affine=_flag(state.get("affine", state.get("elementwise_affine"))),
-        track_running_stats=_flag(state.get("track_running_stats")),
     )
 
 

@@ -34,7 +34,6 @@ from normdiag.models.static.zipped import open_archive
 from normdiag.records import CopyComparison
 
 Array = NDArray[Any]
-Facts = Mapping[str, ModuleFacts]
 
 # Strides of 0 and shared storages let a small file claim tensors without end: all tensors together may have this
 # many elements, plus a number for each byte of the file.

@@ -167,5 +167,4 @@ def constant_facts(text: ClassText) -> ModuleFacts:
         groups=as_count(get("num_groups", "")),
         normalized_shape=as_sizes(get("normalized_shape", "")),
         affine=as_flag(get("affine", get("elementwise_affine", ""))),
-        track_running_stats=as_flag(get("track_running_stats", "")),
     )

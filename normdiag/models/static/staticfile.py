@@ -32,7 +32,6 @@ class ModuleFacts:
     groups: int | None = None
     normalized_shape: tuple[int, ...] | None = None
     affine: bool | None = None
-    track_running_stats: bool | None = None
     parameters: Mapping[str, str] | None = None
 
 

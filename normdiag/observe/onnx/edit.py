@@ -15,7 +15,7 @@ _AXES_INPUT = {"ReduceSum": 13}
 _SAME_VALUES = frozenset({"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
 _AXES_INPUT_OTHERS = 18
 _OVERRIDABLE_IR = 4  # since this version of the format an initializer that is an input too is only a default
-FLOAT, DOUBLE, BOOL, INT64 = 1, 11, 9, 7  # onnx.TensorProto.DataType
+FLOAT, DOUBLE, INT64 = 1, 11, 7  # onnx.TensorProto.DataType
 
 
 class GraphEdit:

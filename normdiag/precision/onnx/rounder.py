@@ -30,7 +30,7 @@ class Rounder:
         """A constant as a converter stores it: within the range of the format, and rounded."""
         return self.rounded(self.edit.constant(np.clip(values, -self._limit, self._limit), np.float32))
 
-    def stored_sum(self, mean: str, source: str, reduced: str, output: str | None = None) -> str:
+    def stored_sum(self, mean: str, source: str, reduced: str) -> str:
         """A mean of `source` made of a sum that was rounded: mean x count, which overflows where the sum does.
 
         `reduced` is a tensor of the shape of the mean.
@@ -38,4 +38,4 @@ class Rounder:
         edit = self.edit
         count = edit.node("Div", *(edit.cast(edit.node("Size", name), FLOAT) for name in (source, reduced)))
         total = self.rounded(edit.node("Mul", mean, count))
-        return edit.nodes("Div", [total, count], output or edit.fresh("Div"), {})
+        return edit.node("Div", total, count)

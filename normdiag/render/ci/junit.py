@@ -17,9 +17,9 @@ from normdiag.rules import RULES, Rule
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
-def render_junit(check: CheckReport, *, rules: Sequence[Rule] = RULES) -> str:
+def render_junit(check: CheckReport) -> str:
     """The check as a document in ASCII, other characters as references, so that every pipe carries it."""
-    suites = [_suite(each.path, list(_cases(each, check, rules)), each.seconds, each.verdict) for each in check.models]
+    suites = [_suite(each.path, list(_cases(each, check)), each.seconds, each.verdict) for each in check.models]
     if check.interrupted:  # or what is missing would look as if there was nothing to say of it
         missing = _error("normdiag check", "every model is checked", "interrupted", interruption(check))
         suites.append(_suite("normdiag check", [missing]))
@@ -43,13 +43,13 @@ def _suite(name: str, cases: Sequence[ET.Element], seconds: float = 0.0, verdict
     return suite
 
 
-def _cases(model: CheckedModel, check: CheckReport, rules: Sequence[Rule]) -> Iterator[ET.Element]:
+def _cases(model: CheckedModel, check: CheckReport) -> Iterator[ET.Element]:
     if model.error is not None:
         kind = "unreadable" if model.report is None else "not-run"
         yield _error(model.path, "the model can be checked", kind, reason(model))
     if check.require_data and model in check.unjudged:
         yield _error(model.path, "the model is judged on data", "not-measured", why_unjudged(model))
-    for rule in rules:
+    for rule in RULES:
         if rule.id in model.rules:
             case = _case(model.path, f"{rule.id} {rule.name}")
             _outcome(case, rule, [each for each in model.findings if each.rule == rule.id], model, check)

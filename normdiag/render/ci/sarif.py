@@ -35,9 +35,9 @@ MOST_CHARACTERS = 1024
 REGION = {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 1}
 
 
-def render_sarif(check: CheckReport, *, prefix: str = "", rules: Sequence[Rule] = RULES) -> str:
+def render_sarif(check: CheckReport, *, prefix: str = "") -> str:
     """The check as a SARIF log. `prefix` is put before the path of each model, for paths from the repository's root."""
-    chosen = [rule for rule in rules if rule.id in check.rules]
+    chosen = [rule for rule in RULES if rule.id in check.rules]
     results = _results(check, {rule.id: index for index, rule in enumerate(chosen)}, prefix)
     run = {
         "tool": {"driver": _driver(chosen)},

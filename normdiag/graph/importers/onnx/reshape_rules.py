@@ -67,10 +67,10 @@ def _flatten(book: Book, node: Node) -> Found:
     return ((product(x[:axis]), product(x[axis:])),)
 
 
-def given_axes(book: Book, node: Node, position: int = 1) -> tuple[int, ...] | None:
+def given_axes(book: Book, node: Node) -> tuple[int, ...] | None:
     """Axes as an attribute, or as an input in newer operator sets."""
     found = integers(node, "axes")
-    return found if found is not None else numbers_of(book.value(node.input(position)))
+    return found if found is not None else numbers_of(book.value(node.input(1)))
 
 
 def _squeeze(book: Book, node: Node) -> Found:
