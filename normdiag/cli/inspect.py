@@ -16,7 +16,7 @@ from normdiag.cli import options as opt
 from normdiag.cli.given import configuration
 from normdiag.cli.groups import FeedingOptions, ReadingOptions
 from normdiag.cli.output import is_first, print_out, print_text, say, stdout_to_stderr, write_file
-from normdiag.cli.profile import inspect_profile
+from normdiag.cli.profile import ProfileOutput, inspect_profile
 from normdiag.cli.progress import progress_bar
 from normdiag.cli.reports import check_report_files, of_document, report_files, write_reports
 from normdiag.cli.status import exit_code
@@ -65,8 +65,9 @@ def inspect(
 
     if is_profile(Path(model)):
         given = {"--data": feeding.data, "--reference": reference, "-o": to_file, "--channels": channels}
-        given |= {"--report": report_to, "--target": target}
-        inspect_profile(Path(model), given, json=json, color=color, all_points=all_layers)
+        given |= {"--target": target}
+        how = ProfileOutput(report_files(report_to), json, color, all_layers, quiet)
+        inspect_profile(Path(model), given, how)
         raise typer.Exit(0)
     beside = tuple(train_data) if train_data else None
     settings = feeding.settings(train_data=beside, reference=reference, serve_batch=serve_batch)

@@ -10,7 +10,7 @@ from normdiag.cli import options as opt
 from normdiag.cli.groups import ReadingOptions, Trying
 from normdiag.cli.output import stdout_to_stderr
 from normdiag.cli.progress import progress_bar
-from normdiag.cli.reports import put_out
+from normdiag.cli.reports import check_report_files, put_out, report_files
 from normdiag.errors import UsageError
 
 
@@ -20,6 +20,7 @@ def preprocess(
     reading: ReadingOptions,
     device: opt.Device = "cpu",
     json: opt.Json = False,
+    report_to: opt.Reports = None,
     all_rows: opt.All = False,
     color: opt.Color = None,
     quiet: opt.Quiet = False,
@@ -27,6 +28,8 @@ def preprocess(
     """Parse, try, print."""
     if not model:
         raise UsageError("the path of the model is empty")
+    files = report_files(report_to)
+    check_report_files(files, [model, reading.arch, *feeding.specs])
     from normdiag.commands.preprocess import preprocess as rank  # here, so that --help does not wait for it
 
     with stdout_to_stderr(), progress_bar(quiet=quiet, unit="preparations") as progress:
@@ -38,5 +41,5 @@ def preprocess(
             device=device,
             progress=progress,
         )
-    put_out(report, json=json, all_layers=all_rows, color=color)
+    put_out(report, files, json=json, all_layers=all_rows, color=color, quiet=quiet)
     raise typer.Exit(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ from normdiag.cli import options as opt
 from normdiag.cli.groups import FeedingOptions, ReadingOptions
 from normdiag.cli.output import is_first, print_out, print_text, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
-from normdiag.cli.reports import on_terminal
+from normdiag.cli.reports import Files, check_report_files, of_document, on_terminal, report_files, write_reports
 from normdiag.cli.targets import check_target
 from normdiag.deadline import deadline
 from normdiag.errors import UsageError
@@ -56,6 +57,7 @@ def profile(
     stream: opt.Stream = opt.StreamChoice.auto,
     timeout: opt.Timeout = None,
     json: opt.FoldJson = False,
+    report_to: opt.Reports = None,
     all_points: AllPoints = False,
     color: opt.Color = None,
     quiet: opt.Quiet = False,
@@ -65,9 +67,12 @@ def profile(
         raise UsageError("the path of the model is empty")
     if output is None:
         raise UsageError("where shall the profile go? Give -o FILE")
-    check_target(output, [*sources, *feeding.specs, *filter(None, [reading.arch])])
+    read = [*sources, *feeding.specs, *filter(None, [reading.arch])]
+    check_target(output, read)
     if output.exists() and not force:
         raise UsageError(f"-o {output} exists; --force replaces it")
+    files = report_files(report_to)
+    check_report_files(files, read, output)
     from normdiag.models.sniff import is_profile  # here, so that --help does not wait for it
     from normdiag.profiles import write_profile
 
@@ -85,7 +90,7 @@ def profile(
             made = _measured(Path(sources[0]), feeding, loading, device, groups, progress)
     if is_first():
         write_profile(made, output)
-        show_profile(made, json=json, color=color, all_points=all_points, written=str(output))
+        _show(made, ProfileOutput(files, json, color, all_points, quiet), written=str(output))
     raise typer.Exit(0)
 
 
@@ -111,30 +116,38 @@ def _measured(
     )
 
 
-def show_profile(
-    profile: Profile, *, json: bool, color: bool | None, all_points: bool, written: str | None = None
-) -> None:
-    """Print it, as text or as JSON."""
-    if json:
-        from normdiag.render.json import dump
-        from normdiag.render.profile_json import profile_to_json
+@dataclass(frozen=True)
+class ProfileOutput:
+    """How a profile is shown, and the files that it is reported to as well."""
 
-        print_out(dump(profile_to_json(profile)))
-        return
+    files: Files
+    json: bool
+    color: bool | None
+    all_points: bool
+    quiet: bool
+
+
+def _show(profile: Profile, how: ProfileOutput, *, written: str | None = None) -> None:
+    """Report it and print it."""
+    from normdiag.render.json import dump
+    from normdiag.render.profile_json import profile_to_json
     from normdiag.report.profile import profile_document
 
-    document = partial(profile_document, profile, written=written)
-    print_text(on_terminal(document, color, all_layers=all_points))
+    document, as_json = partial(profile_document, profile, written=written), partial(dump, profile_to_json(profile))
+    write_reports(how.files, of_document(document, as_json, all_layers=how.all_points), quiet=how.quiet)
+    if how.json:
+        print_out(as_json())
+    else:
+        print_text(on_terminal(document, how.color, all_layers=how.all_points))
 
 
-def inspect_profile(
-    path: Path, given: Mapping[str, object], *, json: bool, color: bool | None, all_points: bool
-) -> None:
+def inspect_profile(path: Path, given: Mapping[str, object], how: ProfileOutput) -> None:
     """What `inspect` shows of a profile. Raises UsageError for options in `given` that are for models."""
     _refuse(given, f"with a profile: {path} holds what was measured")
     from normdiag.profiles import read_profile
 
-    show_profile(read_profile(path), json=json, color=color, all_points=all_points)
+    check_report_files(how.files, [str(path)])
+    _show(read_profile(path), how)
 
 
 def _refuse(given: Mapping[str, object], where: str) -> None:

@@ -25,12 +25,17 @@ COMMANDS = {
         *(SAMPLES / f"digits_mlp_batch_{step}.pt" for step in ("0100", "1000")),
         *("--arch", f"{SAMPLES / 'net.py'}:DigitsMLP", "--arch-arg", "norm=batch", *DATA),
     ),
+    "preprocess": ("preprocess", MODEL, *DATA),
+    "profile": ("profile", MODEL, *DATA, "--force", "-o", "out.profile"),
     "diff": ("diff", MODEL, SAMPLES / "digits_cnn_training.onnx", *DATA),
 }
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_writes_a_page_beside_what_it_prints(cli: Cli, tmp_path: Path, command: str) -> None:
+def test_every_command_writes_a_page_beside_what_it_prints(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     page = tmp_path / "out.html"
     plain = cli(*COMMANDS[command])
     with_page = cli(*COMMANDS[command], "--report", f"html={page}")
@@ -61,7 +66,7 @@ def test_all_puts_every_channel_into_the_page(cli: Cli, tmp_path: Path) -> None:
     assert sizes[0] <= sizes[1]
 
 
-@pytest.mark.parametrize("command", ["inspect", "fold", "recalibrate", "diff"])
+@pytest.mark.parametrize("command", ["inspect", "fold", "recalibrate", "diff", "preprocess", "profile"])
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -87,3 +92,12 @@ def test_two_results_in_one_file_are_refused(cli: Cli, tmp_path: Path) -> None:
     target = tmp_path / "o.onnx"
     done = cli("fold", MODEL, "-o", target, "--report", f"html={target}")
     assert done.code == 2 and "something else is written there too" in done.err and not target.exists()
+
+
+def test_a_profile_has_a_page_too(cli: Cli, tmp_path: Path) -> None:
+    profile, page = tmp_path / "a.profile", tmp_path / "a.html"
+    assert cli("profile", MODEL, *DATA, "-o", profile, "-q").code == 0
+    assert cli("inspect", profile, "--report", f"html={page}").code == 0
+    assert "<title>normdiag profile" in page.read_text(encoding="utf-8")
+    done = cli("inspect", profile, "--report", f"json={profile}")
+    assert done.code == 2 and "would overwrite what is read" in done.err
