@@ -19,18 +19,28 @@ MOST_CHANNELS = 4
 MEANING = "a scale and shift for each channel, fitted to {layer}"
 
 
-def fitted_candidate(runner: Runner, batches: Sequence[Batch]) -> PreparationCandidate | None:
-    """The preparation with the least drift at the first norm layer, of these samples as they are stored.
+def fitted_candidates(runner: Runner, batches: Sequence[Batch]) -> list[PreparationCandidate]:
+    """The preparations with the least drift at the first norm layer, of these samples as they are stored.
 
-    None for anything but one input (N, C, ...) of few channels and at least three axes, and where the first norm layer
-    with statistics does not answer to it linearly.
+    Colours are fitted in both orders: a scale for each channel makes up for most of what a wrong order does. None for
+    anything but one input (N, C, ...) of few channels and at least three axes, and where the first norm layer with
+    statistics does not answer to it linearly.
     """
     if not batches or len(batches[0].arrays) != 1 or batches[0].arrays[0].ndim < 3:
-        return None
-    channels = batches[0].arrays[0].shape[1]
-    if channels > MOST_CHANNELS or batches[0].arrays[0].dtype.kind != "f":
-        return None
-    unit = _unit(batches)
+        return []
+    first = batches[0].arrays[0]
+    if first.shape[1] > MOST_CHANNELS or first.dtype.kind != "f":
+        return []
+    found = [_fitted(runner, batches, "")]
+    if first.ndim == 4 and first.shape[1] == 3:
+        turned = [replace(each, arrays=(each.arrays[0][:, ::-1],)) for each in batches]
+        found.append(_fitted(runner, turned, ",order=bgr"))
+    return [each for each in found if each is not None]
+
+
+def _fitted(runner: Runner, batches: Sequence[Batch], order: str) -> PreparationCandidate | None:
+    """The one of these samples, whose colours are in this order."""
+    channels, unit = batches[0].arrays[0].shape[1], _unit(batches)
     settings = probes(channels)
     check = np.concatenate([np.linspace(0.5, 1.5, channels), np.linspace(-0.3, 0.4, channels), [1.0]])
     seen = [_first_norm(runner, batches, setting, unit) for setting in (*settings, check)]
@@ -47,8 +57,9 @@ def fitted_candidate(runner: Runner, batches: Sequence[Batch]) -> PreparationCan
     scales, shifts = setting[:channels] / unit, setting[channels:-1]
     if np.any(np.abs(setting[:channels]) < 1e-6):
         return None
-    option = f"scale=1,mean={_joined(-shifts / scales)},std={_joined(1 / scales)}"
-    return PreparationCandidate(option, MEANING.format(layer=layer.name), listed=False)
+    option = f"scale=1,mean={_joined(-shifts / scales)},std={_joined(1 / scales)}{order}"
+    meaning = MEANING.format(layer=layer.name) + (", colours in the other order" if order else "")
+    return PreparationCandidate(option, meaning, listed=False)
 
 
 def _unit(batches: Sequence[Batch]) -> float:

@@ -66,9 +66,8 @@ def prepare(array: Array, recipe: Recipe | None, spec: InputSpec | None, source_
         images = np.flip(images, channel_axis)
     if images.ndim == 4:
         images = reshaped(images, recipe, channel_axis)
-    if recipe.per_image:
-        return cast(_per_image(images), spec)
-    return cast(_affine(images, recipe, channel_axis), spec)
+    prepared = _affine(images, recipe, channel_axis)
+    return cast(_per_image(prepared) if recipe.per_image else prepared, spec)
 
 
 def cast(array: Array, spec: InputSpec | None) -> Array:
@@ -157,7 +156,7 @@ def _affine(array: Array, recipe: Recipe, axis: int) -> Array:
 
 def _per_image(array: Array) -> Array:
     """Each sample with mean 0 and standard deviation 1; one without any spread becomes 0."""
-    out = np.ascontiguousarray(array).astype(np.float32).reshape(len(array), -1)
+    out = array.reshape(len(array), -1)
     out -= out.mean(1, keepdims=True, dtype=np.float64).astype(np.float32)
     std = out.std(1, keepdims=True, dtype=np.float64).astype(np.float32)
     out /= np.where(std > 0, std, 1)

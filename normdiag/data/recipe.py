@@ -18,7 +18,7 @@ class Recipe:
     reverse. Of the images `centre` keeps that share of height and width, enlarged to the whole, and `via` resizes them
     by way of so many pixels on the shorter side. With the order grey all three channels are the brightness.
 
-    With `per_image`, y = (x - mean(x)) / std(x) over all values of each sample instead.
+    With `per_image` each sample is then normalized by itself: (y - mean(y)) / std(y) over all of its values.
 
     `scale` None is 1/255 for integers (1/65535 for uint16) and 1 for floats. `mean` and `std` have one entry, or one
     for each channel in the model's order. `layout` None is what the model declares, else nchw. `text` is the
@@ -59,7 +59,7 @@ _KEYS = ("scale", "mean", "std", "order", "layout", "memory", "centre", "via")
 def parse_recipe(text: str) -> Recipe:
     """Read `PRESET`, `key=value,...` or both (`imagenet,order=bgr`): values that are given replace the preset's.
 
-    Lists are joined by colons: `mean=0.485:0.456:0.406`. Numbers may be fractions: `scale=1/255`. With order=bgr a
+    Lists are joined by colons: `mean=0.485:0.456:0.406`. Numbers may be fractions: `scale=1/255`. In the other order a
     preset's mean and std are turned round too, so that each colour keeps its own. Raises UsageError.
     """
     head, _, rest = text.strip().partition(",")
@@ -68,7 +68,7 @@ def parse_recipe(text: str) -> Recipe:
         return preset
     values = _values(rest if preset else text)
     recipe = _with_values(preset or Recipe(), values)
-    if recipe.order == "bgr" and (preset is None or preset.order == "rgb"):
+    if (recipe.order == "bgr") != (preset is not None and preset.order == "bgr"):
         recipe = replace(
             recipe,
             mean=recipe.mean if "mean" in values else recipe.mean[::-1],
@@ -141,7 +141,7 @@ def _number(key: str, text: str) -> float:
 
 
 def _canonical(recipe: Recipe) -> str:
-    if recipe.per_image:
+    if recipe.per_image and (recipe.mean, recipe.std) == ((0.0,), (1.0,)):
         return "per-image" + (f",order={recipe.order}" if recipe.order != "rgb" else "") + _places(recipe)
 
     def join(numbers: tuple[float, ...]) -> str:
@@ -149,7 +149,8 @@ def _canonical(recipe: Recipe) -> str:
 
     scale = "" if recipe.scale is None else f"scale={recipe.scale:.9g},"
     layout = f",layout={recipe.layout}" if recipe.layout else ""
-    return f"{scale}mean={join(recipe.mean)},std={join(recipe.std)},order={recipe.order}{layout}{_places(recipe)}"
+    head = "per-image," if recipe.per_image else ""
+    return f"{head}{scale}mean={join(recipe.mean)},std={join(recipe.std)},order={recipe.order}{layout}{_places(recipe)}"
 
 
 def _places(recipe: Recipe) -> str:

@@ -7,19 +7,23 @@ import pytest
 
 from normdiag.data.candidates import candidates
 from normdiag.data.preprocess import prepare
-from normdiag.data.recipe import parse_recipe
+from normdiag.data.recipe import PRESETS, parse_recipe
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)
 UNIT = PIXELS.transpose(0, 3, 1, 2).astype(np.float32) / 255
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)[:, None, None]
 STD = np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
 CAFFE = np.array([103.939, 116.779, 123.68], np.float32)[:, None, None]
+# As data sets may hold images: as they are, and prepared by every preset that can be undone, in either order.
+PREPARED = [name for name, recipe in PRESETS.items() if len(recipe.mean) == 3 or name == "signed"]
 STORED = {
     "8-bit": PIXELS,
     "0..255": UNIT * 255,
     "0..1": UNIT,
-    "-1..1": 2 * UNIT - 1,
-    "imagenet": (UNIT - MEAN) / STD,
+    "BGR": np.ascontiguousarray(PIXELS[..., ::-1]),
+    **{name: prepare(PIXELS, PRESETS[name], None) for name in PREPARED},
+    **{f"{name} in BGR": prepare(PIXELS, parse_recipe(f"{name},order=bgr"), None) for name in ("imagenet", "signed")},
+    "caffe in RGB": prepare(PIXELS, parse_recipe("caffe,order=rgb"), None),
 }
 # What each meaning ends in, and what it must make of the images whatever they are stored as.
 WANTED = {
@@ -29,17 +33,22 @@ WANTED = {
     "-1..1": 2 * UNIT - 1,
     "BGR of 0..255 less its mean (caffe)": UNIT[:, ::-1] * 255 - CAFFE,
 }
+# Of images in the order that is not usual only what puts it right is a candidate.
+TURNED = ("mean and deviation of imagenet", "-1..1", "BGR of 0..255 less its mean (caffe)")
 
 
 def made(stored: str) -> list[np.ndarray]:
     array = STORED[stored]
-    head = array.transpose(0, 3, 1, 2) if stored == "8-bit" else array
-    found = candidates(head.astype(np.float32), pixels=stored == "8-bit")
+    pixels = array.dtype == np.uint8
+    head = array.transpose(0, 3, 1, 2) if pixels else array
+    found = candidates(head.astype(np.float32), pixels=pixels)
     return [prepare(array, parse_recipe(each.option), None) for each in found]
 
 
-@pytest.mark.parametrize("wanted", WANTED)
-@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize(
+    ("stored", "wanted"),
+    [(stored, wanted) for stored in STORED for wanted in (TURNED if " in " in stored or stored == "BGR" else WANTED)],
+)
 def test_every_preparation_is_reached_from_every_form_of_storage(stored: str, wanted: str) -> None:
     errors = [float(np.abs(each - WANTED[wanted]).max()) for each in made(stored)]
     assert min(errors) < 2e-3  # of values up to 255, by way of float32 and six digits in the option
@@ -77,3 +86,29 @@ def test_caffe_as_keras_writes_it() -> None:
     np.testing.assert_allclose(
         prepare(PIXELS, parse_recipe("caffe"), None), WANTED["BGR of 0..255 less its mean (caffe)"], atol=1e-4
     )
+
+
+@pytest.mark.parametrize("stored", ["imagenet", "caffe", "signed"])
+def test_what_was_undone_is_normalized_image_by_image(stored: str) -> None:
+    wanted = prepare(PIXELS, parse_recipe("per-image"), None)
+    assert min(float(np.abs(each - wanted).max()) for each in made(stored)) < 1e-3
+
+
+def test_grey_images_prepared_as_for_mnist_are_undone() -> None:
+    stored = (UNIT[:, :1] - 0.1307) / 0.3081
+    options = [each.option for each in candidates(stored, pixels=False)]
+    assert min(float(np.abs(prepare(stored, parse_recipe(each), None) - UNIT[:, :1]).max()) for each in options) < 1e-3
+
+
+def test_a_preset_in_the_other_order_keeps_each_mean_with_its_colour() -> None:
+    for preset in ("imagenet", "caffe"):
+        usual = prepare(PIXELS, PRESETS[preset], None)
+        other = "rgb" if PRESETS[preset].order == "bgr" else "bgr"
+        turned = prepare(PIXELS, parse_recipe(f"{preset},order={other}"), None)
+        np.testing.assert_allclose(turned, usual[:, ::-1], atol=1e-4)
+
+
+def test_16_bit_images_are_inverted_in_their_own_range() -> None:
+    deep = PIXELS.astype(np.uint16) * 257
+    found = [prepare(deep, parse_recipe(each.option), None) for each in candidates(UNIT * 65535, pixels=True)]
+    assert min(float(np.abs(each - (1 - UNIT)).max()) for each in found) < 1e-4

@@ -8,6 +8,7 @@ import pytest
 from normdiag.metrics.preparation import (
     Figure,
     Fit,
+    clearly_better,
     drift_figure,
     entropies,
     entropy_figure,
@@ -90,3 +91,32 @@ def test_vague_predictions_and_other_outputs_say_nothing() -> None:
 def test_a_drift_that_is_not_a_number_comes_last() -> None:
     fits = [Fit(figure(float("nan")), None), Fit(figure(0.3), None)]
     assert ranked(fits) == [(1, None), (0, "drift")]
+
+
+def fit(drift: float, entropy: float | None = 0.1) -> Fit:
+    return Fit(figure(drift, 0.02), None if entropy is None else figure(entropy, 0.02), 10)
+
+
+def test_what_drifts_less_than_augmentation_explains_is_clearly_better() -> None:
+    assert clearly_better(fit(0.1), [fit(0.4), fit(0.3)])
+    assert clearly_better(fit(0.1, None), [fit(0.3, None)])
+    assert not clearly_better(fit(0.1), [fit(0.4), fit(0.2)])
+    assert not clearly_better(fit(0.3), [fit(0.1)])
+
+
+def test_among_near_drifts_less_drift_and_sharper_predictions_are_both_needed() -> None:
+    assert clearly_better(fit(0.2, 0.1), [fit(0.3, 0.3)])
+    assert not clearly_better(fit(0.2, 0.3), [fit(0.3, 0.1)])
+    assert not clearly_better(fit(0.3, 0.1), [fit(0.2, 0.3)])
+    assert not clearly_better(fit(0.2, None), [fit(0.3, None)])
+    assert not clearly_better(fit(0.2, 2.2), [fit(0.3, 2.3)])  # predictions that say nothing
+
+
+def test_each_near_rival_must_be_surely_worse_and_far_ones_do_not_matter() -> None:
+    assert not clearly_better(fit(0.2, 0.1), [fit(0.3, 0.3), fit(0.25, 0.05)])
+    assert clearly_better(fit(0.2, 0.1), [fit(0.3, 0.3), fit(2.0, 0.0)])
+
+
+def test_differences_within_the_error_are_not_clear() -> None:
+    noisy = Fit(figure(0.2, 0.5), figure(0.1, 0.02), 10)
+    assert not clearly_better(noisy, [fit(0.3, 0.3)])
