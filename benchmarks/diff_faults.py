@@ -149,7 +149,7 @@ def _inputs() -> Iterator[PlantedPair]:
 
     cases = (
         ("CNN", cnn(), "net.conv1", digits),
-        ("MobileNetV2", settled(MobileNetV2()), "net.features.0", colours),
+        ("MobileNetV2", settled(MobileNetV2()), "net.features.0.0", colours),
         ("U-Net", settled(UNet()), "net.down.0.0", colours),
     )
     for name, net, first, data in cases:

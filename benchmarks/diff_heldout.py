@@ -32,9 +32,9 @@ from benchmarks.diff_pairs import (
     with_layer,
     with_layers,
 )
-from tests.nets.densenet import DenseNet121
+from tests.nets.densenet import densenet121
 from tests.nets.inception import InceptionV3
-from tests.nets.resnet18 import ResNet18
+from tests.nets.resnet import resnet18
 from tests.nets.resnet20 import load_resnet20, prepare
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
@@ -53,8 +53,8 @@ class Logits(nn.Module):
 
 def held_out_pairs() -> Iterator[PlantedPair]:
     """All of them; ResNet20 and its images where they are there."""
-    yield from _convolutional("DenseNet", lambda: settled(DenseNet121()), "features.0")
-    yield from _convolutional("ResNet18", lambda: settled(ResNet18()), "conv1")
+    yield from _convolutional("DenseNet", lambda: settled(densenet121()), "features.conv0")
+    yield from _convolutional("ResNet18", lambda: settled(resnet18()), "conv1")
     yield from _inception()
     yield from _group_norms()
     yield from _vision_transformer()
@@ -146,7 +146,7 @@ def _group_norms() -> Iterator[PlantedPair]:
         paths = [path for path, each in right.named_modules() if isinstance(each, nn.GroupNorm | nn.InstanceNorm2d)]
         return right, program(with_layers(right, paths[some], swap), folder / "b.pt2", larger())
 
-    norms = [path for path, each in ResNet18().named_modules() if isinstance(each, nn.BatchNorm2d)]
+    norms = [path for path, each in resnet18().named_modules() if isinstance(each, nn.BatchNorm2d)]
     every, fifth = slice(None), slice(5, 6)
     yield PlantedPair(
         "GroupNorm as instance", "other_groups", norms[:1], partial(make, net, instance_of, every), larger
@@ -161,7 +161,7 @@ def _group_norms() -> Iterator[PlantedPair]:
 
 def _as(make: Callable[[nn.Module], nn.Module]) -> nn.Module:
     torch.manual_seed(2)
-    net = ResNet18()
+    net = resnet18()
     paths = [path for path, each in net.named_modules() if isinstance(each, nn.BatchNorm2d)]
     return with_layers(net, paths, make).eval()
 

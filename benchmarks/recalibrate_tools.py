@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.nets import ResNet, calibrated
+from benchmarks.nets import calibrated
+from tests.nets.resnet import resnet50
 from tests.recalibration.references import largest_error, population
 
 Batches = Sequence[Any]
@@ -51,9 +52,9 @@ TOOLS: dict[str, Callable[[nn.Module, Batches], None]] = {
 }
 
 
-def resnet50() -> nn.Module:
+def calibrated_resnet50() -> nn.Module:
     torch.manual_seed(0)
-    return calibrated(ResNet((3, 4, 6, 3))).eval()
+    return calibrated(resnet50())
 
 
 def images(sizes: Sequence[int], side: int) -> list[Tensor]:
@@ -75,7 +76,7 @@ def seconds(work: Callable[[nn.Module, Batches], None], net: nn.Module, batches:
 
 def costs(side: int, count: int) -> None:
     """Processor time in units of one plain forward over the data, in turn; peak memory in processes of their own."""
-    net, batches = resnet50(), images([BATCH] * count, side)
+    net, batches = calibrated_resnet50(), images([BATCH] * count, side)
     works = {"forward": plain_forward, **TOOLS}
     taken: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():
@@ -111,7 +112,7 @@ def probe(name: str, side: int, count: int) -> None:
     for module in ("normdiag.commands.recalibrate", "normdiag.recalibration.pytorch", "fvcore.nn.precise_bn"):
         __import__(module)
     torch.set_num_threads(1)
-    work(ResNet((3, 4, 6, 3)).eval(), images([BATCH] * count, side))
+    work(resnet50().eval(), images([BATCH] * count, side))
     status = Path("/proc/self/status").read_text()  # the maximum of getrusage is the parent's, if that was larger
     print(int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024)
 

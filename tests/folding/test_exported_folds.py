@@ -15,7 +15,7 @@ from tests.folding.zoo.oracle import Runner, close
 from tests.folding.zoo.run import fold_onnx_file, torch_foldable
 from tests.folding.zoo.torch_case import scrambled
 from tests.nets.net import Net
-from tests.nets.resnet18 import ResNet18
+from tests.nets.resnet import resnet18
 from tests.nets.unet import UNet
 
 
@@ -25,7 +25,7 @@ def tokens() -> nn.Module:
     return Net(lambda s, x: s.head(s.last(torch.relu(s.norm(s.mix(x[:, 0]).transpose(1, 2))).mean(2))), **parts)
 
 
-NETS = {"resnet18": (lambda: ResNet18(8), 20), "unet": (lambda: UNet(4), 22), "tokens": (tokens, 2)}
+NETS = {"resnet18": (lambda: resnet18(8), 20), "unet": (lambda: UNet(4), 22), "tokens": (tokens, 2)}
 
 
 @pytest.mark.parametrize("name", list(NETS))

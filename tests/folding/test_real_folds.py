@@ -14,22 +14,22 @@ from torch import Tensor, nn
 from tests.folding.zoo.oracle import Runner, close, feeds
 from tests.folding.zoo.run import Outcome, fold_onnx_file, fold_torch
 from tests.folding.zoo.torch_case import scrambled
-from tests.nets.densenet import DenseNet121
+from tests.nets.densenet import densenet121
 from tests.nets.inception import InceptionV3
 from tests.nets.mnist import digits, load_mnist
 from tests.nets.mobilenet_v2 import MobileNetV2
 from tests.nets.regnet import RegNetY
-from tests.nets.resnet18 import ResNet18
+from tests.nets.resnet import resnet18
 from tests.nets.resnet20 import load_resnet20, prepare
 from tests.nets.unet import UNet
 
 Real = Callable[[str], Path]
 # Norms, and how many of them stand after a convolution that nobody else reads.
 NETS = {
-    ResNet18: (1 + 4 * 4 + 3, 20),
+    resnet18: (1 + 4 * 4 + 3, 20),
     MobileNetV2: (1 + 2 + 16 * 3 + 1, 52),
     # Before the ReLU of each dense layer, of each transition and of the head stands a norm that reads a sum of blocks.
-    DenseNet121: (1 + 58 * 2 + 3 + 1, 1 + 58),
+    densenet121: (1 + 58 * 2 + 3 + 1, 1 + 58),
     InceptionV3: (5 + 3 * 7 + 4 + 4 * 10 + 6 + 2 * 9, 94),
     RegNetY: (1 + 16 * 3 + 4, 53),
     UNet: (9 * 2 + 4, 22),

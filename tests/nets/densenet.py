@@ -1,19 +1,24 @@
-"""DenseNet121 as torchvision builds it (Huang et al. 2016), narrow: 121 BatchNorm, 59 of them after a convolution."""
+"""DenseNet-BC as torchvision builds it (Huang et al. 2016), of any growth."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class DenseLayer(nn.Module):
-    """Norm and ReLU come first: what they read is what all layers before have written."""
+    """BatchNorm, ReLU, convolution, twice; reads the concatenation of all that came before."""
 
     def __init__(self, inputs: int, growth: int) -> None:
         super().__init__()
-        self.norm1, self.relu1 = nn.BatchNorm2d(inputs), nn.ReLU(inplace=True)
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.relu1 = nn.ReLU(inplace=True)
         self.conv1 = nn.Conv2d(inputs, 4 * growth, 1, bias=False)
-        self.norm2, self.relu2 = nn.BatchNorm2d(4 * growth), nn.ReLU(inplace=True)
+        self.norm2 = nn.BatchNorm2d(4 * growth)
+        self.relu2 = nn.ReLU(inplace=True)
         self.conv2 = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
 
     def forward(self, features: list[Tensor]) -> Tensor:
@@ -21,35 +26,56 @@ class DenseLayer(nn.Module):
         return self.conv2(self.relu2(self.norm2(x)))
 
 
-class DenseBlock(nn.ModuleList):
-    def __init__(self, layers: int, inputs: int, growth: int) -> None:
-        super().__init__(DenseLayer(inputs + i * growth, growth) for i in range(layers))
+class DenseBlock(nn.ModuleDict):
+    """Dense layers, each of which adds `growth` channels."""
+
+    def __init__(self, depth: int, inputs: int, growth: int) -> None:
+        super().__init__({f"denselayer{i + 1}": DenseLayer(inputs + i * growth, growth) for i in range(depth)})
 
     def forward(self, x: Tensor) -> Tensor:
         features = [x]
-        for layer in self:
+        for layer in self.values():
             features.append(layer(features))
         return torch.cat(features, 1)
 
 
-class DenseNet121(nn.Module):
-    """Images (N, 3, H, W) to logits (N, 10)."""
+def _transition(inputs: int) -> nn.Sequential:
+    steps = OrderedDict[str, nn.Module](
+        norm=nn.BatchNorm2d(inputs),
+        relu=nn.ReLU(inplace=True),
+        conv=nn.Conv2d(inputs, inputs // 2, 1, bias=False),
+        pool=nn.AvgPool2d(2, 2),
+    )
+    return nn.Sequential(steps)
 
-    def __init__(self, growth: int = 4) -> None:
+
+class DenseNet(nn.Module):
+    """Images (N, 3, H, W) to logits (N, classes)."""
+
+    def __init__(self, depths: tuple[int, ...], growth: int = 32, classes: int = 1000) -> None:
         super().__init__()
-        width = 2 * growth
-        stem = [nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-        parts: list[nn.Module] = [*stem, nn.MaxPool2d(3, 2, 1)]
-        for i, layers in enumerate((6, 12, 24, 16)):
-            parts.append(DenseBlock(layers, width, growth))
-            width += layers * growth
-            if i < 3:
-                conv = nn.Conv2d(width, width // 2, 1, bias=False)
-                parts += [nn.BatchNorm2d(width), nn.ReLU(inplace=True), conv, nn.AvgPool2d(2, 2)]
-                width //= 2
-        self.features = nn.Sequential(*parts, nn.BatchNorm2d(width))
-        self.classifier = nn.Linear(width, 10)
+        channels = 2 * growth
+        steps = OrderedDict[str, nn.Module](
+            conv0=nn.Conv2d(3, channels, 7, 2, 3, bias=False),
+            norm0=nn.BatchNorm2d(channels),
+            relu0=nn.ReLU(inplace=True),
+            pool0=nn.MaxPool2d(3, 2, 1),
+        )
+        for index, depth in enumerate(depths, start=1):
+            steps[f"denseblock{index}"] = DenseBlock(depth, channels, growth)
+            channels += depth * growth
+            if index < len(depths):
+                steps[f"transition{index}"] = _transition(channels)
+                channels //= 2
+        steps["norm5"] = nn.BatchNorm2d(channels)
+        self.features = nn.Sequential(steps)
+        self.classifier = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = nn.functional.relu(self.features(x), inplace=True)
-        return self.classifier(nn.functional.adaptive_avg_pool2d(y, 1).flatten(1))
+        x = F.relu(self.features(x), inplace=True)
+        return self.classifier(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
+
+
+def densenet121(growth: int = 4, classes: int = 10) -> DenseNet:
+    """121 BatchNorm, 59 of them after a convolution; narrow unless told otherwise."""
+    return DenseNet((6, 12, 24, 16), growth, classes)
