@@ -9,8 +9,8 @@ import numpy as np
 from normdiag.folding.follow import downstream, upstream
 from normdiag.folding.obstacle import Obstacle
 from normdiag.records import Affine, Op, OpGraph, Size
-from tests.folding.graphs import Net
 from tests.folding.interpret import run
+from tests.nets.op_graph import GraphNet
 
 N = Size(1, ("n",))
 
@@ -25,7 +25,7 @@ def channelwise(
     return Affine(scale, random.normal(size=size) if shift else np.zeros([1] * len(shape)))
 
 
-def last_op(net: Net) -> tuple[Op, OpGraph]:
+def last_op(net: GraphNet) -> tuple[Op, OpGraph]:
     graph = net.graph(*net.ops[-1].outputs)
     return graph.ops[-1], graph
 
@@ -34,7 +34,7 @@ def apply(maps: Mapping[int, Affine], values: list[object]) -> list[object]:
     return [maps[i].scale * v + maps[i].shift if i in maps else v for i, v in enumerate(values)]
 
 
-def evaluate(net: Net, inputs: list[object]) -> list[object]:
+def evaluate(net: GraphNet, inputs: list[object]) -> list[object]:
     """The last op alone."""
     op = net.ops[-1]
     alone = OpGraph((op,), op.inputs, op.outputs)
@@ -42,7 +42,7 @@ def evaluate(net: Net, inputs: list[object]) -> list[object]:
     return [values[name] for name in op.outputs]
 
 
-def check_up(net: Net, wanted: dict[int, Affine]) -> dict[int, Affine]:
+def check_up(net: GraphNet, wanted: dict[int, Affine]) -> dict[int, Affine]:
     """Changing the inputs as upstream says changes the outputs as wanted."""
     op, graph = last_op(net)
     found = upstream(op, wanted, graph)
@@ -53,7 +53,7 @@ def check_up(net: Net, wanted: dict[int, Affine]) -> dict[int, Affine]:
     return found
 
 
-def check_down(net: Net, known: dict[int, Affine]) -> dict[int, Affine]:
+def check_down(net: GraphNet, known: dict[int, Affine]) -> dict[int, Affine]:
     """Where the inputs are `known` of others, the outputs are what downstream says of theirs."""
     op, graph = last_op(net)
     found = downstream(op, known, graph)
@@ -64,7 +64,7 @@ def check_down(net: Net, known: dict[int, Affine]) -> dict[int, Affine]:
     return found
 
 
-def refused(net: Net, wanted: dict[int, Affine], reason: str, *, down: bool = False) -> Obstacle:
+def refused(net: GraphNet, wanted: dict[int, Affine], reason: str, *, down: bool = False) -> Obstacle:
     op, graph = last_op(net)
     found = (downstream if down else upstream)(op, wanted, graph)
     assert isinstance(found, Obstacle), found

@@ -1,4 +1,4 @@
-"""Runs an OpGraph as tests/folding/graphs.py writes it, in float64, op by op, as it is or with a plan applied."""
+"""Runs an OpGraph as tests/nets/op_graph.py writes it, in float64, op by op, as it is or with a plan applied."""
 
 from __future__ import annotations
 

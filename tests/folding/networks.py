@@ -8,16 +8,16 @@ import numpy as np
 from hypothesis import strategies as st
 
 from normdiag.records import OpGraph
-from tests.folding.graphs import Net
+from tests.nets.op_graph import GraphNet
 
 GAMMAS = (1.0, -1.0, 0.5, 2.0, 0.0, -0.25)
 
 
 @st.composite
-def networks(draw: st.DrawFn) -> tuple[Net, OpGraph]:
+def networks(draw: st.DrawFn) -> tuple[GraphNet, OpGraph]:
     """Mostly chains, so that much can go, with branches and second readers now and then."""
     positions = draw(st.sampled_from([(5,), (6,), (3, 4)]))
-    net = Net(4, *positions, seed=draw(st.integers(0, 2**32 - 1)), dynamic=draw(st.booleans()))
+    net = GraphNet(4, *positions, seed=draw(st.integers(0, 2**32 - 1)), dynamic=draw(st.booleans()))
     alive = [net.x]
     for _ in range(draw(st.integers(2, 9))):
         step = draw(st.sampled_from(STEPS))
@@ -33,13 +33,13 @@ def networks(draw: st.DrawFn) -> tuple[Net, OpGraph]:
     return net, net.graph(*outputs, **_pinned(net, draw))
 
 
-def _pinned(net: Net, draw: st.DrawFn) -> dict[str, dict[str, str]]:
+def _pinned(net: GraphNet, draw: st.DrawFn) -> dict[str, dict[str, str]]:
     if draw(st.integers(0, 19)):
         return {}
     return {"pinned": {draw(st.sampled_from([name for op in net.ops for name in op.outputs])): "a subgraph reads it"}}
 
 
-def _norm(net: Net, x: str, draw: st.DrawFn) -> list[str]:
+def _norm(net: GraphNet, x: str, draw: st.DrawFn) -> list[str]:
     channels = net.shapes[x][1]
     gamma = draw(st.lists(st.sampled_from(GAMMAS), min_size=channels, max_size=channels)) if channels <= 16 else None
     sign = draw(st.sampled_from([None, "positive", "plain"]))
@@ -49,14 +49,14 @@ def _norm(net: Net, x: str, draw: st.DrawFn) -> list[str]:
     return [net.norm(x, gamma=gamma, **plain)]
 
 
-def _scale_shift(net: Net, x: str, draw: st.DrawFn) -> list[str]:
+def _scale_shift(net: GraphNet, x: str, draw: st.DrawFn) -> list[str]:
     axis = draw(st.integers(1, len(net.shapes[x]) - 1))
     parts = draw(st.sampled_from([{}, {"scale": 1}, {"shift": 0}]))
     full = {word: np.full(net.shapes[x][axis], float(value)) for word, value in parts.items()}
     return [net.scale_shift(x, axis=axis, layer=draw(st.booleans()), **full)]
 
 
-def _conv(net: Net, x: str, draw: st.DrawFn) -> list[str]:
+def _conv(net: GraphNet, x: str, draw: st.DrawFn) -> list[str]:
     shape = net.shapes[x]
     if len(shape) < 3 or shape[1] > 24:
         return _linear(net, x, draw)
@@ -72,7 +72,7 @@ def _conv(net: Net, x: str, draw: st.DrawFn) -> list[str]:
     ]
 
 
-def _linear(net: Net, x: str, draw: st.DrawFn) -> list[str]:
+def _linear(net: GraphNet, x: str, draw: st.DrawFn) -> list[str]:
     axis = draw(st.sampled_from([-1, -2] if len(net.shapes[x]) > 2 else [-1]))
     out = draw(st.sampled_from([1, 3, 4]))
     transposed = len(net.shapes[x]) > 2 and not draw(st.integers(0, 3))
@@ -82,13 +82,13 @@ def _linear(net: Net, x: str, draw: st.DrawFn) -> list[str]:
     return [net.linear(x, out, axis=axis, bias=draw(st.sampled_from(biases)), **options)]
 
 
-def _layer_norm(net: Net, x: str, draw: st.DrawFn) -> list[str]:
+def _layer_norm(net: GraphNet, x: str, draw: st.DrawFn) -> list[str]:
     kind = draw(st.sampled_from(["layer_norm", "rms_norm"]))
     beta = kind == "layer_norm" and draw(st.booleans())
     return [net.layer_norm(x, rank=draw(st.integers(1, len(net.shapes[x]) - 1)), kind=kind, beta=beta)]
 
 
-def _window(net: Net, x: str, draw: st.DrawFn) -> list[str]:
+def _window(net: GraphNet, x: str, draw: st.DrawFn) -> list[str]:
     shape = net.shapes[x]
     if len(shape) < 3:
         return []
@@ -99,7 +99,7 @@ def _window(net: Net, x: str, draw: st.DrawFn) -> list[str]:
     return [{"Resize": net.resize, "Pad": net.pad}[kind](x) if kind in ("Resize", "Pad") else net.pool(x, kind)]
 
 
-def _reshape(net: Net, x: str, draw: st.DrawFn) -> list[str]:
+def _reshape(net: GraphNet, x: str, draw: st.DrawFn) -> list[str]:
     shape, sizes = net.shapes[x], net.sizes[x]
     kind = draw(st.sampled_from(["flatten", "units", "regroup", "squeeze"]))
     if kind == "flatten":
@@ -117,7 +117,7 @@ def _reshape(net: Net, x: str, draw: st.DrawFn) -> list[str]:
     return [net.reshape(x, (2, shape[1] // 2, *shape[2:]), (sizes[0], *halves, *sizes[2:]))]
 
 
-def _shuffle(net: Net, x: str, draw: st.DrawFn) -> list[str]:
+def _shuffle(net: GraphNet, x: str, draw: st.DrawFn) -> list[str]:
     shape, sizes = net.shapes[x], net.sizes[x]
     if shape[1] % 2 or sizes[1].symbols:
         return []
@@ -127,11 +127,11 @@ def _shuffle(net: Net, x: str, draw: st.DrawFn) -> list[str]:
     return [net.reshape(y, shape[1:], sizes)]
 
 
-def _transpose(net: Net, x: str, draw: st.DrawFn) -> list[str]:
+def _transpose(net: GraphNet, x: str, draw: st.DrawFn) -> list[str]:
     return [net.transpose(x, 0, *draw(st.permutations(range(1, len(net.shapes[x])))))]
 
 
-def _split(net: Net, x: str, draw: st.DrawFn) -> list[str]:
+def _split(net: GraphNet, x: str, draw: st.DrawFn) -> list[str]:
     axis = draw(st.integers(1, len(net.shapes[x]) - 1))
     size = net.shapes[x][axis]
     if size < 2:
@@ -145,7 +145,7 @@ def _split(net: Net, x: str, draw: st.DrawFn) -> list[str]:
     return parts
 
 
-def _concat(net: Net, x: str, draw: st.DrawFn) -> list[str]:
+def _concat(net: GraphNet, x: str, draw: st.DrawFn) -> list[str]:
     branches = [(_conv(net, x, draw) or [x])[0] for _ in range(2)]
     branches = [(_norm(net, each, draw)[0] if draw(st.booleans()) else each) for each in branches]
     left, right = (net.shapes[each] for each in branches)
@@ -153,7 +153,7 @@ def _concat(net: Net, x: str, draw: st.DrawFn) -> list[str]:
     return [net.concat(*branches)] if same else branches
 
 
-def _add(net: Net, x: str, draw: st.DrawFn) -> list[str]:
+def _add(net: GraphNet, x: str, draw: st.DrawFn) -> list[str]:
     """Of two linear branches, a branch and what it came from, or a branch and a constant."""
     y = (_conv(net, x, draw) or [x])[0]
     if draw(st.integers(0, 3)) == 0:
@@ -171,11 +171,11 @@ def _add(net: Net, x: str, draw: st.DrawFn) -> list[str]:
     return [net.add(*draw(st.permutations([y, other])), signs=draw(st.sampled_from([(1, 1), (1, -1), (-1, 1)])))]
 
 
-def _plain(net: Net, x: str, draw: st.DrawFn) -> list[str]:
+def _plain(net: GraphNet, x: str, draw: st.DrawFn) -> list[str]:
     return [net.through(x) if draw(st.integers(0, 2)) else net.relu(x)]
 
 
-Step = Callable[[Net, str, st.DrawFn], list[str]]
+Step = Callable[[GraphNet, str, st.DrawFn], list[str]]
 STEPS: tuple[Step, ...] = (
     *(_norm,) * 5,
     *(_conv,) * 3,

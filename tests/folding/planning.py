@@ -6,13 +6,13 @@ from typing import Any
 
 from normdiag.folding.plan import plan_folds
 from normdiag.records import FoldPlan, FoldStep, Refusal
-from tests.folding.graphs import Net, feeds
 from tests.folding.interpret import agree, run
+from tests.nets.op_graph import GraphNet, feeds
 
 BOTH = frozenset({"batch", "layer"})
 
 
-def planned(net: Net, *outputs: str, norms: frozenset[str] = BOTH) -> FoldPlan:
+def planned(net: GraphNet, *outputs: str, norms: frozenset[str] = BOTH) -> FoldPlan:
     graph = net.graph(*outputs)
     plan = plan_folds(graph, norms)
     inputs = feeds(net)
@@ -38,9 +38,9 @@ def stays(plan: FoldPlan) -> Refusal:
     return refusal
 
 
-def bn(net: Net, x: str, **options: Any) -> str:
+def bn(net: GraphNet, x: str, **options: Any) -> str:
     return net.relu(net.norm(x, name="bn", **options))
 
 
-def planned_only(net: Net, *outputs: str, **facts: Any) -> FoldPlan:
+def planned_only(net: GraphNet, *outputs: str, **facts: Any) -> FoldPlan:
     return plan_folds(net.graph(*outputs, **facts), BOTH)

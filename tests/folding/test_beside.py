@@ -11,8 +11,8 @@ from normdiag.folding.checked import checked_plan
 from normdiag.folding.layout import tap
 from normdiag.folding.weights import new_parameters
 from normdiag.records import Affine, Conv, LayerEdit, Op, Parameter
-from tests.folding.graphs import Net
 from tests.folding.test_checked import stored_as
+from tests.nets.op_graph import GraphNet
 
 
 def conv(kernel: tuple[int, ...], groups: int = 1, channels: int = 4, **changes: object) -> Conv:
@@ -62,7 +62,7 @@ def test_what_is_added_lies_on_the_diagonal_of_each_group(groups: int, channels:
 
 @pytest.mark.parametrize(("gamma", "goes"), [(1.0, True), (1e6, False)])
 def test_a_norm_whose_sum_does_not_fit_the_weight_stays(gamma: float, goes: bool) -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     x = net.relu(net.x)
     total = net.add(net.conv(x, 4, kernel=1, name="conv"), net.norm(x, gamma=gamma, beta=0, mean=0, name="bn"))
     graph = stored_as(net.graph(net.relu(total)), "float16")

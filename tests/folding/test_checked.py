@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from normdiag.folding.checked import checked_plan
 from normdiag.folding.floats import as_dtype
 from normdiag.records import Conv, Linear, Op, OpGraph, Refusal
-from tests.folding.graphs import Net, feeds, parameter
 from tests.folding.interpret import agree, run
 from tests.folding.networks import networks
+from tests.nets.op_graph import GraphNet, feeds, parameter
 
 BOTH = frozenset({"batch", "layer"})
 
@@ -35,7 +35,7 @@ def stored_as(graph: OpGraph, dtype: str) -> OpGraph:
 
 
 def conv_bn(gamma: Any = 1.0, *, weight: float = 1.0, dtype: str = "float16", after: bool = False) -> OpGraph:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     x = net.relu(net.x) if after else net.x
     x = net.norm(x, gamma=gamma, beta=0, mean=0, name="bn") if after else x
     x = net.conv(x, 4, weight=parameter("w", np.full((4, 4, 3), weight)), name="conv")
@@ -53,7 +53,7 @@ def test_overflow_is_refused_with_its_layer_and_channels() -> None:
 
 def test_a_scale_that_overflows_is_not_put_down_to_the_shift() -> None:
     """Before a padded layer the shift could stay, were it not for the scale."""
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     x = net.norm(net.relu(net.x), gamma=1e5, name="bn")
     x = net.conv(x, 4, weight=parameter("w", np.full((4, 4, 3), 1.0)), padded=True, name="conv")
     for dtype, stays in (("float16", True), ("float32", False)):
@@ -69,7 +69,7 @@ def test_what_overflows_depends_on_the_dtype(dtype: str, folds: bool) -> None:
 
 
 def test_a_bias_that_overflows_is_refused() -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     y = net.norm(net.conv(net.x, 4, name="conv"), beta=[0, 7e4, 0, 0], mean=0)
     (refusal,) = checked_plan(stored_as(net.graph(net.relu(y)), "float16")).refusals
     assert refusal.reason.startswith("the bias would overflow float16 in 1 channel of 'conv'")
@@ -92,7 +92,7 @@ def test_loss_ahead_counts_per_input_channel() -> None:
 
 
 def test_what_does_not_fit_before_may_fit_after() -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     small = parameter("w", np.full((4, 4, 3), 1e-3))
     x = net.conv(net.x, 4, weight=parameter("v", np.full((4, 4, 3), 1.0)), name="large")
     y = net.norm(x, gamma=1e6, beta=0, mean=0)
@@ -102,7 +102,7 @@ def test_what_does_not_fit_before_may_fit_after() -> None:
 
 def test_only_the_norm_to_blame_stays() -> None:
     """The second overflows; the first and the third do not, and go."""
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     x = net.conv(net.x, 4, name="conv")
     for name, gamma in (("a", 1.0), ("b", 1e6), ("c", 0.5)):
         x = net.norm(x, gamma=gamma, mean=0, beta=0, name=name)
@@ -112,7 +112,7 @@ def test_only_the_norm_to_blame_stays() -> None:
 
 
 def test_a_norm_beside_the_one_to_blame_goes() -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     left, right = net.split(net.conv(net.x, 4, name="conv"), 2, 2)
     outputs = (net.norm(left, gamma=1e6, mean=0, beta=0, name="left"), net.norm(right, name="right"))
     plan = checked_plan(stored_as(net.graph(*outputs), "float16"))
@@ -121,7 +121,7 @@ def test_a_norm_beside_the_one_to_blame_goes() -> None:
 
 
 def test_what_fits_in_the_end_is_not_refused_for_what_came_between() -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     x = net.conv(net.x, 4, name="conv")
     for name, gamma in (("a", 1e6), ("b", 1e-6)):
         x = net.norm(x, gamma=gamma, mean=0, beta=0, name=name)
@@ -145,7 +145,7 @@ def test_denied_norms_stay_denied() -> None:
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(networks())
-def test_in_float64_everything_fits(made: tuple[Net, OpGraph]) -> None:
+def test_in_float64_everything_fits(made: tuple[GraphNet, OpGraph]) -> None:
     net, graph = made
     inputs = feeds(net)
     plan = checked_plan(graph, BOTH)
@@ -153,7 +153,7 @@ def test_in_float64_everything_fits(made: tuple[Net, OpGraph]) -> None:
 
 
 def two_readers(*, second_norm: bool) -> OpGraph:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     weights = {
         name: parameter("w", np.ones((4, 4, 3), np.float32), shared_with=(other,))
         for name, other in (("one", "two"), ("two", "one"))
@@ -172,7 +172,7 @@ def test_a_shared_weight_is_copied_once(second_norm: bool) -> None:
 
 
 def test_what_only_a_norm_that_goes_shares_is_no_copy() -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     bias = parameter("b", np.ones(4), shared_with=("bn",))
     x = net.norm(net.conv(net.x, 4, name="conv"), name="bn")
     net.ops[0] = replace(net.ops[0], detail=replace(net.ops[0].detail, bias=bias))
@@ -180,7 +180,7 @@ def test_what_only_a_norm_that_goes_shares_is_no_copy() -> None:
 
 
 def test_a_shift_alone_copies_no_weight() -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     weight = parameter("w", np.ones((4, 4, 3)), shared_with=("elsewhere",))
     x = net.scale_shift(net.conv(net.x, 4, weight=weight), scale=np.ones(4), layer=True)
     plan = checked_plan(net.graph(x))
@@ -198,7 +198,7 @@ def test_reading_happens_no_more_often_than_needed() -> None:
 
         return replace(parameter(name, values), read=read)
 
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     x = net.x
     for name in ("one", "two", "three"):
         gamma: Mapping[str, Any] = {"gamma": 1e6} if name == "two" else {}

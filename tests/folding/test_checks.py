@@ -14,11 +14,11 @@ from normdiag.folding.checks import Peaks, largest_weights, misfit
 from normdiag.folding.floats import as_dtype, limits
 from normdiag.folding.weights import new_parameters
 from normdiag.records import Affine, Constant, Conv, LayerEdit, Norm, Op
-from tests.folding.graphs import Net, parameter
+from tests.nets.op_graph import GraphNet, parameter
 
 
 def norm_op(gamma: float, dtype: str) -> Op:
-    net = Net(4, 3)
+    net = GraphNet(4, 3)
     net.norm(net.x, gamma=gamma, beta=1.0)
     detail = net.ops[-1].detail
     assert isinstance(detail, Norm)
@@ -45,7 +45,7 @@ def test_norms_that_take_something_up(edit: LayerEdit, reason: str | None) -> No
 
 
 def test_constants_and_plain_scales() -> None:
-    net = Net(4, 3)
+    net = GraphNet(4, 3)
     net.constant(1, 4, 3, name="c")
     value = parameter("v", np.ones((1, 4, 3), np.float16))
     constant = replace(net.ops[-1], detail=Constant(value))
@@ -107,7 +107,7 @@ def expected(weight: Any, edit: LayerEdit, transposed: bool) -> Any:
 )
 def test_largest_weights_are_those_of_the_new_parameters(seed: int, groups: int, transposed: bool, sides: str) -> None:
     random = np.random.default_rng(seed)
-    net = Net(6, 4, seed=seed)
+    net = GraphNet(6, 4, seed=seed)
     net.conv(net.x, 12, groups=groups, transposed=transposed)
     inner, outer = (Affine(random.normal(size=(1, c, 1)), np.zeros((1, 1, 1))) for c in (6, 12))
     edit = LayerEdit(inner if sides in ("inner", "both") else None, outer if sides in ("outer", "both") else None)

@@ -13,11 +13,11 @@ from normdiag.folding.follow import downstream, upstream
 from normdiag.folding.obstacle import Obstacle
 from normdiag.records import Affine, Op, OpGraph, Reshape, Size
 from tests.folding.following import N, channelwise, check_down, check_up, refused
-from tests.folding.graphs import Net
+from tests.nets.op_graph import GraphNet
 
 
 def test_flatten_spreads_channels_over_positions_and_gathers_them_again() -> None:
-    net = Net(4, 2, 3)
+    net = GraphNet(4, 2, 3)
     net.flatten(net.x)
     spread = check_down(net, {0: channelwise((2, 4, 2, 3))})
     assert spread[0].scale.shape == (1, 24)
@@ -26,7 +26,7 @@ def test_flatten_spreads_channels_over_positions_and_gathers_them_again() -> Non
 
 
 def test_flatten_of_free_positions_passes_only_what_does_not_vary() -> None:
-    net = Net(4, 2, 3, dynamic=True)
+    net = GraphNet(4, 2, 3, dynamic=True)
     net.flatten(net.x)
     refused(net, {0: channelwise((2, 4, 2, 3))}, "cannot be followed through Reshape", down=True)
     uniform = Affine(np.full((1, 1, 1, 1), 2.0), np.full((1, 1, 1, 1), 3.0))
@@ -35,13 +35,13 @@ def test_flatten_of_free_positions_passes_only_what_does_not_vary() -> None:
 
 def test_free_dimensions_meet_from_behind() -> None:
     """(n, c, h, w) to (-1, c, h * w): what is known of the first is nothing."""
-    net = Net(4, 2, 3)
+    net = GraphNet(4, 2, 3)
     net.reshape(net.x, (4, 6), (Size(1, ("unknown",)), Size(4), Size(6)))
     assert check_up(net, {0: channelwise((2, 4, 6))})[0].scale.shape == (1, 4, 1, 1)
 
 
 def test_reshape_that_mixes_the_batch_in_is_refused() -> None:
-    net = Net(4, 6)
+    net = GraphNet(4, 6)
     net.reshape(net.x, (24,))
     net.sizes[net.ops[-1].outputs[0]] = (Size(4, ("n",)), Size(6))
     net.shapes[net.ops[-1].outputs[0]] = (8, 6)
@@ -51,7 +51,7 @@ def test_reshape_that_mixes_the_batch_in_is_refused() -> None:
 
 @pytest.mark.parametrize("missing", ["reshape0_out", "x"])
 def test_reshape_of_unknown_sizes_is_refused(missing: str) -> None:
-    net = Net(4, 6)
+    net = GraphNet(4, 6)
     net.reshape(net.x, (4, 2, 3))
     del net.sizes[missing]
     refused(net, {0: channelwise((2, 4, 2, 3))}, "its sizes are unknown")
@@ -69,7 +69,7 @@ def test_reshape_between_sizes_that_do_not_agree_never_raises(old: tuple[int, ..
 
 
 def test_a_tensor_without_elements_is_refused() -> None:
-    net = Net(0, 4)
+    net = GraphNet(0, 4)
     net.reshape(net.x, (0, 2, 2))
     refused(net, {0: channelwise((2, 0, 2, 2), 3)}, "has no elements")
 
@@ -94,7 +94,7 @@ def test_reshapes_between_any_factors(factors: list[int], random: object, seed: 
         cuts = sorted(set(chosen.integers(0, len(factors) + 1, 2).tolist()) | {0, len(factors)})
         return tuple(int(np.prod(factors[i:j])) for i, j in pairwise(cuts))
 
-    net = Net(*grouped(), seed=seed)
+    net = GraphNet(*grouped(), seed=seed)
     net.reshape(net.x, grouped())
     for name, check in (("x", check_down), (net.ops[-1].outputs[0], check_up)):
         shape = net.shapes[name]

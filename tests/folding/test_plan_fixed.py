@@ -7,17 +7,17 @@ import numpy as np
 from normdiag.folding.plan import plan_folds
 from normdiag.folding.weights import new_parameters
 from normdiag.records import FoldPlan, Linear, Norm, ScaleShift
-from tests.folding.graphs import Net
+from tests.nets.op_graph import GraphNet
 
 LAYER = frozenset({"layer"})
 
 
-def planned(net: Net, *outputs: str) -> FoldPlan:
+def planned(net: GraphNet, *outputs: str) -> FoldPlan:
     return plan_folds(net.graph(*outputs, fixed=True), LAYER)
 
 
 def test_a_layer_without_a_bias_absorbs_gamma_alone() -> None:
-    net = Net(5, 6)
+    net = GraphNet(5, 6)
     y = net.linear(net.layer_norm(net.x, name="norm"), 4, name="fc")
     plan = planned(net, y)
     (step,) = plan.steps
@@ -38,14 +38,14 @@ def test_a_layer_without_a_bias_absorbs_gamma_alone() -> None:
 
 
 def test_a_bias_absorbs_beta_too() -> None:
-    net = Net(5, 6)
+    net = GraphNet(5, 6)
     plan = planned(net, net.linear(net.layer_norm(net.x, name="norm"), 4, bias=(4,), name="fc"))
     assert [step.shift_stays for step in plan.steps] == [False]
     assert not plan.shifts and len(plan.stripped) == 1
 
 
 def test_gamma_of_zero_leaves_no_place_for_beta() -> None:
-    net = Net(5, 6)
+    net = GraphNet(5, 6)
     x = net.layer_norm(net.x, gamma=np.array([1.0, 0.0, 2.0, 1.0, 1.0, 1.0]), name="norm")
     plan = planned(net, net.linear(x, 4, name="fc"))
     (refusal,) = plan.refusals
@@ -53,7 +53,7 @@ def test_gamma_of_zero_leaves_no_place_for_beta() -> None:
 
 
 def test_scalar_constants_stay_where_they_are() -> None:
-    net = Net(5, 6)
+    net = GraphNet(5, 6)
     x = net.layer_norm(net.x, name="norm")
     number = ScaleShift(np.full((1, 1, 1), 0.5), np.full((1, 1, 1), 3.0))
     halved = net._op("scale_shift", "Mul", [x], net.shapes[x], number, "half")
@@ -71,7 +71,7 @@ def test_scalar_constants_stay_where_they_are() -> None:
 
 
 def test_layer_norms_that_were_not_asked_for_are_counted() -> None:
-    net = Net(5, 6)
+    net = GraphNet(5, 6)
     y = net.linear(net.layer_norm(net.layer_norm(net.x), kind="rms_norm", beta=False), 4)
     graph = net.graph(y)
     assert plan_folds(graph).not_asked == {"layer_norm": 1, "rms_norm": 1}

@@ -8,10 +8,10 @@ import numpy as np
 
 from normdiag.folding.plan import plan_folds
 from normdiag.records import FoldPlan
-from tests.folding.graphs import Net, parameter
+from tests.nets.op_graph import GraphNet, parameter
 
 
-def timed(net: Net, *outputs: str) -> tuple[float, FoldPlan]:
+def timed(net: GraphNet, *outputs: str) -> tuple[float, FoldPlan]:
     graph = net.graph(*outputs)
     started = time.process_time()
     plan = plan_folds(graph)
@@ -19,7 +19,7 @@ def timed(net: Net, *outputs: str) -> tuple[float, FoldPlan]:
 
 
 def test_ten_thousand_ops() -> None:
-    net = Net(8, 4)
+    net = GraphNet(8, 4)
     weight, x = parameter("w", np.zeros((8, 8, 3))), net.x
     for _ in range(3333):
         x = net.relu(net.norm(net.conv(x, 8, padded=True, weight=weight)))
@@ -30,7 +30,7 @@ def test_ten_thousand_ops() -> None:
 
 def test_walks_meet_every_op_once() -> None:
     """Two thousand splits that are joined again: 2 ** 2000 paths."""
-    net = Net(4, 4)
+    net = GraphNet(4, 4)
     x = net.conv(net.x, 4)
     for _ in range(2000):
         x = net.concat(*net.split(x, 2, 2))
@@ -41,7 +41,7 @@ def test_walks_meet_every_op_once() -> None:
 
 def test_a_graph_made_to_take_long_ends_in_refusals() -> None:
     """Every norm reaches the convolution through all the joins after it."""
-    net = Net(4, 4)
+    net = GraphNet(4, 4)
     x = net.relu(net.x)
     for _ in range(800):
         x = net.concat(x, net.norm(net.x))

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, event, given, settings
 
 from normdiag.folding.plan import plan_folds
 from normdiag.records import Norm, OpGraph, ScaleShift
-from tests.folding.graphs import Net, feeds
 from tests.folding.interpret import agree, run
 from tests.folding.networks import networks
+from tests.nets.op_graph import GraphNet, feeds
 
 BOTH = frozenset({"batch", "layer"})
 
@@ -24,7 +24,7 @@ def asked(graph: OpGraph) -> list[str]:
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(networks())
-def test_the_folded_network_computes_the_same(made: tuple[Net, OpGraph]) -> None:
+def test_the_folded_network_computes_the_same(made: tuple[GraphNet, OpGraph]) -> None:
     net, graph = made
     plan = plan_folds(graph, BOTH)
     for step in plan.steps:
@@ -40,7 +40,7 @@ def test_the_folded_network_computes_the_same(made: tuple[Net, OpGraph]) -> None
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(networks())
-def test_pinned_tensors_keep_their_values(made: tuple[Net, OpGraph]) -> None:
+def test_pinned_tensors_keep_their_values(made: tuple[GraphNet, OpGraph]) -> None:
     net, graph = made
     plan = plan_folds(graph, BOTH)
     inputs = feeds(net)
@@ -50,7 +50,7 @@ def test_pinned_tensors_keep_their_values(made: tuple[Net, OpGraph]) -> None:
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(networks())
-def test_every_reason_is_a_short_clause(made: tuple[Net, OpGraph]) -> None:
+def test_every_reason_is_a_short_clause(made: tuple[GraphNet, OpGraph]) -> None:
     for refusal in plan_folds(made[1], BOTH).refusals:
         assert 10 < len(refusal.reason) <= 400
         assert "{" not in refusal.reason

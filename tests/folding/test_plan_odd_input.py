@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from normdiag.records import Conv, Linear
-from tests.folding.graphs import Net, parameter
 from tests.folding.planning import bn, nothing, planned_only, stays
+from tests.nets.op_graph import GraphNet, parameter
 
 
 @pytest.mark.parametrize("tensor", ["conv_out", "identity0_out"])
 def test_integers_are_not_scaled(tensor: str) -> None:
     """After an exact cast from integers there is nothing that could hold a fraction."""
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     x = net.through(net.conv(net.x, 4, name="conv"))
     plan = planned_only(net, bn(net, x), dtypes={tensor: "int32"})
     assert f"{tensor!r}" in stays(plan).reason
@@ -36,11 +36,11 @@ def test_integers_are_not_scaled(tensor: str) -> None:
     ],
 )
 def test_shapes_that_contradict_each_other(conv: Conv | Linear) -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     x = net.conv(net.x, 4, name="layer")
     net.ops[0] = replace(net.ops[0], detail=conv)
     assert "do not" in stays(planned_only(net, bn(net, x))).reason
-    ahead = Net(4, 7)
+    ahead = GraphNet(4, 7)
     y = ahead.conv(ahead.norm(ahead.relu(ahead.x), name="bn"), 4, name="layer")
     ahead.ops[-1] = replace(ahead.ops[-1], detail=replace(conv, padded=False) if isinstance(conv, Conv) else conv)
     plan = planned_only(ahead, y)
@@ -50,13 +50,13 @@ def test_shapes_that_contradict_each_other(conv: Conv | Linear) -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("word", ["scale", "shift"])
 def test_numbers_that_are_not_finite(word: str, bad: float) -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     y = net.scale_shift(net.conv(net.x, 4), layer=True, **{word: [1.0, bad, 0.0, 2.0]})
     assert stays(planned_only(net, y)).reason == "its scale or shift is not finite in some channels"
 
 
 def test_arithmetic_with_integers_is_left_alone() -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     y = net.scale_shift(net.conv(net.x, 4))
     assert planned_only(net, y, dtypes={y: "float16"}).steps
     assert nothing(planned_only(net, y, dtypes={y: "int64"}))

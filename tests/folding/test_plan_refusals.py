@@ -12,56 +12,56 @@ import pytest
 from normdiag.folding.plan import plan_folds
 from normdiag.folding.targets import outer_obstacle
 from normdiag.records import Affine, Conv, Linear, NormLayer, OpGraph, Refusal, Size
-from tests.folding.graphs import Net, parameter
 from tests.folding.planning import BOTH, bn, planned, planned_only, stays
+from tests.nets.op_graph import GraphNet, parameter
 
-Made = tuple[Net, tuple[str, ...]]
+Made = tuple[GraphNet, tuple[str, ...]]
 
 
-def second_reader(net: Net) -> tuple[str, ...]:
+def second_reader(net: GraphNet) -> tuple[str, ...]:
     x = net.conv(net.x, 4, padded=True, name="conv")
     return (net.add(bn(net, x), x, name="skip"),)
 
 
-def second_reader_further_up(net: Net) -> tuple[str, ...]:
+def second_reader_further_up(net: GraphNet) -> tuple[str, ...]:
     x = net.conv(net.x, 4, name="conv")
     return bn(net, net.pool(net.through(x), "AveragePool")), net.relu(x)
 
 
-def twice(net: Net) -> tuple[str, ...]:
+def twice(net: GraphNet) -> tuple[str, ...]:
     x = net.conv(net.x, 4, name="conv")
     return (bn(net, net.add(x, x, name="double")),)
 
 
-def narrow_branch(net: Net) -> tuple[str, ...]:
+def narrow_branch(net: GraphNet) -> tuple[str, ...]:
     return (bn(net, net.add(net.conv(net.x, 4, name="conv"), net.constant(1, 1, 5))),)
 
 
-def one_branch(net: Net) -> tuple[str, ...]:
+def one_branch(net: GraphNet) -> tuple[str, ...]:
     return (bn(net, net.concat(net.conv(net.x, 4, padded=True), net.relu(net.x, name="act"))),)
 
 
-def only_shift_in_the_way(net: Net) -> tuple[str, ...]:
+def only_shift_in_the_way(net: GraphNet) -> tuple[str, ...]:
     """Whose scale is 1, so that nothing is left to fold where the shift cannot go."""
     x = net.pool(net.conv(net.x, 4), "PaddedPool", name="pool")
     return (net.relu(net.scale_shift(x, scale=np.ones(4), layer=True, name="bn")),)
 
 
-def other_axis(net: Net) -> tuple[str, ...]:
+def other_axis(net: GraphNet) -> tuple[str, ...]:
     return (bn(net, net.linear(net.x, 7, name="fc")),)
 
 
-def zeros_after(net: Net) -> tuple[str, ...]:
+def zeros_after(net: GraphNet) -> tuple[str, ...]:
     y = net.norm(net.relu(net.x), gamma=0.0, name="bn")
     return (net.conv(y, 3, padded=True, name="conv"),)
 
 
-def one_reader_cannot(net: Net) -> tuple[str, ...]:
+def one_reader_cannot(net: GraphNet) -> tuple[str, ...]:
     y = net.norm(net.relu(net.x), name="bn")
     return net.conv(y, 3), net.relu(y, name="act")
 
 
-REFUSED: dict[str, tuple[Callable[[Net], tuple[str, ...]], str, str]] = {
+REFUSED: dict[str, tuple[Callable[[GraphNet], tuple[str, ...]], str, str]] = {
     "nonlinearity": (
         lambda net: (bn(net, net.relu(net.x, name="act")),),
         "it comes out of Relu 'act', a nonlinearity",
@@ -88,7 +88,7 @@ REFUSED: dict[str, tuple[Callable[[Net], tuple[str, ...]], str, str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_reason(name: str) -> None:
     build, reason, at = REFUSED[name]
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     refusal = stays(planned(net, *build(net)))
     assert refusal.norm == "bn"
     assert reason in refusal.reason
@@ -97,7 +97,7 @@ def test_reason(name: str) -> None:
 
 @pytest.mark.parametrize("obstacle", ["it is in training mode", "its running variance is negative in some channels"])
 def test_what_is_no_fixed_map_says_why(obstacle: str) -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     refusal = stays(planned_only(net, net.norm(net.conv(net.x, 4), name="bn", obstacle=obstacle)))
     assert refusal == Refusal("bn", "batch_norm", obstacle, None)
 
@@ -106,7 +106,7 @@ def test_what_is_no_fixed_map_says_why(obstacle: str) -> None:
 @pytest.mark.parametrize("why", ["is quantized", "is a graph input", "is computed by the graph"])
 @pytest.mark.parametrize("layer", ["conv", "linear"])
 def test_parameters_that_must_not_change(word: str, why: str, layer: str) -> None:
-    net = Net(4) if layer == "linear" else Net(4, 7)
+    net = GraphNet(4) if layer == "linear" else GraphNet(4, 7)
     x = net.linear(net.x, 4, bias=(4,), name="layer") if layer == "linear" else net.conv(net.x, 4, name="layer")
     detail = net.ops[-1].detail
     assert isinstance(detail, Conv | Linear)
@@ -118,7 +118,7 @@ def test_parameters_that_must_not_change(word: str, why: str, layer: str) -> Non
 
 @pytest.mark.parametrize("word", ["weight", "bias"])
 def test_parameters_of_the_layer_after_that_must_not_change(word: str) -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     y = net.conv(net.norm(net.relu(net.x), name="bn"), 4, name="layer")
     detail = net.ops[-1].detail
     fixed = replace(getattr(detail, word), obstacle="is quantized")
@@ -127,7 +127,7 @@ def test_parameters_of_the_layer_after_that_must_not_change(word: str) -> None:
 
 
 def test_a_bias_that_must_not_change_lets_a_scale_pass_ahead_of_it() -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     y = net.conv(net.norm(net.relu(net.x), beta=0, mean=0), 4)
     detail = net.ops[-1].detail
     assert isinstance(detail, Conv)
@@ -137,14 +137,14 @@ def test_a_bias_that_must_not_change_lets_a_scale_pass_ahead_of_it() -> None:
 
 
 def test_weights_of_integers_take_nothing_up() -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     x = net.conv(net.x, 4, weight=parameter("w", np.ones((4, 4, 3), np.int8)), name="conv")
     assert "the weight of Conv 'conv' is stored as int8" in stays(planned_only(net, bn(net, x))).reason
 
 
 @pytest.mark.parametrize("which", ["conv_out", "bn_out"])
 def test_pinned_tensors(which: str) -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     x = net.conv(net.x, 4, name="conv")
     plan = planned_only(net, bn(net, x), pinned={which: "a subgraph of If 'cond' reads it"})
     if which == "bn_out":
@@ -154,14 +154,14 @@ def test_pinned_tensors(which: str) -> None:
 
 
 def test_negative_scales_do_not_pass_a_maximum() -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     y = bn(net, net.pool(net.conv(net.x, 4), "MaxPool", name="pool"), gamma=[1, -1, 0, -2])
     assert "MaxPool 'pool' takes the maximum, and 2 of its scales are negative" in stays(planned(net, y)).reason
 
 
 def test_a_constant_that_would_widen_the_data_stays() -> None:
     """x has one channel, the factors have four: the product has four channels, and no layer before has them."""
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     x = net.conv(net.x, 1, name="conv")
     y = net.scale_shift(net.through(x), scale=[2.0], shift=[1.0], layer=True, name="bn")
     detail = replace(net.ops[-1].detail, scale=np.ones((1, 4, 1)), shift=np.arange(4.0).reshape(1, 4, 1))
@@ -185,7 +185,7 @@ def test_norms_that_lie_elsewhere_are_refused_with_the_reason_given() -> None:
 
 
 def test_what_is_denied_stays_with_the_reason_given() -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     y = net.norm(net.conv(net.x, 4))
     denied = Refusal("bn1", "batch_norm", "because")
     plan = plan_folds(net.graph(net.norm(y)), denied={1: denied})
@@ -194,7 +194,7 @@ def test_what_is_denied_stays_with_the_reason_given() -> None:
 
 
 def test_layer_norm_with_nothing_to_fold() -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     y = net.layer_norm(net.x)
     net.ops[-1] = replace(net.ops[-1], detail=replace(net.ops[-1].detail, gamma=None, beta=None))
     assert stays(planned_only(net, net.linear(y, 2))).reason == "it has no gamma or beta"
@@ -205,14 +205,14 @@ def test_layer_norm_with_nothing_to_fold() -> None:
 
 def test_a_failed_walk_leaves_no_trace() -> None:
     """The left branch could take it up, the right one cannot."""
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     left, right = net.split(net.conv(net.x, 6), 3, 3)
     plan = planned(net, bn(net, net.concat(left, net.relu(right))))
     assert (dict(plan.edits), plan.removed) == ({}, ())
 
 
 def test_long_names_lose_their_middle() -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     y = net.norm(net.relu(net.x, name="a" * 1000), name="bn")
     before, after = stays(planned(net, y)).reason.split(", and ")
     assert len(before) == 401 and before.endswith("a', a nonlinearity") and "…" in before
@@ -220,7 +220,7 @@ def test_long_names_lose_their_middle() -> None:
 
 
 def test_both_directions_are_told_however_long() -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     y = net.relu(net.norm(net.relu(net.x, name="a" * 150), name="bn"), name="b" * 150)
     reason = stays(planned(net, y)).reason
     assert f"comes out of Relu '{'a' * 150}'" in reason and f"goes into Relu '{'b' * 150}'" in reason
@@ -239,7 +239,7 @@ def test_both_directions_are_told_however_long() -> None:
     ],
 )
 def test_norms_that_take_nothing_up(changes: dict[str, Any], reason: str) -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     net.norm(net.x, name="first")
     op = replace(net.ops[-1], detail=replace(net.ops[-1].detail, **changes))
     affine = Affine(np.full((1, 4, 1), 2.0), np.ones((1, 4, 1)))
@@ -250,7 +250,7 @@ def test_norms_that_take_nothing_up(changes: dict[str, Any], reason: str) -> Non
 
 
 def test_a_rank_that_is_not_known_names_where_the_data_comes_from() -> None:
-    net = Net(4, 5)
+    net = GraphNet(4, 5)
     graph = net.graph(bn(net, x := net.relu(net.x, name="relu")))
     hidden = {name for name in graph.sizes if name != net.x}
     plan = plan_folds(replace(graph, sizes={name: size for name, size in graph.sizes.items() if name not in hidden}))

@@ -9,11 +9,11 @@ from normdiag.folding.plan import plan_folds
 from normdiag.folding.ranges import range_spreads
 from normdiag.folding.weights import new_parameters
 from normdiag.records import RangeSpread
-from tests.folding.graphs import Net, parameter
+from tests.nets.op_graph import GraphNet, parameter
 
 
 def test_a_tiny_gamma_wrecks_a_tensor_wide_scale() -> None:
-    net = Net(2, 7)
+    net = GraphNet(2, 7)
     weight = parameter("w", np.array([1.0, -2.0, 4.0, 0.0]).reshape(4, 1, 1) * np.ones((4, 2, 3)))
     y = net.scale_shift(net.conv(net.x, 4, weight=weight, name="conv"), scale=[1.0, 0.01, 1.0, 1.0])
     graph = net.graph(y)
@@ -23,14 +23,14 @@ def test_a_tiny_gamma_wrecks_a_tensor_wide_scale() -> None:
 
 @pytest.mark.parametrize(("second", "coarse"), [(1.51 / 127, 0), (1.49 / 127, 1)])
 def test_one_level_ends_at_one_and_a_half(second: float, coarse: int) -> None:
-    net = Net(2, 7)
+    net = GraphNet(2, 7)
     y = net.scale_shift(net.conv(net.x, 2, weight=parameter("w", np.ones((2, 2, 3)))), scale=[-1.0, second])
     graph = net.graph(y)
     assert range_spreads(graph, plan_folds(graph))[0].coarse_after == coarse
 
 
 def test_edits_of_the_input_count_as_the_weights_that_they_make() -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     y = net.linear(net.norm(net.relu(net.x)), 5, axis=-2, name="fc")
     graph = net.graph(y)
     plan = plan_folds(graph)
@@ -41,7 +41,7 @@ def test_edits_of_the_input_count_as_the_weights_that_they_make() -> None:
 
 
 def test_all_zero_weights_and_layers_that_are_no_products() -> None:
-    net = Net(4, 7)
+    net = GraphNet(4, 7)
     zero = parameter("w", np.zeros((2, 4, 3)))
     outputs = (net.norm(net.conv(net.x, 2, weight=zero)), net.norm(net.norm(net.relu(net.x))))
     graph = net.graph(*outputs)
@@ -55,7 +55,7 @@ def test_channels_that_their_norm_silences_do_not_count(gamma: float, coarse: in
     """Both are as narrow after folding; only the one whose signal goes on would be missed."""
     weight = np.ones((4, 2, 3))
     weight[2] *= 1e-4 / gamma
-    net = Net(2, 7)
+    net = GraphNet(2, 7)
     conv = net.conv(net.x, 4, weight=parameter("w", weight), name="conv")
     net.norm(conv, gamma=[1.0, 1.0, gamma, 1.0], name="bn")
     graph = net.graph(net.ops[-1].outputs[0])

@@ -16,8 +16,8 @@ from normdiag.folding.layout import BLOCK, blocks
 from normdiag.folding.targets import channels_of
 from normdiag.folding.weights import changes_weight, new_parameters
 from normdiag.records import Affine, Constant, Conv, LayerEdit, Linear, Norm, Op, OpGraph, ScaleShift
-from tests.folding.graphs import Net, parameter
 from tests.folding.interpret import run
+from tests.nets.op_graph import GraphNet, parameter
 
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
 seeds = st.integers(0, 2**32 - 1)
@@ -29,7 +29,7 @@ def along(axis: int, channels: int, rank: int, random: np.random.Generator) -> A
     return Affine(random.normal(size=shape), random.normal(size=shape))
 
 
-def check(net: Net, edit: LayerEdit) -> None:
+def check(net: GraphNet, edit: LayerEdit) -> None:
     """new(x) = outer(L(inner(x)))."""
     op = net.ops[-1]
     graph = OpGraph((op,), op.inputs, op.outputs)
@@ -44,7 +44,7 @@ def check(net: Net, edit: LayerEdit) -> None:
     np.testing.assert_allclose(edited, expected, rtol=1e-9, atol=1e-9)
 
 
-def run_edited(graph: OpGraph, feeds: dict[str, object], net: Net, edit: LayerEdit) -> object:
+def run_edited(graph: OpGraph, feeds: dict[str, object], net: GraphNet, edit: LayerEdit) -> object:
     from normdiag.records import FoldPlan
 
     return run(graph, feeds, net.shapes, FoldPlan(edits={0: edit}))[graph.ops[0].outputs[0]]
@@ -55,7 +55,7 @@ def run_edited(graph: OpGraph, feeds: dict[str, object], net: Net, edit: LayerEd
 def test_convolutions(
     data: st.DataObject, seed: int, groups: int, transposed: bool, bias: bool, size: tuple[int, ...]
 ) -> None:
-    net = Net(4, *size, seed=seed)
+    net = GraphNet(4, *size, seed=seed)
     kernel = data.draw(st.sampled_from([1, 3]))
     net.conv(net.x, 8, kernel=kernel, groups=groups, transposed=transposed, bias=bias)
     random = np.random.default_rng(seed)
@@ -78,7 +78,7 @@ def test_linear_layers(data: st.DataObject, seed: int, upright: bool, factors: t
         (5, 1) if axis == -2 else (5,),
         (5, 3) if axis == -2 else (4, 5),
     ]
-    net = Net(*((4, 4) if axis == -1 else (4, 3)), seed=seed)
+    net = GraphNet(*((4, 4) if axis == -1 else (4, 3)), seed=seed)
     net.linear(
         net.x, 5, axis=axis, upright=upright, bias=data.draw(st.sampled_from(biases)), alpha=factors[0], beta=factors[1]
     )
@@ -96,14 +96,14 @@ def test_batches_of_matrices(axis: int, upright: bool) -> None:
     out_axis = -2 if upright else -1
     matrices = random.normal(size=(2, 5, 4) if upright else (2, 4, 5))
     detail = Linear(parameter("w", matrices), None, out_axis, -3 - out_axis, axis, alpha=0.5)
-    net = Net(*((3, 4) if axis == -1 else (4, 3)))
+    net = GraphNet(*((3, 4) if axis == -1 else (4, 3)))
     net._op("linear", "MatMul", [net.x], (2, 3, 5) if axis == -1 else (2, 5, 3), detail, "product")
     check(net, LayerEdit(along(3 + axis, 4, 3, random), along(3 + axis, 5, 3, random)))
 
 
 def test_uniform_maps_of_one_number() -> None:
     random = np.random.default_rng(0)
-    net = Net(4, 5)
+    net = GraphNet(4, 5)
     for build in (
         lambda: net.conv(net.x, 8, groups=2),
         lambda: net.conv(net.x, 8, bias=False),
@@ -117,7 +117,7 @@ def test_uniform_maps_of_one_number() -> None:
 @settings(max_examples=50)
 @given(seeds)
 def test_norms_keep_their_statistics(seed: int) -> None:
-    net = Net(4, 3, seed=seed)
+    net = GraphNet(4, 3, seed=seed)
     net.norm(net.x)
     random = np.random.default_rng(seed)
     check(net, LayerEdit(along(1, 4, 3, random), along(1, 4, 3, random)))
@@ -126,7 +126,7 @@ def test_norms_keep_their_statistics(seed: int) -> None:
 @pytest.mark.parametrize("rank", [1, 2])
 @pytest.mark.parametrize("beta", [False, True])
 def test_layer_norms_take_what_comes_after(rank: int, beta: bool) -> None:
-    net = Net(4, 3)
+    net = GraphNet(4, 3)
     net.layer_norm(net.x, rank=rank, beta=beta)
     random = np.random.default_rng(0)
     check(net, LayerEdit(outer=along(2, 3, 3, random)))
@@ -136,7 +136,7 @@ def test_layer_norms_take_what_comes_after(rank: int, beta: bool) -> None:
 
 
 def test_scale_shift_and_constant() -> None:
-    net = Net(4, 3)
+    net = GraphNet(4, 3)
     random = np.random.default_rng(0)
     net.scale_shift(net.x)
     check(net, LayerEdit(along(1, 4, 3, random), along(2, 3, 3, random)))
@@ -197,7 +197,7 @@ def test_no_bias_where_none_is_needed_and_no_weight_touched_where_none_changes()
 
 @pytest.mark.parametrize(("axis", "shape"), [(-1, (5,)), (-2, (5, 1))])
 def test_shape_of_a_new_bias_of_a_linear_layer(axis: int, shape: tuple[int, ...]) -> None:
-    net = Net(4, 4)
+    net = GraphNet(4, 4)
     net.linear(net.x, 5, axis=axis)
     uniform = LayerEdit(outer=Affine(np.ones((1, 1, 1)), np.ones((1, 1, 1))))
     for edit in (uniform, LayerEdit(outer=along(3 + axis, 5, 3, np.random.default_rng(0)))):
@@ -255,14 +255,14 @@ def test_blocks_cover_everything_once(shape: tuple[int, int, int, int]) -> None:
 
 
 def test_an_op_without_parameters_is_a_mistake() -> None:
-    net = Net(4, 3)
+    net = GraphNet(4, 3)
     net.relu(net.x)
     with pytest.raises(TypeError, match="Relu takes no fold up"):
         new_parameters(net.ops[-1], LayerEdit())
 
 
 def test_group_norm_takes_what_comes_after_along_its_channels() -> None:
-    net = Net(4, 3)
+    net = GraphNet(4, 3)
     net.norm(net.x)
     norm = net.ops[-1].detail
     assert isinstance(norm, Norm)

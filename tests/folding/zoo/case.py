@@ -10,10 +10,10 @@ from typing import Any
 import onnx
 
 from normdiag.records import FoldPlan
-from tests.folding.zoo.net import Net
+from tests.nets.onnx.net import OnnxNet
 
 OPSETS = (9, 11, 13, 17, 21)
-Build = Callable[[Net], Any]
+Build = Callable[[OnnxNet], Any]
 Check = Callable[[onnx.ModelProto, onnx.ModelProto, FoldPlan], None]
 
 
@@ -39,7 +39,7 @@ class OnnxCase:
     check: Check | None = None
 
     def model(self, dtype: str) -> onnx.ModelProto:
-        net = Net(dtype, self.opset or 17, seed=sum(map(ord, self.name)))
+        net = OnnxNet(dtype, self.opset or 17, seed=sum(map(ord, self.name)))
         changed = self.build(net)
         return changed if isinstance(changed, onnx.ModelProto) else net.model()
 
@@ -58,7 +58,7 @@ class Zoo:
         self.cases.append(case)
 
     def case(self, becomes: str, **options: Any) -> Callable[[Build], Build]:
-        """The decorated function builds the graph on a Net; it may return a whole model instead."""
+        """The decorated function builds the graph on a OnnxNet; it may return a whole model instead."""
 
         def keep(build: Build) -> Build:
             self.add(build.__name__, build, becomes, **options)
@@ -69,7 +69,7 @@ class Zoo:
     def each(
         self, name: str, values: Sequence[Any], becomes: str, **options: Any
     ) -> Callable[[Callable[..., Any]], None]:
-        """One case for each value: the decorated function takes the Net and the value."""
+        """One case for each value: the decorated function takes the OnnxNet and the value."""
 
         def keep(build: Callable[..., Any]) -> None:
             for value in values:

@@ -6,11 +6,11 @@ import numpy as np
 import onnx
 
 from tests.folding.zoo.grammar import Network, Part
-from tests.folding.zoo.net import Array, Net
+from tests.nets.onnx.net import Array, OnnxNet
 
 
 def to_onnx(network: Network, dtype: str = "float32", opset: int = 17) -> onnx.ModelProto:
-    net = Net(dtype, opset, network.seed)
+    net = OnnxNet(dtype, opset, network.seed)
     emitter = _Emitter(net, network)
     tensors: dict[int, str | list[str]] = {}
     for index, part in enumerate(network.parts):
@@ -25,7 +25,7 @@ def to_onnx(network: Network, dtype: str = "float32", opset: int = 17) -> onnx.M
 
 
 class _Emitter:
-    def __init__(self, net: Net, network: Network) -> None:
+    def __init__(self, net: OnnxNet, network: Network) -> None:
         self.net, self.network = net, network
         self.weights: dict[tuple[int, ...], str] = {}
 

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from tests.folding.zoo.case import Zoo
-from tests.folding.zoo.net import Net
+from tests.nets.onnx.net import OnnxNet
 
 ZOO = Zoo()
 SPACE = {1: (7,), 2: (5, 4), 3: (4, 3, 3)}
@@ -34,7 +34,7 @@ def window(name: str, rank: int) -> dict[str, object]:
     return attributes
 
 
-def conv(g: Net, rank: int, groups: str, view: str, bias: bool) -> None:
+def conv(g: OnnxNet, rank: int, groups: str, view: str, bias: bool) -> None:
     inputs, outputs, number = GROUPS[groups]
     x = g.input("N", inputs, *SPACE[rank])
     y = g.conv(x, inputs, outputs, 2, rank=rank, groups=number, bias=bias, **window(view, rank))
@@ -60,7 +60,7 @@ UPWARD = {
 }
 
 
-def conv_transpose(g: Net, rank: int, groups: str, view: str, bias: bool) -> None:
+def conv_transpose(g: OnnxNet, rank: int, groups: str, view: str, bias: bool) -> None:
     inputs, outputs, number = GROUPS[groups]
     attributes: dict[str, object] = dict(UPWARD[view])
     for key in ("strides", "dilations", "output_padding"):
@@ -103,7 +103,7 @@ GEMMS = [
 
 
 @ZOO.each("gemm", GEMMS, "Gemm Relu")
-def gemm(g: Net, value: tuple[int, int, float, float, str]) -> None:
+def gemm(g: OnnxNet, value: tuple[int, int, float, float, str]) -> None:
     trans_a, trans_b, alpha, beta, addend = value
     rows: int | str = 3 if addend in ("matrix", "column") else "N"
     x = g.input(*((5, rows) if trans_a else (rows, 5)))
@@ -117,13 +117,13 @@ def gemm(g: Net, value: tuple[int, int, float, float, str]) -> None:
 
 
 @ZOO.case("MatMul Add Relu|Gemm Relu")
-def matmul_alone(g: Net) -> None:
+def matmul_alone(g: OnnxNet) -> None:
     x = g.input("N", 5)
     g.output(g.op("Relu", g.bn(g.op("MatMul", x, g.value(g.normal(5, 4))), 4)))
 
 
 @ZOO.each("matmul_add", ["vector", "vector_first", "row", "scalar"], "MatMul Add Relu|Gemm Relu")
-def matmul_add(g: Net, addend: str) -> None:
+def matmul_add(g: OnnxNet, addend: str) -> None:
     x = g.input("N", 5)
     y = g.op("MatMul", x, g.value(g.normal(5, 4)))
     bias = g.value(g.normal(*{"row": (1, 4), "scalar": ()}.get(addend, (4,))))
@@ -132,35 +132,35 @@ def matmul_add(g: Net, addend: str) -> None:
 
 
 @ZOO.each("matmul_left", [(4, 5), (1, 4, 5)], "MatMul Add Relu")
-def matmul_left(g: Net, shape: tuple[int, ...]) -> None:
+def matmul_left(g: OnnxNet, shape: tuple[int, ...]) -> None:
     """W @ x with the channels of the norm along the rows of W."""
     x = g.input("N", 5, 6)
     g.output(g.op("Relu", g.bn(g.op("MatMul", g.value(g.normal(*shape)), x), 4)))
 
 
 @ZOO.case("MatMul Add Relu")
-def matmul_left_add(g: Net) -> None:
+def matmul_left_add(g: OnnxNet) -> None:
     x = g.input("N", 5, 6)
     y = g.op("Add", g.op("MatMul", g.value(g.normal(4, 5)), x), g.value(g.normal(4, 1)))
     g.output(g.op("Relu", g.bn(y, 4)))
 
 
 @ZOO.case("MatMul Add Relu")
-def matmul_left_add_of_everything(g: Net) -> None:
+def matmul_left_add_of_everything(g: OnnxNet) -> None:
     x = g.input("N", 5, 6)
     y = g.op("Add", g.op("MatMul", g.value(g.normal(4, 5)), x), g.value(g.normal(4, 6)))
     g.output(g.op("Relu", g.bn(y, 4)))
 
 
 @ZOO.each("matmul_right", [(5, 4), (1, 5, 4)], "MatMul Add Transpose Relu|MatMul Transpose Add Relu")
-def matmul_right_of_tokens(g: Net, shape: tuple[int, ...]) -> None:
+def matmul_right_of_tokens(g: OnnxNet, shape: tuple[int, ...]) -> None:
     x = g.input("N", 6, 5)
     y = g.op("Add", g.op("MatMul", x, g.value(g.normal(*shape))), g.value(g.normal(4)))
     g.output(g.op("Relu", g.bn(g.op("Transpose", y, perm=[0, 2, 1]), 4)))
 
 
 @ZOO.case("MatMul Add BatchNormalization Relu", folded=0, refused=("",))
-def matmul_rows_are_the_channels(g: Net) -> None:
+def matmul_rows_are_the_channels(g: OnnxNet) -> None:
     """The norm scales tokens, the product mixes features: the shift of a token is no bias of the layer."""
     x = g.input("N", 6, 5)
     y = g.op("Add", g.op("MatMul", x, g.value(g.normal(5, 4))), g.value(g.normal(4)))
@@ -168,38 +168,38 @@ def matmul_rows_are_the_channels(g: Net) -> None:
 
 
 @ZOO.each("epsilon", [1e-5, 1e-3, 0.1], "Conv Relu", opset=17)
-def epsilon(g: Net, value: float) -> None:
+def epsilon(g: OnnxNet, value: float) -> None:
     """The attribute is a float32, so that in float64 too it is not the decimal number that was written down."""
     g.output(g.op("Relu", g.bn(g.conv(g.input("N", 3, 6, 5), 3, 4), 4, epsilon=value)))
 
 
 @ZOO.case("Conv Relu", folded=2)
-def two_norms_behind_a_convolution(g: Net) -> None:
+def two_norms_behind_a_convolution(g: OnnxNet) -> None:
     y = g.conv(g.input("N", 3, 6, 5), 3, 4)
     g.output(g.op("Relu", g.bn(g.bn(y, 4), 4)))
 
 
 @ZOO.case("Gemm Relu", folded=3)
-def three_norms_behind_a_gemm(g: Net) -> None:
+def three_norms_behind_a_gemm(g: OnnxNet) -> None:
     y = g.op("Gemm", g.input("N", 5), g.value(g.normal(5, 4)), g.value(g.normal(4)))
     g.output(g.op("Relu", g.bn(g.bn(g.bn(y, 4), 4), 4)))
 
 
 @ZOO.case("Relu Conv Relu", folded=2)
-def two_norms_between_relu_and_convolution(g: Net) -> None:
+def two_norms_between_relu_and_convolution(g: OnnxNet) -> None:
     x = g.op("Relu", g.input("N", 4, 6, 5))
     g.output(g.op("Relu", g.conv(g.bn(g.bn(x, 4), 4), 4, 3)))
 
 
 @ZOO.case("Relu BatchNormalization Relu", folded=1, refused=("Relu|nonlinear|input",))
-def two_norms_between_nonlinearities(g: Net) -> None:
+def two_norms_between_nonlinearities(g: OnnxNet) -> None:
     """One absorbs the other."""
     x = g.op("Relu", g.input("N", 4, 6, 5))
     g.output(g.op("Relu", g.bn(g.bn(x, 4), 4)))
 
 
 @ZOO.case("InstanceNormalization Relu")
-def norm_behind_an_instance_norm(g: Net) -> None:
+def norm_behind_an_instance_norm(g: OnnxNet) -> None:
     y = g.op("InstanceNormalization", g.input("N", 4, 6, 5), g.value(g.normal(4)), g.value(g.normal(4)))
     g.output(g.op("Relu", g.bn(y, 4)))
 
@@ -208,7 +208,7 @@ IN_PIECES = "ReduceMean Sub Mul ReduceMean Add Sqrt Div Mul Add"
 
 
 @ZOO.case(f"{IN_PIECES} Relu|{IN_PIECES} BatchNormalization Relu", opset=17, folded=None)
-def norm_behind_a_decomposed_instance_norm(g: Net) -> None:
+def norm_behind_a_decomposed_instance_norm(g: OnnxNet) -> None:
     x = g.input("N", 4, 6, 5)
     centred = str(g.op("Sub", x, g.mean(x, 2, 3)))
     root = g.op("Sqrt", g.op("Add", g.mean(str(g.op("Mul", centred, centred)), 2, 3), g.value(1e-3)))
@@ -216,7 +216,7 @@ def norm_behind_a_decomposed_instance_norm(g: Net) -> None:
     g.output(g.op("Relu", g.bn(str(g.op("Add", y, per_channel(g, 4, "beta"))), 4)))
 
 
-def per_channel(g: Net, channels: int, kind: str) -> str:
+def per_channel(g: OnnxNet, channels: int, kind: str) -> str:
     values = {
         "gamma": g.normal(channels),
         "beta": g.normal(channels),
@@ -228,7 +228,7 @@ def per_channel(g: Net, channels: int, kind: str) -> str:
 
 
 @ZOO.each("decomposed", ["div", "mul", "constant_first"], "Conv Relu", folded=1)
-def decomposed(g: Net, how: str) -> None:
+def decomposed(g: OnnxNet, how: str) -> None:
     y = g.op("Sub", g.conv(g.input("N", 3, 6, 5), 3, 4), per_channel(g, 4, "mean"))
     y = g.op("Mul", y, per_channel(g, 4, "inverse")) if how == "mul" else g.op("Div", y, per_channel(g, 4, "deviation"))
     gamma, beta = per_channel(g, 4, "gamma"), per_channel(g, 4, "beta")
@@ -237,7 +237,7 @@ def decomposed(g: Net, how: str) -> None:
 
 
 @ZOO.case("Conv Relu", folded=1)
-def decomposed_with_its_root_in_the_graph(g: Net) -> None:
+def decomposed_with_its_root_in_the_graph(g: OnnxNet) -> None:
     """x - mean over Sqrt(var + eps), where the root is computed from constants by nodes."""
     y = g.op("Sub", g.conv(g.input("N", 3, 6, 5), 3, 4), per_channel(g, 4, "mean"))
     root = g.op("Sqrt", g.op("Add", g.value(g.random.uniform(0.2, 2, (4, 1, 1))), g.value(1e-3)))
@@ -246,7 +246,7 @@ def decomposed_with_its_root_in_the_graph(g: Net) -> None:
 
 
 @ZOO.each("plain", ["Mul", "Add", "Sub", "Div", "MulAdd", "AddMul"], "Conv Relu", folded=None)
-def plain(g: Net, chain: str) -> None:
+def plain(g: OnnxNet, chain: str) -> None:
     y = g.conv(g.input("N", 3, 6, 5), 3, 4)
     for kind in {"MulAdd": ("Mul", "Add"), "AddMul": ("Add", "Mul")}.get(chain, (chain,)):
         y = g.op(kind, y, per_channel(g, 4, "deviation" if kind == "Div" else "gamma"))
@@ -254,33 +254,33 @@ def plain(g: Net, chain: str) -> None:
 
 
 @ZOO.case("Conv Relu", folded=None)
-def taken_from_a_constant(g: Net) -> None:
+def taken_from_a_constant(g: OnnxNet) -> None:
     """c - x: the scale is -1."""
     y = g.conv(g.input("N", 3, 6, 5), 3, 4)
     g.output(g.op("Relu", g.op("Sub", per_channel(g, 4, "beta"), y)))
 
 
 @ZOO.case("Conv Mul Relu", folded=0)
-def scale_along_the_width(g: Net) -> None:
+def scale_along_the_width(g: OnnxNet) -> None:
     """Four channels and a width of four: the constant varies along the width."""
     y = g.conv(g.input("N", 3, 6, 4), 3, 4, 1)
     g.output(g.op("Relu", g.op("Mul", y, g.value(g.normal(4)))))
 
 
 @ZOO.case("Conv Add Relu", folded=0)
-def shift_of_every_position(g: Net) -> None:
+def shift_of_every_position(g: OnnxNet) -> None:
     y = g.conv(g.input("N", 3, 6, 5), 3, 4, 1)
     g.output(g.op("Relu", g.op("Add", y, g.value(g.normal(4, 6, 5)))))
 
 
 @ZOO.case("Conv Relu", folded=None)
-def norm_then_plain_scale(g: Net) -> None:
+def norm_then_plain_scale(g: OnnxNet) -> None:
     """What exporters leave of LayerScale and of input preprocessing."""
     y = g.bn(g.conv(g.input("N", 3, 6, 5), 3, 4), 4)
     g.output(g.op("Relu", g.op("Mul", y, per_channel(g, 4, "gamma"))))
 
 
 @ZOO.case("Conv Relu", folded=None)
-def preprocessing_goes_into_the_first_convolution(g: Net) -> None:
+def preprocessing_goes_into_the_first_convolution(g: OnnxNet) -> None:
     x = g.op("Div", g.op("Sub", g.input("N", 3, 6, 5), g.value(g.normal(3, 1, 1))), g.value(0.3))
     g.output(g.op("Relu", g.conv(x, 3, 4)))

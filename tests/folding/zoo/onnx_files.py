@@ -7,15 +7,15 @@ import onnx
 from onnx import helper, numpy_helper
 
 from tests.folding.zoo.case import Zoo
-from tests.folding.zoo.net import NUMPY, TYPES, Net
 from tests.folding.zoo.onnx_refused import convolved, refused
+from tests.nets.onnx.net import NUMPY, TYPES, OnnxNet
 
 ZOO = Zoo()
 
 # Where no edit reaches.
 
 
-def branches(g: Net, then: list[onnx.NodeProto], result: str, other: list[onnx.NodeProto], otherwise: str) -> str:
+def branches(g: OnnxNet, then: list[onnx.NodeProto], result: str, other: list[onnx.NodeProto], otherwise: str) -> str:
     condition = g.input(name="condition", dtype="float32")
     g.inputs[-1].type.tensor_type.elem_type = onnx.TensorProto.BOOL
     shape = helper.make_tensor_value_info(result, TYPES[g.dtype], None)
@@ -30,13 +30,13 @@ def branches(g: Net, then: list[onnx.NodeProto], result: str, other: list[onnx.N
     )
 
 
-def taken_out(g: Net, first: int) -> list[onnx.NodeProto]:
+def taken_out(g: OnnxNet, first: int) -> list[onnx.NodeProto]:
     nodes, g.nodes[first:] = g.nodes[first:], []
     return nodes
 
 
 @ZOO.case("If Relu", opset=17, **refused("(?i)subgraph|branch|body"))
-def in_a_branch(g: Net) -> None:
+def in_a_branch(g: OnnxNet) -> None:
     x = g.input("N", 3, 6, 5)
     y = g.bn(g.conv(x, 3, 3, pads=[1, 1, 1, 1]), 3)
     then = taken_out(g, 0)
@@ -45,7 +45,7 @@ def in_a_branch(g: Net) -> None:
 
 
 @ZOO.case("Conv BatchNormalization If Relu Relu", opset=17, **refused("(?i)subgraph|used|read"))
-def a_branch_reads_the_convolution(g: Net) -> None:
+def a_branch_reads_the_convolution(g: OnnxNet) -> None:
     y = convolved(g)
     z = g.bn(y, 4)
     then = [helper.make_node("Neg", [y], ["then_out"], name="negative")]
@@ -54,7 +54,7 @@ def a_branch_reads_the_convolution(g: Net) -> None:
 
 
 @ZOO.case("Conv If Relu", opset=17)
-def a_branch_reads_the_norm(g: Net) -> None:
+def a_branch_reads_the_norm(g: OnnxNet) -> None:
     """The name that the branch reads must stay."""
     y = g.bn(convolved(g), 4)
     then = [helper.make_node("Neg", [y], ["then_out"], name="negative")]
@@ -63,7 +63,7 @@ def a_branch_reads_the_norm(g: Net) -> None:
 
 
 @ZOO.case("Conv If Relu", opset=17)
-def a_branch_reads_the_weight(g: Net) -> None:
+def a_branch_reads_the_weight(g: OnnxNet) -> None:
     """The stored weight is read in a subgraph too: the convolution gets a copy."""
     weight = g.value(g.normal(4, 3, 3, 3), "read_inside")
     y = g.bn(g.conv(g.input("N", 3, 6, 5), 3, 4, weight=weight), 4)
@@ -73,7 +73,7 @@ def a_branch_reads_the_weight(g: Net) -> None:
     g.output(g.op("Relu", branches(g, then, "then_out", other, "else_out")))
 
 
-def with_function(g: Net, x: str, channels: int) -> str:
+def with_function(g: OnnxNet, x: str, channels: int) -> str:
     """A call of a local function that holds a norm."""
     names = [g.value(array) for array in g.bn_values(channels).values()]
     g.domains["local"] = 1
@@ -81,7 +81,7 @@ def with_function(g: Net, x: str, channels: int) -> str:
 
 
 @ZOO.case("Conv Normalized Relu", opset=17, **refused("(?i)function"))
-def in_a_local_function(g: Net) -> onnx.ModelProto:
+def in_a_local_function(g: OnnxNet) -> onnx.ModelProto:
     g.output(g.op("Relu", with_function(g, convolved(g), 4)))
     formal = ["x", "gamma", "beta", "mean", "var"]
     body = [helper.make_node("BatchNormalization", formal, ["y"], name="inner", epsilon=1e-3)]
@@ -94,7 +94,7 @@ def in_a_local_function(g: Net) -> onnx.ModelProto:
 
 
 @ZOO.case("Conv Conv Relu Relu", folded=2)
-def shared_weight_and_two_norms(g: Net) -> None:
+def shared_weight_and_two_norms(g: OnnxNet) -> None:
     weight = g.value(g.normal(4, 3, 3, 3), "shared")
     first = g.bn(g.conv(g.input("N", 3, 6, 5), 3, 4, weight=weight, bias=False), 4)
     second = g.bn(g.conv(g.input("N", 3, 6, 5, name="z"), 3, 4, weight=weight, bias=False), 4)
@@ -102,7 +102,7 @@ def shared_weight_and_two_norms(g: Net) -> None:
     g.output(g.op("Relu", first), g.op("Relu", second))
 
 
-def ordered(g: Net, kinds: str) -> None:
+def ordered(g: OnnxNet, kinds: str) -> None:
     """Put the nodes in this order, each kind in its own."""
     left = list(g.nodes)
     g.nodes = [left.pop(next(i for i, node in enumerate(left) if node.op_type == kind)) for kind in kinds.split()]
@@ -115,7 +115,7 @@ def reports_a_copy(_: onnx.ModelProto, folded: onnx.ModelProto, plan: object) ->
 
 
 @ZOO.case("Conv Conv Relu Relu", folded=1, check=reports_a_copy)
-def shared_weight_and_one_norm(g: Net) -> None:
+def shared_weight_and_one_norm(g: OnnxNet) -> None:
     weight = g.value(g.normal(4, 3, 3, 3), "shared")
     y = g.conv(g.input("N", 3, 6, 5), 3, 4, weight=weight)
     z = g.conv(g.input("N", 3, 6, 5, name="z"), 3, 4, weight=weight)
@@ -124,7 +124,7 @@ def shared_weight_and_one_norm(g: Net) -> None:
 
 
 @ZOO.case("Conv Conv Relu Relu", folded=1)
-def shared_bias_and_one_norm(g: Net) -> None:
+def shared_bias_and_one_norm(g: OnnxNet) -> None:
     bias = g.value(g.normal(4), "shared_bias")
     y = g.op("Conv", g.input("N", 3, 6, 5), g.value(g.normal(4, 3, 3, 3)), bias)
     z = g.op("Conv", g.input("N", 3, 6, 5, name="z"), g.value(g.normal(4, 3, 3, 3)), bias)
@@ -133,14 +133,14 @@ def shared_bias_and_one_norm(g: Net) -> None:
 
 
 @ZOO.case("Conv Conv Relu", folded=2)
-def shared_norm_parameters(g: Net) -> None:
+def shared_norm_parameters(g: OnnxNet) -> None:
     names = [g.value(array) for array in g.bn_values(4).values()]
     y = g.bn(g.conv(g.input("N", 4, 7, 7), 4, 4), 4, names=names)
     g.output(g.op("Relu", g.bn(g.conv(y, 4, 4), 4, names=names)))
 
 
 @ZOO.case("Conv Reshape Mul Relu", folded=1)
-def the_weight_is_data_too(g: Net) -> None:
+def the_weight_is_data_too(g: OnnxNet) -> None:
     """Read as a parameter by the convolution and as data by a Mul: the Mul must see the old values."""
     weight = g.value(g.normal(4, 3, 1, 1), "weight")
     y = g.bn(g.conv(g.input("N", 3, 3, 2), 3, 4, 1, weight=weight), 4)
@@ -148,7 +148,7 @@ def the_weight_is_data_too(g: Net) -> None:
 
 
 @ZOO.case("Conv Relu", opset=17)
-def the_weight_is_an_output_too(g: Net) -> None:
+def the_weight_is_an_output_too(g: OnnxNet) -> None:
     weight = g.value(g.normal(4, 3, 3, 3), "weight")
     y = g.bn(g.conv(g.input("N", 3, 6, 5), 3, 4, weight=weight), 4)
     g.output(g.op("Relu", y))
@@ -156,13 +156,13 @@ def the_weight_is_an_output_too(g: Net) -> None:
 
 
 @ZOO.case("Conv Relu")
-def an_empty_bias_name(g: Net) -> None:
+def an_empty_bias_name(g: OnnxNet) -> None:
     y = g.op("Conv", g.input("N", 3, 6, 5), g.value(g.normal(4, 3, 3, 3)), "")
     g.output(g.op("Relu", g.bn(str(y), 4)))
 
 
 @ZOO.case("Conv Conv Relu", folded=2)
-def names_that_are_taken(g: Net) -> None:
+def names_that_are_taken(g: OnnxNet) -> None:
     """Whatever a tool would call the new parameters exists already."""
     y = g.bn(g.conv(g.input("N", 3, 8, 8), 3, 4, bias=False), 4)
     y = g.bn(g.conv(y, 4, 4, bias=False), 4)
@@ -194,7 +194,7 @@ def names_that_are_taken(g: Net) -> None:
 
 
 @ZOO.case("Conv Relu")
-def weight_in_a_constant_node(g: Net) -> None:
+def weight_in_a_constant_node(g: OnnxNet) -> None:
     weight, bias = g.constant(g.normal(4, 3, 3, 3)), g.constant(g.normal(4))
     y = g.op("Conv", g.input("N", 3, 6, 5), weight, bias)
     names = [g.constant(array) for array in g.bn_values(4).values()]
@@ -202,7 +202,7 @@ def weight_in_a_constant_node(g: Net) -> None:
 
 
 @ZOO.each("weight_behind", ["Identity", "Reshape", "Unsqueeze"], "Conv Relu")
-def weight_behind(g: Net, kind: str) -> None:
+def weight_behind(g: OnnxNet, kind: str) -> None:
     """A weight that reaches its layer through a node on constants, as exporters leave them."""
     if kind == "Identity":
         weight = str(g.op("Identity", g.value(g.normal(4, 3, 3), "w")))
@@ -215,7 +215,7 @@ def weight_behind(g: Net, kind: str) -> None:
 
 
 @ZOO.case("MatMul Add Relu|Transpose MatMul Add Relu")
-def weight_behind_a_transpose(g: Net) -> None:
+def weight_behind_a_transpose(g: OnnxNet) -> None:
     y = g.op("MatMul", g.input("N", 5), g.op("Transpose", g.value(g.normal(6, 5)), perm=[1, 0]))
     g.output(g.op("Relu", g.bn(str(g.op("Add", y, g.value(g.normal(6)))), 6)))
 
@@ -226,7 +226,7 @@ def weight_behind_a_transpose(g: Net) -> None:
     opset=13,
     dtypes=("float32",),
 )
-def weight_stored_in_half(g: Net) -> None:
+def weight_stored_in_half(g: OnnxNet) -> None:
     """Stored as float16 and cast: the new weight is float32 or the norm stays; half its digits must not go."""
     weight = g.op("Cast", g.value(g.normal(4, 3, 3, 3), dtype="float16"), to=1)
     y = g.op("Conv", g.input("N", 3, 6, 5), weight, g.value(g.normal(4)))
@@ -234,28 +234,28 @@ def weight_stored_in_half(g: Net) -> None:
 
 
 @ZOO.case("Conv QuickGelu Relu", opset=17, dtypes=("float32",))
-def a_node_of_another_domain(g: Net) -> None:
+def a_node_of_another_domain(g: OnnxNet) -> None:
     g.domains["com.microsoft"] = 1
     y = g.op("QuickGelu", g.bn(convolved(g), 4), domain="com.microsoft", alpha=1.7)
     g.output(g.op("Relu", y), shape=("N", 4, 4, 3))
 
 
 @ZOO.case("Conv Thing BatchNormalization Relu", opset=17, runs=False, **refused("(?i)thing"))
-def a_node_that_nobody_knows(g: Net) -> None:
+def a_node_that_nobody_knows(g: OnnxNet) -> None:
     g.domains["org.example"] = 3
     y = g.op("Thing", convolved(g), domain="org.example", strength=2)
     g.output(g.op("Relu", g.bn(str(y), 4)), shape=("N", 4, 4, 3))
 
 
 @ZOO.case("Conv Thing Relu", opset=17, runs=False)
-def a_node_that_nobody_knows_behind(g: Net) -> None:
+def a_node_that_nobody_knows_behind(g: OnnxNet) -> None:
     g.domains["org.example"] = 3
     y = g.op("Thing", g.bn(convolved(g), 4), domain="org.example", strength=2)
     g.output(g.op("Relu", y), shape=("N", 4, 4, 3))
 
 
 @ZOO.case("Conv Relu", opset=17)
-def everything_written_on_it(g: Net) -> onnx.ModelProto:
+def everything_written_on_it(g: OnnxNet) -> onnx.ModelProto:
     y = g.bn(convolved(g), 4)
     g.value(np.arange(3.0), "nobody_reads_this")
     g.output(g.op("Relu", y))
@@ -273,7 +273,7 @@ def everything_written_on_it(g: Net) -> onnx.ModelProto:
 
 
 @ZOO.case("Conv Relu", opset=17)
-def nodes_without_names(g: Net) -> onnx.ModelProto:
+def nodes_without_names(g: OnnxNet) -> onnx.ModelProto:
     g.output(g.op("Relu", g.bn(convolved(g), 4)))
     model = g.model()
     for node in model.graph.node:
@@ -282,7 +282,7 @@ def nodes_without_names(g: Net) -> onnx.ModelProto:
 
 
 @ZOO.case("Conv Relu")
-def data_in_typed_fields(g: Net) -> onnx.ModelProto:
+def data_in_typed_fields(g: OnnxNet) -> onnx.ModelProto:
     """float_data and double_data instead of raw bytes."""
     g.output(g.op("Relu", g.bn(convolved(g), 4)))
     model = g.model()

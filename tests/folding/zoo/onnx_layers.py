@@ -3,92 +3,92 @@
 from __future__ import annotations
 
 from tests.folding.zoo.case import Zoo
-from tests.folding.zoo.net import Net
+from tests.nets.onnx.net import OnnxNet
 
 ZOO = Zoo()
 BOTH = {"norms": frozenset({"batch", "layer"})}
 OPTIONS = {"opset": 17, **BOTH}
 
 
-def layer_norm(g: Net, x: str, size: int = 6, *, bias: bool = True) -> str:
+def layer_norm(g: OnnxNet, x: str, size: int = 6, *, bias: bool = True) -> str:
     values = [g.value(g.normal(size)), *([g.value(g.normal(size))] if bias else [])]
     return str(g.op("LayerNormalization", x, *values, axis=-1, epsilon=1e-3))
 
 
-def rms_norm(g: Net, x: str, size: int = 6) -> str:
+def rms_norm(g: OnnxNet, x: str, size: int = 6) -> str:
     """As opset 17 writes it: x / sqrt(mean(x^2) + eps) * gamma."""
     root = g.op("Sqrt", g.op("Add", g.mean(str(g.op("Mul", x, x)), -1), g.value(1e-3)))
     return str(g.op("Mul", g.op("Div", x, root), g.value(g.normal(size))))
 
 
-def linear(g: Net, x: str, outputs: int, *, bias: bool = True) -> str:
+def linear(g: OnnxNet, x: str, outputs: int, *, bias: bool = True) -> str:
     y = str(g.op("MatMul", x, g.value(g.normal(6, outputs))))
     return str(g.op("Add", y, g.value(g.normal(outputs)))) if bias else y
 
 
-def tokens(g: Net) -> str:
+def tokens(g: OnnxNet) -> str:
     return g.input("N", 5, 6)
 
 
 @ZOO.each("one_linear", [True, False], "LayerNormalization MatMul Add Relu", **OPTIONS)
-def one_linear(g: Net, bias: bool) -> None:
+def one_linear(g: OnnxNet, bias: bool) -> None:
     g.output(g.op("Relu", linear(g, layer_norm(g, tokens(g)), 4, bias=bias)))
 
 
 @ZOO.case("LayerNormalization MatMul Relu", **OPTIONS)
-def without_beta(g: Net) -> None:
+def without_beta(g: OnnxNet) -> None:
     g.output(g.op("Relu", linear(g, layer_norm(g, tokens(g), bias=False), 4, bias=False)))
 
 
 @ZOO.case("LayerNormalization Gemm Relu", **OPTIONS)
-def gemm(g: Net) -> None:
+def gemm(g: OnnxNet) -> None:
     y = layer_norm(g, g.input("N", 6))
     g.output(g.op("Relu", g.op("Gemm", y, g.value(g.normal(4, 6)), g.value(g.normal(4)), transB=1)))
 
 
 @ZOO.case("LayerNormalization MatMul Add MatMul Add MatMul Add Relu Relu Relu", **OPTIONS)
-def query_key_and_value(g: Net) -> None:
+def query_key_and_value(g: OnnxNet) -> None:
     y = layer_norm(g, tokens(g))
     g.output(*[g.op("Relu", name) for name in [linear(g, y, 4), linear(g, y, 3), linear(g, y, 2)]])
 
 
 @ZOO.case("LayerNormalization Dropout Reshape MatMul Add Relu", **OPTIONS)
-def through_dropout_and_reshape(g: Net) -> None:
+def through_dropout_and_reshape(g: OnnxNet) -> None:
     y = g.reshape(g.dropout(layer_norm(g, tokens(g))), -1, 6)
     g.output(g.op("Relu", linear(g, y, 4)))
 
 
 @ZOO.case("LayerNormalization MatMul Add Relu Relu", folded=0, refused=("(?i)relu|nonlinear",), **OPTIONS)
-def one_consumer_is_not_linear(g: Net) -> None:
+def one_consumer_is_not_linear(g: OnnxNet) -> None:
     y = layer_norm(g, tokens(g))
     g.output(g.op("Relu", linear(g, y, 4)), g.op("Relu", y))
 
 
 @ZOO.case("LayerNormalization MatMul Add Add", folded=0, refused=("(?i)add|nonlinear|used",), **OPTIONS)
-def a_residual(g: Net) -> None:
+def a_residual(g: OnnxNet) -> None:
     """The block of a post-norm transformer: the norm's output is added to what comes after it."""
     y = layer_norm(g, tokens(g))
     g.output(g.op("Add", linear(g, y, 6), y))
 
 
 @ZOO.case("LayerNormalization MatMul Add Relu", folded=0, opset=17)
-def not_by_default(g: Net) -> None:
+def not_by_default(g: OnnxNet) -> None:
     g.output(g.op("Relu", linear(g, layer_norm(g, tokens(g)), 4)))
 
 
 @ZOO.case("Mul ReduceMean Add Sqrt Div MatMul Add Relu", **OPTIONS)
-def decomposed_rms_norm(g: Net) -> None:
+def decomposed_rms_norm(g: OnnxNet) -> None:
     g.output(g.op("Relu", linear(g, rms_norm(g, tokens(g)), 4)))
 
 
 @ZOO.case("Mul ReduceMean Add Sqrt Div MatMul MatMul Relu Relu", **OPTIONS)
-def decomposed_rms_norm_with_two_linear_layers(g: Net) -> None:
+def decomposed_rms_norm_with_two_linear_layers(g: OnnxNet) -> None:
     y = rms_norm(g, tokens(g))
     g.output(*[g.op("Relu", name) for name in [linear(g, y, 4, bias=False), linear(g, y, 3, bias=False)]])
 
 
 @ZOO.each("decomposed_layer_norm", [13, 17], "ReduceMean Sub Pow ReduceMean Add Sqrt Div MatMul Add Relu", **BOTH)
-def decomposed_layer_norm(g: Net, opset: int) -> None:
+def decomposed_layer_norm(g: OnnxNet, opset: int) -> None:
     g.opset, g.domains = opset, {"": opset}
     x = tokens(g)
     centred = str(g.op("Sub", x, g.mean(x, -1)))
@@ -99,13 +99,13 @@ def decomposed_layer_norm(g: Net, opset: int) -> None:
 
 
 @ZOO.case("RMSNormalization MatMul Add Relu", opset=23, dtypes=("float32",), **BOTH)
-def rms_normalization(g: Net) -> None:
+def rms_normalization(g: OnnxNet) -> None:
     y = g.op("RMSNormalization", tokens(g), g.value(g.normal(6)), axis=-1, epsilon=1e-3)
     g.output(g.op("Relu", linear(g, y, 4)))
 
 
 @ZOO.case("Transpose LayerNormalization Transpose Conv Relu", **OPTIONS)
-def into_a_convolution(g: Net) -> None:
+def into_a_convolution(g: OnnxNet) -> None:
     """ConvNeXt: a norm over the channels, channels last, before a pointwise convolution."""
     y = layer_norm(g, str(g.op("Transpose", g.input("N", 6, 5, 4), perm=[0, 2, 3, 1])))
     y = str(g.op("Transpose", y, perm=[0, 3, 1, 2]))
@@ -113,13 +113,13 @@ def into_a_convolution(g: Net) -> None:
 
 
 @ZOO.case("Conv Relu LayerNormalization MatMul Add Relu", folded=2, **OPTIONS)
-def beside_a_batch_norm(g: Net) -> None:
+def beside_a_batch_norm(g: OnnxNet) -> None:
     y = g.op("Relu", g.bn(g.conv(g.input("N", 3, 8), 3, 5, rank=1), 5))
     g.output(g.op("Relu", linear(g, layer_norm(g, str(y)), 4)))
 
 
 @ZOO.case("LayerNormalization MatMul MatMul Relu Relu", folded=1, **OPTIONS)
-def two_linear_layers_with_one_weight(g: Net) -> None:
+def two_linear_layers_with_one_weight(g: OnnxNet) -> None:
     """One reads the norm, the other does not."""
     weight = g.value(g.normal(6, 4))
     y = g.op("MatMul", layer_norm(g, tokens(g), bias=False), weight)
@@ -131,7 +131,7 @@ IN_PIECES = "ReduceMean Sub Pow ReduceMean Add Sqrt Div Mul Add Transpose"
 
 
 @ZOO.case(f"{IN_PIECES} Relu|{IN_PIECES} BatchNormalization Relu", opset=17, folded=None)
-def batch_norm_behind_a_decomposed_layer_norm(g: Net) -> None:
+def batch_norm_behind_a_decomposed_layer_norm(g: OnnxNet) -> None:
     """It goes into the gamma and beta of the other, or stays."""
     x = tokens(g)
     centred = str(g.op("Sub", x, g.mean(x, -1)))
@@ -142,7 +142,7 @@ def batch_norm_behind_a_decomposed_layer_norm(g: Net) -> None:
 
 
 @ZOO.case("LayerNormalization Transpose Relu", opset=17)
-def batch_norm_behind_a_layer_norm(g: Net) -> None:
+def batch_norm_behind_a_layer_norm(g: OnnxNet) -> None:
     y = g.op("Transpose", layer_norm(g, tokens(g)), perm=[0, 2, 1])
     g.output(g.op("Relu", g.bn(str(y), 6)))
 
@@ -150,7 +150,7 @@ def batch_norm_behind_a_layer_norm(g: Net) -> None:
 # Over the channels of images, where gamma is (C, 1, 1), and norms written out in ways that are none of ours.
 
 
-def over_channels(g: Net, x: str, *shape: int) -> str:
+def over_channels(g: OnnxNet, x: str, *shape: int) -> str:
     centred = g.op("Sub", x, g.mean(x, 1))
     variance = g.mean(str(g.op("Mul", centred, centred)), 1)
     y = g.op("Div", centred, g.op("Sqrt", g.op("Add", variance, g.value(1e-3))))
@@ -160,13 +160,13 @@ def over_channels(g: Net, x: str, *shape: int) -> str:
 @ZOO.each(
     "channels_first", [(6, 1, 1), (1, 6, 1, 1)], "ReduceMean Sub Mul ReduceMean Add Sqrt Div Conv Relu", **OPTIONS
 )
-def channels_first(g: Net, shape: tuple[int, ...]) -> None:
+def channels_first(g: OnnxNet, shape: tuple[int, ...]) -> None:
     y = over_channels(g, g.input("N", 6, 5, 4), *shape)
     g.output(g.op("Relu", g.conv(y, 6, 4, 2, strides=[2, 2])))
 
 
 @ZOO.case("ReduceMean Sub Abs ReduceMean Div Mul Add Relu", folded=0)
-def gamma_and_beta_of_an_unknown_norm(g: Net) -> None:
+def gamma_and_beta_of_an_unknown_norm(g: OnnxNet) -> None:
     """Divided by the mean deviation: what follows is no BatchNorm that was taken apart."""
     x = g.input("N", 6, 5, 4)
     centred = g.op("Sub", x, g.mean(x, 2, 3))
@@ -180,7 +180,7 @@ def gamma_and_beta_of_an_unknown_norm(g: Net) -> None:
     folded=0,
     refused=("a product of two tensors",),
 )
-def a_norm_after_a_gate(g: Net) -> None:
+def a_norm_after_a_gate(g: OnnxNet) -> None:
     """Squeeze-and-excite is no normalization: what follows may well be a BatchNorm."""
     x = g.input("N", 6, 5, 4)
     gate = g.op("Sigmoid", g.conv(g.op("GlobalAveragePool", x), 6, 6, 1))

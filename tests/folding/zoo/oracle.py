@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_conv_transpose import ConvTranspose as UngroupedConvTranspose
 
-from tests.folding.zoo.net import NUMPY, TYPES, Array
+from tests.nets.onnx.net import NUMPY, TYPES, Array
 from tests.nets.onnx.values import session
 
 # Rounding of a few layers of at most a few hundred terms: about 1e-6 in float32, ten times that where the mean of a

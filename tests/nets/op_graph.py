@@ -40,7 +40,7 @@ def parameter(name: str, values: Any, **facts: Any) -> Parameter:
     return Parameter(name, array.shape, str(array.dtype), lambda: array, **facts)
 
 
-class Net:
+class GraphNet:
     """Adds ops one after the other; each method takes tensor names and returns the new tensor's.
 
     The first axis of every tensor is a free batch size, 2 when it is run. `dynamic` makes positions free as well.
@@ -308,6 +308,6 @@ class Net:
         return out
 
 
-def feeds(net: Net, seed: int = 1) -> Mapping[str, Any]:
+def feeds(net: GraphNet, seed: int = 1) -> Mapping[str, Any]:
     random = np.random.default_rng(seed)
     return {name: random.normal(size=net.shapes[name]) for name in net.inputs}

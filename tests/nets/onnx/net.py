@@ -8,15 +8,14 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-Array = NDArray[Any]
-TYPES = {"float32": 1, "float64": 11, "float16": 10, "bfloat16": 16}
+from tests.nets.onnx.nodes import TYPES, Array
+
 NUMPY = {"float32": np.float32, "float64": np.float64, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
 
-class Net:
+class OnnxNet:
     """A graph in the making. Methods return the name of the tensor that they add."""
 
     def __init__(self, dtype: str = "float32", opset: int = 17, seed: int = 0) -> None:
