@@ -7,49 +7,84 @@ docs/benchmarks.md. Needs torchvision and timm: `python -m benchmarks.known_weig
 from __future__ import annotations
 
 import contextlib
+import json
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-from normdiag.models.pytorch.architectures.build import arguments_of, build_empty, listed_architectures
-from normdiag.models.pytorch.architectures.match import Match, match_weights
-from normdiag.models.pytorch.architectures.told import told_architecture
+from torch import nn
+
+from normdiag.models.pytorch.architectures.build import build_empty
+from normdiag.models.pytorch.architectures.match import INDEX, Match, arguments_for
+from normdiag.models.pytorch.architectures.told import Functions, told_architecture
 from normdiag.models.static.staticfile import ArchitectureHints
 
+Build = Callable[[str, Mapping[str, Any]], nn.Module]
 PLAIN = Path("model.pt")
 
 
 def main() -> None:
     warnings.simplefilter("ignore")
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for name in listed_architectures():
-        module = build_empty(name, arguments_of(name, None, None))
-        match = match_weights({key: tuple(value.shape) for key, value in module.state_dict().items()})
-        if match is None:
-            counts["weights alone"]["unknown"] += 1
-            continue
-        modules = frozenset(path for path, _ in module.named_modules(remove_duplicate=False))
-        for how, hints, config, path in _ways(name, modules):
-            counts[how][_outcome(match, name, hints, config, path)] += 1
+    build = _once(build_empty)
+    with patch(f"{told_architecture.__module__}.build_empty", build):
+        for functions in _known():
+            for name in (each for names in functions for each in names):
+                for how, outcome in _outcomes(name, functions, build):
+                    counts[how][outcome] += 1
     print("| kept as | files | right | asked | wrong |\n|---|---|---|---|---|")
     for how, seen in counts.items():
         total = sum(seen.values())
-        print(
-            f"| {how} | {total} | {seen['right']} ({seen['right'] / total:.1%}) | {seen['asked']} | {seen['wrong']} |"
-        )
+        share = f"{seen['right']} ({seen['right'] / total:.1%})"
+        print(f"| {how} | {total} | {share} | {seen['asked']} | {seen['wrong']} |")
 
 
-def _ways(name: str, modules: frozenset[str]) -> Iterator[tuple[str, ArchitectureHints, dict[str, Any] | None, Path]]:
+def _known() -> Iterator[Functions]:
+    """Of all architectures in the index those with the same tensors, as the functions that they compute."""
+    for alike in json.loads(INDEX.read_text())["names"].values():
+        for variant in alike:
+            yield from (tuple(map(tuple, functions)) for functions in variant["shapes"].values())
+
+
+def _outcomes(name: str, functions: Functions, build: Build) -> Iterator[tuple[str, str]]:
+    """What is told of the architecture, by way in which its weights are kept."""
+    if len(functions) == 1:
+        yield from ((how, "right") for how, *_ in _ways(name, frozenset()))
+        return
+    match = Match(functions, "", None, None, 0)
+    module = build(name, arguments_for(match, name))
+    modules = frozenset(path for path, _ in module.named_modules(remove_duplicate=False))
+    for how, hints, path in _ways(name, modules):
+        left = told_architecture(match, hints, None, path).functions
+        same = next(names for names in functions if name in names)
+        yield how, "asked" if len(left) > 1 else "right" if set(left[0]) <= set(same) else "wrong"
+
+
+def _once(build: Build) -> Build:
+    """Each architecture is built once."""
+    built: dict[str, nn.Module] = {}
+
+    def remembered(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+        key = f"{name} {dict(arguments)}"
+        if key not in built:
+            built[key] = build(name, arguments)
+        return built[key]
+
+    return remembered
+
+
+def _ways(name: str, modules: frozenset[str]) -> Iterator[tuple[str, ArchitectureHints, Path]]:
     bare = name.split(":")[1]
     nothing = ArchitectureHints()
-    yield "tensors alone, as model.safetensors", nothing, None, PLAIN
-    yield "`torch.save(net.state_dict(), 'model.pt')`", ArchitectureHints(modules), None, PLAIN
-    yield "checkpoint with the name in `arch` or `args`", ArchitectureHints(modules, (bare,)), None, PLAIN
-    yield "named as its architecture", nothing, None, Path(f"{bare}.pth")
+    yield "tensors alone, as model.safetensors", nothing, PLAIN
+    yield "`torch.save(net.state_dict(), 'model.pt')`", ArchitectureHints(modules), PLAIN
+    yield "checkpoint with the name in `arch` or `args`", ArchitectureHints(modules, (bare,)), PLAIN
+    yield "named as its architecture", nothing, Path(f"{bare}.pth")
     for path in _published(name):
-        yield "published, under the name that downloads have", nothing, None, path
+        yield "published, under the name that downloads have", nothing, path
 
 
 def _published(name: str) -> Iterator[Path]:
@@ -69,13 +104,6 @@ def _published(name: str) -> Iterator[Path]:
         with contextlib.suppress(ValueError):
             for weights in torchvision.models.get_model_weights(bare):
                 yield Path(weights.url.rpartition("/")[2])
-
-
-def _outcome(match: Match, name: str, hints: ArchitectureHints, config: dict[str, Any] | None, path: Path) -> str:
-    if len(match.functions) == 1:
-        return "right" if name in match.functions[0] else "wrong"
-    told = told_architecture(match, hints, config, path).functions
-    return "asked" if len(told) > 1 else "right" if name in told[0] else "wrong"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from glob import glob, has_magic
 from pathlib import Path, PurePath
 
 from normdiag.errors import InputError
-from normdiag.models.sniff import INDEX, INDEXES
+from normdiag.models.sniff import INDEX, INDEXES, is_distributed
 
 SUFFIXES = (".onnx", ".pt", ".pth", ".pt2", ".ckpt", ".safetensors", ".gguf", ".pth.tar", ".pt.tar")
 # The weights of Hugging Face models have an ending that many other files have as well.
@@ -34,8 +34,9 @@ def find_models(paths: Sequence[str | Path]) -> Found:
     """The files that the paths stand for, each once: files as given, folders and globs in order of their names.
 
     A folder stands for the files below it whose name ends as those of models do, hidden ones left out; shards count as
-    the one model that their index stands for. Links are followed, and a file or folder that is found by several ways
-    keeps the first name. A folder that cannot be looked into stands for itself, so that `require_file` can say so.
+    the one model that their index stands for, and a folder of torch.distributed.checkpoint is one model. Links are
+    followed, and a file or folder that is found by several ways keeps the first name. A folder that cannot be looked
+    into stands for itself, so that `require_file` can say so.
     Raises InputError for a folder or glob without any.
     """
     found: dict[str, str] = {}
@@ -64,14 +65,22 @@ def _matches(pattern: str) -> list[str]:
 
 
 def require_file(path: str) -> None:
-    """Raise InputError for a folder: `find_models` names one only where it cannot look into it."""
-    if Path(path).is_dir():
+    """Raise InputError for a folder that is no checkpoint: `find_models` names one where it cannot look into it."""
+    if Path(path).is_dir() and not is_checkpoint_folder(path):
         try:
             os.scandir(path).close()
             why = "is a folder"
         except OSError as error:
             why = f"the folder cannot be looked into ({error.strerror}), so what it holds is not checked"
         raise InputError(f"{path}: {why}")
+
+
+def is_checkpoint_folder(path: str) -> bool:
+    """Whether a folder is one model as it stands; one that may not be looked into is none."""
+    try:
+        return is_distributed(Path(path))
+    except OSError:
+        return False
 
 
 def _below(top: str, seen: set[str], skipped: Counter[str]) -> Iterator[str]:
@@ -87,10 +96,14 @@ def _below(top: str, seen: set[str], skipped: Counter[str]) -> Iterator[str]:
             continue
         seen.add(real)
         try:
-            paths = [Path(folder, name) for name in sorted(os.listdir(folder)) if not name.startswith(".")]  # noqa: PTH208
+            names = sorted(os.listdir(folder))  # noqa: PTH208
         except OSError:
             yield folder
             continue
+        if is_checkpoint_folder(folder):
+            yield folder
+            continue
+        paths = [Path(folder, name) for name in names if not name.startswith(".")]
         folders = {path for path in paths if _leads_on(path)}
         indexes = {path.name for path in paths if path.name in INDEXES}
         for path in paths:

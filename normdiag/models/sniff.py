@@ -118,12 +118,12 @@ def _of_folder(path: Path) -> Format | None:
     """The format of a folder that is a checkpoint; None for anything else."""
     if checkpoint_in(path):
         return "hugging-face"
-    if path.suffix == ".distcp" and _is_distributed(path.parent):
+    if path.suffix == ".distcp" and is_distributed(path.parent):
         raise InputError(f"{path}: is a part of the checkpoint in {path.parent}: give that folder")
-    return "torch-distributed" if _is_distributed(path) else None
+    return "torch-distributed" if is_distributed(path) else None
 
 
-def _is_distributed(folder: Path) -> bool:
+def is_distributed(folder: Path) -> bool:
     """Whether a folder is a checkpoint of torch.distributed.checkpoint."""
     return (folder / ".metadata").is_file() and any(folder.glob("*.distcp"))
 

@@ -24,7 +24,10 @@ FUNCTION = Function(
     value=lambda f, x: np.where(x > 0, x, f.alpha * x),
     pieces=lambda f: Pieces(0.0, math.inf, outside=f.alpha),
     torch=(TorchNames(("leaky_relu",), _torch, modules=("LeakyReLU",)),),
-    onnx=(Operator("LeakyRelu", _operator),),
+    onnx=(
+        Operator("LeakyRelu", _operator),
+        Operator("QLinearLeakyRelu", _operator, domain="com.microsoft", quantized=True),
+    ),
     rectifies=True,
     homogeneous=True,
 )

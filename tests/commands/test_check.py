@@ -307,6 +307,20 @@ def test_a_folder_that_cannot_be_looked_into_is_a_line_of_the_report(
     )
 
 
+def test_a_folder_of_torch_distributed_is_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    import torch.distributed.checkpoint as dcp
+
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    dcp.save({"model": net.state_dict()}, checkpoint_id=tmp_path / "runs" / "step_5", no_dist=True)
+    (tmp_path / "runs" / "notes.txt").write_text("none")
+    monkeypatch.chdir(tmp_path)
+    for given in ("runs", "runs/step_5"):
+        (model,) = check([given]).models
+        assert model.path == "runs/step_5" and model.error is None and model.report is not None
+        assert [each.layer.name for each in model.report.layers] == ["1"]
+
+
 def test_links_are_followed_and_each_file_is_checked_once(folder: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

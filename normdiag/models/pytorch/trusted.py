@@ -14,6 +14,7 @@ from normdiag.errors import InputError
 from normdiag.models.sniff import Format
 from normdiag.usercode import make_importable
 
+OF_WEIGHTS = ("safetensors", "hugging-face", "torch-distributed")
 WEIGHTS_ONLY = (
     "holds weights alone, which --trust cannot run: give the code that builds the model with --arch net.py:Net"
 )
@@ -24,7 +25,7 @@ def load_trusted(path: Path, fmt: Format, key: str | None = None) -> nn.Module:
 
     `key` chooses the module in a pickled dict. Raises InputError where torch cannot load it or it holds no module.
     """
-    if fmt == "safetensors":
+    if fmt in OF_WEIGHTS:
         raise InputError(f"{path}: {WEIGHTS_ONLY}")
     make_importable(Path.cwd())
     try:

@@ -93,7 +93,20 @@ class Session:
             values = self._call(lambda: self._session.run(wanted, given, options), partial(_terminate, options))
             return dict(zip(wanted, values, strict=True))
         except Exception as error:
-            raise InputError(f"{self._where}: onnxruntime failed on this data: {one_line(error)}") from None
+            reason = f"{one_line(error)}{self._open_sizes(given)}"
+            raise InputError(f"{self._where}: onnxruntime failed on this data: {reason}") from None
+
+    def _open_sizes(self, given: Values) -> str:
+        """Of the first input whose samples may have any size, by what the model declares, what to do where it fails."""
+        for each in self._session.get_inputs():
+            first, *sizes = each.shape or [0]
+            if each.name in given and not isinstance(first, int) and not all(isinstance(size, int) for size in sizes):
+                shape = " x ".join(str(size) for size in given[each.name].shape[1:])
+                return (
+                    f"; the model leaves the size of '{each.name}' open, which was {shape} in this data: where it takes"
+                    f" another, give such data (recordings are cut to --input-shape, as {each.name}=512)"
+                )
+        return ""
 
     def types(self) -> dict[str, TensorType]:
         """What is known of every input and output of the graph."""

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from normdiag.errors import InputError, NormdiagError
+from normdiag.models import LoadOptions, load
 from normdiag.models.pytorch import build_arch, load_trusted, load_weights
 from normdiag.models.static import StaticFile
 
@@ -131,3 +132,13 @@ def test_trusted_files_that_hold_no_module(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"broken\.pt") as error:
             load_trusted(tmp_path / "broken.pt", fmt)
         assert "\n" not in str(error.value)
+
+
+def test_trusting_a_checkpoint_in_several_files_says_what_it_needs(tmp_path: Path) -> None:
+    """torch.load would say that it is a directory."""
+    import torch.distributed.checkpoint as dcp
+
+    dcp.save({"model": nn.BatchNorm2d(4).state_dict()}, checkpoint_id=tmp_path / "dcp", no_dist=True)
+    for run in (False, True):
+        with pytest.raises(InputError, match="dcp: holds weights alone, which --trust cannot run"):
+            load(tmp_path / "dcp", LoadOptions(trust=True), run=run)

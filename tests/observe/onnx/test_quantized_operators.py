@@ -30,7 +30,7 @@ class Calibration(quantization.CalibrationDataReader):  # type: ignore[misc, nam
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """In floating point and quantized: a convolution, a sigmoid and a pooling between it and a BatchNorm, LayerNorm."""
+    """In floating point and quantized: convolutions with their activations, a pooling before BatchNorm, LayerNorm."""
     folder, random = tmp_path_factory.mktemp("quantized"), np.random.default_rng(1)
     nodes = [
         helper.make_node("Conv", ["x", "w1"], ["c1"], name="conv1", pads=[1, 1, 1, 1]),
@@ -38,7 +38,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         helper.make_node("MaxPool", ["s"], ["p"], name="pool", kernel_shape=[2, 2], strides=[2, 2]),
         batch_norm("p", "n"),
         helper.make_node("Conv", ["n", "w2"], ["c2"], name="conv2", pads=[1, 1, 1, 1]),
-        helper.make_node("GlobalAveragePool", ["c2"], ["a"], name="average"),
+        helper.make_node("LeakyRelu", ["c2"], ["l"], name="leaky", alpha=0.2),
+        helper.make_node("GlobalAveragePool", ["l"], ["a"], name="average"),
         helper.make_node("Flatten", ["a"], ["f"], name="flat"),
         helper.make_node("LayerNormalization", ["f", "one", "zero"], ["y"], name="ln"),
     ]
@@ -57,14 +58,21 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_norms_and_activations_between_quantized_operators_are_measured(files: tuple[Path, Path]) -> None:
     plain, quantized = files
     operators = {node.op_type for node in onnx.load(quantized).graph.node}
-    assert {"QLinearConv", "QLinearSigmoid", "BatchNormalization", "LayerNormalization"} <= operators
+    assert {
+        "QLinearConv",
+        "QLinearSigmoid",
+        "QLinearLeakyRelu",
+        "BatchNormalization",
+        "LayerNormalization",
+    } <= operators
     one, two = normdiag.inspect(plain, X), normdiag.inspect(quantized, X)
     assert [each.layer.kind for each in two.layers] == ["batch_norm", "layer_norm"]
     drift, same = two.layers[0].drift, one.layers[0].drift
     assert drift is not None and same is not None and drift.rms == pytest.approx(same.rms, rel=0.05)
-    (activation,) = two.activations
-    assert activation.kind == "sigmoid" and activation.units == 8
-    assert activation.saturated_fraction == pytest.approx(one.activations[0].saturated_fraction, abs=0.02)
+    assert [(each.kind, each.units) for each in two.activations] == [("sigmoid", 8), ("leaky_relu", 8)]
+    for plain_one, activation in zip(one.activations, two.activations, strict=True):
+        assert activation.saturated_fraction == pytest.approx(plain_one.saturated_fraction, abs=0.02)
+        assert activation.mean_squared_derivative == pytest.approx(plain_one.mean_squared_derivative, abs=0.02)
 
 
 def test_the_input_of_a_quantized_sigmoid_is_what_its_integers_stand_for(files: tuple[Path, Path]) -> None:
@@ -83,5 +91,5 @@ def test_the_input_of_a_quantized_sigmoid_is_what_its_integers_stand_for(files: 
 
 def test_what_cannot_be_folded_there_is_said(files: tuple[Path, Path], tmp_path: Path) -> None:
     result = normdiag.fold(files[1], output=tmp_path / "f.onnx")
-    (refusal,) = result.plan.refusals
+    refusal = result.plan.refusals[0]
     assert "a quantized operation" in refusal.reason and not result.plan.steps

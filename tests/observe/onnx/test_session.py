@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from onnx import helper
 
 import normdiag
 from normdiag.errors import InputError
@@ -46,3 +47,17 @@ def test_a_model_that_runs_in_neither_way_is_refused_once(tmp_path: Path, monkey
     monkeypatch.setattr(onnxruntime, "InferenceSession", refusing)
     with pytest.raises(InputError, match="cannot run this model: no"):
         normdiag.inspect(path, X)
+
+
+def test_a_size_that_the_model_leaves_open_and_its_inside_does_not_is_named(tmp_path: Path) -> None:
+    """As recordings of a second are to a model that takes windows of half of one."""
+    nodes = [helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Relu", ["a"], ["y"])]
+    weights = {"b": np.ones(512, np.float32)}
+    path = write(tmp_path, nodes, {"x": ["n", "length"]}, ["y"], weights)
+    with pytest.raises(InputError, match="the size of 'x' open, which was 800 in this data") as caught:
+        normdiag.inspect(path, np.zeros((4, 800), np.float32))
+    assert "--input-shape, as x=512" in str(caught.value) and "\n" not in str(caught.value)
+    fixed = write(tmp_path, nodes, {"x": ["n", 800]}, ["y"], weights)
+    with pytest.raises(InputError) as other:
+        normdiag.inspect(fixed, np.zeros((4, 800), np.float32))
+    assert "--input-shape" not in str(other.value)
