@@ -132,7 +132,7 @@ def _read_head(path: Path) -> tuple[bytes, int]:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise InputError(f"{path}: is a folder, not a model file")
+            raise InputError(f"{path}: is a folder, not a model file; `normdiag check {path}` looks at all in it")
         if not stat.S_ISREG(status.st_mode):
             raise InputError(f"{path}: is not a regular file")
         with path.open("rb") as file:

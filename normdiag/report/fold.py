@@ -78,10 +78,12 @@ def _outcome(report: FoldReport) -> str:
     if not plan.norms and not plan.steps:
         return f"No {'BatchNorm' if others else 'norm'} to fold was found.{hint}"
     done = "folded" if report.carried_out else "can be folded"
-    head = f"{len(gone):,} of {_norms(plan)} {done}"
+    scales = f"{plain:,} plain {'scale or shift' if plain == 1 else 'scales or shifts'}"
     stay = f", {len(plan.refusals):,} not folded" if plan.refusals else ""
-    also = f"; {plain:,} plain {'scale or shift' if plain == 1 else 'scales or shifts'} as well" if plain else ""
-    return f"{head}{stay}{also}.{hint}"
+    if not plan.norms:
+        return f"{scales} {done}{stay}; there is no {'BatchNorm' if others else 'norm'}.{hint}"
+    also = f"; {scales} as well" if plain else ""
+    return f"{len(gone):,} of {_norms(plan)} {done}{stay}{also}.{hint}"
 
 
 def _norms(plan: FoldPlan) -> str:

@@ -93,7 +93,7 @@ def test_what_is_no_model_is_named_in_one_line(tmp_path, content, words):
 def test_missing_files_and_folders_are_named(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         sniff(tmp_path / "absent.pt")
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match=r"is a folder, not a model file; `normdiag check .*` looks at all in it"):
         sniff(tmp_path)
     with pytest.raises(InputError, match="not a regular file"):
         sniff(type(tmp_path)("/dev/zero"))

@@ -58,3 +58,12 @@ def test_layer_norms_are_counted_as_what_they_are() -> None:
     assert "No BatchNorm to fold was found. 5 RMS norms: --norms layer folds gamma and beta." in fold_text(
         nothing, width=140
     )
+
+
+def test_scales_without_a_norm_are_not_counted_among_norms() -> None:
+    """As the layer scales of ConvNeXt."""
+    steps = tuple(FoldStep(f"s{i}", "scale_shift", "after", ("fc",)) for i in range(2))
+    plan = FoldPlan(steps, not_asked={"layer_norm": 3})
+    text = fold_text(replace(clean(), plan=plan), width=140)
+    assert "2 plain scales or shifts folded; there is no BatchNorm. 3 layer norms: --norms layer" in text
+    assert "0 of 0" not in text
