@@ -111,7 +111,11 @@ def test_help_in_python_can_be_read(name: str) -> None:
     assert "What it means" not in text
 
 
-def test_every_path_that_the_architecture_names_is_there() -> None:
-    named = re.findall(r"`(normdiag/[\w./]+)`", (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
-    assert len(named) >= 10
-    assert [path for path in named if not (ROOT / path).exists()] == []
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md", "docs/mutation.md"])
+def test_every_path_that_a_page_for_developers_names_is_there(page: str) -> None:
+    """From the root, or the end of one: `observe/onnx/states.py`, `gguf_header.py`, `pytorch/checkpoint/`."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w./-]+(?:/|\.(?:py|json|md)))`", text))
+    kept = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    there = {f"/{each}" for path in kept for each in (path, *(f"{folder}/" for folder in Path(path).parents))}
+    assert [name for name in sorted(named) if not any(path.endswith(f"/{name}") for path in there)] == []

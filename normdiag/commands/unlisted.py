@@ -1,4 +1,4 @@
-"""Preparations that nobody lists, and when they are taken up: what clearly fits better than all that people use."""
+"""Preparations that nobody lists, and when they are named: what clearly fits better than all that people use."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ STANDARD_DEVIATIONS = "stored standard deviations"
 
 
 def drift_chart(report: Report, layers: Sequence[LayerMetrics], limit: float) -> Chart:
-    """Drift as deployed, in front of it the part that begins in the layer itself; the layers at fault are marked."""
+    """Drift as deployed, over it the part that begins in the layer itself; the layers at fault are marked."""
     series = [_drifts("drift", [m.drift for m in layers])]
     if any(m.own for m in layers):
         series.append(_drifts("local drift", [m.own for m in layers]))

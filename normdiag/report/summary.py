@@ -34,7 +34,7 @@ ROLES: dict[Role, str] = {
     "output": "on what a sub-layer puts out, without one before it",
     "post": "on the sum that goes on as the residual (post-norm)",
 }
-# A rule that speaks of more layers than this is abridged.
+# A rule that reports more layers than this is abridged.
 PER_RULE = 3
 
 

@@ -16,8 +16,8 @@ from normdiag.wording import shell_path
 def foldable_norm(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """An exported model holds BatchNorm layers that could be folded, without a trace, into the layers beside them.
 
-    What it means: in eval mode BatchNorm is a scale and a shift of each channel, which a convolution or linear layer in
-    front of it (or, where nothing pads in between, after it) absorbs in its weights and bias. The numbers are those
+    What it means: in eval mode BatchNorm is a scale and a shift of each channel, which a convolution or linear layer
+    before it (or, where nothing pads in between, after it) absorbs in its weights and bias. The numbers are those
     of the plan that `normdiag fold` makes from the graph; folding also looks at the weights and verifies the result.
 
     Why it matters: each such layer is one more pass over the data, and parameters that do nothing. onnxruntime folds

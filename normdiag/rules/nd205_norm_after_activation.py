@@ -1,4 +1,4 @@
-"""ND205: BatchNorm after the nonlinearity in a net that has it in front elsewhere."""
+"""ND205: BatchNorm after the nonlinearity in a net that has it before elsewhere."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def norm_after_activation(context: Context, limits: Mapping[str, float]) -> Iter
     of those that are one or the other.
 
     What keeps it silent: a network that has all of them after it; pre-activation networks, where BatchNorm has a
-    nonlinearity after it or comes out of a sum or a concatenation; a second BatchNorm after one that is in front;
+    nonlinearity after it or comes out of a sum or a concatenation; a second BatchNorm after one that is before;
     the BatchNorm of an input. ND202 says which models are looked at; norms that the exporter folded do not count.
 
     How to fix it: compare with the code that the model was trained with; if that is what was meant, ignore this.
@@ -46,7 +46,7 @@ def norm_after_activation(context: Context, limits: Mapping[str, float]) -> Iter
     if after and before >= limits["before"] and before >= limits["share"] * len(places):
         yield FindingDraft(
             layers=tuple(after),
-            text=f"BatchNorm after the nonlinearity, where {before} others of this network have it in front",
+            text=f"BatchNorm after the nonlinearity, where {before} others of this network have it before",
             remedy="Compare the order of layers with the code that the model was trained with.",
             evidence={"after": len(after), "before": before},
             confidence="medium",

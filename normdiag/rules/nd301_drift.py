@@ -50,7 +50,7 @@ def drift(context: Context, limits: Mapping[str, float]) -> Iterator[FindingDraf
     How to fix it: if the first layer alone is named, check the preprocessing before anything else. If a later one, its
     statistics do not belong to its weights: averaged weights, a wrong checkpoint, fine-tuning with frozen statistics.
     Recalibrate on training data, and measure the accuracy before and after. Where the deviations are smaller than the
-    stored ones, and a dropout in front can be the reason, that comes first (ND204).
+    stored ones, and a dropout before it can be the reason, that comes first (ND204).
 
     Silent on random data, and for layers that do not use their statistics (ND201).
 
@@ -104,7 +104,7 @@ def _standing_alone(measured: Sequence[LayerMetrics], least: float, times: float
         layers=(name,),
         text=f"stored statistics are off by {value.corrected:.3g} ± {value.se:.2g} standard deviations, "
         f"those of the other layers by {largest:.2g} at most",
-        remedy="Check that the buffers belong to these weights, and for a dropout in front; or recalibrate on training "
+        remedy="Check that the buffers belong to these weights, and for a dropout before; or recalibrate on training "
         "data.",
         evidence={"own_drift": value.rms, "se": value.se, "next": largest, "worst_channel": value.max_channel},
         severity="warning",

@@ -28,7 +28,7 @@ def observed_variance(context: Context, limits: Mapping[str, float]) -> Iterator
 
     What keeps it silent: BatchNorm channels whose stored variance is below eps already (ND103), random data.
 
-    How to fix it: check how the input is prepared and whether the layer in front still passes anything. Lower eps only
+    How to fix it: check how the input is prepared and whether the layer before still passes anything. Lower eps only
     together with training.
 
     Source: Ba et al. 2016, Layer Normalization, section 3; Ioffe and Szegedy 2015, algorithm 1.

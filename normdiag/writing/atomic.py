@@ -79,7 +79,7 @@ def _renamed(target: Path, last: Callable[[], object]) -> Iterator[IO[bytes]]:
         with path.open("wb") as stream:
             yield stream
             sync(stream)
-        path.chmod(target.stat().st_mode & 0o7777 if target.exists() else _usual_mode())
+        path.chmod(target.stat().st_mode & 0o7777 if target.exists() else usual_mode(0o666))
         last()
         try:
             path.replace(target)
@@ -124,7 +124,7 @@ def publish(path: Path, names: Iterable[Path]) -> Path:
     for name in names:
         with suppress(FileExistsError):
             name.open("xb").close()  # the name is ours from here on, also among several processes
-            path.chmod(_usual_mode())
+            path.chmod(usual_mode(0o666))
             path.replace(name)
             sync_folder(name.parent)
             return name
@@ -178,7 +178,8 @@ def _prefix(target: Path) -> str:
     return f".{target.name[:50]}."
 
 
-def _usual_mode() -> int:
+def usual_mode(wanted: int) -> int:
+    """The permissions that a new file or folder gets of those wanted."""
     mask = os.umask(0)
     os.umask(mask)
-    return 0o666 & ~mask
+    return wanted & ~mask

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from normdiag.writing.atomic import SUFFIX, sync_folder
+from normdiag.writing.atomic import SUFFIX, sync_folder, usual_mode
 
 
 @contextmanager
@@ -21,7 +20,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     place = Path(tempfile.mkdtemp(prefix=f".{target.name[:50]}.", suffix=SUFFIX, dir=target.parent))
     try:
         yield place
-        place.chmod(_usual_mode())
+        place.chmod(usual_mode(0o777))
         _exchange(place, target)
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -43,9 +42,3 @@ def _exchange(place: Path, target: Path) -> None:
         sync_folder(target.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _usual_mode() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o777 & ~mask

@@ -45,7 +45,7 @@ NOTHING_SEEN = SeenSizes()
 def with_free_batch(proto: Any, axes: Mapping[str, int], samples: int, seen: SeenSizes = NOTHING_SEEN) -> Any:
     """A copy of an onnx.ModelProto in which the number of samples, `samples` on `axes` of the inputs, is free.
 
-    Shapes that the file states for other tensors are dropped: they may speak of the old size. What was `seen` in a run
+    Shapes that the file states for other tensors are dropped: they may be of the old size. What was `seen` in a run
     completes what can be inferred. Whether the result is right has to be seen by running it.
     """
     import onnx

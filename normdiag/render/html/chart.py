@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 960.0, 250.0
 LEFT, RIGHT, TOP, BOTTOM = 50.0, 8.0, 34.0, 30.0
 PLOT, BASE = WIDTH - LEFT - RIGHT, HEIGHT - BOTTOM
-# The share of a place that the bars of the first series take, and of the next ones in front of it.
+# The share of a place that the bars of the first series take, and of the next ones, drawn over it.
 BAR, NARROWER = 0.78, 0.5
 # With more places than this, error bars would only blacken the chart.
 MOST_ERRORS = 300
