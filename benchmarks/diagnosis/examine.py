@@ -96,13 +96,13 @@ def served(case: Case, module: nn.Module, x: torch.Tensor) -> float:
 
 
 def look(model: nn.Module | Path, case: Case, batch_size: int | None = None) -> Report:
-    """`inspect` on the file of the data, in batches of the subject's size where none is given."""
+    """`inspect` on the file of the data and its labels, in batches of the subject's size where none is given."""
     options = normdiag.DataOptions(preprocess=case.recipe, batch_size=batch_size or case.subject.batch)
     target = "fp16" if case.half else None
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(folder) / "data.npz"
-        np.savez(path, x=case.fed.stored[: case.subject.shown])
+        np.savez(path, x=case.fed.stored[: case.subject.shown], y=case.fed.labels[: case.subject.shown])
         return normdiag.inspect(
             model,
             data=[str(path)],

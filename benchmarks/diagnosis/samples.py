@@ -98,6 +98,24 @@ def sensors(seed: int, count: int = 6000, length: int = 128) -> Samples:
     return Samples((scales * (series + offsets)).astype(np.float32), labels)
 
 
+def modulated(seed: int, count: int = 6000, length: int = 256) -> Samples:
+    """Six modulations of a radio carrier, in phase and in quadrature (N, 2, T), with an offset and noise."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(6, size=count)
+    time = np.arange(length)
+    symbols = rng.integers(8, size=(count, length // 8)).repeat(8, 1)
+    levels = np.array([2, 4, 8, 1, 1, 1])[labels, None]
+    message = np.sin(2 * np.pi * rng.uniform(0.01, 0.03, (count, 1)) * time + rng.uniform(0, 6, (count, 1)))
+    phase = 2 * np.pi * (symbols % levels) / levels + np.where(labels[:, None] == 3, 3.0 * message, 0.0)
+    size = np.where(labels[:, None] == 4, 1 + 0.8 * message, 1.0)
+    size = np.where(labels[:, None] == 5, 0.25 + 0.75 * (symbols % 2), size)
+    turning = rng.uniform(0, 2 * np.pi, (count, 1)) + rng.uniform(-0.02, 0.02, (count, 1)) * time
+    wave = size * np.exp(1j * (phase + turning)) * rng.uniform(0.6, 1.4, (count, 1))
+    both = np.stack([wave.real, wave.imag], 1) + np.array([0.15, -0.1])[:, None]
+    both = both + rng.uniform(0.05, 0.2, (count, 1, 1)) * rng.standard_normal(both.shape)
+    return Samples(both.astype(np.float32), labels)
+
+
 def digits_as_table() -> Samples:
     """The 1797 digits of scikit-learn as 64 columns of 0..16, some of them constant."""
     data = small_digits()

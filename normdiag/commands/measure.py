@@ -13,6 +13,7 @@ from normdiag.metrics import (
     answered_classes,
     explained,
     gradient_product,
+    held_against_labels,
     measure_activations,
     measure_gap,
     measure_layers,
@@ -184,7 +185,8 @@ def _recalibrated(
     change, chance = output_change(found.change[gap.output]), output_change(found.noise[gap.output])
     shared = replace(gap, explained_drift=drift, explained_noise=noise, explained_se=error)
     answered = answered_classes(found.noise[gap.output])
-    return shared, Recalibration(gap.output, found.samples, gap.batch_size, change, chance, answered)
+    labelled = held_against_labels(found.marks.get(gap.output), found.samples)
+    return shared, Recalibration(gap.output, found.samples, gap.batch_size, change, chance, answered, labelled)
 
 
 def all_statistics(layers: Sequence[LayerMetrics], evidence: Evidence) -> dict[str, ReplacedStatistics]:

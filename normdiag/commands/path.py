@@ -17,9 +17,9 @@ from normdiag.data import DataOptions, in_random_order
 from normdiag.errors import InputError, UsageError
 from normdiag.graph import open_model
 from normdiag.models import LoadOptions
+from normdiag.observe.answers import answers_to, are_scores, compared_output, cross_entropy, labels_fit
 from normdiag.observe.passes import fit
 from normdiag.observe.protocol import ReplacedStatistics, Runner
-from normdiag.recalibration.answers import answers_to, are_scores, compared_output, cross_entropy, labels_fit
 from normdiag.recalibration.choose import candidates, changes, new_statistics
 from normdiag.recalibration.hold_out import HoldOut
 from normdiag.recalibration.measure import measure

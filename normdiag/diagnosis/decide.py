@@ -69,7 +69,7 @@ def _severity(case: Case, telling: Sequence[Severity], seen: Seen) -> Severity:
     if case.severity is not None:
         return case.severity
     worst = min(telling, key=SEVERITIES.index)
-    return max(worst, "warning" if seen.harmless else case.at_most, key=SEVERITIES.index)
+    return max(worst, "warning" if seen.answers.harmless else case.at_most, key=SEVERITIES.index)
 
 
 def _capped(findings: tuple[Finding, ...], explained: Sequence[int], severity: Severity) -> tuple[Finding, ...]:

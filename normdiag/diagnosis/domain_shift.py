@@ -17,8 +17,9 @@ def domain_shift(seen: Seen) -> Case | None:
 
     How it is told: deviations are off in the first layer and after it while means hardly move, or move as the weights
     let an input move them, which they would not do if weights had changed; the data excites the later features less
-    than the statistics say; and no way of preparing the input undoes it. With `--reference`: the input has the mean
-    and deviation that it had, and what the layers see has not.
+    than the statistics say; and no way of preparing the input undoes it. The data's own statistics change answers and
+    give none back: answers hardly become more decided by it or, by labels, no more often right. With `--reference`:
+    the input has the mean and deviation that it had, and what the layers see has not.
 
     What to do: look at a few samples of both beside each other, then train on data like this or bring the data to what
     the training saw. Recalibrating on such data sometimes helps, sometimes harms: measure it.
@@ -29,7 +30,7 @@ def domain_shift(seen: Seen) -> Case | None:
     known = against(seen)
     if known is not None and (known.moved or known.alike):
         return of_another_kind(known)
-    if not seen.drifting or not seen.from_input or seen.excited:
+    if not seen.drifting or not (seen.answers_other_data or (seen.from_input and not seen.excited)):
         return None
     first = seen.rows[0]
     return Case(

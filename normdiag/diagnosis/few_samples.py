@@ -45,7 +45,7 @@ def few_samples(seen: Seen) -> Case | None:
     size = float(np.exp(np.mean(np.log(sizes))))
     spread = float(np.exp(np.std(np.log(sizes))))
     chance = float(np.mean([row.by_chance for row in rows]))
-    if seen.excitement < LEAST_EXCITED or seen.decided < -1.5:
+    if seen.excitement < LEAST_EXCITED or seen.answers.decided < -1.5:
         return None  # the features are not made for this data
     if (
         not ONE < size < FEW

@@ -41,8 +41,25 @@ def foreign_statistics(seen: Seen) -> Case | None:
         return _case(unrelated, 0.85, "all layers")
     first = seen.loud[0] if seen.loud else None
     if first is not None and _unrelated(first) and (first.index or _lost(first)):
-        return _case([first], 0.86, f"'{first.name}', and the layers after it see other values than in training")
+        return _or_what_feeds_it(seen, first)
     return None
+
+
+def _or_what_feeds_it(seen: Seen, first: LayerRow) -> Case:
+    """All goes wrong from this layer on: by the weights before it or, where that may be, the gamma before them."""
+    found = _case([first], 0.86, f"'{first.name}', and the layers after it see other values than in training")
+    if first.index == 0 or seen.mismatch(first):
+        return found
+    before = seen.rows[first.index - 1].name
+    told = "these weights may be right and the gamma and beta before them wrong: load both again"
+    return replace(
+        found,
+        layers=(first.name, before),
+        evidence=f"{found.evidence}; '{before}' feeds it",
+        confidence="medium",
+        alternatives=("wrong_affine",),
+        test=told,
+    )
 
 
 def _isolated(seen: Seen, rows: Sequence[LayerRow]) -> Case | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
+from normdiag.diagnosis.evidence.answer_change import SURELY_RIGHT
 from normdiag.diagnosis.evidence.seen import Seen, geometric_mean
 from normdiag.records import DataInfo, Gap
 
@@ -26,7 +27,8 @@ def skewed_data(seen: Seen) -> Case | None:
     those of all classes, in the later layers most, and nothing is wrong with the model.
 
     How it is told: the model answers with few of its classes, and with the data's own statistics it would be less
-    decided, which it would not be if the stored ones were wrong. Or most samples are copies of others.
+    decided, which it would not be if the stored ones were wrong; never where means moved as no input can move them.
+    Labels beside the data say it themselves. Or most samples are copies of others.
 
     What to do: give data of all classes, in random order, or more of it. Recalibrating on such data would do harm.
 
@@ -34,7 +36,7 @@ def skewed_data(seen: Seen) -> Case | None:
     """
     if not seen.drifting or seen.report.data is None:
         return None
-    reason = _copies(seen.report.data) or (_one_sided(seen.report.gap, seen.decided) if _of_data(seen) else None)
+    reason = _copies(seen.report.data) or _of_few_classes(seen)
     if reason is None:
         return None
     return Case(
@@ -45,6 +47,22 @@ def skewed_data(seen: Seen) -> Case | None:
         ON_DATA,
         confidence="medium",
         severity="info",
+    )
+
+
+def _of_few_classes(seen: Seen) -> str | None:
+    """By the labels where there are any, else by the answers."""
+    if seen.contradicted or (seen.reached is not None and seen.reached.mismatch):
+        return None  # means moved as no data moves them
+    labels, gap = seen.answers.labelled, seen.report.gap
+    if labels is None or gap is None or not gap.classes:
+        return _one_sided(gap, seen.answers.decided) if _of_data(seen) else None
+    few = gap.classes >= FEWEST_CLASSES and labels.classes < FEW_ANSWERS * min(gap.classes, labels.samples)
+    if not few or (seen.answers.regained or 0.0) > SURELY_RIGHT:
+        return None
+    return (
+        f"its labels are of {labels.classes:.1f} of {gap.classes} classes, in effect, and no more answers would be "
+        "right with the data's own statistics"
     )
 
 

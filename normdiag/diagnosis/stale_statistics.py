@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
-from normdiag.diagnosis.evidence.seen import WORSE, Seen, named
+from normdiag.diagnosis.evidence.answer_change import WORSE
+from normdiag.diagnosis.evidence.seen import Seen, named
 
 KEPT = (
     "The model was trained on with these statistics (frozen norms) and is less sure with those of its own data: leave "
@@ -42,8 +43,8 @@ def stale_statistics(seen: Seen) -> Case | None:
         )
     if not seen.drifting:
         return None
-    weight = 0.3 if seen.from_input and not seen.excited else 0.6
-    kept = seen.fault == "statistics" and seen.decided < -WORSE
+    weight = 0.3 if seen.answers_other_data or (seen.from_input and not seen.excited) else 0.6
+    kept = seen.fault == "statistics" and seen.answers.decided < -WORSE
     share = f"the means make up {seen.mean_part:.0%} of the later layers' drift"
     if seen.reached is not None and seen.reached.mismatch:
         share = f"no input of these weights could make {seen.reached.part:.0%} of it"
@@ -58,7 +59,7 @@ def stale_statistics(seen: Seen) -> Case | None:
         f"{max(row.off for row in seen.drifting):.2g} standard deviations; {how}",
         ("ND110", "ND209", *ON_DATA),
         confidence="medium",
-        at_most="error" if seen.gains else "warning",
+        at_most="error" if seen.answers.gains else "warning",
         action="none" if kept else None,
         remedy=KEPT if kept else "",
         alternatives=("domain_shift",) if doubtful else (),

@@ -5,6 +5,7 @@ from normdiag.metrics.drift import batch_noise, measure_drift, observed_statisti
 from normdiag.metrics.gap import (
     answered_classes,
     explained,
+    held_against_labels,
     measure_gap,
     needs_explaining,
     output_change,
@@ -17,6 +18,7 @@ __all__ = [
     "batch_noise",
     "explained",
     "gradient_product",
+    "held_against_labels",
     "measure_activations",
     "measure_drift",
     "measure_gap",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.metrics.jackknife import jackknife, left_out
-from normdiag.records import Attribution, Evidence, Gap, LayerMetrics, OutputChange, OutputSums
+from normdiag.records import Attribution, Evidence, Gap, Labelled, LayerMetrics, Marks, OutputChange, OutputSums
 
 Floats = NDArray[np.float64]
 
@@ -44,9 +44,20 @@ def measure_gap(evidence: Evidence) -> Gap | None:
 
 def answered_classes(sums: OutputSums) -> float | None:
     """How many classes the model answers with as deployed, in effect: 1 / sum p^2 over their shares p."""
-    if sums.answers is None or not sums.answers.sum():
+    return None if sums.answers is None or not sums.answers.sum() else _in_effect(sums.answers)
+
+
+def held_against_labels(marks: Marks | None, samples: int) -> Labelled | None:
+    """How right the answers are; None where not each of so many samples has a label."""
+    if marks is None or marks.counts.sum() != samples:
         return None
-    shares = sums.answers / sums.answers.sum()
+    right = (float(marks.counts[1].sum() / samples), float(marks.counts[:, 1].sum() / samples))
+    return Labelled(samples, right, (int(marks.counts[0, 1]), int(marks.counts[1, 0])), _in_effect(marks.labels))
+
+
+def _in_effect(counts: NDArray[np.int64]) -> float:
+    """How many classes there are in effect in counts (K,): 1 / sum p^2 over their shares p."""
+    shares = counts / counts.sum()
     return float(1.0 / np.sum(shares * shares))
 
 

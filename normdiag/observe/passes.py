@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from normdiag.observe.answers import marked
 from normdiag.observe.gap import compare_outputs
 from normdiag.observe.protocol import Outputs, ReplacedStatistics, Runner, SeenBatch
 from normdiag.ranks import merged
-from normdiag.records import Batch, Evidence, OutputSums, PointMap
+from normdiag.records import Batch, Evidence, Marks, OutputSums, PointMap
 
 Progress = Callable[[int], None]
 Watch = Callable[[Batch], PointMap]
@@ -46,15 +47,19 @@ class Observation:
 
 @dataclass(frozen=True, eq=False)
 class Recalibrated:
-    """Outputs of pass E, B and C compared two by two: `gap` E with B, `change` E with C, `noise` C with B."""
+    """Outputs of pass E, B and C compared two by two: `gap` E with B, `change` E with C, `noise` C with B.
+
+    `marks`: the answers of E and C held against labels, for outputs and batches that have them.
+    """
 
     samples: int
     gap: GapSums
     change: GapSums
     noise: GapSums
+    marks: Mapping[str, Marks]
 
     def __add__(self, other: Recalibrated) -> Recalibrated:
-        both = (merged(getattr(self, name), getattr(other, name)) for name in ("gap", "change", "noise"))
+        both = (merged(getattr(self, name), getattr(other, name)) for name in ("gap", "change", "noise", "marks"))
         return Recalibrated(self.samples + other.samples, *both)
 
 
@@ -119,14 +124,17 @@ class _Holder:
 
 def recalibrated(runner: Runner, held: Sequence[Held], statistics: Mapping[str, ReplacedStatistics]) -> Recalibrated:
     """Pass C: the batches held, once more in eval mode, with these statistics by layer name in place of the stored."""
-    sums: tuple[dict[str, OutputSums], ...] = ({}, {}, {})
+    sums: tuple[dict[str, OutputSums], dict[str, OutputSums], dict[str, OutputSums]] = ({}, {}, {})
+    marks: dict[str, Marks] = {}
     for each in held:
         replaced = runner.outputs(each.batch, statistics=statistics)
         batch, alone = each.batch.whole, each.batch.span
         pairs = (each.deployed, each.batched, batch), (each.deployed, replaced, alone), (replaced, each.batched, batch)
         for total, (reference, other, span) in zip(sums, pairs, strict=True):
             _accumulate(total, compare_outputs(reference, other, span))
-    return Recalibrated(sum(each.batch.size for each in held), *sums)
+        marks = merged(marks, marked(each.deployed, replaced, each.batch.labels))
+    gap, change, noise = sums
+    return Recalibrated(sum(each.batch.size for each in held), gap, change, noise, marks)
 
 
 def attribute(

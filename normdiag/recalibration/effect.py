@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.metrics.population import statistics_drift
+from normdiag.observe.answers import answers_to, are_scores, compared_output, labels_fit
 from normdiag.observe.protocol import ReplacedStatistics, Runner
 from normdiag.ranks import merged
-from normdiag.recalibration.answers import answers_to, are_scores, compared_output, labels_fit
 from normdiag.recalibration.measure import EPS, populations
 from normdiag.records import Batch, Effect, NormLayer, PopulationSums
 

@@ -9,7 +9,7 @@ from normdiag.records.channel_sums import ChannelSums, Span
 from normdiag.records.check import CheckedModel, CheckReport, FailOn, KnownFinding, reaches
 from normdiag.records.coverage import Coverage, Topic, Unmeasured, Verdict
 from normdiag.records.diagnosis import Action, Diagnosis, Remedy
-from normdiag.records.evidence import Evidence, LayerEvidence, OutputSums
+from normdiag.records.evidence import Evidence, LayerEvidence, Marks, OutputSums
 from normdiag.records.feeding import Feeding, StateInput, carries_state
 from normdiag.records.fold import (
     Affine,
@@ -60,7 +60,7 @@ from normdiag.records.ops import (
     Transpose,
     Window,
 )
-from normdiag.records.output_changes import Attribution, Gap, OutputChange, Recalibration
+from normdiag.records.output_changes import Attribution, Gap, Labelled, OutputChange, Recalibration
 from normdiag.records.preparation import PreparationReport, Preparations, RankedPreparation
 from normdiag.records.profile import Point, PointMap, PointRole, PointSums, Profile, ProfiledData, ProfiledModel
 from normdiag.records.recalibration import Effect, LayerChange, PopulationSums, RecalibrationReport
@@ -115,12 +115,14 @@ __all__ = [
     "GroupSums",
     "InputSpec",
     "KnownFinding",
+    "Labelled",
     "Latency",
     "LayerChange",
     "LayerEdit",
     "LayerEvidence",
     "LayerMetrics",
     "Linear",
+    "Marks",
     "MeanResponse",
     "Model",
     "ModelInfo",

@@ -81,6 +81,27 @@ class OutputSums:
 
 
 @dataclass(frozen=True, eq=False)
+class Marks:
+    """Answers held against labels: counts (2, 2) of samples, by right or not before (0, 1) and right or not after.
+
+    `labels` (K,) counts the samples by their label.
+    """
+
+    counts: Counts
+    labels: Counts
+
+    @classmethod
+    def of(cls, before: NDArray[Any], after: NDArray[Any], labels: NDArray[Any], classes: int) -> Marks:
+        """From the answers (N,) before and after, and the labels (N,), each the index of one of the classes."""
+        kinds = 2 * (before == labels) + (after == labels)
+        counts = np.bincount(kinds, minlength=4).reshape(2, 2).astype(np.int64)
+        return cls(counts, np.bincount(labels, minlength=classes).astype(np.int64))
+
+    def __add__(self, other: Marks) -> Marks:
+        return Marks(self.counts + other.counts, self.labels + other.labels)
+
+
+@dataclass(frozen=True, eq=False)
 class LayerEvidence:
     """One normalization layer: `deployed` sums of pass E, `own` sums of pass B, `groups` sums of pass E.
 

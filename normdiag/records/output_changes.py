@@ -35,12 +35,26 @@ class OutputChange:
 
 
 @dataclass(frozen=True)
+class Labelled:
+    """How right the answers to `samples` samples are, by their labels: with the stored and the data's own statistics.
+
+    `accuracy` holds both shares, `newly` how many samples are right that were wrong, and wrong that were right.
+    `classes` is how many classes the labels are of, in effect: 1 / sum p^2 over their shares p.
+    """
+
+    samples: int
+    accuracy: tuple[float, float]
+    newly: tuple[int, int]
+    classes: float
+
+
+@dataclass(frozen=True)
 class Recalibration:
     """What replacing all stored statistics of BatchNorm by the data's own would do, measured on `samples` samples.
 
     `change`: an output as deployed against the same with the data's statistics, both in eval mode. `noise`: the latter
     against batch statistics, that is what the chance of batches of `batch_size` samples does. `answered` is how many
-    classes the model answers with then, in effect, as in Gap.
+    classes the model answers with then, in effect, as in Gap. `labelled` is there where labels lie beside the data.
     """
 
     output: str
@@ -49,6 +63,7 @@ class Recalibration:
     change: OutputChange
     noise: OutputChange
     answered: float | None = None
+    labelled: Labelled | None = None
 
 
 @dataclass(frozen=True)

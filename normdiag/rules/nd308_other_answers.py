@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from normdiag.records import LayerMetrics, OutputChange, Recalibration
+from normdiag.records import Labelled, LayerMetrics, OutputChange, Recalibration
 from normdiag.rules.context import Context
 from normdiag.rules.rule import FindingDraft, is_measured, rule
 
@@ -23,6 +23,7 @@ REMEDY = "Recalibrate on training data, or prepare the input as in training."
     many=0.2,
     means=0.1,
     outputs=0.1,
+    right=3.5,
 )
 def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[FindingDraft]:
     """With the data's own statistics in place of the stored ones, the model gives other answers, and not less surely.
@@ -37,6 +38,9 @@ def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[Findin
     standard deviations in most layers after the first, `answers` beyond chance are enough: with batch statistics
     before them, those means depend on the weights alone and not on the data. An output without classes then has to
     change by `outputs` of its RMS, and by twice as much as it does from batch to batch.
+
+    Labels beside the data (y in an .npz, a folder for each class) settle it: it fires where more answers are right, by
+    `right` standard errors and by more than `answers`.
 
     Why these limits: on right data healthy networks become more decided by up to 2.2 standard errors, and
     change up to 2 % of their answers. With statistics that cost 2 points of accuracy it is 6 and more. On images of
@@ -59,6 +63,9 @@ def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[Findin
     if found.change.answers_changed is None:
         yield from _of_outputs(found, moved=moved, least=limits["outputs"])
         return
+    if found.labelled is not None and (draft := _of_labels(found.labelled, limits)) is not None:
+        yield draft
+        return
     changed, decided, share = surely_changed(found), gained(found.change), found.change.answers_changed
     if not (share > limits["answers"] if decided > limits["decided"] else changed > limits[_limit(moved)]):
         return
@@ -74,6 +81,23 @@ def other_answers(seen: Context, limits: Mapping[str, float]) -> Iterator[Findin
         evidence={"answers_changed": share, "decided": found.change.decided, "samples": found.samples},
         severity="error" if decided > limits["decided"] and changed > limits["severe"] else "warning",
         confidence="high" if decided > limits["decided"] else "medium",
+    )
+
+
+def _of_labels(found: Labelled, limits: Mapping[str, float]) -> FindingDraft | None:
+    """What labels of the data say: surely more answers are right with the data's own statistics."""
+    before, after = found.accuracy
+    error = math.sqrt(sum(found.newly)) / found.samples
+    if surely_right(found) < limits["right"] or after - before - 2.0 * error < limits["answers"]:
+        return None
+    return FindingDraft(
+        layers=(),
+        text=f"with the data's own statistics {100 * after:.1f}% of the answers are right in place of "
+        f"{100 * before:.1f}%, by the labels of {found.samples} samples",
+        remedy=REMEDY,
+        evidence={"accuracy": before, "accuracy_recalibrated": after, "samples": found.samples},
+        severity="error" if after - before - 2.0 * error > limits["severe"] else "warning",
+        confidence="high",
     )
 
 
@@ -110,6 +134,12 @@ def surely_changed(found: Recalibration) -> float:
         return 0.0
     by_chance = (noise.answers_changed or 0.0) * math.sqrt(min(found.batch_size / max(found.samples, 1), 1.0))
     return max(change.answers_changed - 2.0 * (change.answers_changed_se or 0.0) - by_chance, 0.0)
+
+
+def surely_right(found: Labelled) -> float:
+    """By how many standard errors more answers are right with the data's own statistics (McNemar 1947); 0 if none."""
+    right, wrong = found.newly
+    return (right - wrong) / math.sqrt(right + wrong) if right + wrong else 0.0
 
 
 def gained(change: OutputChange) -> float:

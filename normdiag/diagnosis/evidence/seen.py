@@ -9,6 +9,7 @@ from math import isfinite
 
 import numpy as np
 
+from normdiag.diagnosis.evidence.answer_change import AnswerChange
 from normdiag.diagnosis.evidence.fits import by_one_factor
 from normdiag.diagnosis.evidence.layers import LayerRow
 from normdiag.diagnosis.evidence.origin import Reach, reach, together
@@ -16,7 +17,6 @@ from normdiag.diagnosis.evidence.training import Fault, fault
 from normdiag.metrics.affine import oddities
 from normdiag.records import Finding, NormLayer, Report
 from normdiag.rules.batch import uses_batch
-from normdiag.rules.nd308_other_answers import gained, surely_changed
 
 # Below this nothing is made of a drift, however surely it is there: networks without a fault have as much.
 LEAST = 0.03
@@ -27,13 +27,6 @@ QUIET = 0.3
 WEIGHTS, SURELY_WEIGHTS = 0.2, 0.6
 # And from this one on even where the first layer is the furthest off.
 MOSTLY_MEANS = 0.8
-# Healthy networks change up to 2 % of their answers by chance and by drift, and 5 % are few; how surely answers become
-# less decided where the stored statistics are the better ones.
-SOME_ANSWERS, WORSE = 0.05, 4.0
-# Wrong statistics push the answers into a few classes: with right ones, the classes answered are more by this factor.
-MORE_CLASSES = 1.2
-# Of as many as there are, the part of the classes that are answered where the features are made for the data.
-ALL_CLASSES = 0.92
 # As how few samples the statistics of later layers would be as far off by chance, where it is not the data's doing.
 FEWER_THAN_ONE = 0.25
 # Of the squared drift of all layers, the part in layers whose means are held against their weights.
@@ -66,6 +59,11 @@ class Seen:
             return rows
         first = next((row.index for row in rows if row.lower > LEAST), len(rows))
         return rows[: first + 1]
+
+    @cached_property
+    def answers(self) -> AnswerChange:
+        """What the data's own statistics would change."""
+        return AnswerChange(self.report)
 
     @property
     def norms(self) -> tuple[NormLayer, ...]:
@@ -178,14 +176,21 @@ class Seen:
             return True
         if self.beyond_samples:
             return False
-        unlike = (self.decided < -2.0 or self.one_sided) and self.mean_part < SURELY_WEIGHTS
+        unlike = (self.answers.decided < -2.0 or self.answers.one_sided) and self.mean_part < SURELY_WEIGHTS
         first_most = first.off > 1.1 * later and not (self.mean_part > MOSTLY_MEANS and later > QUIET * first.off)
         return first_most or self.mean_part < WEIGHTS or unlike
 
     @property
+    def answers_other_data(self) -> bool:
+        """Whether, by labels, no statistics give the answers back, and none are known to be wrong."""
+        known = self.reached is not None and self.reached.mismatch
+        return self.fault is None and self.answers.in_vain and not self.contradicted and not known
+
+    @property
     def excited(self) -> bool:
-        """Whether the data surely excites the later layers more than that of the statistics did."""
-        return self.fault is None and self.excitement > 0.015 and any(row in self.drifting for row in self.later)
+        """Whether the data surely excites the later layers more than that of the statistics did, and answers gain."""
+        more = self.fault is None and self.excitement > 0.015 and any(row in self.drifting for row in self.later)
+        return more and not self.answers.unconvincing
 
     @cached_property
     def excitement(self) -> float:
@@ -202,24 +207,6 @@ class Seen:
     def odd_affine(self) -> dict[str, str]:
         """What is odd about gamma and beta, by the name of the layer."""
         return oddities(self.norms)
-
-    @property
-    def changed(self) -> float:
-        """The share of answers that the data's own statistics surely change."""
-        found = self.report.recalibration
-        return 0.0 if found is None else surely_changed(found)
-
-    @property
-    def decided(self) -> float:
-        """How much surer the answers are with the data's own statistics, in standard errors; 0 where not measured."""
-        found = self.report.recalibration
-        return 0.0 if found is None else gained(found.change)
-
-    @property
-    def gains(self) -> bool:
-        """Whether the data's own statistics make the answers surer, as far as that is known."""
-        found = self.report.recalibration
-        return found is None or found.change.decided is None or self.decided > 2.0
 
     @property
     def begins(self) -> LayerRow | None:
@@ -243,38 +230,6 @@ class Seen:
         """Whether the later layers are further off than single samples scatter: other data hardly gets so far."""
         sizes = [row.samples for row in self.later if row.samples and row in self.drifting]
         return len(sizes) > 0.5 * len(self.later) and geometric_mean(sizes) < FEWER_THAN_ONE
-
-    @property
-    def one_sided(self) -> bool:
-        """Whether the model still answers with few of its classes when it has the data's own statistics."""
-        found, gap = self.report.recalibration, self.report.gap
-        if found is None or found.answered is None or gap is None or not gap.classes:
-            return False
-        return found.answered < ALL_CLASSES / (1.0 / gap.classes + 1.0 / found.samples)
-
-    @property
-    def harmless(self) -> bool:
-        """Whether the stored statistics serve this data as well as its own do: no answer changes, or for the worse.
-
-        Or, in a model of classes, answers with clearly more of them than there would be with the data's own, or with as
-        many and as sure ones.
-        """
-        found = self.report.recalibration
-        if found is None:
-            return False
-        if self.changed < SOME_ANSWERS or self.decided < -WORSE:
-            return True
-        before, after = self.answered
-        if before is None or after is None:
-            return False
-        unsure = found.change.decided is not None and self.decided < 2.0
-        return MORE_CLASSES * after < before or (unsure and after <= MORE_CLASSES * before)
-
-    @property
-    def answered(self) -> tuple[float | None, float | None]:
-        """With how many classes the model answers, in effect: as deployed, and with the data's own statistics."""
-        found, gap = self.report.recalibration, self.report.gap
-        return None if gap is None else gap.answered, None if found is None else found.answered
 
     def found(self, *rules: str) -> tuple[Finding, ...]:
         """The findings of these rules, warnings and errors only."""

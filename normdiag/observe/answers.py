@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.observe.gap import are_probabilities, is_floating
+from normdiag.records import Marks
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -33,6 +34,16 @@ def answers_to(scores: Floats) -> Array:
 def labels_fit(labels: Array | None, classes: int) -> bool:
     """Whether there are labels, and each is the index of a class."""
     return labels is not None and bool(np.all((labels >= 0) & (labels < classes)))
+
+
+def marked(before: Mapping[str, Array], after: Mapping[str, Array], labels: Array | None) -> dict[str, Marks]:
+    """The answers of each output that holds scores of classes, before and after, held against labels that fit it."""
+    both = {name: (scores, after[name]) for name, scores in before.items() if name in after and are_scores(scores)}
+    return {
+        name: Marks.of(answers_to(old), answers_to(new), labels, old.shape[1])
+        for name, (old, new) in both.items()
+        if labels is not None and is_floating(old) and len(labels) == len(old) and labels_fit(labels, old.shape[1])
+    }
 
 
 def cross_entropy(scores: Floats, labels: Array) -> Floats:

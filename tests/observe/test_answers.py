@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from normdiag.recalibration.answers import answers_to, cross_entropy, labels_fit
+from normdiag.observe.answers import answers_to, cross_entropy, labels_fit, marked
 
 
 def test_cross_entropy_is_that_of_torch() -> None:
@@ -28,3 +28,13 @@ def test_what_is_not_finite_has_no_loss_and_is_never_right() -> None:
 def test_labels_are_indexes_of_classes() -> None:
     assert labels_fit(np.array([0, 2]), 3)
     assert not any(labels_fit(each, 3) for each in (None, np.array([0, 3]), np.array([-1])))
+
+
+def test_answers_are_held_against_labels_that_fit_the_output() -> None:
+    before = {"y": np.eye(3)[[0, 0, 1, 2]], "boxes": np.zeros((4, 2, 2))}
+    after = {"y": np.eye(3)[[0, 1, 0, 2]], "boxes": np.zeros((4, 2, 2))}
+    found = marked(before, after, np.array([0, 1, 1, 0]))
+    assert set(found) == {"y"}
+    assert found["y"].counts.tolist() == [[1, 1], [1, 1]] and found["y"].labels.tolist() == [2, 2, 0]
+    assert (found["y"] + found["y"]).counts.sum() == 8
+    assert marked(before, after, np.array([0, 1, 1, 3])) == {} and marked(before, after, None) == {}
