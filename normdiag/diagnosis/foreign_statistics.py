@@ -40,7 +40,9 @@ def foreign_statistics(seen: Seen) -> Case | None:
     if seen.everywhere and len(unrelated) >= 0.6 * len(seen.drifting):
         return _case(unrelated, 0.85, "all layers")
     first = seen.loud[0] if seen.loud else None
-    if first is not None and _unrelated(first) and (first.index or _lost(first)):
+    if first is not None and first in unrelated and (first.index or _lost(first)):
+        if any(seen.mismatch(row) for row in seen.loud if row is not first):
+            return None  # weights changed elsewhere, too
         return _or_what_feeds_it(seen, first)
     return None
 
@@ -67,6 +69,8 @@ def _isolated(seen: Seen, rows: Sequence[LayerRow]) -> Case | None:
         return None
     if rows[0].index == 0 and not _lost(rows[0]):
         return None  # then it is the input, or statistics of another
+    if rows[0].index > 0 and seen.fed_otherwise(rows[0]):
+        return None  # the gamma and beta before it, or what feeds it
     related = all(_related(row) for row in rows)
     last = rows[-1].index == len(seen.rows) - 1 and rows[-1].index > 0
     if last and max(rows[-1].correlations or (1.0, 1.0)) > UNRELATED:

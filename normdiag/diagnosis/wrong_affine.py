@@ -29,7 +29,8 @@ def wrong_affine(seen: Seen) -> Case | None:
     channels, beta takes both signs. With data, by the place where drift begins: with batch statistics in all layers,
     an input's mean depends on the gammas, betas and weights before it alone, not on the data. So where the layers up
     to some norm are right and the means after it are not, that norm's gamma and beta are the suspects (or the weights
-    between).
+    between). What they do to the next means goes along the strong directions of these weights, where statistics that
+    are wrong by themselves are off in all directions alike.
 
     What to do: load the layer again from the file that was saved in training. Recalibrating hides part of the damage.
 
@@ -88,14 +89,17 @@ def _size(row: LayerRow) -> float:
 
 def _by_place(seen: Seen) -> Case | None:
     begins = seen.begins
-    if begins is None or begins.correlations is None or max(begins.correlations) < UNRELATED:
+    if begins is None or begins.correlations is None:
+        return None
+    fed = seen.fed_otherwise(begins)
+    if max(begins.correlations) < UNRELATED and not fed:
         return None
     moved = begins.mean_square / (begins.mean_square + begins.spread_square)
     if moved < (MEANS_OF_SCALE if _scaled(seen, begins) else MEANS):
         return None
     if seen.mismatch(begins):
         return None  # its own statistics, or the weights just before it
-    if len(seen.drifting) == 1 and begins.index < len(seen.rows) - 1:
+    if len(seen.drifting) == 1 and begins.index < len(seen.rows) - 1 and not fed:
         return None  # its own statistics, for anything else would go on
     before, last = _likeliest(seen, begins), begins.index == len(seen.rows) - 1
     return Case(

@@ -12,6 +12,8 @@ from normdiag.records import Conv, Linear, MeanResponse, Sizes
 
 Floats = NDArray[np.float64]
 _BLOCK = 2**16
+# Of random weights with twice as many inputs as outputs the strongest direction is six times the weakest one.
+WIDEST, MOST_OUTPUTS = 2, 1024
 
 
 def conv_mean(conv: Conv, mean: Floats, before: Sizes | None, after: Sizes | None) -> Floats | None:
@@ -39,9 +41,9 @@ def conv_mean(conv: Conv, mean: Floats, before: Sizes | None, after: Sizes | Non
 
 
 def conv_response(conv: Conv, before: Sizes | None, after: Sizes | None) -> MeanResponse | None:
-    """Of a convolution; None in groups, and where it has no fewer inputs than outputs."""
+    """Of a convolution; None in groups, and where it is too wide."""
     outputs, inputs, *lengths = conv.weight.shape
-    if conv.groups > 1 or conv.transposed or inputs >= outputs:
+    if conv.groups > 1 or conv.transposed or _too_wide(inputs, outputs):
         return None
     weight = np.asarray(conv.weight.read()).astype(np.float64).reshape(outputs, inputs, -1)
     kernel = reduce(np.multiply.outer, [_shares(conv, i, before, after) for i in range(len(lengths))], np.ones(()))
@@ -101,12 +103,17 @@ def linear_mean(linear: Linear, mean: Floats) -> Floats | None:
 
 
 def linear_response(linear: Linear) -> MeanResponse | None:
-    """Of a product with a matrix, which has no border; None for several, and with no fewer inputs than outputs."""
+    """Of a product with a matrix, which has no border; None for several, and where it is too wide."""
     shape = linear.weight.shape
-    if len(shape) != 2 or shape[linear.in_axis] >= shape[linear.out_axis]:
+    if len(shape) != 2 or _too_wide(shape[linear.in_axis], shape[linear.out_axis]):
         return None
     weight = np.asarray(linear.weight.read()).astype(np.float64)
     return MeanResponse(linear.alpha * (weight.T if linear.in_axis % 2 == 0 else weight), 0.0)
+
+
+def _too_wide(inputs: int, outputs: int) -> bool:
+    """Whether the inputs are so many that they move the outputs in all directions alike, or too many to decompose."""
+    return inputs > WIDEST * outputs or outputs > MOST_OUTPUTS
 
 
 def _along(shape: Sequence[int], axis: int) -> bool:

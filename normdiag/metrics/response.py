@@ -18,7 +18,7 @@ def with_responses(layers: Sequence[LayerMetrics], graph: OpGraph) -> tuple[Laye
 
 
 def _responses(graph: OpGraph, names: set[str]) -> dict[str, MeanResponse]:
-    """Of the layers with these names that follow a linear layer with more outputs than inputs."""
+    """Of the layers with these names that follow a linear layer whose outputs do not move in all directions alike."""
     writers = {tensor: op for op in graph.ops for tensor in op.outputs if tensor}
     found: dict[str, MeanResponse] = {}
     for op in graph.ops:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from normdiag.diagnosis import CAUSES, diagnosed
-from normdiag.diagnosis.evidence.origin import reach
+from normdiag.diagnosis.evidence.origin import along_weights, reach
 from normdiag.diagnosis.evidence.seen import Seen
 from normdiag.records import Gap
 from tests.diagnosis.networks import CHANNELS, Truth, changed, first, network, report
@@ -100,3 +100,34 @@ def test_statistics_with_which_more_classes_are_answered_are_the_better_ones() -
         return first(diagnosed(seen, CAUSES)).severity
 
     assert (severity(9.0), severity(5.0)) == ("error", "warning")
+
+
+SQUARE = np.random.default_rng(3).normal(size=(CHANNELS, CHANNELS))
+
+
+def fed_by_as_many(each: Truth) -> Truth:
+    return replace(each, response=SQUARE)
+
+
+def by_another_gamma(each: Truth) -> Truth:
+    """What other gammas and betas before as many weights do to the means after them."""
+    along = SQUARE @ RNG.normal(size=CHANNELS)
+    return moved(each, 0.9 * along / np.sqrt(np.mean(along**2) * each.var), 0.1)
+
+
+def by_itself(each: Truth) -> Truth:
+    return moved(each, 0.9 * RNG.normal(size=CHANNELS), 0.1)
+
+
+def test_means_that_go_along_the_weights_blame_what_comes_before_them() -> None:
+    layers = changed(network(), fed_by_as_many, 3)
+    fed, alone = (report(changed(layers, change, 3)) for change in (by_another_gamma, by_itself))
+    assert (along_weights(Seen(fed).rows[3]) or 0.0) > 5.0 > -5.0 > (along_weights(Seen(alone).rows[3]) or 0.0)
+    assert (first(fed).cause, first(fed).layers[0]) == ("wrong_affine", "bn2")
+    assert (first(alone).cause, first(alone).layers[0]) == ("foreign_statistics", "bn3")
+
+
+def test_a_first_layer_that_misses_its_augmentation_hides_no_layer_that_is_far_off() -> None:
+    plain = changed(network(), lambda each: replace(each, mean=each.mean + 0.25 * np.sqrt(each.var)), 0)
+    found = report(changed(changed(plain, fed_by_as_many, 3), by_another_gamma, 3))
+    assert (first(found).cause, first(found).layers[0]) == ("wrong_affine", "bn2")

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from normdiag.graph.importers.onnx import op_graph
+from normdiag.metrics.kernels import _too_wide
 from normdiag.metrics.response import with_responses
 from normdiag.models.onnx.external import TensorReader
 from normdiag.records import LayerMetrics, MeanResponse, Norm, OpGraph
@@ -37,7 +38,6 @@ FED = {
     "Gemm": "p = GlobalAveragePool(x) f = Flatten(p) z = Gemm <transB=1, alpha=0.5, beta=2.0> (f, mt, b)",
 }
 UNKNOWN = {
-    "as wide as its output": "c = Concat <axis=1> (x, x) z = Conv (c, square)",
     "in groups": "z = Conv <group=2> (x, grouped)",
     "no linear layer": "c = Concat <axis=1> (x, x) z = Relu(c)",
 }
@@ -90,8 +90,17 @@ def test_the_border_is_the_part_of_the_positions_that_a_kernel_leaves() -> None:
 
 
 @pytest.mark.parametrize("body", UNKNOWN.values(), ids=UNKNOWN)
-def test_without_fewer_inputs_than_outputs_there_is_no_response(body: str) -> None:
+def test_groups_and_what_is_not_linear_have_no_response(body: str) -> None:
     assert response_of(body) is None
+
+
+def test_a_layer_as_wide_as_its_output_has_a_response() -> None:
+    found = response_of("c = Concat <axis=1> (x, x) z = Conv (c, square)")
+    assert found is not None and found.directions.shape == (4, 4)
+
+
+def test_far_wider_layers_have_none() -> None:
+    assert _too_wide(64, 32) is False and _too_wide(65, 32) is True and _too_wide(2, 1025) is True
 
 
 def test_a_layer_that_does_not_drift_is_left_out() -> None:

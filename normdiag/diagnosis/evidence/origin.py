@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from normdiag.diagnosis.evidence.fits import by_one_factor, chance
 from normdiag.diagnosis.evidence.layers import LayerRow
 
 # Dimensions that an input cannot reach, below which nothing is told by them.
@@ -22,6 +23,10 @@ SURELY = 4.0
 CHANCE, OF_BORDER = 0.15, 0.2
 # And in stored standard deviations.
 LEAST = 0.03
+# What one factor may leave of means that are off in their form, and what counts of the strongest direction at least.
+OF_FORM, WEAKEST = 0.2, 0.03
+# Channels that moved by so many times the median outweigh all others.
+OUTLIER = 6.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,33 @@ def reach(row: LayerRow) -> Reach | None:
     basis, _ = np.linalg.qr(directions)
     left = moves - basis @ (basis.T @ moves)
     return Reach(row.off**2, max(float(left @ left) / free - noise, 0.0), response.border)
+
+
+def along_weights(row: LayerRow) -> float | None:
+    """Log-likelihood, in nats, of moved means as moved at the inputs of the layer's weights rather than one by one.
+
+    Weights pass on some directions far more strongly than others, also where they have as many inputs as outputs. So
+    what another input, or another gamma and beta before the weights, does to the means lies in their strong singular
+    directions; statistics of something else are off in all alike. None where weights are unknown or too wide, and where
+    the means are not surely off or by one factor, which is a matter of their form.
+    """
+    response, deviation, known = row.metrics.response, row.deviation, row.statistics
+    if response is None or deviation is None or known is None or by_one_factor(known) < OF_FORM:
+        return None
+    with np.errstate(all="ignore"):
+        moves, error = (each / np.sqrt(row.drift.r) for each in (row.drift.z, row.drift.se_z))
+    usable = row.alive & np.isfinite(moves)
+    usable &= np.abs(moves) < OUTLIER * np.median(np.abs(moves[usable]))  # what holds for all holds without some
+    moves, directions = moves[usable], response.directions[usable] / deviation[usable, None]
+    directions = directions / np.sqrt(row.drift.r[usable, None])
+    if (
+        not moves.size
+        or directions.shape[1] < len(moves)
+        or not np.mean(moves**2) > SURELY * np.mean(error[usable] ** 2)
+    ):
+        return None
+    basis, sizes, _ = np.linalg.svd(directions, full_matrices=False)
+    return len(moves) * chance(basis.T @ moves, np.maximum(sizes, WEAKEST * sizes[0]))
 
 
 def together(layers: Collection[Reach]) -> Reach | None:

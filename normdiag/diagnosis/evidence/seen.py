@@ -12,7 +12,7 @@ import numpy as np
 from normdiag.diagnosis.evidence.answer_change import AnswerChange
 from normdiag.diagnosis.evidence.fits import by_one_factor
 from normdiag.diagnosis.evidence.layers import LayerRow
-from normdiag.diagnosis.evidence.origin import Reach, reach, together
+from normdiag.diagnosis.evidence.origin import Reach, along_weights, reach, together
 from normdiag.diagnosis.evidence.training import Fault, fault
 from normdiag.metrics.affine import oddities
 from normdiag.records import Finding, NormLayer, Report
@@ -29,6 +29,12 @@ WEIGHTS, SURELY_WEIGHTS = 0.2, 0.6
 MOSTLY_MEANS = 0.8
 # As how few samples the statistics of later layers would be as far off by chance, where it is not the data's doing.
 FEWER_THAN_ONE = 0.25
+# And the first layer, beside another.
+PLAIN_IMAGES = 0.5
+# What the others may have without a fault, in the median.
+ANYWAY = 0.15
+# Nats of likelihood by which means have moved along the weights before them.
+SURELY_ALONG = 5.0
 # Of the squared drift of all layers, the part in layers whose means are held against their weights.
 MUCH = 0.3
 # How far the first layer's means have to be off, and what one factor may leave of that. Where the means are all that
@@ -109,7 +115,9 @@ class Seen:
 
     def fed_otherwise(self, row: LayerRow) -> bool:
         """Whether its means moved as another input moves them: its statistics are those of its weights."""
-        return row.name in self.reaches and self.reaches[row.name].by_input
+        if row.name in self.reaches:
+            return self.reaches[row.name].by_input
+        return (along_weights(row) or 0.0) > SURELY_ALONG
 
     @property
     def local(self) -> bool:
@@ -123,11 +131,18 @@ class Seen:
 
     @property
     def isolated(self) -> tuple[LayerRow, ...]:
-        """One or two layers that drift while the others do not: their statistics, for all else would go on."""
-        quiet = [row for row in self.rows if row not in self.loud]
-        few = 0 < len(self.loud) <= max(1, min(2, len(self.rows) // 2))
+        """One or two layers that drift while the others do not: their statistics, for all else would go on.
+
+        The first layer does not count beside one that drifts far more: without the augmentation of the training it
+        drifts in healthy networks, too.
+        """
         most = max((row.off for row in self.loud), default=0.0)
-        return self.loud if few and all(row.off < max(QUIET * most, LEAST) for row in quiet) else ()
+        loud = tuple(row for row in self.loud if row.index or row.off > PLAIN_IMAGES * most)
+        quiet = [row for row in self.rows if row not in self.loud]
+        few = 0 < len(loud) <= max(1, min(2, len(self.rows) // 2))
+        if quiet and float(np.median([row.off for row in quiet])) > ANYWAY:
+            return ()  # the others drift as well, if less
+        return loud if few and all(row.off < max(QUIET * most, LEAST) for row in quiet) else ()
 
     @property
     def later(self) -> tuple[LayerRow, ...]:
@@ -213,9 +228,12 @@ class Seen:
         """The first layer that drifts by itself, where those before it surely do not; None for the first of all."""
         most = max((row.off for row in self.rows), default=0.0)
         first = next((row for row in self.rows if row.lower > max(2.0 * LEAST, min(0.05 * most, 0.2))), None)
-        if not self.local or first is None or first.index == 0:
+        if not self.local:
             return None
-        return first if all(row.off < QUIET * first.off for row in self.rows[: first.index]) else None
+        for each in (first, min(self.isolated, key=lambda row: row.index, default=None)):
+            if each and each.index and all(row.off < QUIET * each.off for row in self.rows[: each.index]):
+                return each
+        return None
 
     @property
     def moved_by_one_factor(self) -> bool:
