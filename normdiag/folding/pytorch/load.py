@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
 from normdiag.errors import InputError
 from normdiag.models.pytorch.arrays import to_tensor
 from normdiag.models.pytorch.layers import norm_kind, require_initialised, tensor
+from normdiag.models.pytorch.put_weights import put_weights
 from normdiag.wording import abridged
 
 LISTED = 5
@@ -49,7 +50,7 @@ def load_folded(module: nn.Module, weights: Mapping[str, Any] | str | Path) -> n
     for path in changes.gone:
         parent, _, name = path.rpartition(".")
         setattr(module.get_submodule(parent), name, nn.Identity())
-    module.load_state_dict({name: given[name] for name in module.state_dict() if name in given}, strict=False)
+    put_weights(module, {name: given[name] for name in module.state_dict() if name in given})
     return module
 
 

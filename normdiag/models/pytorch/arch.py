@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from normdiag.errors import InputError, UsageError
 from normdiag.models.pytorch.arrays import to_tensor
+from normdiag.models.pytorch.put_weights import put_weights
 from normdiag.usercode import load_object, user_code
 from normdiag.wording import abridged
 
@@ -47,7 +48,7 @@ def load_weights(module: nn.Module, static: StaticFile) -> None:
     Raises InputError that lists what is missing, unexpected or of another shape.
     """
     wanted = require_fit(module, static)
-    module.load_state_dict({name: to_tensor(static.tensors[name]) for name in wanted if name in static.tensors}, False)
+    put_weights(module, {name: to_tensor(static.tensors[name]) for name in wanted if name in static.tensors})
 
 
 def require_fit(module: nn.Module, static: StaticFile) -> Mapping[str, Tensor]:

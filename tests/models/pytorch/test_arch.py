@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -81,6 +82,30 @@ def test_weights_are_copied_exactly() -> None:
     load_weights(target, StaticFile(arrays(source)))
     for name, value in target.state_dict().items():
         assert torch.equal(value, source.state_dict()[name])
+
+
+class Versioned(nn.Module):
+    """As torchvision's MNASNet: it refuses weights that do not say which version of its code they are from."""
+
+    _version = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2d(3)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *rest: Any) -> None:
+        if local_metadata.get("version") not in (1, 2):
+            raise ValueError("version should be set to 1 or 2")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)  # type: ignore[no-untyped-call]
+
+
+def test_weights_are_those_of_the_version_of_the_code_that_they_go_into() -> None:
+    given = {
+        name: np.full(3, 2.0, np.float32) for name in ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
+    }
+    module = Versioned()
+    load_weights(module, StaticFile(given))
+    assert float(module.bn.running_var[0]) == 2.0 and int(module.bn.num_batches_tracked) == 0
 
 
 def test_bfloat16_weights_and_old_files_without_a_counter() -> None:

@@ -14,8 +14,10 @@ import normdiag
 from normdiag.errors import InputError
 from normdiag.models import LoadOptions, load
 from normdiag.models.pytorch.architectures import match
+from normdiag.models.pytorch.architectures.build import build_architecture
 from normdiag.models.pytorch.architectures.fingerprint import names_hash, shapes_hash
 from normdiag.models.pytorch.architectures.match import Match, match_weights
+from normdiag.models.pytorch.installed import RefusedError
 
 # torchvision's AlexNet, the smallest of all in names.
 ALEXNET: dict[str, tuple[int, ...]] = {
@@ -152,3 +154,41 @@ def test_same_keys_and_another_function(tmp_path: Path) -> None:
     why = str(load(path, run=True).why_not_run)
     assert "--arch timm.models:tf_efficientnet_b0" in str(load(path, run=True).run_with)
     assert "efficientnet_b0" in why and "choose one" in why
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnetblur18"])
+def test_the_modules_of_a_state_dict_tell_twins_apart(name: str, tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    torch.manual_seed(0)
+    module = timm.create_model(name, num_classes=4).eval()
+    model = load(saved(torch.nn.DataParallel(module).state_dict(), tmp_path), run=True)
+    assert f"timm {name}, matched" in str(model.info.built)
+    assert "chosen by the modules that the file lists" in str(model.info.built)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(model.program(x), module(x))
+
+
+def test_a_folder_that_timm_wrote(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    from safetensors.torch import save_model
+
+    save_model(timm.create_model("tf_mobilenetv3_small_075"), str(tmp_path / "model.safetensors"))
+    (tmp_path / "config.json").write_text('{"architecture": "tf_mobilenetv3_small_075", "num_classes": 1000}')
+    for path in (tmp_path, tmp_path / "model.safetensors"):
+        built = str(load(path, run=True).info.built)
+        assert "timm tf_mobilenetv3_small_075, matched" in built and "chosen by its config.json" in built
+
+
+def test_one_function_at_two_sizes_of_image(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    model = load(saved(timm.create_model("coat_lite_medium_384").state_dict(), tmp_path), run=True)
+    assert model.program is not None and set(model.fitting) == {"timm:coat_lite_medium", "timm:coat_lite_medium_384"}
+    assert "with images of another size these weights are" in str(model.info.built)
+
+
+@pytest.mark.parametrize("package", ["timm", "torchvision"])
+def test_a_name_that_another_version_had_is_refused(package: str) -> None:
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    with pytest.raises(RefusedError, match=f"the {package} that is installed has no resnet18000"):
+        build_architecture(f"{package}:resnet18000", {})

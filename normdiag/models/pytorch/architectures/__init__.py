@@ -13,6 +13,7 @@ from normdiag.models.pytorch.architectures.match import Match, arguments_for, ma
 from normdiag.models.pytorch.architectures.told import ToldArchitecture, told_architecture
 from normdiag.models.pytorch.arrays import to_tensor
 from normdiag.models.pytorch.installed import RefusedError
+from normdiag.models.pytorch.put_weights import put_weights
 from normdiag.models.static.staticfile import Array, StaticFile
 from normdiag.wording import abridged
 
@@ -114,4 +115,4 @@ def _load(module: nn.Module, match: Match, tensors: Mapping[str, Array]) -> None
         raise RefusedError(
             f"its tensors fit {match.functions[0][0].replace(':', ' ')}, but for {abridged(odd)} in the version here"
         )
-    module.load_state_dict({name: to_tensor(array) for name, array in given.items()}, strict=False)
+    put_weights(module, {name: to_tensor(array) for name, array in given.items()})

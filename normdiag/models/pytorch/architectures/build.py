@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from normdiag.models.pytorch.installed import require_package
+from normdiag.models.pytorch.installed import RefusedError, require_package
 
 # torchvision's detectors take lists of images and give lists of boxes, RAFT takes two images.
 _TORCHVISION_SKIPPED = ("rcnn", "retinanet", "fcos", "ssd", "raft", "quantized")
@@ -42,16 +42,20 @@ def arguments_of(architecture: str, classes: int | None, channels: int | None) -
 
 
 def build_architecture(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """The module, with random weights, in eval mode. Raises RefusedError where its package is not installed."""
+    """The module, with random weights, in eval mode. Raises RefusedError where nothing that is installed has it."""
     package, name = architecture.split(":")[:2]
     require_package(package)
     if package == "timm":
         import timm
 
+        if not timm.is_model(name):
+            raise RefusedError(f"the timm that is installed has no {name}")
         made: nn.Module = timm.create_model(name, pretrained=False, **arguments)
     else:
         import torchvision
 
+        if name not in torchvision.models.list_models():
+            raise RefusedError(f"the torchvision that is installed has no {name}")
         fixed: dict[str, Any] = {"weights": None}
         if any(name.startswith(each) for each in _WITH_BACKBONE):
             fixed["weights_backbone"] = None
