@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -186,3 +187,22 @@ class Keeping(nn.Module):
 def test_no_layer_is_listed_twice(net: nn.Module, names: list[str]) -> None:
     report = normdiag.inspect(net, np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32))
     assert [each.layer.name for each in report.layers] == names
+
+
+@pytest.mark.exports
+@pytest.mark.parametrize("before", [True, False])
+def test_the_collector_of_garbage_is_as_it_was(before: bool) -> None:
+    during: list[bool] = []
+
+    class Seen(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            during.append(gc.isenabled())
+            return super().forward(x)
+
+    (gc.enable if before else gc.disable)()
+    try:
+        normdiag.inspect(Seen(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), torch.rand(8, 3, 8, 8))
+        assert gc.isenabled() == before
+        assert not during[-1]  # when it is recorded, last of all
+    finally:
+        gc.enable()
