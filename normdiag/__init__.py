@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from normdiag.models import LoadOptions
     from normdiag.profiles import read_profile, write_profile
     from normdiag.recalibration.options import RecalibrateOptions
-    from normdiag.records import CheckReport, FoldReport, Profile, RecalibrationReport, Report
+    from normdiag.records import CheckReport, FoldReport, Profile, Report
     from normdiag.records.diff import DiffReport
+    from normdiag.records.recalibration import RecalibrationReport
     from normdiag.results.checked import CheckResult
     from normdiag.results.compared import DiffResult
     from normdiag.results.folded import FoldResult
@@ -90,7 +91,7 @@ _HOMES = {
     "ExportOptions": "normdiag.folding.options",
     "recalibrate": "normdiag.commands.recalibrate",
     "RecalibrationResult": "normdiag.results.recalibrated",
-    "RecalibrationReport": "normdiag.records",
+    "RecalibrationReport": "normdiag.records.recalibration",
     "RecalibrateOptions": "normdiag.recalibration.options",
     "check": "normdiag.commands.check",
     "diff": "normdiag.commands.diff",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from normdiag.records import CheckReport, Finding, FoldReport, RecalibrationReport, Report
+    from normdiag.records import CheckReport, Finding, FoldReport, Report
+    from normdiag.records.recalibration import RecalibrationReport
 
 CLEAN = 0
 FOUND = 1

@@ -20,7 +20,8 @@ from normdiag.data.source import DataSource, open_data
 from normdiag.errors import InputError
 from normdiag.metrics.preparation import in_the_running, ranked, surely_first
 from normdiag.observe.protocol import Runner
-from normdiag.records import Batch, InputSpec, Model, Preparations, RankedPreparation, Report
+from normdiag.records import Batch, InputSpec, Model, Report
+from normdiag.records.preparation import Preparations, RankedPreparation
 from normdiag.rules.nd308_other_answers import gained
 
 if TYPE_CHECKING:

@@ -28,7 +28,8 @@ from normdiag.recalibration.measure import Measured, measure
 from normdiag.recalibration.options import RecalibrateOptions
 from normdiag.recalibration.sequential import settle
 from normdiag.recalibration.target import Recalibratable
-from normdiag.records import Batch, LayerChange, Model, RecalibrationReport, Report
+from normdiag.records import Batch, Model, Report
+from normdiag.records.recalibration import LayerChange, RecalibrationReport
 from normdiag.results.notebook import shows_progress
 from normdiag.results.recalibrated import RecalibrationResult
 from normdiag.wording import abridged

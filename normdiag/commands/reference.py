@@ -15,7 +15,8 @@ from normdiag.metrics.reference import drift_between
 from normdiag.models.sniff import is_profile, sniff
 from normdiag.observe.protocol import Runner
 from normdiag.profiles import read_profile
-from normdiag.records import Batch, Model, PointDrift, PointMap, Profile, ReferenceComparison, Report
+from normdiag.records import Batch, Model, PointMap, Profile, Report
+from normdiag.records.reference import PointDrift, ReferenceComparison
 from normdiag.wording import abridged
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,9 @@ from normdiag.diagnosis.cause import ON_DATA, Case, cause
 from normdiag.diagnosis.evidence.against import against
 from normdiag.diagnosis.evidence.prepared import prepared_otherwise
 from normdiag.diagnosis.evidence.seen import Seen
-from normdiag.records import Preparations, RankedPreparation
+
+if TYPE_CHECKING:
+    from normdiag.records.preparation import Preparations, RankedPreparation
 
 # Of log(observed / stored deviation) at the first layer: its spread over the channels beside its size.
 UNIFORM = 0.35

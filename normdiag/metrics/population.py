@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.metrics.moments import Moments, moments
-from normdiag.records import NormKind, PopulationSums
+from normdiag.records import NormKind
+from normdiag.records.recalibration import PopulationSums
 
 Floats = NDArray[np.float64]
 

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from normdiag.records import Batch, Evidence, NormLayer, Point, PointSums, PopulationSums
+from normdiag.records import Batch, Evidence, NormLayer, Point, PointSums
 from normdiag.records.precision import NormRows
+from normdiag.records.recalibration import PopulationSums
 
 Outputs = Mapping[str, NDArray[Any]]
 

@@ -15,7 +15,8 @@ from normdiag.recalibration.decide import drifts
 from normdiag.recalibration.measure import EPS, Measured
 from normdiag.recalibration.options import RecalibrateOptions
 from normdiag.recalibration.target import Recalibratable
-from normdiag.records import LayerChange, NormLayer
+from normdiag.records import NormLayer
+from normdiag.records.recalibration import LayerChange
 
 NOT_RUN = "it did not run on this data"
 NOT_CHOSEN = "not among --layers"

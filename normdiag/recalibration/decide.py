@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from normdiag.records import Effect, LayerChange
-from normdiag.records.recalibration import Outcome
+from normdiag.records.recalibration import Effect, LayerChange, Outcome
 
 # Standard deviations. A layer whose drift is surely below it changes no answers to speak of.
 DRIFTING = 0.1

@@ -15,7 +15,8 @@ from normdiag.observe.answers import answers_to, are_scores, compared_output, la
 from normdiag.observe.protocol import ReplacedStatistics, Runner
 from normdiag.ranks import merged
 from normdiag.recalibration.measure import EPS, populations
-from normdiag.records import Batch, Effect, NormLayer, PopulationSums
+from normdiag.records import Batch, NormLayer
+from normdiag.records.recalibration import Effect, PopulationSums
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]

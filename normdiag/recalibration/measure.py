@@ -15,7 +15,8 @@ from normdiag.observe.protocol import Runner
 from normdiag.observe.sums import finite_shift
 from normdiag.ranks import merged
 from normdiag.recalibration.hold_out import HoldOut, joined
-from normdiag.records import Batch, NormLayer, PopulationSums
+from normdiag.records import Batch, NormLayer
+from normdiag.records.recalibration import PopulationSums
 
 EPS = 1e-5  # of a layer that does not say its own
 # Samples seen, and the error of the layer that is least known.

@@ -1,6 +1,7 @@
-"""The frozen records that pass between the stages, importable from here; those of `diff` are in its file alone.
+"""The frozen records that pass between the stages; those that every report is made of are importable from here.
 
-Nothing in them knows a framework.
+Nothing in them knows a framework. Those of one command alone, as `diff` or `recalibrate`, are in its file: to make all
+of these classes takes as long as reading a small model.
 """
 
 from normdiag.records.activation_sums import ActivationSums, Sampled
@@ -61,10 +62,7 @@ from normdiag.records.ops import (
     Window,
 )
 from normdiag.records.output_changes import Attribution, Gap, Labelled, OutputChange, Recalibration
-from normdiag.records.preparation import PreparationReport, Preparations, RankedPreparation
 from normdiag.records.profile import Point, PointMap, PointRole, PointSums, Profile, ProfiledData, ProfiledModel
-from normdiag.records.recalibration import Effect, LayerChange, PopulationSums, RecalibrationReport
-from normdiag.records.reference import PointDrift, ReferenceComparison
 from normdiag.records.report import (
     DataInfo,
     Finding,
@@ -100,7 +98,6 @@ __all__ = [
     "Detail",
     "Diagnosis",
     "Drift",
-    "Effect",
     "Evidence",
     "FailOn",
     "Feeding",
@@ -117,7 +114,6 @@ __all__ = [
     "KnownFinding",
     "Labelled",
     "Latency",
-    "LayerChange",
     "LayerEdit",
     "LayerEvidence",
     "LayerMetrics",
@@ -143,23 +139,16 @@ __all__ = [
     "Parameter",
     "Pass",
     "Point",
-    "PointDrift",
     "PointError",
     "PointMap",
     "PointRole",
     "PointSums",
     "Pointwise",
-    "PopulationSums",
-    "PreparationReport",
-    "Preparations",
     "Profile",
     "ProfiledData",
     "ProfiledModel",
     "RangeSpread",
-    "RankedPreparation",
     "Recalibration",
-    "RecalibrationReport",
-    "ReferenceComparison",
     "Refusal",
     "Remedy",
     "Report",

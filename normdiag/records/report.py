@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from normdiag.records.coverage import Coverage, Verdict
 from normdiag.records.diagnosis import Diagnosis
 from normdiag.records.metrics import ActivationMetrics, GradientProduct, LayerMetrics
 from normdiag.records.model import CopyComparison, FoldedNorm, ModelInfo
-from normdiag.records.outliers import NormOutliers
-from normdiag.records.output_changes import Gap, Recalibration
-from normdiag.records.precision import HalfPrecision
-from normdiag.records.preparation import Preparations
-from normdiag.records.reference import ReferenceComparison
 from normdiag.wording import abridged
+
+if TYPE_CHECKING:
+    from normdiag.records.outliers import NormOutliers
+    from normdiag.records.output_changes import Gap, Recalibration
+    from normdiag.records.precision import HalfPrecision
+    from normdiag.records.preparation import Preparations
+    from normdiag.records.reference import ReferenceComparison
 
 Severity = Literal["error", "warning", "info"]
 Target = Literal["fp32", "fp16", "bf16", "int8"]

@@ -21,11 +21,10 @@ from normdiag.records import (
     LayerMetrics,
     ModelInfo,
     OnTrainingData,
-    PointDrift,
-    ReferenceComparison,
     Report,
 )
 from normdiag.records.precision import HalfPrecision
+from normdiag.records.reference import PointDrift, ReferenceComparison
 from normdiag.report.channel_values import channel_detail, find_layer
 from normdiag.report.half_tools import tool_arguments
 

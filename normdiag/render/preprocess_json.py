@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from normdiag import __version__
-from normdiag.records import PreparationReport
+from normdiag.records.preparation import PreparationReport
 from normdiag.render.json import SCHEMA_VERSION, finite, model_dict
 
 

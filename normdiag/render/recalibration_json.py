@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from normdiag import __version__
-from normdiag.records import RecalibrationReport
+from normdiag.records.recalibration import RecalibrationReport
 from normdiag.render.json import SCHEMA_VERSION, finite, model_dict
 
 

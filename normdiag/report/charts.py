@@ -5,25 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from normdiag.records import (
-    ActivationMetrics,
-    Attribution,
-    Drift,
-    GradientProduct,
-    LayerChange,
-    LayerMetrics,
-    PointDrift,
-    RangeSpread,
-    Report,
-)
-from normdiag.records.diff import LayerDifference, Parting, PlaceApart
+from normdiag.records import ActivationMetrics, Attribution, Drift, GradientProduct, LayerMetrics, RangeSpread, Report
 from normdiag.records.figures import Chart, Limit, Series
-from normdiag.records.history import HistoryPoint, HistoryStep
-from normdiag.records.path import PathReport
 from normdiag.report.words import short_name
+
+if TYPE_CHECKING:
+    from normdiag.records.diff import LayerDifference, Parting, PlaceApart
+    from normdiag.records.history import HistoryPoint, HistoryStep
+    from normdiag.records.path import PathReport
+    from normdiag.records.recalibration import LayerChange
+    from normdiag.records.reference import PointDrift
 
 # Values that spread over more than this share of the median are drawn on a logarithmic axis.
 SPREAD = 40.0

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from normdiag.records import ModelInfo
-from normdiag.records.precision import HalfPrecision
+
+if TYPE_CHECKING:
+    from normdiag.records.precision import HalfPrecision
 
 
 def tool_arguments(half: HalfPrecision, model: ModelInfo) -> dict[str, str]:

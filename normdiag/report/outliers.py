@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from normdiag.records import Report
 from normdiag.records.document import Block, Bullets, Column, Section, Table, paragraph
-from normdiag.records.outliers import MassiveActivation, NormOutliers
 from normdiag.report.abridge import Detail, choose, left_out
 from normdiag.report.words import MISSING, count, fixed, listed, number, short_name
+
+if TYPE_CHECKING:
+    from normdiag.records.outliers import MassiveActivation, NormOutliers
 
 LEGEND = (
     "crest: max |x| over the RMS of a group, kurtosis: 3 for a Gaussian, both as the mean over groups of the first "

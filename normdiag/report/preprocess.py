@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from normdiag.records import PreparationReport, Preparations, RankedPreparation
 from normdiag.records.document import Block, Column, Document, Paragraph, Phrase, Section, Table, facts, paragraph
+from normdiag.records.preparation import PreparationReport, Preparations, RankedPreparation
 from normdiag.report.abridge import Detail
 from normdiag.report.header import model_rows
 from normdiag.report.notes import bullets

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from normdiag.recalibration.decide import drifts
-from normdiag.records import Effect, LayerChange, RecalibrationReport
 from normdiag.records.document import Block, Column, Document, Paragraph, Role, Section, Table, facts, paragraph
+from normdiag.records.recalibration import Effect, LayerChange, RecalibrationReport
 from normdiag.report.abridge import Detail, choose, left_out
 from normdiag.report.charts import recalibration_chart
 from normdiag.report.header import model_rows

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from normdiag.records import Point, PointDrift, ReferenceComparison, Report
+from normdiag.records import Point, Report
 from normdiag.records.document import Block, Column, Section, Table, facts, paragraph
+from normdiag.records.reference import PointDrift, ReferenceComparison
 from normdiag.report.abridge import Detail, choose, left_out, severities
 from normdiag.report.charts import faulty_layers, reference_chart
 from normdiag.report.words import aligned_errors, count, fixed, listed, short_name, shortened

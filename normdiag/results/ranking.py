@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from normdiag.records import PreparationReport
 from normdiag.records.document import Document
+from normdiag.records.preparation import PreparationReport
 from normdiag.report.abridge import Detail
 from normdiag.results.shown import Shown
 

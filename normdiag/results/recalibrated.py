@@ -8,8 +8,8 @@ from typing import Any
 
 from normdiag.observe.protocol import ReplacedStatistics
 from normdiag.recalibration.target import Recalibratable
-from normdiag.records import RecalibrationReport
 from normdiag.records.document import Document
+from normdiag.records.recalibration import RecalibrationReport
 from normdiag.report.abridge import Detail
 from normdiag.results.shown import Shown
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from normdiag.records import PointDrift
 from normdiag.rules.context import Context
 from normdiag.rules.rule import FindingDraft, rule
+
+if TYPE_CHECKING:
+    from normdiag.records.reference import PointDrift
 
 PREPARE = "Prepare the input as for the reference; or look at samples of both beside each other."
 OUTPUT_ALONE = (

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from normdiag.records.precision import KeptNorm
 from normdiag.rules.context import Context
 from normdiag.rules.rule import FindingDraft, is_measured, rule
+
+if TYPE_CHECKING:
+    from normdiag.records.precision import KeptNorm
 
 FORMATS = {"fp16": "float16", "bf16": "bfloat16"}
 

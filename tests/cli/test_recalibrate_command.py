@@ -14,7 +14,7 @@ import pytest
 from normdiag.data import DataOptions
 from normdiag.models import LoadOptions
 from normdiag.recalibration.options import RecalibrateOptions
-from normdiag.records import RecalibrationReport
+from normdiag.records.recalibration import RecalibrationReport
 from normdiag.results.recalibrated import RecalibrationResult
 from tests.cli.conftest import Called, Result
 from tests.report.recalibration_reports import few, repaired, right, worse

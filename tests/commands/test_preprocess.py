@@ -14,7 +14,7 @@ import normdiag
 from normdiag import DataOptions
 from normdiag.cli.app import run
 from normdiag.errors import InputError, UsageError
-from normdiag.records import PreparationReport
+from normdiag.records.preparation import PreparationReport
 from normdiag.render.text import render_text
 from normdiag.report.preprocess import preprocess_document
 from sample_models.net import DigitsCNN

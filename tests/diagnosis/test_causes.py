@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from normdiag.diagnosis import CAUSES, diagnosed
-from normdiag.records import Diagnosis, Finding, Gap, OutputChange, Preparations, RankedPreparation, Report
+from normdiag.records import Diagnosis, Finding, Gap, OutputChange, Report
+from normdiag.records.preparation import Preparations, RankedPreparation
 from normdiag.rules import RULES, with_findings
 from tests.diagnosis.networks import (
     CHANNELS,

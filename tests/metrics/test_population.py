@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from normdiag.metrics.population import blended, kept_share, population, samples_needed, statistics_drift
-from normdiag.records import ChannelSums, PopulationSums
+from normdiag.records import ChannelSums
+from normdiag.records.recalibration import PopulationSums
 
 EPS = 1e-5
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from normdiag.recalibration.decide import drifts, is_worse, outcome
-from normdiag.records import Effect, LayerChange
+from normdiag.records.recalibration import Effect, LayerChange
 
 CALM = LayerChange("a", "batch_norm", 8, 500, 500, 0.02, 0.01, 0.02)
 OFF = replace(CALM, drift=0.4, se=0.05)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from normdiag.records import Effect, LayerChange, ModelInfo, RecalibrationReport
+from normdiag.records import ModelInfo
+from normdiag.records.recalibration import Effect, LayerChange, RecalibrationReport
 
 MODEL = ModelInfo("net.pt", "torch-zip", "pytorch", "0" * 64, 104_300, 24_058)
 LAYERS = (

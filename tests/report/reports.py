@@ -25,14 +25,13 @@ from normdiag.records import (
     OutputChange,
     OverChannels,
     Point,
-    PointDrift,
     ProfiledData,
     ProfiledModel,
     Recalibration,
-    ReferenceComparison,
     Report,
     StoredFit,
 )
+from normdiag.records.reference import PointDrift, ReferenceComparison
 from normdiag.rules import RULES, with_findings
 from tests.report.half_report import half_precision
 

@@ -15,13 +15,12 @@ from normdiag.records import (
     Finding,
     ModelInfo,
     Point,
-    PointDrift,
     PointRole,
     ProfiledData,
     ProfiledModel,
-    ReferenceComparison,
     Report,
 )
+from normdiag.records.reference import PointDrift, ReferenceComparison
 from normdiag.rules import RULES, with_findings
 from tests.report.reports import drift_of, random_drift
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from normdiag.diagnosis.evidence.seen import LEAST, Seen
-from normdiag.records import PointDrift, ReferenceComparison
+
+if TYPE_CHECKING:
+    from normdiag.records.reference import PointDrift, ReferenceComparison
 
 # Of log(observed / reference deviation) at the input over the channels: a spread below this is one factor for all.
 ONE_FACTOR = 0.05

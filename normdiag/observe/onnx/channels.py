@@ -12,7 +12,8 @@ from normdiag.models.onnx import ActivationSite, NormSite
 from normdiag.observe.onnx.edit import DOUBLE, FLOAT, GraphEdit
 from normdiag.observe.onnx.session import TensorType, Values
 from normdiag.observe.sums import channel_sums, finite_shift, needs_shift
-from normdiag.records import ChannelSums, PopulationSums, Span
+from normdiag.records import ChannelSums, Span
+from normdiag.records.recalibration import PopulationSums
 
 Array = NDArray[Any]
 ELEMENT_TYPES = {"tensor(float)": FLOAT, "tensor(double)": DOUBLE, "tensor(float16)": 10, "tensor(bfloat16)": 16}

@@ -33,19 +33,9 @@ from normdiag.observe.points import array_points, input_points
 from normdiag.observe.protocol import Outputs, ReplacedStatistics, SeenBatch
 from normdiag.observe.sampled import SEED
 from normdiag.ops import SATURATION_THRESHOLD
-from normdiag.records import (
-    Batch,
-    ChannelSums,
-    Evidence,
-    LayerEvidence,
-    Model,
-    NormLayer,
-    Point,
-    PointSums,
-    PopulationSums,
-    Span,
-)
+from normdiag.records import Batch, ChannelSums, Evidence, LayerEvidence, Model, NormLayer, Point, PointSums, Span
 from normdiag.records.precision import NormRows
+from normdiag.records.recalibration import PopulationSums
 
 Build = Callable[[Any, Plan, frozenset[str]], WatchedGraph]
 

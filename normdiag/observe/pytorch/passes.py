@@ -18,17 +18,9 @@ from normdiag.observe.pytorch.norms import NormCall
 from normdiag.observe.pytorch.reductions import channel_table, computable
 from normdiag.observe.sums import finite_shift
 from normdiag.ops import Activation
-from normdiag.records import (
-    ActivationSums,
-    LayerEvidence,
-    NormKind,
-    NormLayer,
-    Point,
-    PointSums,
-    PopulationSums,
-    Span,
-)
+from normdiag.records import ActivationSums, LayerEvidence, NormKind, NormLayer, Point, PointSums, Span
 from normdiag.records.precision import NormRows
+from normdiag.records.recalibration import PopulationSums
 
 Run = Callable[[Tensor], object]
 

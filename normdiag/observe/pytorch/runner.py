@@ -35,18 +35,9 @@ from normdiag.observe.pytorch.values import as_inputs, model_dtype, named_output
 from normdiag.observe.pytorch.watcher import LayoutError, Watcher
 from normdiag.observe.sampled import SEED
 from normdiag.ops import SATURATION_THRESHOLD
-from normdiag.records import (
-    ActivationSums,
-    Batch,
-    Evidence,
-    LayerEvidence,
-    Model,
-    NormLayer,
-    Point,
-    PointSums,
-    PopulationSums,
-)
+from normdiag.records import ActivationSums, Batch, Evidence, LayerEvidence, Model, NormLayer, Point, PointSums
 from normdiag.records.precision import NormRows
+from normdiag.records.recalibration import PopulationSums
 
 NOT_RUN = "did not run on this data"
 READ_FROM_OUTSIDE = (
