@@ -10,7 +10,7 @@ from pathlib import Path
 import normdiag
 
 ROOT = Path(__file__).resolve().parents[1]
-WRITE = ("typer", "normdiag.cli.app", "utils", "docs", "--name", "normdiag", "--title", "The command line")
+WRITE = ("typer", "normdiag.cli.all_commands", "utils", "docs", "--name", "normdiag", "--title", "The command line")
 
 
 def test_the_page_of_the_command_line_is_that_of_the_code() -> None:

@@ -10,98 +10,16 @@ import gc
 import sys
 from collections.abc import Sequence
 from traceback import walk_tb
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 import typer
 
-from normdiag.cli.check import check
-from normdiag.cli.diff import diff
-from normdiag.cli.fold import fold
-from normdiag.cli.groups import flat
-from normdiag.cli.history import history
-from normdiag.cli.inspect import inspect
 from normdiag.cli.output import open_streams, say, silence_stdout
-from normdiag.cli.preprocess import preprocess
-from normdiag.cli.profile import profile
-from normdiag.cli.recalibrate import recalibrate
-from normdiag.cli.rule import rule
+from normdiag.cli.program import program
 from normdiag.cli.status import INTERRUPTED, UNUSABLE
 from normdiag.errors import debugging, one_line
 
 BROKEN_PIPE = 141
-app = typer.Typer(
-    name="normdiag",
-    help="What the normalization layers of a trained model are really doing.",
-    epilog="normdiag COMMAND --help shows the options of a command.",
-    rich_markup_mode="rich",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from normdiag import __version__
-
-        typer.echo(f"normdiag {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _program(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    """What the normalization layers of a trained model are really doing."""
-
-
-app.command(
-    name="inspect",
-    help="Measure what every normalization layer of a model is doing.",
-    epilog="Example:  normdiag inspect net.onnx --data val.npz --preprocess imagenet",
-)(flat(inspect))
-app.command(
-    name="fold",
-    help="Fold BatchNorm into the neighbouring linear layers, and verify that nothing else changed.",
-    epilog="Example:  normdiag fold net.onnx -o folded.onnx",
-)(flat(fold))
-app.command(
-    name="recalibrate",
-    help="Measure the running statistics of BatchNorm anew and write them back, if that makes the model better.",
-    epilog="Example:  normdiag recalibrate net.onnx --data train/ -o fixed.onnx",
-)(flat(recalibrate))
-app.command(
-    name="check",
-    help="Check exported models against the rules: exit code 0, 1 or 2 for your CI.",
-    epilog="Example:  normdiag check models/ --report sarif=normdiag.sarif",
-)(flat(check))
-app.command(
-    name="preprocess",
-    help="Which preparation of the input do the model's statistics belong to?",
-    epilog="Example:  normdiag preprocess net.onnx --data images/",
-)(flat(preprocess))
-app.command(
-    name="profile",
-    help="Keep what a model shows on data, as a reference to compare with later; or merge such profiles.",
-    epilog="Example:  normdiag profile net.onnx --data train/ -o train.profile",
-)(flat(profile))
-app.command(
-    name="diff",
-    help="What differs between two models, layer by layer: exit code 0 for nothing, 1 for something.",
-    epilog="Example:  normdiag diff net.pt net.onnx --data val/",
-)(flat(diff))
-app.command(
-    name="history",
-    help="How the inputs of every layer move over the checkpoints of a training run.",
-    epilog="Example:  normdiag history checkpoints/ --arch net.py:Net --data val/",
-)(flat(history))
-app.command(
-    name="rule",
-    help="What a rule says, why it matters and how to fix it.",
-    epilog="Example:  normdiag rule ND301",
-)(rule)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -123,7 +41,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. No exception comes out."""
     open_streams()
     try:
-        code = typer.main.get_command(app).main(
+        code = typer.main.get_command(program(sys.argv[1:] if arguments is None else arguments)).main(
             None if arguments is None else list(arguments), prog_name="normdiag", standalone_mode=False
         )
         sys.stdout.flush()
