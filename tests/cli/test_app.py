@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import normdiag
+from normdiag.cli.program import COMMANDS
 from normdiag.errors import InputError
 from tests.cli.conftest import Result
 
@@ -34,6 +35,23 @@ def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
     result = process(*arguments, code=code)
     assert result.returncode == 0 and result.stdout
     assert HEAVY & set(result.stderr.split()) == set()
+
+
+def test_a_command_imports_neither_the_other_commands_nor_their_records(samples: Path) -> None:
+    code = (
+        "import sys; from normdiag.cli.app import run; code = run(sys.argv[1:]);"
+        "print(*sorted(sys.modules), file=sys.stderr); sys.exit(code)"
+    )
+    result = process("inspect", str(samples / "digits_cnn.onnx"), code=code)
+    assert result.returncode == 0
+    others = {f"normdiag.cli.{name}" for name in ("fold", "diff", "history", "recalibrate", "preprocess")}
+    others |= {f"normdiag.records.{name}" for name in ("diff", "history", "path", "recalibration", "precision")}
+    assert others & set(result.stderr.split()) == set()
+
+
+def test_all_commands_are_known_where_none_is_given() -> None:
+    assert [name for name in COMMANDS if f" {name} " not in process("--help").stdout] == []
+    assert "Did you mean 'inspect'?" in process("inspct").stderr
 
 
 def test_help_names_every_option_and_has_an_example() -> None:
