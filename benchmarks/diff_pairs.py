@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from sample_models.net import DigitsCNN, DigitsMLP, DigitsTransformer
+from tests.nets import digits as sample
 
 SAMPLES = Path(__file__).resolve().parents[1] / "sample_models"
 Source = nn.Module | Path
@@ -40,8 +41,7 @@ class PlantedPair:
 
 
 def digits(count: int = 32) -> np.ndarray:
-    with np.load(SAMPLES / "digits.npz") as arrays:
-        return arrays["x"][:count].astype(np.float32) / 255
+    return sample.digits()[0][:count]
 
 
 def colours() -> np.ndarray:

@@ -100,12 +100,9 @@ def _anew(size: int, repeats: int) -> Iterator[Images]:
 
 def digits() -> Subject:
     """The sample CNN."""
-    from sample_models.net import DigitsCNN
+    from tests.nets import digits as sample
 
-    net = DigitsCNN()
-    net.load_state_dict(torch.load("sample_models/digits_cnn.pt", weights_only=True))
-    with np.load("sample_models/digits.npz") as data:
-        return _finite(net.eval(), (data["x"] / 255.0).astype(np.float32))
+    return _finite(sample.digits_cnn(), sample.digits()[0])
 
 
 def resnet20() -> Subject:

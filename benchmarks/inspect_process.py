@@ -29,24 +29,22 @@ def write_models(onnx_file: Path, torch_file: Path) -> None:
 def write_small(path: Path) -> None:
     """Eleven convolutions, each with BatchNormalization and Relu: 1.2 MB."""
     import numpy as np
-    import onnx
-    from onnx import helper, numpy_helper
+    from onnx import helper
 
-    random, nodes, weights, x, inputs = np.random.default_rng(0), [], [], "x", 3
+    from tests.nets.onnx.nodes import from_nodes, save
+
+    random, nodes, weights, x, inputs = np.random.default_rng(0), [], {}, "x", 3
     for index, outputs in enumerate((32, 32, 48, 48, *(64,) * 7)):
         kernel = random.normal(size=(outputs, inputs, 3, 3)).astype(np.float32)
         norm = {name: np.abs(random.normal(1, 0.1, outputs)).astype(np.float32) for name in "gbmv"}
-        tensors = {"w": kernel, **norm}
-        weights += [numpy_helper.from_array(value, f"{name}{index}") for name, value in tensors.items()]
+        weights |= {f"{name}{index}": value for name, value in ({"w": kernel} | norm).items()}
         nodes += [
             helper.make_node("Conv", [x, f"w{index}"], [f"c{index}"], name=f"conv{index}", pads=[1, 1, 1, 1]),
             helper.make_node("BatchNormalization", [f"c{index}", *(f"{n}{index}" for n in "gbmv")], [f"n{index}"]),
             helper.make_node("Relu", [f"n{index}"], [f"r{index}"]),
         ]
         x, inputs = f"r{index}", outputs
-    ends = [helper.make_tensor_value_info(*end) for end in (("x", 1, ["n", 3, 32, 32]), (x, 1, ["n", inputs, 32, 32]))]
-    graph = helper.make_graph(nodes, "small", ends[:1], ends[1:], weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    save(from_nodes(nodes, {"x": ["n", 3, 32, 32]}, [x], weights), path)
 
 
 def prepare(folder: Path) -> Iterator[Pair]:

@@ -33,15 +33,9 @@ def resnet20() -> Subject:
 
 def digits() -> Subject:
     """The sample CNN on its own data: nothing drifts."""
-    import numpy as np
-    import torch
+    from tests.nets import digits as sample
 
-    from sample_models.net import DigitsCNN
-
-    net = DigitsCNN()
-    net.load_state_dict(torch.load("sample_models/digits_cnn.pt", weights_only=True))
-    with np.load("sample_models/digits.npz") as data:
-        return net.eval(), _repeated((data["x"] / 255.0).astype(np.float32))
+    return sample.digits_cnn(), _repeated(sample.digits()[0])
 
 
 def digits_onnx() -> Subject:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from normdiag import testing
 from normdiag.errors import UsageError
@@ -16,6 +15,7 @@ from normdiag.records import Finding, Report
 from normdiag.results.inspection import Inspection
 from normdiag.results.shown import result_of
 from sample_models.net import DigitsCNN
+from tests.nets.digits import digits_cnn
 from tests.report import reports
 
 
@@ -25,10 +25,8 @@ def data(samples: Path) -> list[str]:
 
 
 @pytest.fixture
-def averaged(samples: Path) -> DigitsCNN:
-    net = DigitsCNN()
-    net.load_state_dict(torch.load(samples / "digits_cnn_averaged.pt"))
-    return net
+def averaged() -> DigitsCNN:
+    return digits_cnn("digits_cnn_averaged")
 
 
 def no_graph() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from normdiag.commands.fold import FoldOptions
 from normdiag.errors import InputError, UsageError
 from normdiag.folding.options import ExportOptions
 from sample_models.net import DigitsCNN
+from tests.nets.digits import digits_cnn
 from tests.nets.onnx.nodes import from_nodes, save
 from tests.nets.onnx.values import session
 
@@ -127,9 +128,7 @@ def test_a_wrong_fold_is_caught_and_not_written(samples: Path, tmp_path: Path, m
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2", ".safetensors", ".pt"])
 def test_a_module_is_folded_to_every_format_and_left_alone(suffix: str, samples: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    net = DigitsCNN()
-    net.load_state_dict(torch.load(samples / "digits_cnn.pt"))
-    net.train()
+    net = digits_cnn().train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     x = torch.randn(4, 1, 8, 8)
     target = tmp_path / f"folded{suffix}"

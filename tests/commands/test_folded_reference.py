@@ -15,7 +15,7 @@ from normdiag.comparison.contents import contents_of_tensors
 from normdiag.comparison.recovered import recovered_norms
 from normdiag.errors import InputError, UsageError
 from normdiag.records import NormLayer
-from sample_models.net import DigitsCNN
+from tests.nets.digits import digits, digits_cnn
 from tests.nets.exported import onnx_file
 from tests.nets.resnet20 import load_resnet20, prepare
 
@@ -54,13 +54,11 @@ def test_a_wrong_input_is_told_from_the_first_layer_that_drifts(samples: Path) -
 
 
 def test_statistics_that_are_off_are_to_be_measured_anew_in_the_checkpoint(samples: Path, tmp_path: Path) -> None:
-    net = DigitsCNN().eval()
-    net.load_state_dict(torch.load(samples / "digits_cnn.pt", weights_only=True))
+    net = digits_cnn()
     net.norm2.running_mean += torch.linspace(-3, 3, 32)
     net.norm2.running_var *= torch.linspace(0.2, 4, 32)
     torch.save(net.state_dict(), tmp_path / "net.pt")
-    with np.load(samples / "digits.npz") as data:
-        x = (data["x"] / 255.0).astype(np.float32)
+    x, _ = digits()
     normdiag.fold(net, x[:32], output=tmp_path / "folded.onnx")
     report = normdiag.inspect(tmp_path / "folded.onnx", x, reference=tmp_path / "net.pt")
     found = report.diagnosis[0]

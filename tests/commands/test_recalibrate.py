@@ -14,26 +14,20 @@ import normdiag
 from normdiag import LoadOptions, RecalibrateOptions
 from normdiag.errors import InputError, UsageError
 from sample_models.net import DigitsCNN
+from tests.nets.digits import digits, digits_cnn
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
 TRAIN, VALIDATION = str(SAMPLES / "digits_train.npz"), str(SAMPLES / "digits.npz")
 ARCH = LoadOptions(arch=f"{SAMPLES / 'net.py'}:DigitsCNN")
 
 
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    data = np.load(TRAIN)
-    return data["x"].astype(np.float32) / 255, data["y"]
-
-
 def batches(size: int = 100) -> list[tuple[np.ndarray, np.ndarray]]:
-    x, y = digits()
+    x, y = digits("digits_train")
     return [(x[at : at + size], y[at : at + size]) for at in range(0, len(x), size)]
 
 
 def averaged() -> DigitsCNN:
-    net = DigitsCNN()
-    net.load_state_dict(torch.load(SAMPLES / "digits_cnn_averaged.pt"))
-    return net.eval()
+    return digits_cnn("digits_cnn_averaged")
 
 
 def run(name: str, tmp_path: Path, load: LoadOptions | None = None, **options: Any) -> normdiag.RecalibrationReport:
@@ -105,7 +99,7 @@ def test_a_live_module_is_left_as_it_is_unless_asked(tmp_path: Path) -> None:
 
 def test_a_result_that_is_worse_is_not_written(tmp_path: Path) -> None:
     """Digits inverted and stretched: their statistics are not those of the data that the net is judged on."""
-    x, _ = digits()
+    x, _ = digits("digits_train")
     np.savez(tmp_path / "odd.npz", x=1 - 3 * x)
     arguments: dict[str, Any] = {"data": [str(tmp_path / "odd.npz")], "eval_data": [VALIDATION], "load_options": ARCH}
     report = normdiag.recalibrate(SAMPLES / "digits_cnn.pt", output=tmp_path / "o.pt", **arguments).report
@@ -118,7 +112,7 @@ def test_a_result_that_is_worse_is_not_written(tmp_path: Path) -> None:
 
 
 def test_few_samples_neither_contradict_nor_confirm(tmp_path: Path) -> None:
-    x, y = digits()
+    x, y = digits("digits_train")
     report = normdiag.recalibrate(SAMPLES / "digits_cnn.onnx", [(x[:12], y[:12])], output=tmp_path / "o.onnx").report
     assert report.outcome == "undecided"
     assert (tmp_path / "o.onnx").read_bytes() == (SAMPLES / "digits_cnn.onnx").read_bytes()

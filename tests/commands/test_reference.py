@@ -16,6 +16,7 @@ from normdiag.cli.app import run
 from normdiag.errors import InputError, UsageError
 from normdiag.profiles import write_profile
 from tests.conftest import REPOSITORY
+from tests.nets.digits import digits
 from tests.profiles.profiles import profile as made_up
 
 SCHEMA = json.loads((REPOSITORY / "docs" / "report.schema.json").read_text())
@@ -58,8 +59,7 @@ def test_a_folded_export_beside_a_profile_of_the_checkpoint(samples: Path) -> No
 
 def test_transposed_images_have_the_input_of_the_reference_and_not_its_layers(samples: Path) -> None:
     reference = of(samples, "digits_cnn_group.onnx")
-    with np.load(samples / "digits.npz") as data:
-        x = (data["x"] / 255.0).astype(np.float32).swapaxes(2, 3)
+    x = digits()[0].swapaxes(2, 3)
     report = normdiag.inspect(samples / "digits_cnn_group.onnx", np.ascontiguousarray(x), reference=reference)
     assert report.diagnosis[0].cause == "domain_shift"
     assert report.diagnosis[0].layers[0] == "norm1"

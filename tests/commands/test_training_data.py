@@ -12,41 +12,37 @@ from normdiag import DataOptions
 from normdiag.errors import UsageError
 from normdiag.render.json import to_json
 from normdiag.report.inspect import inspect_document
+from tests.nets.digits import digits
+
+X, Y = digits()
 
 
-@pytest.fixture(scope="module")
-def digits(samples: Path) -> np.ndarray:
-    with np.load(samples / "digits.npz") as data:
-        return (data["x"] / 255.0).astype(np.float32)
-
-
-def test_drift_on_the_data_alone_is_told_from_drift_in_both(samples: Path, digits: np.ndarray) -> None:
-    report = normdiag.inspect(samples / "digits_cnn.onnx", 3.0 * digits, train_batches=digits)
+def test_drift_on_the_data_alone_is_told_from_drift_in_both(samples: Path) -> None:
+    report = normdiag.inspect(samples / "digits_cnn.onnx", 3.0 * X, train_batches=X)
     seen = report.on_training_data
     assert seen is not None and report.data is not None
-    assert seen.data.samples == report.data.samples == len(digits)
+    assert seen.data.samples == report.data.samples == len(X)
     here, there = report.layers[0].drift, seen.layers[0].drift
     assert here is not None and there is not None
     assert here.lower > 1.0
     assert there.upper < 0.05
     document = to_json(report)["on_training_data"]
     assert document["layers"][0]["drift"]["rms"] == there.rms
-    assert document["gap"]["samples"] == len(digits)
+    assert document["gap"]["samples"] == len(X)
     text = str(inspect_document(report))
     assert "On training data (python, 359 samples): drift: median 0.0" in text
 
 
-def test_it_goes_beside_other_data_and_in_one_form(samples: Path, digits: np.ndarray) -> None:
+def test_it_goes_beside_other_data_and_in_one_form(samples: Path) -> None:
     with pytest.raises(UsageError, match="beside other data"):
-        normdiag.inspect(samples / "digits_cnn.onnx", train_batches=digits)
+        normdiag.inspect(samples / "digits_cnn.onnx", train_batches=X)
     with pytest.raises(UsageError, match="not both"):
-        normdiag.inspect(samples / "digits_cnn.onnx", digits, train_batches=digits, train_data=["x.npy"])
+        normdiag.inspect(samples / "digits_cnn.onnx", X, train_batches=X, train_data=["x.npy"])
 
 
 def test_sorted_data_is_read_in_a_random_order_unless_the_options_say_otherwise(samples: Path) -> None:
     """Two classes one after the other, of which the first 100 samples are one."""
-    with np.load(samples / "digits.npz") as data:
-        x, y = (data["x"] / 255.0).astype(np.float32), data["y"]
+    x, y = X, Y
     sorted_x = x[np.argsort(y, kind="stable")]
 
     def drift(options: DataOptions | None) -> float:

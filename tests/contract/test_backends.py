@@ -15,6 +15,7 @@ import normdiag
 from normdiag import DataOptions, LoadOptions, Report
 from sample_models.net import DigitsCNN
 from tests.contract.independent import Independent, measure
+from tests.nets.digits import digits, digits_cnn
 from tests.nets.exported import onnx_file
 from tests.nets.resnet20 import load_resnet20, prepare
 
@@ -37,11 +38,6 @@ def report_of(backend: str, name: str, samples: Path, **options: object) -> Repo
     factory, arguments = PAIRS[name]
     load = LoadOptions(arch=f"{samples / 'net.py'}:{factory}", arch_args=arguments)
     return normdiag.inspect(samples / f"{name}.pt", data=data, data_options=data_options, load_options=load)
-
-
-def digits(samples: Path) -> np.ndarray:
-    with np.load(samples / "digits.npz") as data:
-        return (data["x"] / 255.0).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +67,7 @@ def check_against(report: Report, expected: Independent, rtol: float) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_sample_cnn_equals_float64_from_whole_activations(backend: str, samples: Path) -> None:
-    net = DigitsCNN()
-    net.load_state_dict(torch.load(samples / "digits_cnn.pt", weights_only=True))
-    check_against(report_of(backend, "digits_cnn", samples), measure(net, digits(samples), BATCH), 1e-5)
+    check_against(report_of(backend, "digits_cnn", samples), measure(digits_cnn(), digits()[0], BATCH), 1e-5)
 
 
 @pytest.mark.exports
@@ -102,9 +96,7 @@ def relu_inputs(net: nn.Module, x: np.ndarray) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_saturation_and_dead_units_are_exact_counts(backend: str, samples: Path) -> None:
-    net = DigitsCNN()
-    net.load_state_dict(torch.load(samples / "digits_cnn.pt", weights_only=True))
-    inputs = relu_inputs(net, digits(samples))
+    inputs = relu_inputs(digits_cnn(), digits()[0])
     rows = report_of(backend, "digits_cnn", samples).activations
     assert len(rows) == len(inputs) > 0
     for row, x in zip(rows, inputs, strict=True):
@@ -176,7 +168,7 @@ def test_attribution_finds_the_layer_whose_statistics_are_wrong(backend: str, sa
     model: nn.Module | Path = net.eval()
     if backend == "onnx":
         model = onnx_file(net, torch.zeros(2, 1, 8, 8), tmp_path / "stale.onnx")
-    report = normdiag.inspect(model, digits(samples), attribute=True)
+    report = normdiag.inspect(model, digits()[0], attribute=True)
     (finding,) = [each for each in report.findings if each.rule == "ND301"]
     assert finding.layer == "norm2"
     assert report.gap is not None

@@ -13,8 +13,8 @@ from torch import nn
 import normdiag
 from normdiag.records import Report
 from normdiag.records.precision import HalfPrecision
-from sample_models.net import DigitsCNN
 from tests.contract.test_backends import BACKENDS
+from tests.nets.digits import digits_cnn
 from tests.precision.transformer import RMSNorm, Transformer, exported, inputs
 
 NORMS = [f"blocks.{block}.{name}" for block in range(2) for name in ("norm1", "norm2")] + ["norm"]
@@ -108,8 +108,7 @@ def test_a_batch_norm_sums_nothing_and_is_run_all_the_same(backend: str, samples
     data = [str(samples / "digits.npz")]
     given: Any = samples / "digits_cnn.onnx"
     if backend == "pytorch":
-        given = DigitsCNN()
-        given.load_state_dict(torch.load(samples / "digits_cnn.pt", weights_only=True))
+        given = digits_cnn()
     half = half_of(normdiag.inspect(given, data=data, target="fp16"))
     assert half.norms == () and half.plan is not None and half.plan.kept == ()
     assert 0 < half.plan.all_half < half.plan.limit and half.plan.runs == 3

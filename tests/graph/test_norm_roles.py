@@ -25,7 +25,7 @@ def rotary(x: Tensor) -> Tensor:
     return x * angle.cos() + torch.cat([-second, first], -1) * angle.sin()
 
 
-class Net(nn.Module):
+class Placed(nn.Module):
     """One block: `place` says where its norms stand, `heads` normalizes queries and keys, `fused` attends by SDPA."""
 
     def __init__(self, place: str, *, heads: bool = False, fused: bool = False, turn: bool = False) -> None:
@@ -93,7 +93,7 @@ def of_onnx(net: nn.Module, folder: Path) -> dict[str, str]:
     ],
 )
 def test_places(read: Callable[[nn.Module, Path], dict[str, str]], place: str, expected: dict, tmp_path: Path) -> None:
-    assert read(Net(place).eval(), tmp_path) == expected
+    assert read(Placed(place).eval(), tmp_path) == expected
 
 
 @pytest.mark.parametrize("read", [of_torch, of_onnx])
@@ -101,5 +101,5 @@ def test_places(read: Callable[[nn.Module, Path], dict[str, str]], place: str, e
 def test_queries_and_keys(
     read: Callable[[nn.Module, Path], dict[str, str]], fused: bool, turn: bool, tmp_path: Path
 ) -> None:
-    found = read(Net("pre", heads=True, fused=fused, turn=turn).eval(), tmp_path)
+    found = read(Placed("pre", heads=True, fused=fused, turn=turn).eval(), tmp_path)
     assert found == {"a": "pre", "b": "pre", "f": "qk", "g": "qk"}

@@ -18,7 +18,6 @@ from normdiag.metrics import batch_noise, measure_layers
 from normdiag.models import from_module
 from normdiag.observe.pytorch import TorchRunner
 from normdiag.records import Batch, Evidence
-from sample_models.net import DigitsCNN
 from tests.nets.resnet20 import load_resnet20, prepare
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -144,11 +143,8 @@ def shifted(net: nn.Module, by: float) -> nn.Module:
 
 @pytest.mark.parametrize(("by", "size"), [(0.0, 8), (0.1, 8), (0.1, 32), (0.4, 8)])
 def test_the_split_of_the_gap_is_that_of_the_experiment(by: float, size: int, samples: Path) -> None:
-    net = DigitsCNN()
-    net.load_state_dict(torch.load(samples / "digits_cnn.pt", weights_only=True))
-    with np.load(samples / "digits.npz") as data:
-        x = (data["x"] / 255.0).astype(np.float32)
-    check_split(shifted(net, by), x, size)
+    given = digits()
+    check_split(shifted(given.net, by), given.truth, size)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from tests.recalibration.references import largest_error, population
 ALL = RecalibrateOptions(holdout=0.0)
 
 
-class Net(nn.Module):
+class RunsTwice(nn.Module):
     """Its second convolution and norm run twice."""
 
     def __init__(self) -> None:
@@ -36,9 +36,9 @@ class Net(nn.Module):
         return self.norm3(self.head(self.drop(x[..., 1:3, 1:3].mean((2, 3)))))
 
 
-def net() -> Net:
+def net() -> RunsTwice:
     torch.manual_seed(0)
-    return Net().eval()
+    return RunsTwice().eval()
 
 
 def images(*sizes: tuple[int, int]) -> list[Tensor]:
@@ -100,7 +100,7 @@ def test_a_large_mean_and_a_poisoned_layer() -> None:
     assert max(errors(module, batches, expected).values()) < 3e-5  # 1000 is 200 standard deviations in float32
 
 
-def net_with_shift() -> Net:
+def net_with_shift() -> RunsTwice:
     module = net()
     module.conv1.bias.data += 1000.0
     return module

@@ -23,7 +23,7 @@ RAN = "NORMDIAG_TEST_RAN"
 Edit = Callable[[dict[str, Any]], None]
 
 
-class Net(nn.Module):
+class Structured(nn.Module):
     """Constants, a buffer that is not saved, sizes that are computed, and outputs in a structure."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ def exported(folder: Path, module: nn.Module, *, free: bool = True, train: bool 
 
 
 def test_the_same_numbers_in_the_same_structure(tmp_path: Path) -> None:
-    module = Net().eval()
+    module = Structured().eval()
     program = load(exported(tmp_path, module), run=True).program
     x = torch.randn(5, 3, 8, 8)
     with torch.no_grad():
@@ -90,14 +90,14 @@ def test_folded_with_nothing_else(samples: Path, tmp_path: Path) -> None:
 
 
 def test_a_program_of_a_fixed_number_of_samples(tmp_path: Path) -> None:
-    path = exported(tmp_path, Net().eval(), free=False)
+    path = exported(tmp_path, Structured().eval(), free=False)
     report = normdiag.inspect(path, torch.randn(9, 3, 8, 8))
     assert report.data is not None and report.data.samples == 8
     assert normdiag.fold(path).verification.passed  # type: ignore[union-attr]
 
 
 def test_buffers_are_written_where_the_program_writes_them(tmp_path: Path) -> None:
-    module = Net()
+    module = Structured()
     program = load(exported(tmp_path, module, train=True), run=True).program
     x = torch.randn(4, 3, 8, 8)
     with torch.no_grad():
@@ -195,7 +195,7 @@ HOSTILE: dict[str, tuple[Edit, str]] = {
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported(tmp_path_factory.mktemp("program"), Net().eval())
+    return exported(tmp_path_factory.mktemp("program"), Structured().eval())
 
 
 @pytest.mark.parametrize("name", HOSTILE)

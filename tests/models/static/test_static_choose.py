@@ -12,7 +12,7 @@ from torch import nn
 
 from normdiag.errors import InputError
 from normdiag.models.static import norm_layers
-from tests.models.static.zoo import FunctionalNorm, Net, read
+from tests.models.static.zoo import EveryKind, FunctionalNorm, read
 
 
 def save(tmp_path, value, **options):
@@ -62,7 +62,7 @@ def test_key_reaches_down_and_says_what_there_is(tmp_path):
 
 
 def test_optimizer_state_is_never_the_model(tmp_path):
-    net = Net()
+    net = EveryKind()
     optimizer = torch.optim.Adam(net.parameters())
     net(torch.randn(2, 3, 8, 8)).sum().backward()
     optimizer.step()
@@ -73,7 +73,7 @@ def test_optimizer_state_is_never_the_model(tmp_path):
 
 
 def test_a_lightning_checkpoint_with_all_kinds_of_baggage(tmp_path):
-    net = Net()
+    net = EveryKind()
     path = save(
         tmp_path,
         {

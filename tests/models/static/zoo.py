@@ -25,7 +25,7 @@ class FunctionalNorm(nn.Module):
         return F.rms_norm(x, [x.shape[-1]], self.scale, 3e-5)
 
 
-class Net(nn.Module):
+class EveryKind(nn.Module):
     """Every kind of normalization once or more, each with an eps of its own, and a PReLU as a trap."""
 
     def __init__(self) -> None:
@@ -50,10 +50,10 @@ class Net(nn.Module):
         return self.bn(self.fc(self.functional(self.rms(x))))
 
 
-def trained_net() -> Net:
-    """A Net whose parameters and statistics all differ from what they start with, in eval mode."""
+def trained_net() -> EveryKind:
+    """One whose parameters and statistics all differ from what they start with, in eval mode."""
     torch.manual_seed(0)
-    net = Net()
+    net = EveryKind()
     for _ in range(3):
         net(torch.randn(4, 3, 8, 8))
     with torch.no_grad():

@@ -13,7 +13,7 @@ from normdiag.records import Batch
 from tests.observe.pytorch.helpers import bits, images, observe, runner, settled
 
 
-class Net(nn.Module):
+class EveryNorm(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv, self.bn, self.act = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU6()
@@ -43,7 +43,7 @@ MAKERS: dict[str, Callable[[nn.Module, Tensor], nn.Module]] = {
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_programs_give_the_numbers_of_their_module(make: Callable[[nn.Module, Tensor], nn.Module]) -> None:
-    net, x = settled(Net()), images(6, 3, 12, 12)
+    net, x = settled(EveryNorm()), images(6, 3, 12, 12)
     program = make(net, torch.from_numpy(x))
     before, expected = bits(program), observe(net, x)
     seen = observe(program, x)

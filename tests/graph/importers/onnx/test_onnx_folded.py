@@ -19,7 +19,7 @@ DYNAMO, OLD = "torch.onnx (dynamo)", "torch.onnx"
 RNG = np.random.default_rng(5)
 
 
-class Net(nn.Module):
+class ConvAndLinear(nn.Module):
     """A convolution and a linear layer with a norm each; the older exporter folds the first alone."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ def export(module: nn.Module, path: Path, *, dynamo: bool, **options: bool) -> P
 
 @pytest.mark.exports
 def test_the_newer_exporter_names_what_it_folds(tmp_path: Path) -> None:
-    program = load_program(export(Net(), tmp_path / "net.onnx", dynamo=True))
+    program = load_program(export(ConvAndLinear(), tmp_path / "net.onnx", dynamo=True))
     assert program.sites == ()
     assert program.folded == (
         FoldedNorm("bn1", "conv", DYNAMO, certain=True),
@@ -62,7 +62,7 @@ def test_the_newer_exporter_names_what_it_folds(tmp_path: Path) -> None:
 
 
 def test_the_older_exporter_folds_in_part_and_renames_weights(tmp_path: Path) -> None:
-    program = load_program(export(Net(), tmp_path / "net.onnx", dynamo=False))
+    program = load_program(export(ConvAndLinear(), tmp_path / "net.onnx", dynamo=False))
     assert [site.layer.name for site in program.sites] == ["bn2"]
     assert program.folded == (FoldedNorm(None, "conv", OLD, certain=False),)
 
@@ -70,7 +70,7 @@ def test_the_older_exporter_folds_in_part_and_renames_weights(tmp_path: Path) ->
 @pytest.mark.exports
 @pytest.mark.parametrize(("dynamo", "option"), [(True, "optimize"), (False, "do_constant_folding")])
 def test_the_options_that_the_report_names_keep_the_norms(dynamo: bool, option: str, tmp_path: Path) -> None:
-    program = load_program(export(Net(), tmp_path / "net.onnx", dynamo=dynamo, **{option: False}))
+    program = load_program(export(ConvAndLinear(), tmp_path / "net.onnx", dynamo=dynamo, **{option: False}))
     assert [site.layer.name for site in program.sites] == ["bn1", "bn2"] and program.folded == ()
 
 

@@ -16,6 +16,7 @@ from normdiag.graph.importers.onnx.constants import make_constants
 from normdiag.graph.importers.onnx.nodes import make_graph
 from normdiag.models.onnx import load_onnx
 from normdiag.models.onnx.program import opset_of
+from tests.nets.digits import digits
 from tests.nets.onnx.nodes import from_nodes, save, write
 from tests.nets.onnx.values import outputs_of
 
@@ -39,8 +40,7 @@ def quantized(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = onnx.load(samples / "digits_cnn.onnx")
     del model.graph.value_info[:]
     onnx.save(model, folder / "net.onnx")
-    with np.load(samples / "digits.npz") as arrays:
-        reader = Reader(arrays["x"].astype(np.float32) / 255)
+    reader = Reader(digits()[0])
     quantize_static(folder / "net.onnx", folder / "qdq.onnx", reader, quant_format=QuantFormat.QDQ)
     return folder / "qdq.onnx"
 

@@ -59,7 +59,7 @@ class Shuffle(nn.Module):
         return x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
 
 
-class Net(nn.Module):
+class OneOfEach(nn.Module):
     """One of each: shuffle, chunk, residual, upsampling, flatten, BatchNorm1d on vectors and on tokens."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ def export(module: nn.Module, x: torch.Tensor, path: Path, dynamo: bool) -> onnx
 @pytest.mark.exports
 @pytest.mark.parametrize("dynamo", [True, False], ids=["dynamo", "torchscript"])
 def test_exported_images(dynamo: bool, tmp_path: Path) -> None:
-    model = export(Net(), torch.randn(2, 3, 8, 8), tmp_path / "net.onnx", dynamo)
+    model = export(OneOfEach(), torch.randn(2, 3, 8, 8), tmp_path / "net.onnx", dynamo)
     graph = check(model, {"x": np.random.default_rng(0).normal(size=(3, 3, 8, 8)).astype(np.float32)})
     assert [op.name for op in foldable(graph.ops)] == ["bn1", "bn2"]
     assert {op.name for op in graph.ops} >= {"conv1", "fc", "act", "ln"}
