@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from normdiag.records import ModelInfo, Report
 from normdiag.records.document import Block, Column, Section, Space, Table, facts, paragraph
+from normdiag.records.precision import FORMS, Form, HalfPrecision, KeptNorm, NormInHalf, PrecisionPlan
 from normdiag.report.abridge import Detail, choose, left_out, severities
 from normdiag.report.half_tools import tool_arguments, unnamed_nodes
 from normdiag.report.words import KIND_WORDS, MISSING, count, listed, number, percent, short_name, shortened
-
-if TYPE_CHECKING:
-    from normdiag.records.precision import FORMS, Form, HalfPrecision, KeptNorm, NormInHalf, PrecisionPlan
 
 FORMATS = {"fp16": "float16", "bf16": "bfloat16"}
 TOOLS = {
