@@ -20,6 +20,7 @@ from normdiag.errors import InputError, UsageError
 from normdiag.folding.options import ExportOptions
 from sample_models.net import DigitsCNN
 from tests.nets.digits import digits_cnn
+from tests.nets.net import Net
 from tests.nets.onnx.nodes import from_nodes, save
 from tests.nets.onnx.values import session
 
@@ -168,23 +169,17 @@ def test_the_shape_of_the_input_is_found_and_said(tmp_path: Path) -> None:
     assert "1x224x224, a usual size for conv1 on which it runs" in note
 
 
-class Odd(nn.Module):
+def odd() -> nn.Module:
     """Runs on one size that nobody guesses."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.head = nn.Conv2d(2, 4, 3), nn.Linear(4 * 5 * 9, 2)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.conv(x).flatten(1))
+    return Net(lambda s, x: s.head(s.conv(x).flatten(1)), conv=nn.Conv2d(2, 4, 3), head=nn.Linear(4 * 5 * 9, 2))
 
 
 @pytest.mark.exports
 def test_a_shape_that_nobody_guesses_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"runs on none of the usual inputs.*--input-shape"):
-        normdiag.fold(Odd(), output=tmp_path / "f.onnx")
+        normdiag.fold(odd(), output=tmp_path / "f.onnx")
     options = normdiag.DataOptions(input_shapes=("2,7,11",))
-    assert normdiag.fold(Odd(), output=tmp_path / "f.onnx", data_options=options).report.written
+    assert normdiag.fold(odd(), output=tmp_path / "f.onnx", data_options=options).report.written
 
 
 @pytest.mark.exports

@@ -80,16 +80,8 @@ ZOO.add("two_norms", lambda: between(nn.Conv2d(4, 6, 3), nn.BatchNorm2d(4), nn.B
 
 @ZOO.case(IMAGE, folded=0)
 def padded_without_shift() -> nn.Module:
-    class Scaled(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = nn.Conv2d(4, 6, 3, padding=1)
-            self.register_buffer("scale", torch.randn(4, 1, 1))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.tanh(self.conv(torch.relu(x) * self.scale))
-
-    return Scaled()
+    parts = {"conv": nn.Conv2d(4, 6, 3, padding=1), "scale": torch.randn(4, 1, 1)}
+    return Net(lambda s, x: torch.tanh(s.conv(torch.relu(x) * s.scale)), **parts)
 
 
 @ZOO.case(IMAGE, left="")

@@ -66,22 +66,19 @@ EINSUMS: dict[str, tuple[str, tuple[int, ...], bool]] = {
 }
 
 
-class Einsum(nn.Module):
+def einsum(equation: str, shape: tuple[int, ...]) -> nn.Module:
     """A product with a parameter of that shape."""
 
-    def __init__(self, equation: str, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.equation, self.matrix = equation, nn.Parameter(torch.randn(shape))
+    def forward(s: Net, x: Tensor) -> Tensor:
+        return torch.einsum(equation, *((s.matrix, x) if equation.startswith("cd") else (x, s.matrix)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        operands = (self.matrix, x) if self.equation.startswith("cd") else (x, self.matrix)
-        return torch.einsum(self.equation, *operands)
+    return Net(forward, matrix=nn.Parameter(torch.randn(shape)))
 
 
 for _name, (_equation, _shape, _folds) in EINSUMS.items():
     ZOO.add(
         _name,
-        lambda e=_equation, s=_shape: after(Einsum(e, s), (nn.BatchNorm1d if e[-2:] == "bd" else nn.BatchNorm2d)(4)),
+        lambda e=_equation, s=_shape: after(einsum(e, s), (nn.BatchNorm1d if e[-2:] == "bd" else nn.BatchNorm2d)(4)),
         IMAGE,
         left="add" if _folds else "batch_norm",
         folded=int(_folds),
@@ -222,19 +219,13 @@ def linear_flattened_over_tokens() -> nn.Module:
     return Net(forward, linear=nn.Linear(3, 4), norm=nn.BatchNorm1d(4))
 
 
-class Plain(nn.Module):
+def matmul_and_add() -> nn.Module:
     """torch.matmul with a parameter, and an addition."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.matrix, self.vector = nn.Parameter(torch.randn(5, 4)), nn.Parameter(torch.randn(4))
-        self.norm = nn.BatchNorm1d(4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.norm(x @ self.matrix + self.vector))
+    parts = {"matrix": nn.Parameter(torch.randn(5, 4)), "vector": nn.Parameter(torch.randn(4))}
+    return Net(lambda s, x: torch.relu(s.norm(x @ s.matrix + s.vector)), **parts, norm=nn.BatchNorm1d(4))
 
 
-ZOO.add("matmul_and_add", Plain, (3, 5), left="add|")
+ZOO.add("matmul_and_add", matmul_and_add, (3, 5), left="add|")
 
 
 class Decomposed(nn.Module):

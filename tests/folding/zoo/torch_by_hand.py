@@ -31,38 +31,30 @@ ZOO.add(
 )
 
 
-class LayerNormByHand(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.gamma, self.beta = nn.Parameter(torch.randn(6)), nn.Parameter(torch.randn(6))
+def layer_norm_by_hand() -> nn.Module:
+    return by_hand((-1,), (6,))
 
-    def forward(self, x: Tensor) -> Tensor:
-        centred = x - x.mean(-1, keepdim=True)
-        return centred / (centred.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt() * self.gamma + self.beta
+
+def by_hand(axes: tuple[int, ...], shape: tuple[int, ...]) -> nn.Module:
+    def forward(s: Net, x: Tensor) -> Tensor:
+        centred = x - x.mean(axes, keepdim=True)
+        return centred / (centred.pow(2).mean(axes, keepdim=True) + 1e-5).sqrt() * s.gamma + s.beta
+
+    return Net(forward, gamma=nn.Parameter(torch.randn(shape)), beta=nn.Parameter(torch.randn(shape)))
 
 
 ZOO.add(
     "layer_norm_by_hand",
-    lambda: nn.Sequential(LayerNormByHand(), nn.Linear(6, 4)),
+    lambda: nn.Sequential(layer_norm_by_hand(), nn.Linear(6, 4)),
     (2, 5, 6),
     left="sub add div",
     **BOTH,
 )
 
 
-class InstanceNormByHand(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.gamma, self.beta = nn.Parameter(torch.randn(4, 1, 1)), nn.Parameter(torch.randn(4, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        centred = x - x.mean((2, 3), keepdim=True)
-        return centred / (centred.pow(2).mean((2, 3), keepdim=True) + 1e-5).sqrt() * self.gamma + self.beta
-
-
 ZOO.add(
     "norm_behind_an_instance_norm_by_hand",
-    lambda: nn.Sequential(InstanceNormByHand(), nn.BatchNorm2d(4), nn.Tanh()),
+    lambda: nn.Sequential(by_hand((2, 3), (4, 1, 1)), nn.BatchNorm2d(4), nn.Tanh()),
     IMAGE,
     left="sub add div mul add",
 )
@@ -73,18 +65,13 @@ def norm_behind_a_layer_norm_by_hand() -> nn.Module:
     def forward(self: Any, x: Tensor) -> Tensor:
         return torch.relu(self.bn(self.ln(x).transpose(1, 2)))
 
-    return Net(forward, ln=LayerNormByHand(), bn=nn.BatchNorm1d(6))
+    return Net(forward, ln=layer_norm_by_hand(), bn=nn.BatchNorm1d(6))
 
 
-class ScaleAndShift(nn.Module):
+def scale_and_shift() -> nn.Module:
     """Gamma and beta in a module of their own: no norm by itself after one that has its own moments."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.randn(1, 4, 1, 1)), nn.Parameter(torch.randn(1, 4, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.weight + self.bias
+    parts = {name: nn.Parameter(torch.randn(1, 4, 1, 1)) for name in ("weight", "bias")}
+    return Net(lambda s, x: x * s.weight + s.bias, **parts)
 
 
 for _name, _norm, _left in (
@@ -93,7 +80,7 @@ for _name, _norm, _left in (
 ):
     ZOO.add(
         f"gamma_and_beta_beside_{_name}",
-        lambda norm=_norm: nn.Sequential(nn.Conv2d(4, 4, 3), norm(), ScaleAndShift(), nn.ReLU()),
+        lambda norm=_norm: nn.Sequential(nn.Conv2d(4, 4, 3), norm(), scale_and_shift(), nn.ReLU()),
         IMAGE,
         left=_left,
         folded=0,
@@ -102,7 +89,7 @@ ZOO.add(
     "gamma_and_beta_after_a_view",
     lambda: Net(
         lambda s, x: s.affine(nn.functional.layer_norm(x.reshape(x.shape[0], 2, -1), (84,)).reshape(x.shape)),
-        affine=ScaleAndShift(),
+        affine=scale_and_shift(),
     ),
     IMAGE,
     left="layer_norm mul add",

@@ -8,24 +8,19 @@ from torch import nn
 
 from normdiag.observe.pytorch.usual_inputs import usual_inputs
 from normdiag.records import InputSpec
+from tests.nets.net import Net
 
 
-class Flat(nn.Module):
+def flat(side: int) -> nn.Module:
     """Takes images of one size, by its first Linear."""
-
-    def __init__(self, side: int) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4)
-        self.head = nn.Linear(4 * side * side, 2)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.norm(self.conv(x)).flatten(1))
+    parts = {"conv": nn.Conv2d(1, 4, 3, padding=1), "norm": nn.BatchNorm2d(4), "head": nn.Linear(4 * side * side, 2)}
+    return Net(lambda s, x: s.head(s.norm(s.conv(x)).flatten(1)), **parts)
 
 
 CASES = {
     "images": (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), (3, 224, 224)),
-    "CIFAR's size": (Flat(32), (1, 32, 32)),
-    "MNIST's size": (Flat(28), (1, 28, 28)),
+    "CIFAR's size": (flat(32), (1, 32, 32)),
+    "MNIST's size": (flat(28), (1, 28, 28)),
     "sound": (nn.Sequential(nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4)), (2, 1024)),
     "volumes": (nn.Conv3d(1, 2, 3), (1, 16, 112, 112)),
     "features": (nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 2)), (5,)),
@@ -63,12 +58,12 @@ def test_timm_keeps_the_size_in_the_module() -> None:
 
 
 def test_none_is_found_where_none_runs() -> None:
-    assert usual_inputs(Flat(13)) is None
+    assert usual_inputs(flat(13)) is None
     assert usual_inputs(nn.ReLU()) is None
 
 
 def test_the_module_is_left_as_it_was() -> None:
-    module = Flat(28).train()
+    module = flat(28).train()
     before = {key: value.clone() for key, value in module.state_dict().items()}
     usual_inputs(module)
     assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())

@@ -13,34 +13,24 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from normdiag.records import FoldedNorm
 from tests.graph.importers.onnx.site_cases import load_model, load_program
+from tests.nets.net import Net
 from tests.nets.onnx.text import from_text
 
 DYNAMO, OLD = "torch.onnx (dynamo)", "torch.onnx"
 RNG = np.random.default_rng(5)
 
 
-class ConvAndLinear(nn.Module):
+def conv_and_linear() -> nn.Module:
     """A convolution and a linear layer with a norm each; the older exporter folds the first alone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.bn1 = nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)
-        self.fc, self.bn2 = nn.Linear(4, 5), nn.BatchNorm1d(5)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.bn2(self.fc(self.bn1(self.conv(x)).relu().mean((2, 3))))
+    first = {"conv": nn.Conv2d(3, 4, 3, bias=False), "bn1": nn.BatchNorm2d(4)}
+    last = {"fc": nn.Linear(4, 5), "bn2": nn.BatchNorm1d(5)}
+    return Net(lambda s, x: s.bn2(s.fc(s.bn1(s.conv(x)).relu().mean((2, 3)))), **first, **last)
 
 
-class Plain(nn.Module):
+def plain() -> nn.Module:
     """No norm at all; weight normalization has the exporter rewrite a weight."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = weight_norm(nn.Conv2d(3, 4, 3))
-        self.conv2 = nn.Conv2d(4, 4, 3, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.conv2(self.conv1(x).relu())
+    convs = {"conv1": weight_norm(nn.Conv2d(3, 4, 3)), "conv2": nn.Conv2d(4, 4, 3, bias=False)}
+    return Net(lambda s, x: s.conv2(s.conv1(x).relu()), **convs)
 
 
 def export(module: nn.Module, path: Path, *, dynamo: bool, **options: bool) -> Path:
@@ -53,7 +43,7 @@ def export(module: nn.Module, path: Path, *, dynamo: bool, **options: bool) -> P
 
 @pytest.mark.exports
 def test_the_newer_exporter_names_what_it_folds(tmp_path: Path) -> None:
-    program = load_program(export(ConvAndLinear(), tmp_path / "net.onnx", dynamo=True))
+    program = load_program(export(conv_and_linear(), tmp_path / "net.onnx", dynamo=True))
     assert program.sites == ()
     assert program.folded == (
         FoldedNorm("bn1", "conv", DYNAMO, certain=True),
@@ -62,7 +52,7 @@ def test_the_newer_exporter_names_what_it_folds(tmp_path: Path) -> None:
 
 
 def test_the_older_exporter_folds_in_part_and_renames_weights(tmp_path: Path) -> None:
-    program = load_program(export(ConvAndLinear(), tmp_path / "net.onnx", dynamo=False))
+    program = load_program(export(conv_and_linear(), tmp_path / "net.onnx", dynamo=False))
     assert [site.layer.name for site in program.sites] == ["bn2"]
     assert program.folded == (FoldedNorm(None, "conv", OLD, certain=False),)
 
@@ -70,14 +60,14 @@ def test_the_older_exporter_folds_in_part_and_renames_weights(tmp_path: Path) ->
 @pytest.mark.exports
 @pytest.mark.parametrize(("dynamo", "option"), [(True, "optimize"), (False, "do_constant_folding")])
 def test_the_options_that_the_report_names_keep_the_norms(dynamo: bool, option: str, tmp_path: Path) -> None:
-    program = load_program(export(ConvAndLinear(), tmp_path / "net.onnx", dynamo=dynamo, **{option: False}))
+    program = load_program(export(conv_and_linear(), tmp_path / "net.onnx", dynamo=dynamo, **{option: False}))
     assert [site.layer.name for site in program.sites] == ["bn1", "bn2"] and program.folded == ()
 
 
 @pytest.mark.exports
 @pytest.mark.parametrize("dynamo", [True, False])
 def test_a_model_without_norms_has_none_folded(dynamo: bool, tmp_path: Path) -> None:
-    program = load_program(export(Plain(), tmp_path / "net.onnx", dynamo=dynamo))
+    program = load_program(export(plain(), tmp_path / "net.onnx", dynamo=dynamo))
     assert program.sites == () and program.folded == ()
 
 
