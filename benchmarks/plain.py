@@ -18,7 +18,7 @@ import time
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice, product
+from itertools import islice, product, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def _drawn(skip: int, count: int, seed: int) -> Iterator[tuple[str, nn.Module]]:
     random.Random(seed).shuffle(names)
     packages = [[name for name in names if name.startswith(f"{package}:")] for package in ("torchvision", "timm")]
     small = [filter(_is_small, each) for each in packages]
-    for name in islice((name for pair in zip(*small, strict=False) for name in pair), skip, skip + count):
+    for name in islice((name for pair in zip_longest(*small) for name in pair if name), skip, skip + count):
         torch.manual_seed(seed)
         yield name, build_architecture(name, arguments_of(name, None, None))
 

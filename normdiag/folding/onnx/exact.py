@@ -118,7 +118,8 @@ def _all_nodes(proto: Any) -> Iterator[Any]:
 def _widen_tensor(source: Original, tensor: Any) -> None:
     from onnx import numpy_helper
 
-    wide = np.asarray(source.reader.array(tensor), np.float64)
+    with np.errstate(invalid="ignore"):  # a signaling NaN becomes a quiet one
+        wide = np.asarray(source.reader.array(tensor), np.float64)
     name = tensor.name
     tensor.CopyFrom(numpy_helper.from_array(wide, name))
 

@@ -14,6 +14,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from normdiag.errors import InputError
+from normdiag.models.onnx.parse import MAX_RANK
 from normdiag.records.model import Array
 
 CHANGED = "changed while it was being read; start again"
@@ -55,7 +56,11 @@ class TensorReader:
     opened: Stamp | None = None
 
     def check(self, tensor: Any) -> None:
-        """Raise InputError unless the external data of `tensor` lie, in full, in a file inside the model's folder."""
+        """Raise InputError for more dimensions than arrays have, and for external data that does not lie, in full, in a
+        file inside the model's folder.
+        """
+        if len(tensor.dims) > MAX_RANK:
+            raise InputError(f"{self.path}: tensor {tensor.name!r} is damaged: it has {len(tensor.dims)} dimensions")
         if tensor.data_location == tensor.EXTERNAL:
             self.locate(tensor)
 

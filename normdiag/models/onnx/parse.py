@@ -12,6 +12,8 @@ from normdiag.errors import InputError
 MAX_BYTES = 2**31 - 1
 # Calls of functions that call functions grow exponentially; real models stay far below this.
 MAX_INLINED_NODES = 100_000
+# More dimensions than these no array of numpy has (2.0 and later).
+MAX_RANK = 64
 MAX_CALL_DEPTH = 100
 # onnx.AttributeProto.GRAPH and GRAPHS; 0 where an old exporter has left the type out.
 GRAPH_TYPES = frozenset({0, 5, 10})
@@ -99,9 +101,9 @@ def subgraphs(node: Any) -> Iterator[Any]:
 
 
 def dimensions(value_info: Any) -> tuple[int | None, ...] | None:
-    """The shape that an onnx.ValueInfoProto declares, None for what is free; None where it declares none."""
+    """The shape that an onnx.ValueInfoProto declares, None for what is free; None where there is none that can be."""
     tensor = value_info.type.tensor_type
-    if not tensor.HasField("shape"):
+    if not tensor.HasField("shape") or len(tensor.shape.dim) > MAX_RANK:
         return None
     return tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim)
 

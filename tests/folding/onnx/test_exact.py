@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -14,12 +15,13 @@ import pytest
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+import normdiag
 from normdiag.errors import InputError
 from normdiag.folding.onnx import OnnxFoldable, exact, reference
 from normdiag.folding.onnx.reference import Meter, operators
 from normdiag.records import Batch
 from normdiag.records.model import Array
-from tests.nets.onnx.nodes import TYPES, conv_norm, from_nodes, node, norm_weights, normal, save, value
+from tests.nets.onnx.nodes import TYPES, batch_norm, conv_norm, from_nodes, node, norm_weights, normal, save, value
 
 SIZES = (7, 8, 6)
 
@@ -181,3 +183,21 @@ def test_errors_of_the_reference_evaluator_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="reference evaluator failed") as error:
         evaluator.run(Batch((np.ones((1, 3, 6, 6), np.float32),)))
     assert "\n" not in str(error.value)
+
+
+def test_a_signaling_nan_among_the_weights_is_no_warning(tmp_path: Path) -> None:
+    """Its conversion to float64 makes a quiet one of it, which numpy warns of."""
+    bits = np.full((4, 4, 1, 1), 0x3F800000, np.uint32)
+    bits.flat[0] = 0x7FA00000
+    nodes = [
+        node("Conv", ["x", "w"], ["c"]),
+        batch_norm("c", "n"),
+        node("Relu", ["n"], ["r"]),
+        node("Conv", ["r", "s"], ["y"]),
+    ]
+    weights = normal(w=(4, 3, 3, 3)) | norm_weights(4) | {"s": bits.view(np.float32)}
+    path = save(from_nodes(nodes, {"x": ["N", 3, 6, 6]}, ["y"], weights), tmp_path / "net.onnx")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        normdiag.fold(path, output=tmp_path / "folded.onnx")
+    assert [str(each.message) for each in said if each.category is RuntimeWarning] == []

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
+import normdiag
 from normdiag.errors import InputError
+from normdiag.graph import open_model
 from tests.graph.importers.onnx.site_cases import load_program, load_text
 from tests.graph.importers.onnx.test_onnx_operators import BATCH_NORM, function_model, image, nested
+from tests.nets.onnx.nodes import batch_norm, norm_weights
+from tests.nets.onnx.nodes import write as write_net
 from tests.nets.onnx.text import CONSTANTS, from_text
 
 SMALL = from_text(
@@ -93,6 +98,29 @@ def test_a_tensor_that_lies_about_its_shape(dims: list[int], tmp_path: Path) -> 
         assert load_program(write(tmp_path, model.SerializeToString())).notes
     except InputError as error:
         assert "gamma4" in str(error)
+
+
+def test_more_dimensions_than_arrays_have(tmp_path: Path) -> None:
+    """In a weight one line; in what the graph declares or computes, a shape that is not known."""
+    model = onnx.ModelProto.FromString(SMALL)
+    tensor = next(t for t in model.graph.initializer if t.name == "gamma4")
+    tensor.dims.extend([0, *[256] * 200])
+    with pytest.raises(InputError, match="tensor 'gamma4' is damaged: it has 202 dimensions"):
+        load_program(write(tmp_path, model.SerializeToString()))
+    model = onnx.ModelProto.FromString(SMALL)
+    model.graph.input[0].type.tensor_type.shape.dim.extend([onnx.TensorShapeProto.Dimension(dim_value=1)] * 100)
+    assert open_model(write(tmp_path, model.SerializeToString())).inputs[0].shape is None
+    with suppress(InputError):
+        normdiag.fold(tmp_path / "model.onnx")
+
+
+def test_a_rank_that_grows_beyond_what_arrays_have(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Unsqueeze", ["x", "axes"], ["wide"]), batch_norm("wide", "y")]
+    given = norm_weights(4) | {"axes": np.arange(2, 82)}
+    path = write_net(tmp_path, nodes, {"x": ["n", 4]}, ["y"], given)
+    with suppress(InputError):
+        normdiag.fold(path)
+    assert [each.layer.kind for each in normdiag.inspect(path).layers] == ["batch_norm"]
 
 
 MODELS = [SMALL, function_model().SerializeToString(), nested(2).SerializeToString()]

@@ -54,7 +54,7 @@ def input_sizes(graph: Any) -> Mapping[str, Sizes]:
     taken = {_symbol(dim) for value in graph.input for dim in value.type.tensor_type.shape.dim}
     sizes: dict[str, Sizes] = {}
     for value in graph.input:
-        if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape"):
+        if value.type.HasField("tensor_type") and dimensions(value) is not None:
             dims = value.type.tensor_type.shape.dim
             sizes[value.name] = tuple(_size(dim, fresh(value.name, i, taken)) for i, dim in enumerate(dims))
     return sizes

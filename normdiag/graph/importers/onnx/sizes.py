@@ -18,6 +18,7 @@ from normdiag.graph.importers.onnx.inference import Dims, Inferred, declared_sha
 from normdiag.graph.importers.onnx.nodes import Graph, Node
 from normdiag.graph.importers.onnx.shape_rules import CONTRIB_RULES, SIZE_RULES, may_overrun
 from normdiag.graph.importers.onnx.value_rules import VALUE_RULES
+from normdiag.models.onnx.parse import MAX_RANK
 from normdiag.records import Size, Sizes
 
 MICROSOFT = "com.microsoft"
@@ -76,7 +77,7 @@ def _enter(book: Book, tensor: str, found: Dims | None, other: Dims | None) -> N
     """Dimension by dimension: the rule's, else the inferred `other`, else a symbol of its own."""
     if found is None:
         found = other
-    if found is None:
+    if found is None or len(found) > MAX_RANK:
         return
     same_rank = other is not None and len(other) == len(found)
     spare = other if same_rank and other is not None else (None,) * len(found)
