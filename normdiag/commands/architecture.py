@@ -46,19 +46,19 @@ def as_data_fits(
     known = (batches is not None or data) and not once and tuple(data) != RANDOM and options.preprocess != AUTO
     if not known or model.info.path is None or len(model.fitting) < 2:
         return model
-    path = Path(model.info.path)
-    built = [open_model(path, replace(reading or LoadOptions(), known_arch=name), run=True) for name in model.fitting]
-    if any(each.program is None for each in built):
-        return model
 
     def seen(each: Model, samples: int) -> list[Batch]:
         return list(first_batches(open_source(each, batches, data, options), samples))
 
+    judged = any(layer.has_statistics for layer in model.layers)
+    if model.program is not None and not judged and _takes(model, seen(model, 1), device):
+        return model
+    built = _all_built(model, reading)
     taking = [index for index, each in enumerate(built) if _takes(each, seen(each, 1), device)]
-    if len(taking) == 1:
+    if len(taking) == 1 and (model.program is None or taking != [0]):
         why = f"of {len(built)} with these tensors the only one that takes this data"
-        return model if model.program is not None and taking == [0] else _chosen(model, built, taking[0], why)
-    if not 2 <= len(taking) <= MOST or not any(layer.has_statistics for layer in model.layers):
+        return _chosen(model, built, taking[0], why)
+    if not 2 <= len(taking) <= MOST or not judged:
         return model
     fits = [_fit(built[index], seen(built[index], SAMPLES), device) for index in taking]
     best = _surely_best(fits)
@@ -66,6 +66,13 @@ def as_data_fits(
         return model
     names = [model.fitting[index] for index in taking]
     return _chosen(model, built, taking[best], _comparison(names, fits, best))
+
+
+def _all_built(model: Model, reading: LoadOptions | None) -> list[Model]:
+    """The model as each of the architectures that its weights fit; none where one of them cannot be built here."""
+    path, options = Path(model.info.path or ""), reading or LoadOptions()
+    built = [open_model(path, replace(options, known_arch=name), run=True) for name in model.fitting]
+    return [] if any(each.program is None for each in built) else built
 
 
 def _chosen(model: Model, built: Sequence[Model], best: int, why: str) -> Model:

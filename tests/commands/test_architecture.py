@@ -162,3 +162,27 @@ def test_of_two_sizes_the_one_that_takes_the_data_is_built(known: Any, tmp_path:
     small = normdiag.inspect(path, images(1)[..., 2:10, 2:10])
     assert small.model.built is not None and small.model.built.startswith("built as timm plain_8")
     assert "with images of another size these weights are timm plain_12" in small.model.built
+
+
+def test_without_statistics_data_overrules_no_name_and_nothing_else_is_built(
+    known: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    known("timm:plain", "timm:blur")
+    path = tmp_path / "blur.pt"
+    kept = {key: each for key, each in build("plain").state_dict().items() if not key.startswith(("1.", "5."))}
+    shapes = {key: tuple(each.shape) for key, each in kept.items()}
+    variant = {"classes": [], "channels": [], "shapes": {shapes_hash(shapes, [], []): [["timm:plain"], ["timm:blur"]]}}
+    monkeypatch.setattr(match, "_index", lambda: {"names": {names_hash(shapes): [variant]}})
+    seen: list[str] = []
+
+    def without_norms(name: str, _arguments: Any = None) -> Any:
+        seen.append(name)
+        net = build(name)
+        net[1], net[5] = torch.nn.Identity(), torch.nn.Identity()
+        return net
+
+    monkeypatch.setattr(architectures, "build_architecture", without_norms)
+    torch.save(kept, path)
+    report = normdiag.inspect(path, images(1))
+    assert report.model.built is not None and "chosen by the file's name alone" in report.model.built
+    assert seen == ["timm:blur"]

@@ -66,6 +66,14 @@ def test_a_name_in_the_checkpoint(name: str) -> None:
     assert found.functions == (("timm:resnetblur18",),) and found.told_by == ("a name in the checkpoint",)
 
 
+def test_names_that_an_earlier_timm_had() -> None:
+    assert tell(EFFICIENT, names=("tf_efficientnet_b0_ns",)).functions == (("timm:tf_efficientnet_b0",),)
+    assert tell(EFFICIENT, names=("tf_efficientnet_b1", "b0")).functions == EFFICIENT
+    assert len(tell(EFFICIENT, names=("efficientnet_b0", "tf_efficientnet_b0")).functions) == 2, (
+        "a student, its teacher"
+    )
+
+
 def test_config_json() -> None:
     assert tell(RESNET, config={"architecture": "resnet18"}).functions == (RESNET[0],)
     assert tell(RESNET, config={"architecture": 18}).functions == RESNET

@@ -62,9 +62,8 @@ def _evidence(
 
 
 def _named(names: Sequence[str], told: Sequence[str]) -> frozenset[str]:
-    """The architectures that one of these texts names: `timm/resnet18.a1_in1k` and `resnet18` are both resnet18."""
-    plain = {text.rpartition("/")[2].partition(".")[0].lower().replace("-", "_") for text in told}
-    return frozenset(name for name in names if _bare(name) in plain)
+    """The architectures that these texts name, as `timm/resnet18.a1_in1k` or the older `tf_efficientnet_b0_ns`."""
+    return frozenset(name for text in told for name in _in_text(names, text.rpartition("/")[2]))
 
 
 def _listing(match: Match, names: Sequence[str], modules: frozenset[str]) -> frozenset[str]:
@@ -83,19 +82,24 @@ def _modules_of(match: Match, name: str) -> set[str] | None:
 
 
 def _in_file_name(names: Sequence[str], path: Path) -> frozenset[str]:
-    """The one whose name stands in the file's name, between signs that are no letters; none where that is not clear.
+    """Those that the file's name, or the name of its folder in the hub's cache, names."""
+    cached = next((part for part in reversed(path.absolute().parts[:-1]) if part.startswith(_CACHED)), "")
+    return _in_text(names, f"{path.name} {cached.rpartition('--')[2]}")
+
+
+def _in_text(names: Sequence[str], text: str) -> frozenset[str]:
+    """The one whose name stands in a text, between signs that are no letters; none where that is not clear.
 
     Of names that contain each other, the longest. A word that only another architecture's name has speaks against it.
     """
-    cached = next((part for part in reversed(path.absolute().parts[:-1]) if part.startswith(_CACHED)), "")
-    text = _words(path.name) + _words(cached.rpartition("--")[2])
-    found = {bare for bare in map(_bare, names) if f"_{'_'.join(_words(bare))}_" in f"_{'_'.join(text)}_"}
+    words = _words(text)
+    found = {bare for bare in map(_bare, names) if f"_{'_'.join(_words(bare))}_" in f"_{'_'.join(words)}_"}
     longest = {bare for bare in found if not any(bare != other and bare in other for other in found)}
     if len(longest) != 1:
         return frozenset()
     (chosen,) = longest
     others = {word for name in names for word in _words(_bare(name))} - set(_words(chosen))
-    return frozenset(name for name in names if _bare(name) == chosen and others.isdisjoint(text))
+    return frozenset(name for name in names if _bare(name) == chosen and others.isdisjoint(words))
 
 
 def _words(text: str) -> list[str]:
