@@ -9,7 +9,7 @@ import numpy as np
 
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
 from normdiag.diagnosis.evidence.layers import LayerRow
-from normdiag.diagnosis.evidence.seen import Seen, named
+from normdiag.diagnosis.evidence.seen import SURELY_ALONG, Seen, named
 
 # Stored and observed statistics of a layer that belong together correlate by 0.9 and more over the channels.
 ALIKE, UNRELATED = 0.85, 0.6
@@ -41,8 +41,9 @@ def foreign_statistics(seen: Seen) -> Case | None:
         return _case(unrelated, 0.85, "all layers")
     first = seen.loud[0] if seen.loud else None
     if first is not None and first in unrelated and (first.index or _lost(first)):
-        if any(seen.mismatch(row) for row in seen.loud if row is not first):
-            return None  # weights changed elsewhere, too
+        others = [row for row in seen.drifting if row is not first]
+        if seen.answers.given_back or any(map(seen.mismatch, others)) or seen.along(others) < -SURELY_ALONG:
+            return None  # with weights that are lost, nothing gives answers back; or they changed elsewhere, too
         return _or_what_feeds_it(seen, first)
     return None
 

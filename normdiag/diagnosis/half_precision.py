@@ -30,7 +30,8 @@ def half_precision(seen: Seen) -> Case | None:
         return None
     first = findings[0]
     verified = [each for each in findings if each.rule == "ND310"]
-    layers = tuple(dict.fromkeys(name for each in verified or [first] for name in each.layers))
+    kept = tuple(dict.fromkeys(name for each in verified for name in each.layers))
+    layers = kept or tuple(dict.fromkeys(name for each in findings for name in each.layers))
     return Case(
         layers,
         0.95 if verified else 0.9,
@@ -38,7 +39,7 @@ def half_precision(seen: Seen) -> Case | None:
         first.message,
         ("ND108", "ND306", "ND310"),
         severity=first.severity,
-        remedy=PLANNED if verified and layers else first.remedy,
+        remedy=PLANNED if kept else first.remedy,
     )
 
 

@@ -20,9 +20,10 @@ def stale_statistics(seen: Seen) -> Case | None:
     each layer other inputs, while the running statistics stay. Calibration on the wrong images does the same.
 
     How it is told: all layers drift by themselves, no simpler cause fits, and means moved as no input can move them: a
-    linear layer with fewer inputs than outputs leaves its outputs few directions to move in, by its weights. Where
-    that cannot be asked, the means are off at all: with batch statistics in all layers, data alone hardly moves an
-    input's mean. Or the data excites the features more than the statistics say, which wrong data does not.
+    linear layer with fewer inputs than outputs leaves its outputs few directions to move in, by its weights, and any
+    but the widest moves them in some directions far more than in others. Where that cannot be asked, the means are off
+    at all: with batch statistics in all layers, data alone hardly moves an input's mean. Or the data excites the
+    features more than the statistics say, which wrong data does not.
 
     What to do: recalibrate on training data (torch.optim.swa_utils.update_bn does it in training code). Measure the
     accuracy before and after. Where training data (--train-data) drifts as well and the answers are surer with the

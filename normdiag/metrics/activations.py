@@ -82,5 +82,5 @@ def _product_error(sums: list[ActivationSums], rms: float) -> float | None:
     with np.errstate(divide="ignore", invalid="ignore"):
         without = np.sqrt(np.prod(rest[..., 1] / rest[..., 0], axis=0))
         error = float(jackknife(np.array([rms]), without[:, None], counts)[0])
-        shared = sum(_shared(each) / max(_mean_square(each), 1e-300) ** 2 for each in sums)
+        shared = sum(_shared(each) / max(_mean_square(each), 1e-150) ** 2 for each in sums)
     return None if math.isinf(error) else math.hypot(error, 0.5 * rms * math.sqrt(shared))

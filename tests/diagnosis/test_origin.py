@@ -105,14 +105,20 @@ def test_statistics_with_which_more_classes_are_answered_are_the_better_ones() -
 SQUARE = np.random.default_rng(3).normal(size=(CHANNELS, CHANNELS))
 
 
+def dampened_a_little(each: Truth) -> Truth:
+    return replace(each, var=0.8 * each.var)
+
+
 def fed_by_as_many(each: Truth) -> Truth:
-    return replace(each, response=SQUARE)
+    """With means that the weights make of those at their inputs."""
+    mean = 0.15 * SQUARE @ np.random.default_rng(4).normal(size=CHANNELS)
+    return replace(each, mean=mean, stored_mean=mean, response=SQUARE)
 
 
 def by_another_gamma(each: Truth) -> Truth:
     """What other gammas and betas before as many weights do to the means after them."""
-    along = SQUARE @ RNG.normal(size=CHANNELS)
-    return moved(each, 0.9 * along / np.sqrt(np.mean(along**2) * each.var), 0.1)
+    along = SQUARE @ np.random.default_rng(5).normal(size=CHANNELS)
+    return moved(each, 0.15 * along / np.sqrt(each.var), 0.1)
 
 
 def by_itself(each: Truth) -> Truth:
@@ -131,3 +137,31 @@ def test_a_first_layer_that_misses_its_augmentation_hides_no_layer_that_is_far_o
     plain = changed(network(), lambda each: replace(each, mean=each.mean + 0.25 * np.sqrt(each.var)), 0)
     found = report(changed(changed(plain, fed_by_as_many, 3), by_another_gamma, 3))
     assert (first(found).cause, first(found).layers[0]) == ("wrong_affine", "bn2")
+
+
+def test_statistics_of_another_layer_do_not_go_along_the_weights_however_small_they_are() -> None:
+    def of_another(each: Truth) -> Truth:
+        return replace(each, stored_mean=0.2 * np.random.default_rng(6).normal(size=CHANNELS))
+
+    layers = changed(changed(network(), fed_by_as_many, 3), of_another, 3)
+    found = report(layers)
+    assert (along_weights(Seen(found).rows[3]) or 0.0) < 5.0 and first(found).cause == "foreign_statistics"
+
+
+def test_layers_that_move_against_their_weights_rule_out_the_data_together() -> None:
+    """No layer is narrower at its input, so that none of them could say it by what it cannot reach."""
+    layers = changed(network(), fed_by_as_many, 1, 2, 3)
+    of_data, of_weights = (
+        report(changed(changed(layers, dampened_a_little), change, 1, 2, 3)) for change in (by_another_gamma, by_itself)
+    )
+    assert Seen(of_weights).contradicted and not Seen(of_data).contradicted
+    assert not Seen(of_weights).from_input
+    kernel = [replace(each, response=None) for each in changed(layers, by_itself, 1, 2, 3)]
+    assert not Seen(report(kernel)).contradicted
+
+
+def test_what_the_border_of_small_images_does_is_not_held_against_the_weights() -> None:
+    row = Seen(report(changed(changed(network(), fed_by_as_many, 3), by_itself, 3))).rows[3]
+    assert row.metrics.response is not None
+    at_border = replace(row.metrics, response=replace(row.metrics.response, border=0.5))
+    assert along_weights(row) is not None and along_weights(replace(row, metrics=at_border)) is None

@@ -114,6 +114,12 @@ def test_activations_and_the_gradient_that_is_left() -> None:
     assert gradient_product({}) is None
 
 
+def test_a_network_in_which_nothing_passes_has_a_gradient_of_nothing() -> None:
+    dead = ActivationSums.of("relu", 4, np.array([[4, 4]]), np.array([0.0]))
+    product = gradient_product({"a": dead})
+    assert product is not None and product.rms == 0.0 and not product.rms_se
+
+
 def test_the_gap_is_that_of_the_output_that_differs_most() -> None:
     evidence = Evidence(
         samples=10,

@@ -69,6 +69,13 @@ class AnswerChange:
         return self.regained is not None and self.changed > MANY_ANSWERS and self.regained < SURELY_RIGHT
 
     @property
+    def given_back(self) -> bool:
+        """Whether many answers change with the data's own statistics and surely become as decided as they should be."""
+        found = self.report.recalibration
+        many = found is not None and found.change.decided is not None and self.changed > MANY_ANSWERS
+        return many and self.decided > 2.0 * WORSE and not self.unconvincing
+
+    @property
     def unconvincing(self) -> bool:
         """Whether many answers change with the data's own statistics and hardly become more decided by that.
 

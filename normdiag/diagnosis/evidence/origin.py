@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from normdiag.diagnosis.evidence.fits import by_one_factor, chance
+from normdiag.diagnosis.evidence.fits import chance
 from normdiag.diagnosis.evidence.layers import LayerRow
 
 # Dimensions that an input cannot reach, below which nothing is told by them.
@@ -25,6 +25,8 @@ CHANCE, OF_BORDER = 0.15, 0.2
 LEAST = 0.03
 # What one factor may leave of means that are off in their form, and what counts of the strongest direction at least.
 OF_FORM, WEAKEST = 0.2, 0.03
+# From this part of the positions on, it is the border of the images rather than the weights that moves means.
+MOST_BORDER = 0.3
 # Channels that moved by so many times the median outweigh all others.
 OUTLIER = 6.0
 
@@ -77,26 +79,28 @@ def along_weights(row: LayerRow) -> float | None:
 
     Weights pass on some directions far more strongly than others, also where they have as many inputs as outputs. So
     what another input, or another gamma and beta before the weights, does to the means lies in their strong singular
-    directions; statistics of something else are off in all alike. None where weights are unknown or too wide, and where
-    the means are not surely off or by one factor, which is a matter of their form.
+    directions; statistics of something else are off in all alike. What of it goes along the observed means, which the
+    weights make anyway, does not count. None where weights are unknown or too wide, and where the means are not surely
+    off or by one factor, which is a matter of their form.
     """
-    response, deviation, known = row.metrics.response, row.deviation, row.statistics
-    if response is None or deviation is None or known is None or by_one_factor(known) < OF_FORM:
+    response, deviation, stored = row.metrics.response, row.deviation, row.layer.running_mean
+    if response is None or deviation is None or stored is None or response.border > MOST_BORDER:
         return None
+    size = np.linalg.norm(response.directions, axis=1)  # how strongly each mean answers to all inputs
     with np.errstate(all="ignore"):
-        moves, error = (each / np.sqrt(row.drift.r) for each in (row.drift.z, row.drift.se_z))
+        moves, errors = (each * deviation / size for each in (row.drift.z, row.drift.se_z))
+        observed, directions = np.asarray(stored, np.float64) / size + moves, response.directions / size[:, None]
     usable = row.alive & np.isfinite(moves)
     usable &= np.abs(moves) < OUTLIER * np.median(np.abs(moves[usable]))  # what holds for all holds without some
-    moves, directions = moves[usable], response.directions[usable] / deviation[usable, None]
-    directions = directions / np.sqrt(row.drift.r[usable, None])
-    if (
-        not moves.size
-        or directions.shape[1] < len(moves)
-        or not np.mean(moves**2) > SURELY * np.mean(error[usable] ** 2)
-    ):
+    moves, observed, directions = moves[usable], observed[usable], directions[usable]
+    if not moves.size or directions.shape[1] < len(moves):
         return None
-    basis, sizes, _ = np.linalg.svd(directions, full_matrices=False)
-    return len(moves) * chance(basis.T @ moves, np.maximum(sizes, WEAKEST * sizes[0]))
+    off, noise = float(moves @ moves), float(np.sum(errors[usable] ** 2))
+    moves = moves - observed * (float(observed @ moves) / max(float(observed @ observed), 1e-30))
+    if float(moves @ moves) < OF_FORM * off or float(moves @ moves) < SURELY * noise:
+        return None
+    basis, strengths, _ = np.linalg.svd(directions, full_matrices=False)
+    return len(moves) * chance(basis.T @ moves, np.maximum(strengths, WEAKEST * strengths[0]))
 
 
 def together(layers: Collection[Reach]) -> Reach | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -95,7 +95,17 @@ class Seen:
     @property
     def contradicted(self) -> bool:
         """Whether stored means contradict the weights before them, which no data has to do with."""
-        return bool({layer for each in self.found("ND209") for layer in each.layers} & {row.name for row in self.loud})
+        named = {layer for each in self.found("ND209") for layer in each.layers} & {row.name for row in self.loud}
+        return bool(named) or self.along(self.drifting) < -2.0 * SURELY_ALONG
+
+    def along(self, rows: Iterable[LayerRow]) -> float:
+        """Nats of likelihood by which means moved along the weights before them, over layers taken together."""
+        return sum(self.directions.get(row.name, 0.0) for row in rows)
+
+    @cached_property
+    def directions(self) -> dict[str, float]:
+        """The same of each layer that drifts, where it can be told, by its name."""
+        return {row.name: nats for row in self.drifting if (nats := along_weights(row)) is not None}
 
     @cached_property
     def reaches(self) -> dict[str, Reach]:
@@ -117,7 +127,7 @@ class Seen:
         """Whether its means moved as another input moves them: its statistics are those of its weights."""
         if row.name in self.reaches:
             return self.reaches[row.name].by_input
-        return (along_weights(row) or 0.0) > SURELY_ALONG
+        return self.along([row]) > SURELY_ALONG
 
     @property
     def local(self) -> bool:
