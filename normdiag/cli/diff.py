@@ -69,5 +69,5 @@ def diff(
             tolerance=tolerance,
             progress=progress,
         )
-    put_out(report, files, json=json, all_layers=all_layers, color=color, quiet=quiet)
+    put_out(report.document, report.to_json, files, json=json, all_layers=all_layers, color=color, quiet=quiet)
     raise typer.Exit(CLEAN if report.equal else FOUND)

@@ -71,7 +71,7 @@ def fold(
                 set_eval=set_eval,
                 progress=progress,
             )
-        put_out(result, files, json=json, all_layers=all_layers, color=color, quiet=quiet)
+        put_out(result.document, result.to_json, files, json=json, all_layers=all_layers, color=color, quiet=quiet)
     if result.verification is not None and not result.verification.passed:
         from normdiag.folding.verify import failure_message
 

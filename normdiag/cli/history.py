@@ -94,7 +94,7 @@ def history(
         write_reports(files, of_document(report.document, report.to_json, all_layers=all_layers), quiet=quiet)
         print_out(report.to_csv())
     else:
-        put_out(report, files, json=json, all_layers=all_layers, color=color, quiet=quiet)
+        put_out(report.document, report.to_json, files, json=json, all_layers=all_layers, color=color, quiet=quiet)
     raise typer.Exit(0)
 
 

@@ -41,5 +41,5 @@ def preprocess(
             device=device,
             progress=progress,
         )
-    put_out(report, files, json=json, all_layers=all_rows, color=color, quiet=quiet)
+    put_out(report.document, report.to_json, files, json=json, all_layers=all_rows, color=color, quiet=quiet)
     raise typer.Exit(0)

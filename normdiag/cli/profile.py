@@ -12,9 +12,9 @@ import typer
 
 from normdiag.cli import options as opt
 from normdiag.cli.groups import FeedingOptions, ReadingOptions
-from normdiag.cli.output import is_first, print_out, print_text, stdout_to_stderr
+from normdiag.cli.output import is_first, stdout_to_stderr
 from normdiag.cli.progress import progress_bar
-from normdiag.cli.reports import Files, check_report_files, of_document, on_terminal, report_files, write_reports
+from normdiag.cli.reports import Files, check_report_files, put_out, report_files
 from normdiag.cli.targets import check_target
 from normdiag.deadline import deadline
 from normdiag.errors import UsageError
@@ -134,11 +134,7 @@ def _show(profile: Profile, how: ProfileOutput, *, written: str | None = None) -
     from normdiag.report.profile import profile_document
 
     document, as_json = partial(profile_document, profile, written=written), partial(dump, profile_to_json(profile))
-    write_reports(how.files, of_document(document, as_json, all_layers=how.all_points), quiet=how.quiet)
-    if how.json:
-        print_out(as_json())
-    else:
-        print_text(on_terminal(document, how.color, all_layers=how.all_points))
+    put_out(document, as_json, how.files, json=how.json, all_layers=how.all_points, color=how.color, quiet=how.quiet)
 
 
 def inspect_profile(path: Path, given: Mapping[str, object], how: ProfileOutput) -> None:

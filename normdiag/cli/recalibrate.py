@@ -87,7 +87,7 @@ def recalibrate(
         report = result.report
         if not is_first():
             raise typer.Exit(recalibration_exit_code(report))
-        put_out(result, files, json=json, all_layers=all_layers, color=color, quiet=quiet)
+        put_out(result.document, result.to_json, files, json=json, all_layers=all_layers, color=color, quiet=quiet)
     if report.outcome == "worse" and report.written is None:
         say("worse on the samples held out; nothing written (--accept-worse writes it all the same)")
     raise typer.Exit(recalibration_exit_code(report))

@@ -15,7 +15,6 @@ from normdiag.wording import nearest
 if TYPE_CHECKING:
     from normdiag.records.document import Document
     from normdiag.report.abridge import Detail
-    from normdiag.results.shown import Shown
 
 FORMATS = ("html", "json", "text")
 Files = Sequence[tuple[str, Path]]
@@ -43,16 +42,23 @@ def write_reports(files: Files, rendered: Callable[[str], str], *, quiet: bool) 
 
 
 def put_out(
-    result: Shown, files: Files = (), *, json: bool, all_layers: bool, color: bool | None, quiet: bool = True
+    document: Callable[[Detail], Document],
+    as_json: Callable[[], str],
+    files: Files,
+    *,
+    json: bool,
+    all_layers: bool,
+    color: bool | None,
+    quiet: bool,
 ) -> None:
-    """Print a result, and write the files of --report before that; it is made first, so that a failure writes none."""
-    text = result.to_json() if json else on_terminal(result.document, color, all_layers=all_layers)
-    write_reports(files, of_document(result.document, result.to_json, all_layers=all_layers), quiet=quiet)
+    """Print a report, and write the files of --report before that; it is made first, so that a failure writes none."""
+    text = as_json() if json else _on_terminal(document, color, all_layers)
+    write_reports(files, of_document(document, as_json, all_layers=all_layers), quiet=quiet)
     (print_out if json else print_text)(text)
 
 
-def on_terminal(document: Callable[[Detail], Document], color: bool | None, *, all_layers: bool) -> str:
-    """A document as the terminal can show it."""
+def _on_terminal(document: Callable[[Detail], Document], color: bool | None, all_layers: bool) -> str:
+    """As the terminal can show it."""
     from normdiag.render.text import render_text
     from normdiag.report.abridge import Detail
 
