@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from normdiag.folding.onnx import OnnxFoldable
 from normdiag.records import Batch
-from tests.folding.onnx.models import fold_file, folded, initializer, names, operators, same
+from tests.folding.onnx.folded_files import fold_file, folded, initializer, names, operators, same
 from tests.nets.onnx.nodes import batch_norm, conv_norm, from_nodes, node, norm_weights, normal, save, value
 
 X = {"x": ["N", 3, 6, 6]}

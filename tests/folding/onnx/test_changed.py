@@ -19,7 +19,7 @@ from normdiag.folding.onnx import OnnxFoldable
 from normdiag.folding.plan import plan_folds
 from normdiag.models.onnx.file import open_onnx
 from normdiag.writing import atomic
-from tests.folding.onnx.models import outputs, same
+from tests.folding.onnx.folded_files import outputs, same
 from tests.nets.onnx.nodes import batch_norm, from_nodes, node, norm_weights, normal, save
 
 

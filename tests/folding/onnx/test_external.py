@@ -21,7 +21,7 @@ from normdiag.errors import InputError
 from normdiag.folding.onnx import OnnxFoldable, evaluate
 from normdiag.folding.plan import plan_folds
 from normdiag.records import Batch
-from tests.folding.onnx.models import fold_file, initializer, same
+from tests.folding.onnx.folded_files import fold_file, initializer, same
 from tests.nets.onnx.nodes import batch_norm, from_nodes, node, norm_weights, normal, save, value
 
 
@@ -288,7 +288,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syncs: int
 WRITER = """
 import sys
 from pathlib import Path
-from tests.folding.onnx.models import fold_file
+from tests.folding.onnx.folded_files import fold_file
 print("ready", flush=True)
 while True:
     fold_file(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, external_data_helper, numpy_helper
 
-from tests.folding.onnx.models import same
+from tests.folding.onnx.folded_files import same
 from tests.nets.onnx.nodes import batch_norm, from_nodes, node, norm_weights, save
 
 # Peak of a process that folds, and of one that only reads the plan.

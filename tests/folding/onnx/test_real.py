@@ -12,7 +12,7 @@ from normdiag.folding.checked import checked_plan
 from normdiag.folding.onnx import OnnxFoldable
 from normdiag.records import Batch
 from normdiag.records.model import Array
-from tests.folding.onnx.models import operators
+from tests.folding.onnx.folded_files import operators
 
 Real = Callable[[str], Path]
 

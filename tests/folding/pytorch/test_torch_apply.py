@@ -15,7 +15,18 @@ from normdiag.folding.pytorch.running import TorchEvaluator
 from normdiag.models.pytorch import module_layers
 from normdiag.records import Batch
 from sample_models.net import DigitsCNN, DigitsTransformer
-from tests.folding.pytorch.nets import CASES, IMAGES, ROWS, case, data, foldable, folded, folded_case, relative, resized
+from tests.folding.pytorch.folded_cases import (
+    CASES,
+    IMAGES,
+    ROWS,
+    case,
+    data,
+    foldable,
+    folded,
+    folded_case,
+    relative,
+    resized,
+)
 from tests.nets.net import Net
 from tests.nets.resnet20 import load_resnet20, prepare
 from tests.nets.small import ConvBN

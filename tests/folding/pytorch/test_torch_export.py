@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from normdiag.errors import InputError
 from normdiag.folding.options import ExportOptions
 from normdiag.records import Batch
-from tests.folding.pytorch.nets import CASES, IMAGES, ROWS, case, data, foldable, folded
+from tests.folding.pytorch.folded_cases import CASES, IMAGES, ROWS, case, data, foldable, folded
 from tests.nets.small import ConvBN, TwoInputs, parametrized
 from tests.observe.pytorch.helpers import bits, settled
 

@@ -16,7 +16,7 @@ from normdiag.errors import InputError
 from normdiag.folding.pytorch import load_folded
 from normdiag.records import Batch
 from sample_models.net import DigitsCNN, DigitsTransformer
-from tests.folding.pytorch.nets import CASES, IMAGES, ROWS, case, data, foldable, folded, folded_case, relative
+from tests.folding.pytorch.folded_cases import CASES, IMAGES, ROWS, case, data, foldable, folded, folded_case, relative
 from tests.nets.norms_by_hand import LlamaRMSNorm
 from tests.nets.small import ConvBN, tied
 from tests.observe.pytorch.helpers import bits, settled

@@ -15,7 +15,7 @@ from normdiag.folding.pytorch import export
 from normdiag.folding.pytorch.tracing import BeyondTracingError, traced_program
 from normdiag.graph.importers.torch_export.calls import module_of
 from normdiag.records import Batch
-from tests.folding.pytorch.nets import CASES, IMAGES, ROWS, case
+from tests.folding.pytorch.folded_cases import CASES, IMAGES, ROWS, case
 from tests.folding.test_zoo_torch import CASES as ZOO
 from tests.folding.zoo.torch_case import TorchCase
 from tests.nets.net import Net

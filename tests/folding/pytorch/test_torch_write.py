@@ -26,7 +26,7 @@ from normdiag.folding.pytorch import onnx_check
 from normdiag.folding.pytorch.onnx_file import export_onnx, save_onnx
 from normdiag.records import Batch
 from normdiag.records.model import Array
-from tests.folding.pytorch.nets import IMAGES, case, folded, folded_case, relative, resized
+from tests.folding.pytorch.folded_cases import IMAGES, case, folded, folded_case, relative, resized
 from tests.nets.onnx.values import outputs_of, session
 
 CLOSE = 3e-6
@@ -188,7 +188,7 @@ def test_a_failing_write_leaves_the_old_file(suffix: str, tmp_path: Path, monkey
 KILLED = """
 import sys
 from pathlib import Path
-from tests.folding.pytorch.nets import case, folded
+from tests.folding.pytorch.folded_cases import case, folded
 results = [folded(*case(name))[1] for name in ("conv", "before")]
 print("ready", flush=True)
 while True:

@@ -15,7 +15,7 @@ from normdiag.commands.inspect import inspect
 from normdiag.graph.importers.torch_export import torch_graph
 from normdiag.models.onnx import NormSite
 from normdiag.records import LayerMetrics, Norm, NormLayer
-from tests.graph.importers.onnx.site_cases import load_program, run
+from tests.graph.importers.onnx.site_checks import load_program, run
 from tests.graph.written.forms import FORMS, SHAPE, All, Array, Form, inputs_of
 from tests.graph.written.near_misses import NEAR_MISSES
 

@@ -17,7 +17,7 @@ from onnx import helper
 import normdiag
 from normdiag.errors import InputError
 from normdiag.graph import open_model
-from tests.graph.importers.onnx.site_cases import load_program, load_text
+from tests.graph.importers.onnx.site_checks import load_program, load_text
 from tests.graph.importers.onnx.test_onnx_operators import BATCH_NORM, function_model, image, nested
 from tests.nets.onnx.nodes import batch_norm, norm_weights
 from tests.nets.onnx.nodes import write as write_net

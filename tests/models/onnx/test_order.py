@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 import normdiag
 from normdiag.models.onnx.order import running_order
-from tests.folding.onnx.models import fold_file, operators, outputs
+from tests.folding.onnx.folded_files import fold_file, operators, outputs
 from tests.nets.onnx.nodes import conv_norm, node, save, value
 
 

@@ -14,7 +14,7 @@ from normdiag.errors import InputError
 from normdiag.records import Batch
 from tests.nets.onnx.nodes import batch_norm, norm_weights, write
 from tests.nets.onnx.values import values_of
-from tests.observe.onnx.graphs import runner
+from tests.observe.onnx.helpers import runner
 
 X = np.random.default_rng(0).normal(size=(6, 4, 5, 5)).astype(np.float32)
 WEIGHT = np.random.default_rng(1).normal(size=(100, 3)).astype(np.float32)

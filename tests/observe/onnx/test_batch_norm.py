@@ -15,7 +15,7 @@ from normdiag.observe.protocol import ReplacedStatistics
 from normdiag.records import Batch, ChannelSums, Evidence
 from tests.nets.onnx.nodes import batch_norm, norm_weights, write
 from tests.nets.onnx.values import values_of
-from tests.observe.onnx.graphs import NEWEST, moments, runner
+from tests.observe.onnx.helpers import NEWEST, moments, runner
 
 EPS = 1e-5
 SHAPES = {2: (6, 4), 3: (6, 4, 50), 4: (6, 4, 9, 11), 5: (6, 4, 3, 5, 7)}

@@ -11,7 +11,7 @@ from onnx import helper
 from normdiag.errors import InputError
 from normdiag.records import Batch
 from tests.nets.onnx.nodes import batch_norm, norm_weights, write
-from tests.observe.onnx.graphs import runner
+from tests.observe.onnx.helpers import runner
 
 X = np.random.default_rng(0).normal(size=(3, 4, 5, 5))
 

@@ -12,7 +12,7 @@ from onnx import helper
 from normdiag.records import Batch, GroupSums, VarianceCounts
 from normdiag.records.group_sums import VARIANCE_BINS
 from tests.nets.onnx.nodes import write
-from tests.observe.onnx.graphs import runner
+from tests.observe.onnx.helpers import runner
 
 RNG = np.random.default_rng(0)
 IMAGES = (RNG.normal(2, 1, (5, 6, 4, 3)) * RNG.uniform(0.1, 3, (5, 6, 1, 1))).astype(np.float32)

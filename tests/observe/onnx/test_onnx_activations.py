@@ -20,7 +20,7 @@ from normdiag.ops.selu import SCALE as SELU_SCALE
 from normdiag.records import ActivationSums, Batch
 from tests.nets.onnx.nodes import write
 from tests.observe.looking import errors
-from tests.observe.onnx.graphs import runner
+from tests.observe.onnx.helpers import runner
 
 X = np.random.default_rng(0).normal(0, 4, (5, 4, 9, 11)).astype(np.float32)
 X[0, 0, 0, :11] = [-6, -4, -3, -2, -0.0, 0, 1, 2, 3, 4, 6]  # the corners and edges themselves

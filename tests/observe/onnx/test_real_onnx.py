@@ -14,7 +14,7 @@ from normdiag.observe.onnx import OnnxRunner
 from normdiag.observe.onnx.batch_rewrite import with_free_batch
 from normdiag.records import Batch, ChannelSums, Model
 from tests.nets.onnx.values import values_of
-from tests.observe.onnx.graphs import moments
+from tests.observe.onnx.helpers import moments
 
 Real = Callable[[str], Path]
 FILES = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from normdiag.ops import Activation
-from tests.graph.importers.onnx.site_cases import check_sites, load_text
+from tests.graph.importers.onnx.site_checks import check_sites, load_text
 
 X = np.linspace(-7, 7, 2 * 3 * 8, dtype=np.float32).reshape(2, 3, 8)
 

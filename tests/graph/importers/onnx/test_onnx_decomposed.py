@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.graph.importers.onnx.site_cases import check_sites, load_text
+from tests.graph.importers.onnx.site_checks import check_sites, load_text
 
 X = np.random.default_rng(1).normal(1.5, 2, (2, 3, 8)).astype(np.float32)
 IMAGE = np.random.default_rng(2).normal(1.5, 2, (2, 4, 3, 5)).astype(np.float32)

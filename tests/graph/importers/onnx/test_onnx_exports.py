@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from normdiag.models.onnx import OnnxProgram
-from tests.graph.importers.onnx.site_cases import check_sites, load_program
+from tests.graph.importers.onnx.site_checks import check_sites, load_program
 from tests.nets.norms_by_hand import LlamaRMSNorm
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from normdiag.records import FoldedNorm
-from tests.graph.importers.onnx.site_cases import load_model, load_program
+from tests.graph.importers.onnx.site_checks import load_model, load_program
 from tests.nets.net import Net
 from tests.nets.onnx.text import from_text
 

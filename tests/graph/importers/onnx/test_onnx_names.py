@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from normdiag.graph.importers.onnx.names import SCOPES, unique
-from tests.graph.importers.onnx.site_cases import load_model
+from tests.graph.importers.onnx.site_checks import load_model
 from tests.nets.onnx.text import from_text
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.graph.importers.onnx.site_cases import load_model, run
+from tests.graph.importers.onnx.site_checks import load_model, run
 
 KINDS = {"layer_norm": "layernormalization", "rms_norm": "rmsnormalization", "group_norm": "groupnormalization"}
 

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from normdiag.errors import InputError
 from normdiag.folding.onnx import OnnxFoldable
 from normdiag.models.onnx import OnnxProgram
-from tests.graph.importers.onnx.site_cases import check_sites, load_model, load_text
+from tests.graph.importers.onnx.site_checks import check_sites, load_model, load_text
 from tests.nets.onnx.text import CONSTANTS, from_text
 
 IMAGE = np.random.default_rng(2).normal(1.5, 2, (2, 4, 3, 5)).astype(np.float32)

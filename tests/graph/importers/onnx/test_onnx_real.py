@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from normdiag.models.onnx import OnnxProgram
-from tests.graph.importers.onnx.site_cases import check_sites, load_program
+from tests.graph.importers.onnx.site_checks import check_sites, load_program
 
 Find = Callable[[str], Path]
 RNG = np.random.default_rng(5)

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 
 from normdiag.errors import InputError
 from normdiag.records import Linear, Opaque, ScaleShift
-from tests.graph.importers.onnx.opgraph_cases import read
+from tests.graph.importers.onnx.graph_checks import read
 from tests.nets.onnx.text import from_text
 
 DAMAGE = {

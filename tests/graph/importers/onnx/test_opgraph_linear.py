@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from normdiag.records import Add, Conv, Linear
-from tests.graph.importers.onnx.opgraph_cases import by_output, check_text, only, read, read_text, why
+from tests.graph.importers.onnx.graph_checks import by_output, check_text, only, read, read_text, why
 from tests.nets.onnx.text import from_text
 
 RNG = np.random.default_rng(0)

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional
 
 from normdiag.records import Conv, Linear, Norm, Op, ScaleShift, Size, Split
-from tests.graph.importers.onnx.opgraph_cases import by_output, check, only, read, why
-from tests.graph.importers.onnx.site_cases import load_program
+from tests.graph.importers.onnx.graph_checks import by_output, check, only, read, why
+from tests.graph.importers.onnx.site_checks import load_program
 from tests.nets.exported import onnx_file
 from tests.nets.onnx.text import from_text
 from tests.nets.onnx.values import random_feeds

@@ -3,8 +3,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from normdiag.records import Norm, NormLayer, Opaque, ScaleShift
-from tests.graph.importers.onnx.opgraph_cases import by_output, check_text, only, read, read_text, why
-from tests.graph.importers.onnx.site_cases import load_program
+from tests.graph.importers.onnx.graph_checks import by_output, check_text, only, read, read_text, why
+from tests.graph.importers.onnx.site_checks import load_program
 from tests.nets.onnx.text import from_text
 
 BATCH_NORM = "BatchNormalization(x, gamma4, beta4, mean4, var4)"

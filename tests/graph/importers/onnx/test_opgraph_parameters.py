@@ -8,7 +8,7 @@ from onnx import external_data_helper, helper, numpy_helper
 
 from normdiag.errors import InputError
 from normdiag.records import Constant, Conv, Linear, Norm, Parameter
-from tests.graph.importers.onnx.opgraph_cases import by_output, check_text, only, read, read_text
+from tests.graph.importers.onnx.graph_checks import by_output, check_text, only, read, read_text
 from tests.nets.onnx.text import from_text
 
 RNG = np.random.default_rng(2)

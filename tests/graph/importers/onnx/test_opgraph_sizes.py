@@ -14,7 +14,7 @@ from onnx import helper
 from normdiag.graph.importers.onnx.reshape_rules import reshaped
 from normdiag.graph.sizes import product
 from normdiag.records import Size
-from tests.graph.importers.onnx.opgraph_cases import check, check_text, read, read_text
+from tests.graph.importers.onnx.graph_checks import check, check_text, read, read_text
 from tests.nets.onnx.nodes import from_nodes
 from tests.nets.onnx.text import from_text
 from tests.nets.onnx.values import random_feeds

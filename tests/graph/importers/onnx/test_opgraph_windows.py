@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from normdiag.records import Concat, Pass, Reshape, Size, Split, Take, Transpose, Window
-from tests.graph.importers.onnx.opgraph_cases import by_output, check_text, only, read_text, why
+from tests.graph.importers.onnx.graph_checks import by_output, check_text, only, read_text, why
 
 ANY, POSITIVE = "any", "non_negative"
 # name: (call, operator set, window)

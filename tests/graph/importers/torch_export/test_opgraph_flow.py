@@ -29,7 +29,7 @@ from normdiag.records import (
     Window,
 )
 from sample_models.net import DigitsCNN, DigitsMLP, DigitsTransformer
-from tests.graph.importers.torch_export.opgraph_cases import IMAGES, conv, details, exported, forms, op
+from tests.graph.importers.torch_export.programs import IMAGES, conv, details, exported, forms, op
 from tests.nets.net import Net
 from tests.nets.resnet20 import ResNet20
 

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrizations
 from normdiag.graph.importers.torch_export import stored_names, torch_graph
 from normdiag.models.pytorch import module_layers
 from normdiag.records import Conv, Linear, Norm, Opaque, OpGraph, ScaleShift
-from tests.graph.importers.torch_export.opgraph_cases import IMAGES, ROWS, conv, details, exported, forms, op
+from tests.graph.importers.torch_export.programs import IMAGES, ROWS, conv, details, exported, forms, op
 from tests.nets.net import Net
 from tests.nets.norms_by_hand import BatchNormAct2d, FrozenBatchNorm2d
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from normdiag.graph.importers.torch_export import torch_graph
 from normdiag.records import Norm, Op
-from tests.graph.importers.torch_export.opgraph_cases import exported
+from tests.graph.importers.torch_export.programs import exported
 from tests.nets.net import Net
 
 ROWS, MAPS = torch.rand(2, 4, 6), torch.rand(2, 6, 5, 5)

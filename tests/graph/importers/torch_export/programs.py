@@ -1,4 +1,4 @@
-"""Small nets for the OpGraph of exported programs."""
+"""Programs of small nets as torch.export gives them, for the tests of their OpGraph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hand-built ONNX models, and the values of any of their tensors by plain onnxruntime without optimizations."""
+"""What the tests of the ONNX runner share: running a file, and moments in float64."""
 
 from __future__ import annotations
 
