@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from normdiag.records import ModelInfo, Report
 from normdiag.records.document import Block, Column, Section, Space, Table, facts, paragraph
-from normdiag.records.precision import FORMS, Form, HalfPrecision, KeptNorm, NormInHalf, PrecisionPlan
 from normdiag.report.abridge import Detail, choose, left_out, severities
 from normdiag.report.half_tools import tool_arguments, unnamed_nodes
 from normdiag.report.words import KIND_WORDS, MISSING, count, listed, number, percent, short_name, shortened
+
+if TYPE_CHECKING:
+    from normdiag.records.precision import Form, HalfPrecision, KeptNorm, NormInHalf, PrecisionPlan
 
 FORMATS = {"fp16": "float16", "bf16": "bfloat16"}
 TOOLS = {
@@ -143,7 +146,7 @@ def _norms(found: HalfPrecision, report: Report, detail: Detail) -> Iterator[Blo
     ranks = [worst.get(each.layer) for each in found.norms]
     choice = choose(ranks, [each.errors.get("pairwise") for each in found.norms], detail)
     shown = [found.norms[index] for index in choice.shown]
-    forms = [form for form in FORMS if any(form in each.errors for each in shown)]
+    forms = [form for form in HEADINGS if any(form in each.errors for each in shown)]
     columns = [
         Column(
             "kind",

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from html import escape
 from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
 
@@ -70,6 +69,8 @@ def notebook_bar(unit: str) -> Iterator[Callable[..., None]]:
 
 def _bar(done: int, total: int | None, words: str) -> dict[str, str]:
     """By MIME type."""
+    from html import escape  # here, so that a command line does not wait for its table of entities
+
     extent = "" if total is None else f' value="{done}" max="{total}"'
     return {
         "text/html": f'<progress{extent} aria-label="normdiag"></progress> {escape(words)}',

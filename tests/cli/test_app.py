@@ -45,7 +45,7 @@ def test_a_command_imports_neither_the_other_commands_nor_their_records(samples:
     result = process("inspect", str(samples / "digits_cnn.onnx"), code=code)
     assert result.returncode == 0
     others = {f"normdiag.cli.{name}" for name in ("fold", "diff", "history", "recalibrate", "preprocess")}
-    others |= {f"normdiag.records.{name}" for name in ("diff", "history", "path", "recalibration")}
+    others |= {f"normdiag.records.{name}" for name in ("diff", "history", "path", "recalibration", "precision")}
     assert others & set(result.stderr.split()) == set()
 
 
