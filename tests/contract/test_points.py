@@ -16,7 +16,8 @@ from normdiag.metrics.moments import moments
 from normdiag.metrics.reference import drift_between
 from normdiag.records import Point, PointSums
 from sample_models.net import DigitsCNN
-from tests.contract.test_backends import BACKENDS, PAIRS, digits
+from tests.contract.test_backends import BACKENDS, PAIRS
+from tests.nets.digits import digits
 from tests.nets.exported import onnx_file
 from tests.nets.net import Net
 
@@ -54,7 +55,7 @@ def test_points_equal_float64_from_whole_activations(backend: str, norm: str, sa
     name = "digits_cnn" if norm == "batch" else f"digits_cnn_{norm}"
     net = DigitsCNN(norm=norm)
     net.load_state_dict(torch.load(samples / f"{name}.pt", weights_only=True))
-    expected = entering(net, digits(samples))
+    expected = entering(net, digits()[0])
     found = profile_of(backend, name, samples).points
     assert [point.role for point in found] == ["input", *["norm", "activation"] * 3, "output"]
     for point, (sums, x) in zip(found, zip(found.values(), expected.values(), strict=True), strict=True):
