@@ -2,7 +2,7 @@
 
     python -m benchmarks.preprocess                  # the networks that no limit was set on
     python -m benchmarks.preprocess --nets resnet20 separable pre_activation     # those that limits were set on
-    python -m benchmarks.preprocess --ways JPEG --cells
+    python -m benchmarks.preprocess --ways JPEG
 
 The images are stored as they are, as data sets are wrongly or otherwise stored, and changed. Each time one
 preparation, or several that do the same, give back what the network was trained on, or do with the changed images what
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -29,7 +28,7 @@ from benchmarks.preprocess_ways import WAYS, Stored, Way, the_same
 from normdiag.data.preprocess import prepare
 from normdiag.data.recipe import parse_recipe
 
-SAMPLES = 256
+SAMPLES = 128
 VERDICTS = ("right", "undecided", "nothing fits", "wrong")
 
 
@@ -53,7 +52,9 @@ def answers(net: Subject, ways: Sequence[Way]) -> Iterator[Answer]:
         right = [prepare(each, parse_recipe(net.recipe or "raw"), None) for each in way.right(images, stored)]
         found = normdiag.preprocess(net.copied(), stored).found
         named = (found.best,) if found.best is not None else found.fitting
-        yield Answer(net.name, way.name, named, _verdict(stored, named, right))
+        answer = Answer(net.name, way.name, named, _verdict(stored, named, right))
+        print(f"{net.name} | {way.name} | {answer.verdict} | {', '.join(named[:4])}", file=sys.stderr, flush=True)
+        yield answer
 
 
 def _verdict(stored: Stored, named: tuple[str, ...], right: Sequence[Stored]) -> str:
@@ -71,20 +72,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nets", nargs="+", default=list(UNSEEN))
     parser.add_argument("--ways", help="only those whose name contains this")
-    parser.add_argument("--cells", action="store_true", help="what was named, for each network")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     ways = [way for way in WAYS if given.ways is None or given.ways in way.name]
     rows: list[Answer] = []
     for name in given.nets:
-        started = time.perf_counter()
         rows += answers(subject_of(name), ways)
-        print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     print(*_confusion(rows), sep="\n")
-    if given.cells:
-        for each in rows:
-            print(f"{each.net} | {each.way} | {each.verdict} | {', '.join(each.named[:4])}")
 
 
 def _confusion(rows: Sequence[Answer]) -> Iterator[str]:

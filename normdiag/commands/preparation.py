@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from normdiag.commands.fitted import fitted_candidates
 from normdiag.commands.sources import GivenBatches, Streaming, first_batches
 from normdiag.commands.tried import Tried, try_one
-from normdiag.commands.unlisted import fitted_ones, reshaped_ones
+from normdiag.commands.unlisted import Attempt, fitted_ones, reshaped_ones
 from normdiag.data import DataOptions
-from normdiag.data.candidates import PreparationCandidate, candidates, shape_changes
+from normdiag.data.candidates import PreparationCandidate, candidates, shape_changes, without_fit
 from normdiag.data.join import reprepared
 from normdiag.data.preprocess import is_pixels, recognise_layout
 from normdiag.data.recipe import parse_recipe
-from normdiag.data.source import DataSource, open_data
+from normdiag.data.source import DataSource, open_data, other_image_fits
 from normdiag.errors import InputError
-from normdiag.metrics.preparation import in_the_running, ranked, surely_first
+from normdiag.metrics.preparation import in_the_running, ranked, surely_best
 from normdiag.observe.protocol import Runner
 from normdiag.records import Batch, InputSpec, Model, Report
 from normdiag.records.preparation import Preparations, RankedPreparation
@@ -45,13 +45,22 @@ Opener = Callable[[PreparationCandidate, int], Iterable[Batch]]
 class PreparationTrial:
     """What there is to try: the candidates, the option in use, and what reads so many samples in one of them.
 
-    `head` are the first samples as they are stored.
+    `head` are the first samples as they are stored, `fits` other ways to bring images to one shape; `kept` is the one
+    in use, as the end of an option.
     """
 
     candidates: tuple[PreparationCandidate, ...]
     used: str
     open: Opener
     head: NDArray[Any]
+    fits: Mapping[str, str] = field(default_factory=dict)
+    kept: str = ""
+
+    def with_kept(self, candidate: PreparationCandidate) -> PreparationCandidate:
+        """The candidate for images brought to one shape as now."""
+        if not self.kept or candidate.option.endswith(self.kept):
+            return candidate
+        return replace(candidate, option=f"{candidate.option}{self.kept}")
 
 
 def prepare_trial(
@@ -62,6 +71,8 @@ def prepare_trial(
 ) -> PreparationTrial:
     """What to try on this data. Raises InputError where there are no samples."""
     options = replace(options, max_samples=None)
+    fit = parse_recipe(options.preprocess).fit if options.preprocess else None
+    kept = f",fit={fit}" if fit else ""
     if not data:
         batches = list(first_batches(iter(source), SAMPLES))
         head = batches[0].arrays[0] if batches else None
@@ -71,7 +82,7 @@ def prepare_trial(
             return (reprepared(batch, recipe, inputs) for batch in first_batches(batches, samples))
 
     else:
-        head = next((batch.arrays[0] for batch in _opened(data, options, inputs, "raw", TRIAL_SAMPLES)), None)
+        head = next((batch.arrays[0] for batch in _opened(data, options, inputs, f"raw{kept}", TRIAL_SAMPLES)), None)
 
         def opener(candidate: PreparationCandidate, samples: int) -> Iterator[Batch]:
             return iter(_opened(data, options, inputs, candidate.option, samples))
@@ -82,7 +93,11 @@ def prepare_trial(
     pixels = source.info.pixels or is_pixels(head.dtype)
     if not data and recognise_layout(head.shape, head.dtype) == "nhwc":  # as it is stored
         head = head.transpose(0, 3, 1, 2)
-    return PreparationTrial(candidates(head, pixels=pixels, used=used), used, opener, head)
+    fits = other_image_fits(data, options, inputs) if data else {}
+    plain = candidates(head, pixels=pixels, used=without_fit(used))
+    trial = PreparationTrial((), used, opener, head, fits, kept)
+    found = tuple(map(trial.with_kept, plain))
+    return replace(trial, candidates=found, used=found[0].option)
 
 
 def try_all(
@@ -96,7 +111,7 @@ def try_all(
 
     With `shapes` the best of them are also tried on images that are cut, resized or read otherwise.
     """
-    trials = []
+    trials: list[Tried] = []
 
     def attempt(candidate: PreparationCandidate) -> Tried:
         return try_one(runner, candidate, trial.open(candidate, TRIAL_SAMPLES))
@@ -105,9 +120,7 @@ def try_all(
         trials.append(attempt(candidate))
         if progress is not None:
             progress(index + 1, len(trial.candidates))
-    fitted = fitted_candidates(runner, list(trial.open(RAW, PROBE_SAMPLES)))
-    others = reshaped_ones(attempt, trials, lambda base: shape_changes(base, trial.head)) if shapes else []
-    trials += [*fitted_ones(attempt, trials, fitted), *others]
+    trials += _unlisted(attempt, trials, runner, trial, shapes=shapes)
     near = in_the_running([each.fit for each in trials])
     finalists = [try_one(runner, each, trial.open(each, SAMPLES)) for each in (trials[i].candidate for i in near)]
     fits = [each.fit for each in finalists]
@@ -115,10 +128,22 @@ def try_all(
     best = [_ranked(finalists[index], worse) for index, worse in order]
     others = sorted((trials[index] for index in range(len(trials)) if index not in near), key=lambda each: each.drift)
     rows = (*best, *(_ranked(each, "drift") for each in others))
-    sure = surely_first(fits, [index for index, worse in order if worse is None])
+    sure = surely_best(fits, [index for index, worse in order if worse is None])
     fitting = tuple(each.option for each in rows if each.behind is None and each.drift < FITS)
-    winner = trial.used if trial.used in fitting else fitting[0] if fitting and sure else None
+    sure = sure and (trial.used not in fitting or trial.used == fitting[0])
+    winner = fitting[0] if fitting and sure else None
     return Preparations(trial.used, trials[0].layers, rows, fitting, winner)
+
+
+def _unlisted(
+    attempt: Attempt, trials: Sequence[Tried], runner: Runner, trial: PreparationTrial, *, shapes: bool
+) -> list[Tried]:
+    """What clearly fits better than all that is listed: a fitted scale and shift, and with `shapes` other images."""
+    probes = list(trial.open(trial.with_kept(RAW), PROBE_SAMPLES))
+    fitted = fitted_ones(attempt, trials, map(trial.with_kept, fitted_candidates(runner, probes)))
+    if not shapes:
+        return fitted
+    return [*fitted, *reshaped_ones(attempt, trials, lambda base: {**trial.fits, **shape_changes(base, trial.head)})]
 
 
 def _ranked(tried: Tried, worse_by: str | None) -> RankedPreparation:

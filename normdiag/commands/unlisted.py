@@ -43,8 +43,8 @@ def reshaped_ones(
     key, words, best = min(found, key=lambda each: each[2].drift)
     if not clearly_better(best.fit, [each.fit for each in trials]):
         return []
-    others = [each.candidate for each in trials if f"{each.candidate.option},{key}" != best.candidate.option]
-    return [best, *(attempt(reshaped_candidate(each, key, words)) for each in others if _goes_with(each, key))]
+    again = [reshaped_candidate(each.candidate, key, words) for each in trials if _goes_with(each.candidate, key)]
+    return [best, *(attempt(each) for each in again if each.option != best.candidate.option)]
 
 
 def _goes_with(candidate: PreparationCandidate, key: str) -> bool:

@@ -68,14 +68,20 @@ def shape_changes(base: PreparationCandidate, head: NDArray[Any]) -> dict[str, s
 
 def reshaped_candidate(base: PreparationCandidate, key: str, words: str) -> PreparationCandidate:
     """A preparation of images whose values were put elsewhere before, as `key` of a recipe says."""
-    return PreparationCandidate(f"{base.option},{key}", f"{words}, {base.meaning}", False)
+    option = without_fit(base.option) if key.startswith("fit=") else base.option
+    return PreparationCandidate(f"{option},{key}", f"{words}, {base.meaning}", False)
+
+
+def without_fit(option: str) -> str:
+    """A preparation without what it says of how images are brought to one shape."""
+    return ",".join(part for part in option.split(",") if not part.startswith("fit="))
 
 
 def _effect(option: str, pixels: bool) -> object:
     """What tells apart recipes that do different things, whatever they are called."""
     recipe = parse_recipe(option)
     maps = tuple(f"{round(value, 9):.4g}" for each in channel_map(recipe, pixels=pixels) for value in each)
-    return maps, recipe.order, recipe.per_image, recipe.swapped, recipe.centre, recipe.via
+    return maps, recipe.order, recipe.per_image, recipe.swapped, recipe.fit, recipe.centre, recipe.via
 
 
 def _candidates(head: NDArray[Any], pixels: bool) -> Iterator[PreparationCandidate]:

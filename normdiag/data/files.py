@@ -33,7 +33,7 @@ def file_feed(
     `sole` is what the model declares of the one input that it is for, `given` the shape of it that the user gives: they
     say how recordings are cut. Raises InputError for what is not data.
     """
-    paths = _expand(spec)
+    paths = files_of(spec)
     if is_audio(paths[0]):
         return audio_feed(spec.text, paths, windows_of(sole, given), spec.name)
     if len(paths) > 1 or is_image(paths[0]):
@@ -57,7 +57,7 @@ def _array_feed(spec: Spec, path: Path, wanted: Sequence[str]) -> Feed:
     return _tensor_feed(spec, path, wanted)
 
 
-def _expand(spec: Spec) -> list[Path]:
+def files_of(spec: Spec) -> list[Path]:
     """The file itself, or all images, or all recordings, of a folder or glob."""
     path = Path(spec.target)
     if spec.kind != "glob":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.data.feed import ArrayFacts, Feed, check_batch_bytes
+from normdiag.data.fits import Fit, fitted
 from normdiag.data.options import Size
 from normdiag.errors import InputError
 from normdiag.records import Batch
@@ -24,22 +25,29 @@ Pixels = NDArray[np.uint8]
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"})
 # Only plain raster decoders: others of Pillow start programs (EPS runs Ghostscript).
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+# The tag of EXIF that says how an image is turned.
+ORIENTATION = 0x0112
 _MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter GiB of RGB
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How each image is brought into form. `gray` None keeps what the first image is."""
+    """How each image is brought into form: to the `size` (height, width) that `fit` needs, else resized and cropped.
+
+    `gray` None keeps what the first image is.
+    """
 
     resize: Size | None = None
     crop: Size | None = None
     gray: bool | None = None
+    fit: Fit | None = None
+    size: tuple[int, int] = (0, 0)
 
 
 def image_feed(source: str, paths: list[Path], decoding: Decoding) -> Feed:
     """A feed of image files in the given order. Raises InputError for a damaged, giant or odd-sized image."""
     if decoding.gray is None:
-        decoding = Decoding(decoding.resize, decoding.crop, _is_gray(paths[0]))
+        decoding = replace(decoding, gray=_is_gray(paths[0]))
     shape = decode(paths[0], decoding).shape
     facts = ArrayFacts((len(paths), *shape), np.dtype(np.uint8))
     labels = folder_labels(paths)
@@ -96,8 +104,21 @@ def _decoded(path: Path, decoding: Decoding) -> Pixels:
             pixels = plain if plain.mode == mode else plain.convert(mode)
         except Exception as error:
             raise InputError(f"{path} is a damaged image: {error}") from error
-    array = np.asarray(_crop(path, _resize(path, pixels, decoding.resize), decoding.crop))
+    array = np.asarray(_sized(path, pixels, decoding))
     return array[..., None] if array.ndim == 2 else array
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image as it is shown, from its header. Raises InputError."""
+    with _opened(path) as image:
+        turned = image.getexif().get(ORIENTATION, 1) >= 5  # by a quarter
+        return image.size if turned else (image.height, image.width)
+
+
+def _sized(path: Path, image: Image, decoding: Decoding) -> Image:
+    if decoding.fit is not None:
+        return fitted(image, decoding.fit, decoding.size)
+    return _crop(path, _resize(path, image, decoding.resize), decoding.crop)
 
 
 def _opened(path: Path) -> Image:

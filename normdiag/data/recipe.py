@@ -16,7 +16,8 @@ class Recipe:
 
     With `swapped` layouts the values of each image lie in memory channels last where its shape has them first, or the
     reverse. Of the images `centre` keeps that share of height and width, enlarged to the whole, and `via` resizes them
-    by way of so many pixels on the shorter side. With the order grey all three channels are the brightness.
+    by way of so many pixels on the shorter side. `fit` brings image files of any shape to the size that is wanted: cut,
+    stretched or with black borders. With the order grey all three channels are the brightness.
 
     With `per_image` each sample is then normalized by itself: (y - mean(y)) / std(y) over all of its values.
 
@@ -33,6 +34,7 @@ class Recipe:
     swapped: bool = False
     centre: float | None = None
     via: int | None = None
+    fit: Literal["crop", "stretch", "pad"] | None = None
     per_image: bool = False
     text: str = ""
 
@@ -51,9 +53,10 @@ PRESETS = {
     "per-image": Recipe(per_image=True, text="per-image"),
 }
 ORDERS: dict[str, Literal["rgb", "bgr", "grey"]] = {"rgb": "rgb", "bgr": "bgr", "grey": "grey"}
+FITS: dict[str, Literal["crop", "stretch", "pad"]] = {"crop": "crop", "stretch": "stretch", "pad": "pad"}
 LAYOUTS: dict[str, Layout] = {"nchw": "nchw", "nhwc": "nhwc"}
-CHOICES = {"order": "rgb, bgr or grey", "layout": "nchw or nhwc", "memory": "swapped"}
-_KEYS = ("scale", "mean", "std", "order", "layout", "memory", "centre", "via")
+CHOICES = {"order": "rgb, bgr or grey", "layout": "nchw or nhwc", "memory": "swapped", "fit": "crop, stretch or pad"}
+_KEYS = ("scale", "mean", "std", "order", "layout", "memory", "centre", "via", "fit")
 
 
 def parse_recipe(text: str) -> Recipe:
@@ -96,6 +99,8 @@ def _with_values(recipe: Recipe, values: dict[str, str]) -> Recipe:
             recipe = replace(recipe, order=ORDERS[value])
         elif key == "layout" and value in LAYOUTS:
             recipe = replace(recipe, layout=LAYOUTS[value])
+        elif key == "fit" and value in FITS:
+            recipe = replace(recipe, fit=FITS[value])
         elif key == "memory" and value == "swapped":
             recipe = replace(recipe, swapped=True)
         elif key in ("centre", "via"):
@@ -155,5 +160,10 @@ def _canonical(recipe: Recipe) -> str:
 
 def _places(recipe: Recipe) -> str:
     """What is done to the places of the values."""
-    given = {"memory": "swapped" if recipe.swapped else None, "centre": recipe.centre, "via": recipe.via}
+    given = {
+        "memory": "swapped" if recipe.swapped else None,
+        "fit": recipe.fit,
+        "centre": recipe.centre,
+        "via": recipe.via,
+    }
     return "".join(f",{key}={value}" for key, value in given.items() if value is not None)

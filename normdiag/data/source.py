@@ -9,8 +9,9 @@ from functools import partial
 from normdiag.data.check import checked
 from normdiag.data.code import code_feed
 from normdiag.data.feed import Feed
-from normdiag.data.files import file_feed
-from normdiag.data.images import Decoding
+from normdiag.data.files import file_feed, files_of
+from normdiag.data.fits import needed_size, other_fits
+from normdiag.data.images import Decoding, is_image
 from normdiag.data.join import joined, spec_of
 from normdiag.data.noise import parse_input_shape, random_feed, shape_notes
 from normdiag.data.options import DataOptions, SourceInfo
@@ -59,11 +60,12 @@ def open_data(
     state = carries_state([spec.name for spec in inputs] or [spec.name for spec in parsed if spec.name])
     if state is not None:
         options = replace(options, shuffled=False)
-    feeds = [
-        _open(spec, index, len(parsed), options, inputs, form or _form(inputs)) for index, spec in enumerate(parsed)
-    ]
-    _check_options(options, feeds)
     recipe = parse_recipe(options.preprocess) if options.preprocess else None
+    feeds = [
+        _open(spec, index, len(parsed), options, inputs, form or _form(inputs), recipe)
+        for index, spec in enumerate(parsed)
+    ]
+    _check_options(options, feeds, recipe)
     source = ", ".join(specs)
     info = _info(source, feeds, options, inputs, recipe)
     if state is not None:
@@ -88,7 +90,13 @@ def _form(inputs: Sequence[InputSpec]) -> BatchForm:
 
 
 def _open(
-    spec: Spec, index: int, count: int, options: DataOptions, inputs: Sequence[InputSpec], form: BatchForm
+    spec: Spec,
+    index: int,
+    count: int,
+    options: DataOptions,
+    inputs: Sequence[InputSpec],
+    form: BatchForm,
+    recipe: Recipe | None,
 ) -> Feed:
     """The feed of one argument. Of several without a name, each is for the input of its place."""
     if count > 1 and not spec.name and inputs:
@@ -107,7 +115,19 @@ def _open(
     sole = inputs[0] if len(inputs) == 1 else None
     shapes = [parse_input_shape(text) for text in options.input_shapes]
     given = next((each for each in shapes if each.name in ("", spec.name, sole.name if sole else "")), None)
-    return file_feed(spec, names, Decoding(options.resize, options.crop, _gray(options, inputs)), sole, given)
+    decoding = Decoding(options.resize, options.crop, _gray(options, inputs))
+    if recipe is not None and recipe.fit is not None:
+        decoding = replace(decoding, fit=recipe.fit, size=needed_size(options, inputs))
+    return file_feed(spec, names, decoding, sole, given)
+
+
+def other_image_fits(specs: Sequence[str], options: DataOptions, inputs: Sequence[InputSpec]) -> dict[str, str]:
+    """Other ways to bring these images to one shape, as keys of a recipe in words; none for what is no images."""
+    parsed = [parse_spec(text, [spec.name for spec in inputs]) for text in specs]
+    if len(parsed) != 1 or parsed[0].kind not in ("path", "glob"):
+        return {}
+    paths = files_of(parsed[0])
+    return other_fits(paths, options, inputs) if all(map(is_image, paths)) else {}
 
 
 def _gray(options: DataOptions, inputs: Sequence[InputSpec]) -> bool | None:
@@ -119,11 +139,13 @@ def _gray(options: DataOptions, inputs: Sequence[InputSpec]) -> bool | None:
     return spec.shape[1 if layout == "nchw" else 3] == 1
 
 
-def _check_options(options: DataOptions, feeds: Sequence[Feed]) -> None:
+def _check_options(options: DataOptions, feeds: Sequence[Feed], recipe: Recipe | None) -> None:
     kinds = {feed.kind for feed in feeds}
     images = options.resize is not None or options.crop is not None or options.grayscale is not None
     if images and "images" not in kinds:
         raise UsageError("--resize, --crop and --grayscale are for image files; the data is none")
+    if recipe is not None and recipe.fit is not None and "images" not in kinds:
+        raise UsageError("--preprocess fit= is for image files; the data is none")
     if options.input_shapes and not kinds & {"random", "audio"}:
         raise UsageError("--input-shape is for --data random, and for recordings")
     if options.preprocess and kinds == {"random"}:

@@ -35,7 +35,7 @@ class Preparations:
     """All that were tried, best first. `used` is the option in use, `layers` are the norm layers that were looked at.
 
     `fitting` are the options that fit the stored statistics and of which none is surely worse than another. `best` is
-    the one of them that surely drifts least, or the one in use where it is among them; None where there is none such.
+    the one of them that surely drifts least, where the one in use is not another of them; None where there is none.
     """
 
     used: str

@@ -9,6 +9,7 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import normdiag
 from normdiag import DataOptions
@@ -116,3 +117,18 @@ def test_resnet20_was_trained_on_images_prepared_as_for_imagenet(stored: str) ->
         assert all(
             each.behind for each in report.found.ranking if each.option in ("imagenet,order=bgr", "signed", "unit")
         )
+
+
+@pytest.mark.parametrize("in_use", ["stretched", "with borders"])
+def test_wide_images_whose_centre_the_network_was_trained_on(samples: Path, tmp_path: Path, in_use: str) -> None:
+    digits = np.load(samples / "digits.npz")["x"].reshape(-1, 8, 8)[:200]
+    for index, digit in enumerate(digits):
+        wide = np.concatenate([np.roll(digits, 1, 0)[index], digit, np.roll(digits, -1, 0)[index]], 1)
+        Image.fromarray(wide.astype(np.uint8)).save(tmp_path / f"{index:03}.png")
+    used = {"stretched": None, "with borders": "unit,fit=pad"}[in_use]
+    options = DataOptions(preprocess=used, resize=(8, 8))
+    found = normdiag.preprocess(samples / "digits_cnn.onnx", data=[str(tmp_path)], data_options=options).found
+    assert found.best == "unit,fit=crop", found.ranking[:4]
+    centred = DataOptions(preprocess=found.best, resize=(8, 8))
+    report = normdiag.inspect(samples / "digits_cnn.onnx", data=[str(tmp_path)], data_options=centred)
+    assert report.verdict != "problem"

@@ -14,6 +14,7 @@ from normdiag.metrics.preparation import (
     entropy_figure,
     in_the_running,
     ranked,
+    surely_best,
     surely_first,
 )
 from normdiag.records import ChannelSums, Span
@@ -79,6 +80,15 @@ def test_what_is_as_sharp_is_ranked_by_drift_and_first_only_if_surely() -> None:
     assert ranked(near) == [(1, None), (0, None)] and surely_first(near, [1, 0])
     noisy = [Fit(figure(0.25, 0.1), figure(0.02), 10), Fit(figure(0.2, -0.4), figure(0.02), 10)]
     assert ranked(noisy) == [(1, None), (0, None)] and not surely_first(noisy, [1, 0])
+
+
+def test_of_what_is_alike_the_first_is_best_where_drift_and_predictions_agree() -> None:
+    first = Fit(figure(0.2, 0.1), figure(0.02), 10)
+    assert surely_best([first], [0])
+    assert surely_best([first, Fit(figure(0.25, 0.1), figure(0.021), 10)], [0, 1])
+    assert not surely_best([first, Fit(figure(0.25, 0.1), figure(0.019), 10)], [0, 1])
+    assert not surely_best([first, Fit(figure(0.25, -0.4), figure(0.021), 10)], [0, 1])
+    assert not surely_best([Fit(figure(0.2), None), Fit(figure(0.25), None)], [0, 1])
 
 
 def test_vague_predictions_and_other_outputs_say_nothing() -> None:
