@@ -27,9 +27,10 @@ from benchmarks.preprocess_nets import UNSEEN, subject_of
 from benchmarks.preprocess_ways import WAYS, Stored, Way, the_same
 from normdiag.data.preprocess import prepare
 from normdiag.data.recipe import parse_recipe
+from normdiag.records import Preparations
 
 SAMPLES = 128
-VERDICTS = ("right", "undecided", "nothing fits", "wrong")
+VERDICTS = ("right", "undecided", "undecided, without it", "nothing fits", "wrong")
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,24 @@ def answers(net: Subject, ways: Sequence[Way]) -> Iterator[Answer]:
         stored = way.store(images, net)
         right = [prepare(each, parse_recipe(net.recipe or "raw"), None) for each in way.right(images, stored)]
         found = normdiag.preprocess(net.copied(), stored).found
-        named = (found.best,) if found.best is not None else found.fitting
-        answer = Answer(net.name, way.name, named, _verdict(stored, named, right))
+        named = found.fitting if found.best is None else (found.best,)
+        answer = Answer(net.name, way.name, named, _verdict(found, stored, right))
         print(f"{net.name} | {way.name} | {answer.verdict} | {', '.join(named[:4])}", file=sys.stderr, flush=True)
         yield answer
 
 
-def _verdict(stored: Stored, named: tuple[str, ...], right: Sequence[Stored]) -> str:
-    if not named:
+def _verdict(found: Preparations, stored: Stored, right: Sequence[Stored]) -> str:
+    listed = {each.option: each.listed for each in found.ranking}
+
+    def fits(option: str) -> bool:
+        made = prepare(stored, parse_recipe(option), None)
+        return any(the_same(made, each, fitted=not listed[option]) for each in right)
+
+    if found.best is not None:
+        return "right" if fits(found.best) else "wrong"
+    if not found.fitting:
         return "nothing fits"
-    made = [prepare(stored, parse_recipe(option), None) for option in named]
-    fits = [any(the_same(each, one) for one in right) for each in made]
-    if len(named) == 1:
-        return "right" if fits[0] else "wrong"
-    return "undecided" if any(fits) else "wrong"
+    return "undecided" if any(map(fits, found.fitting)) else "undecided, without it"
 
 
 def main() -> None:

@@ -29,12 +29,11 @@ FIRST = 3
 
 @dataclass(frozen=True, eq=False)
 class Tried:
-    """A candidate with what it showed; `changed` is the share of answers that its own statistics would change."""
+    """A candidate with what it showed."""
 
     candidate: PreparationCandidate
     fit: Fit
     layers: tuple[str, ...]
-    changed: float | None = None
 
     @property
     def drift(self) -> float:
@@ -51,8 +50,8 @@ def try_one(runner: Runner, candidate: PreparationCandidate, batches: Iterable[B
         raise InputError("the model has no running statistics, so that nothing says how its input was prepared")
     pairs = [(layer, sums) for layer in chosen if (sums := seen.evidence.layers[layer.name].deployed) is not None]
     entropy, classes = _entropy(seen.held)
-    fit = Fit(drift_figure(pairs), entropy, classes)
-    return Tried(candidate, fit, tuple(layer.name for layer in chosen), _changed(runner, seen))
+    fit = Fit(drift_figure(pairs), entropy, classes, _changed(runner, seen))
+    return Tried(candidate, fit, tuple(layer.name for layer in chosen))
 
 
 def _chosen(layers: Sequence[NormLayer], evidence: Evidence) -> list[NormLayer]:

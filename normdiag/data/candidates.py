@@ -61,7 +61,7 @@ def shape_changes(base: PreparationCandidate, head: NDArray[Any]) -> dict[str, s
         changes |= {f"via={less}": f"resized by way of {less} pixels" for less in (side // 4, side // 2, 3 * side // 4)}
     if colours:
         changes["memory=swapped"] = "channels first taken for channels last, or the reverse"
-    if colours and parse_recipe(base.option).order == "rgb":
+    if colours and "order=" not in base.option and parse_recipe(base.option).order == "rgb":
         changes["order=grey"] = "made grey"
     return changes
 

@@ -36,6 +36,11 @@ def _summary(report: PreparationReport) -> Iterator[Block]:
         model, data = report.model.path or "MODEL", report.source
         command = f"normdiag inspect {shortened(model)} --data {shortened(data)} --preprocess {found.best}"
         yield Paragraph((Phrase("→ "), Phrase(command, "command")))
+    elif len(found.fitting) == 1:
+        yield paragraph(
+            f"{found.fitting[0]} comes nearest to the stored statistics, but is not surely right.", "caution"
+        )
+        yield paragraph("More images tell more; so does normdiag inspect with it as --preprocess.")
     elif found.fitting:
         yield paragraph(f"These cannot be told apart here: {listed(found.fitting, 5)}.", "caution")
         yield paragraph("More images tell more; any of them fits the stored statistics.")

@@ -82,13 +82,26 @@ def test_what_is_as_sharp_is_ranked_by_drift_and_first_only_if_surely() -> None:
     assert ranked(noisy) == [(1, None), (0, None)] and not surely_first(noisy, [1, 0])
 
 
-def test_of_what_is_alike_the_first_is_best_where_drift_and_predictions_agree() -> None:
+def test_the_first_is_best_where_drift_and_predictions_agree() -> None:
     first = Fit(figure(0.2, 0.1), figure(0.02), 10)
-    assert surely_best([first], [0])
-    assert surely_best([first, Fit(figure(0.25, 0.1), figure(0.021), 10)], [0, 1])
-    assert not surely_best([first, Fit(figure(0.25, 0.1), figure(0.019), 10)], [0, 1])
-    assert not surely_best([first, Fit(figure(0.25, -0.4), figure(0.021), 10)], [0, 1])
-    assert not surely_best([Fit(figure(0.2), None), Fit(figure(0.25), None)], [0, 1])
+    assert surely_best([first], 0)
+    assert surely_best([first, Fit(figure(0.25, 0.1), figure(0.021), 10)], 0)
+    assert not surely_best([first, Fit(figure(0.25, 0.1), figure(0.015), 10)], 0)
+    assert not surely_best([first, Fit(figure(0.25, -0.4), figure(0.021), 10)], 0)
+    assert not surely_best([Fit(figure(0.2), None), Fit(figure(0.25), None)], 0)
+
+
+def test_against_less_drift_predictions_must_be_far_sharper() -> None:
+    first = Fit(figure(0.2), figure(0.02), 10)
+    assert surely_best([first, Fit(figure(0.15), figure(0.031), 10)], 0)
+    assert not surely_best([first, Fit(figure(0.15), figure(0.025), 10)], 0)
+
+
+def test_on_images_of_another_kind_sharper_predictions_say_nothing() -> None:
+    fits = [Fit(figure(0.2), figure(0.1), 10, changed=0.3), Fit(figure(0.18), figure(0.3), 10, changed=0.3)]
+    assert ranked(fits) == [(1, None), (0, None)]
+    assert not surely_best(fits, 1) and not surely_best(fits, 0)
+    assert not surely_best(fits[:1], 0)
 
 
 def test_vague_predictions_and_other_outputs_say_nothing() -> None:
