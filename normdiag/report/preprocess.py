@@ -47,8 +47,9 @@ def _summary(report: PreparationReport) -> Iterator[Block]:
     else:
         yield paragraph("None of these preparations fits the stored statistics.", "caution")
         yield paragraph(
-            "Either the statistics belong to other images or weights (normdiag inspect says which layers drift), or "
-            "the input was prepared in a way that is not listed."
+            "Either the statistics belong to other weights, or to images of another kind, cut, coarser or turned "
+            "otherwise (normdiag inspect says which layers drift); or the input was prepared in a way that is not "
+            "listed."
         )
 
 
