@@ -181,7 +181,7 @@ def _recalibrated(
     found = together(ranks, lambda: passes.recalibrated(runner, seen.held, statistics), add)
     if gap.output not in found.change:
         return gap, None
-    drift, noise, error = explained(found.gap[gap.output], found.noise[gap.output])
+    drift, noise, error = explained(found.gap[gap.output], found.noise[gap.output], seen.evidence.batches)
     change, chance = output_change(found.change[gap.output]), output_change(found.noise[gap.output])
     shared = replace(gap, explained_drift=drift, explained_noise=noise, explained_se=error)
     answered = answered_classes(found.noise[gap.output])

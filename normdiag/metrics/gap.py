@@ -80,20 +80,23 @@ def needs_explaining(gap: Gap, layers: Sequence[LayerMetrics]) -> bool:
     return drifts or changed or not gap.relative_rms <= RELATIVE_RMS
 
 
-def explained(gap: OutputSums, noise: OutputSums) -> tuple[float | None, float | None, float | None]:
+def explained(gap: OutputSums, noise: OutputSums, batches: int) -> tuple[float | None, float | None, float | None]:
     """Shares of drift and of batch noise in the squared gap: what goes when the statistics are replaced, and the rest.
 
     `gap` compares the output as deployed with that under batch statistics, `noise` the one under the data's own
-    statistics with the latter. None where there is no gap. Third the standard error of either, jackknifed over the
-    batches, which is None with one of them.
+    statistics with the latter. These are the mean over `batches` batches, among them the one that they are held
+    against, and so lie nearer to it than those of the population by (batches - 1) / batches in the square, as a sample
+    variance does (Bessel's correction); of a single batch nothing can be said. None where there is no gap. Third the
+    standard error of either, jackknifed over the batches, which is None with one of them.
     """
-    total, left = gap.difference_square, noise.difference_square
+    unseen = batches / (batches - 1) if batches > 1 else 1.0
+    total, left = gap.difference_square, unseen * noise.difference_square
     if not (math.isfinite(total) and math.isfinite(left)) or total == 0:
         return None, None, None
     share = min(left / total, 1.0)
     counts = gap.table[:, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        without = left_out(noise.table[:, 1:2], counts) / left_out(gap.table[:, 1:2], counts)
+        without = unseen * left_out(noise.table[:, 1:2], counts) / left_out(gap.table[:, 1:2], counts)
     error = float(jackknife(np.array([left / total]), without, counts)[0])
     return 1.0 - share, share, error if math.isfinite(error) else None
 

@@ -54,11 +54,13 @@ def test_errors_are_their_scatter_on_the_sample_cnn() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_errors_of_all_figures_are_their_scatter_on_a_small_net() -> None:
     check_errors(compared("small", samples=128, batch=16, repeats=100), ALL)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_errors_are_their_scatter_on_resnet20(real: object) -> None:
     real("cifar10/train_1000.npz")  # type: ignore[operator]
     check_errors(compared("resnet20", samples=256, batch=32, repeats=40), DRIFTS)

@@ -142,10 +142,20 @@ def test_a_zero_output_is_no_crash(difference: float, reference: float, expected
 
 
 def test_the_shares_of_a_gap_are_what_goes_and_what_is_left() -> None:
-    assert explained(output(8.0, 1.0), output(2.0, 5.0)) == (0.75, 0.25, 0.0)
-    assert explained(output(8.0, 1.0), output(9.0, 5.0))[:2] == (0.0, 1.0), "replaced statistics that only add to it"
-    assert explained(output(0.0, 1.0), output(0.0, 1.0)) == (None, None, None)
-    assert explained(output(math.nan, 1.0), output(1.0, 1.0)) == (None, None, None)
+    assert explained(output(8.0, 1.0), output(2.0, 5.0), 1) == (0.75, 0.25, 0.0)
+    assert explained(output(8.0, 1.0), output(9.0, 5.0), 1)[:2] == (0.0, 1.0), "replaced statistics that only add to it"
+    assert explained(output(0.0, 1.0), output(0.0, 1.0), 1) == (None, None, None)
+    assert explained(output(math.nan, 1.0), output(1.0, 1.0), 1) == (None, None, None)
+
+
+def test_the_share_of_noise_does_not_depend_on_how_many_batches_the_statistics_are_from() -> None:
+    random = np.random.default_rng(0)
+    for batches in (2, 4, 16):
+        noise = random.normal(size=(20_000, batches))  # outputs that are off by the chance of their batch, and by drift
+        own = noise.mean(1, keepdims=True)
+        total, left = np.square(2.0 + noise).sum(), np.square(noise - own).sum()
+        drift, share, _ = explained(output(float(total), 1.0), output(float(left), 1.0), batches)
+        assert (drift, share) == pytest.approx((0.8, 0.2), abs=0.01)
 
 
 @pytest.mark.parametrize(
