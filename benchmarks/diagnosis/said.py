@@ -10,6 +10,10 @@ from normdiag.records import Report
 from normdiag.rules import RULES, with_findings
 
 
+# Takes less for granted where it knows the graph.
+WITH_GRAPH = "ND401"
+
+
 def answer(report: Report) -> Answer | None:
     """Concluded anew from what was measured, so that a change of rules or causes needs no run of the models."""
     entries = [each for each in concluded(report).diagnosis if each.severity != "info"]
@@ -21,6 +25,6 @@ def answer(report: Report) -> Answer | None:
 
 def concluded(report: Report) -> Report:
     """The report with findings and diagnosis as they would be now; what the graph of the model said is kept."""
-    graph = tuple(each for each in report.findings if each.rule.startswith("ND2"))
-    found = with_findings(report, [rule for rule in RULES if not rule.needs_graph]).findings
+    graph = tuple(each for each in report.findings if each.rule.startswith("ND2") or each.rule == WITH_GRAPH)
+    found = with_findings(report, [rule for rule in RULES if not rule.needs_graph and rule.id != WITH_GRAPH]).findings
     return diagnosed(replace(report, findings=(*found, *graph), diagnosis=()), CAUSES)

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 import normdiag
+from normdiag.graph.importers.onnx import op_graph
 from normdiag.models import LoadOptions
+from normdiag.models.onnx.external import TensorReader
 from normdiag.records import ActivationMetrics
+from normdiag.rules import RULES, Context, with_findings
+from tests.nets.onnx.text import from_text
 from tests.rules.test_rules import DATA, bn, found, report
 
 STEEPEST = {"sigmoid": 0.25, "tanh": 1.0, "hard_sigmoid": 1 / 6}
@@ -86,3 +90,21 @@ def test_the_net_of_the_batch_norm_paper(norm: str, step: str, fires: bool, samp
         load_options=LoadOptions(arch=f"{samples}/net.py:DigitsMLP", arch_args=(f"norm={norm}",)),
     )
     assert [each.layer for each in seen.findings if each.rule == "ND403"] == ["hidden3.sigmoid"] * fires
+
+
+@pytest.mark.parametrize(
+    ("body", "share", "severity"),
+    [
+        ("m = GlobalAveragePool(x) s = Sigmoid(m) z = Mul(x, s)", 0.5, "info"),
+        ("m = GlobalAveragePool(x) s = Sigmoid(m) z = Mul(x, s)", 0.95, "warning"),
+        ("z = Sigmoid(x)", 0.5, "warning"),
+    ],
+    ids=["a gate", "a gate that never moves", "no gate"],
+)
+def test_a_gate_may_be_open_or_shut(body: str, share: float, severity: str) -> None:
+    graph = op_graph(from_text(f"g (float[N,2,8,9] x) => (float[N,2,8,9] z) {{ {body} }}", 20), TensorReader(Path()))
+    (sigmoid,) = (op.name for op in graph.ops if op.operator == "Sigmoid")
+    rules = [rule for rule in RULES if rule.id == "ND401"]
+    seen = report(bn(), activations=(ActivationMetrics(sigmoid, "sigmoid", share, 0.01, 20, 0),))
+    (finding,) = (each for each in with_findings(Context(seen, graph), rules).findings)
+    assert finding.severity == severity
