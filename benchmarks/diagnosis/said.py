@@ -9,7 +9,6 @@ from normdiag.diagnosis import CAUSES, diagnosed
 from normdiag.records import Report
 from normdiag.rules import RULES, with_findings
 
-
 # Takes less for granted where it knows the graph.
 WITH_GRAPH = "ND401"
 
