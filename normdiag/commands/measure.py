@@ -21,6 +21,7 @@ from normdiag.metrics import (
     observed_statistics,
     output_change,
     rank_attribution,
+    recalibration_change,
 )
 from normdiag.observe import passes
 from normdiag.observe.protocol import ReplacedStatistics, Runner
@@ -182,7 +183,8 @@ def _recalibrated(
     if gap.output not in found.change:
         return gap, None
     drift, noise, error = explained(found.gap[gap.output], found.noise[gap.output], seen.evidence.batches)
-    change, chance = output_change(found.change[gap.output]), output_change(found.noise[gap.output])
+    of_output = (each[gap.output] for each in (found.change, found.gap, found.noise))
+    change, chance = recalibration_change(*of_output), output_change(found.noise[gap.output])
     shared = replace(gap, explained_drift=drift, explained_noise=noise, explained_se=error)
     answered = answered_classes(found.noise[gap.output])
     labelled = held_against_labels(found.marks.get(gap.output), found.samples)

@@ -10,6 +10,7 @@ from normdiag.metrics.gap import (
     needs_explaining,
     output_change,
     rank_attribution,
+    recalibration_change,
 )
 from normdiag.metrics.layers import measure_layers
 
@@ -27,4 +28,5 @@ __all__ = [
     "observed_statistics",
     "output_change",
     "rank_attribution",
+    "recalibration_change",
 ]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from normdiag.metrics.drift import ENOUGH
 from normdiag.metrics.jackknife import jackknife, left_out
 from normdiag.records import Attribution, Evidence, Gap, Labelled, LayerMetrics, Marks, OutputChange, OutputSums
 
@@ -99,6 +101,31 @@ def explained(gap: OutputSums, noise: OutputSums, batches: int) -> tuple[float |
         without = unseen * left_out(noise.table[:, 1:2], counts) / left_out(gap.table[:, 1:2], counts)
     error = float(jackknife(np.array([left / total]), without, counts)[0])
     return 1.0 - share, share, error if math.isfinite(error) else None
+
+
+def recalibration_change(change: OutputSums, gap: OutputSums, noise: OutputSums) -> OutputChange:
+    """What replaced statistics change, with errors of RMS and divergence that other data's statistics are in.
+
+    Of squared distances between the output as deployed (e), under the data's statistics (c) and under those of a batch
+    (b), |b - e|^2 - |b - c|^2 is, to first order in b - c, what |c - e|^2 would be with the statistics of that batch in
+    place of c's. Leaving out batches of `gap` (e to b) less `noise` (c to b) so varies samples and statistics together,
+    without a further run. The divergence is a square to the same order. With fewer than 4 batches, and for answers,
+    whose number is no square, the error is the one over samples of `change` (e to c), with the statistics fixed.
+    """
+    found, counts = output_change(change), gap.table[:, 0]
+    if np.count_nonzero(counts) < ENOUGH:
+        return found
+    with np.errstate(all="ignore"):
+        over = np.stack([gap.table[:, 2], gap.table[:, 3]], 1)
+        parts = np.stack([gap.table[:, 1] - noise.table[:, 1], gap.table[:, 5] - noise.table[:, 5]], 1)
+        without = left_out(parts, counts) / left_out(over, counts)
+        square, divergence = jackknife(parts.sum(0) / over.sum(0), without, counts)
+        rms = float(square / (2.0 * found.relative_rms)) if found.relative_rms > 0 else math.nan
+    return replace(
+        found,
+        relative_rms_se=rms if math.isfinite(rms) else found.relative_rms_se,
+        js_divergence_se=float(divergence) if math.isfinite(divergence) else found.js_divergence_se,
+    )
 
 
 def relative_rms(sums: OutputSums) -> float:
