@@ -27,7 +27,7 @@ from benchmarks.preprocess_nets import UNSEEN, subject_of
 from benchmarks.preprocess_ways import WAYS, Stored, Way, the_same
 from normdiag.data.preprocess import prepare
 from normdiag.data.recipe import parse_recipe
-from normdiag.records import Preparations
+from normdiag.records.preparation import Preparations
 
 SAMPLES = 128
 VERDICTS = ("right", "undecided", "undecided, without it", "nothing fits", "wrong")

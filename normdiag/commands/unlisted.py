@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from normdiag.commands.tried import Tried
 from normdiag.data.candidates import PreparationCandidate, reshaped_candidate
+from normdiag.data.recipe import parse_recipe
 from normdiag.metrics.preparation import clearly_better
 
 # So many of those with the least drift are tried on images that are cut, resized or read otherwise, too.
@@ -18,10 +19,11 @@ def fitted_ones(attempt: Attempt, trials: Sequence[Tried], found: Iterable[Prepa
     """What was fitted to the first norm layer, where it fits clearly better than the rest.
 
     Having a number for each channel to choose it always fits a little better than what is right. Where one is clearly
-    better, so is each order of the colours that may be right.
+    better, so is each order of the colours that may be right. What normalizes each image by itself adapts to images as
+    much, and does not stand against it.
     """
     tried = [attempt(each) for each in found]
-    others = [each.fit for each in trials]
+    others = [each.fit for each in trials if not parse_recipe(each.candidate.option).per_image]
     return tried if any(clearly_better(each.fit, others) for each in tried) else []
 
 

@@ -79,12 +79,18 @@ def test_a_drift_that_is_no_number_is_never_a_base() -> None:
 
 
 def test_fitted_ones_are_taken_up_in_both_orders_where_one_is_clearly_better() -> None:
-    attempt = Attempts({"unit": 0.6, "fitted": 0.3, "fitted,order=bgr": 0.1})
+    attempt = Attempts({"unit": 0.6, "scale=1,std=2": 0.3, "scale=1,std=2,order=bgr": 0.1})
     trials = [attempt(candidate("unit"))]
-    fitted = [candidate("fitted", False), candidate("fitted,order=bgr", False)]
-    assert options(fitted_ones(attempt, trials, fitted)) == ["fitted", "fitted,order=bgr"]
-    near = Attempts({"unit": 0.2, "fitted": 0.1})
+    fitted = [candidate("scale=1,std=2", False), candidate("scale=1,std=2,order=bgr", False)]
+    assert options(fitted_ones(attempt, trials, fitted)) == ["scale=1,std=2", "scale=1,std=2,order=bgr"]
+    near = Attempts({"unit": 0.2, "scale=1,std=2": 0.1})
     assert fitted_ones(near, [near(candidate("unit"))], fitted) == []
+
+
+def test_each_image_by_itself_does_not_stand_against_what_is_fitted() -> None:
+    attempt = Attempts({"unit": 0.6, "per-image": 0.1, "scale=1,mean=3": 0.15})
+    trials = [attempt(candidate("unit")), attempt(candidate("per-image"))]
+    assert options(fitted_ones(attempt, trials, [candidate("scale=1,mean=3", False)])) == ["scale=1,mean=3"]
 
 
 def test_changes_are_for_images_and_those_of_colours_for_colours() -> None:
