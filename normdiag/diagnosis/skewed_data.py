@@ -61,8 +61,8 @@ def _of_few_classes(seen: Seen) -> str | None:
     if not few or (seen.answers.regained or 0.0) > SURELY_RIGHT:
         return None
     return (
-        f"its labels are of {labels.classes:.1f} of {gap.classes} classes, in effect, and no more answers would be "
-        "right with the data's own statistics"
+        f"the labels of the data are of {labels.classes:.1f} of {gap.classes} classes, in effect, and no more answers "
+        "would be right with the data's own statistics"
     )
 
 
