@@ -119,3 +119,13 @@ def test_every_path_that_a_page_for_developers_names_is_there(page: str) -> None
     kept = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     there = {f"/{each}" for path in kept for each in (path, *(f"{folder}/" for folder in Path(path).parents))}
     assert [name for name in sorted(named) if not any(path.endswith(f"/{name}") for path in there)] == []
+
+
+def test_every_part_of_the_package_has_its_place_in_the_contract_and_on_the_page() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="part of Python since 3.11")
+    parts = {path.name for path in (ROOT / "normdiag").iterdir() if re.fullmatch(r"[a-z]\w*(\.py)?", path.name)}
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = {each.strip() for line in contracts[0]["layers"] for each in line.split("|")}
+    assert layers == {f"normdiag.{name.removesuffix('.py')}" for name in parts}
+    rows = "\n".join(re.findall(r"^\| (`.*?) \|", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.M))
+    assert [name for name in parts if f"`{name}" not in rows] == []
