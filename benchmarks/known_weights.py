@@ -6,7 +6,6 @@ docs/benchmarks.md. Needs torchvision and timm: `python -m benchmarks.known_weig
 
 from __future__ import annotations
 
-import contextlib
 import json
 import warnings
 from collections import Counter, defaultdict
@@ -17,7 +16,7 @@ from unittest.mock import patch
 
 from torch import nn
 
-from normdiag.models.pytorch.architectures.build import build_empty
+from normdiag.models.pytorch.architectures.build import build_empty, published_files
 from normdiag.models.pytorch.architectures.match import INDEX, Match, arguments_for
 from normdiag.models.pytorch.architectures.told import Functions, told_architecture
 from normdiag.models.static.staticfile import ArchitectureHints
@@ -89,21 +88,13 @@ def _ways(name: str, modules: frozenset[str]) -> Iterator[tuple[str, Architectur
 
 def _published(name: str) -> Iterator[Path]:
     """The names of files with trained weights in the caches that downloads are kept in."""
+    yield from map(Path, sorted(published_files(name)))
     package, bare = name.split(":")[:2]
     if package == "timm":
         import timm
 
         for tag in timm.list_pretrained(f"{bare}.*"):
-            config = timm.get_pretrained_cfg(tag)
-            if config is not None and config.url:
-                yield Path(config.url.rpartition("/")[2])
             yield Path(f"models--timm--{tag}/snapshots/0/model.safetensors")
-    elif name.endswith(":transform_input") or bare not in ("googlenet", "inception_v3"):  # these prepare their input
-        import torchvision
-
-        with contextlib.suppress(ValueError):
-            for weights in torchvision.models.get_model_weights(bare):
-                yield Path(weights.url.rpartition("/")[2])
 
 
 if __name__ == "__main__":

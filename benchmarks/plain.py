@@ -29,7 +29,7 @@ from normdiag.cli.app import main as normdiag
 from normdiag.models.pytorch.architectures.build import arguments_of, build_architecture, listed_architectures
 
 FORMS = ("whole module", ".pt2", "state dict", "safetensors", "DataParallel checkpoint", "TorchScript")
-FOLDED = ("whole module", ".pt2", "state dict")
+VERBS = ("inspect", "fold")
 LARGEST = 5_000_000  # parameters
 SAMPLES = "4"
 SEPARATOR = " | "
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--add", nargs="*", type=Path, default=(), metavar="LOG", help="what earlier runs printed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--forms", nargs="*", default=FORMS, choices=FORMS)
-    parser.add_argument("--verbs", nargs="*", default=("inspect", "fold"), choices=("inspect", "fold"))
+    parser.add_argument("--verbs", nargs="*", default=VERBS, choices=VERBS)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     lines = [line for log in options.add for line in log.read_text().splitlines()]
@@ -50,7 +50,7 @@ def main() -> None:
     for number, (name, module) in enumerate(_drawn(options.skip, models, options.seed), options.skip + 1):
         with tempfile.TemporaryDirectory() as folder:
             for form, path in _saved(name, module, Path(folder), options.forms):
-                for verb in options.verbs if form in FOLDED else ("inspect",):
+                for verb in options.verbs:
                     started = time.perf_counter()
                     outcome = _run(verb, path)[:300]
                     seconds = time.perf_counter() - started
@@ -149,7 +149,7 @@ def _table(lines: Iterable[str]) -> str:
         if form in FORMS:
             ran[form, verb][outcome if outcome == "ran" else _kind(outcome)] += 1
     rows = ["| form | command | models | ran | what the others needed |", "|---|---|---|---|---|"]
-    for form, verb in product(FORMS, ("inspect", "fold")):
+    for form, verb in product(FORMS, VERBS):
         counts = ran.get((form, verb), Counter())
         total = sum(counts.values())
         rest = "; ".join(f"{count}x {kind}" for kind, count in counts.items() if kind != "ran")

@@ -99,7 +99,21 @@ def test_a_file_name_counts_where_it_is_clear(path: str, left: str | None) -> No
 
 
 def test_a_name_does_not_tell_variants_of_one_factory_apart() -> None:
-    assert tell(PREPARED, "googlenet-1378be20.pth").functions == PREPARED
+    assert tell(PREPARED, "my-googlenet.pth").functions == PREPARED
+
+
+def test_the_name_of_published_weights_is_that_of_the_variant_that_loads_them() -> None:
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    found = tell(PREPARED, "/h/hub/checkpoints/googlenet-1378be20.pth")
+    assert found.functions == (PREPARED[1],) and found.by_name
+
+
+def test_a_published_name_goes_before_names_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"timm:efficientnet_b0": frozenset({"tf_efficientnet_b0.pth"})}
+    monkeypatch.setattr(told, "published_files", lambda name: files.get(name, frozenset()))
+    assert tell(EFFICIENT, "tf_efficientnet_b0.pth").functions == (EFFICIENT[0],)
+    files["timm:tf_efficientnet_b0"] = files["timm:efficientnet_b0"]
+    assert tell(EFFICIENT, "tf_efficientnet_b0.pth").functions == EFFICIENT[:2]
 
 
 def test_evidence_that_contradicts_itself_chooses_nothing() -> None:

@@ -85,6 +85,30 @@ def image_size(architecture: str) -> tuple[int, ...] | None:
     return None if config is None else tuple(config.input_size)
 
 
+def published_files(architecture: str) -> frozenset[str]:
+    """The names of the files of trained weights that the installed package loads into an architecture built so.
+
+    Where torchvision's factories load some, the model prepares its input if it can.
+    """
+    package, name, *variant = architecture.split(":")
+    require_package(package)
+    if package == "timm":
+        import timm
+
+        configs = [timm.get_pretrained_cfg(tag) for tag in timm.list_pretrained(f"{name}.*")]
+        urls = [config.url for config in configs if config is not None and config.url]
+    elif bool(variant) != (name in _PREPARING):
+        return frozenset()
+    else:
+        import torchvision
+
+        try:
+            urls = [weights.url for weights in torchvision.models.get_model_weights(name)]
+        except ValueError:  # of another version
+            return frozenset()
+    return frozenset(url.rpartition("/")[2] for url in urls)
+
+
 def factory_options(architecture: str, arguments: Mapping[str, Any]) -> str:
     """The options of the command line that build the same."""
     package, name = architecture.split(":")[:2]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from normdiag.models.pytorch.architectures.build import build_empty
+from normdiag.models.pytorch.architectures.build import build_empty, published_files
 from normdiag.models.pytorch.architectures.match import Match, arguments_for
+from normdiag.models.pytorch.installed import RefusedError
 from normdiag.models.static.staticfile import ArchitectureHints
 
 Functions = tuple[tuple[str, ...], ...]
@@ -82,9 +83,19 @@ def _modules_of(match: Match, name: str) -> set[str] | None:
 
 
 def _in_file_name(names: Sequence[str], path: Path) -> frozenset[str]:
-    """Those that the file's name, or the name of its folder in the hub's cache, names."""
+    """Those whose trained weights are published under this name, else those that it names, or its folder in a cache."""
+    published = frozenset(name for name in names if path.name in _published(name))
+    if published:
+        return published
     cached = next((part for part in reversed(path.absolute().parts[:-1]) if part.startswith(_CACHED)), "")
     return _in_text(names, f"{path.name} {cached.rpartition('--')[2]}")
+
+
+def _published(name: str) -> frozenset[str]:
+    try:
+        return published_files(name)
+    except RefusedError:
+        return frozenset()
 
 
 def _in_text(names: Sequence[str], text: str) -> frozenset[str]:
