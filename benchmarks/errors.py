@@ -1,11 +1,10 @@
 """Error bars of all figures over a layer, an activation, an output or the model, against their real scatter.
 
-    python -m benchmarks.errors small --samples 128 --batch 16 --repeats 200
-    python -m benchmarks.errors resnet20 --samples 256 --batch 32 --repeats 40
+    python -m benchmarks.errors small digits resnet20 --repeats 60
 
-small is a net of all kinds of layers whose samples are drawn anew each time; 16,384 others give the truth. digits (the
-sample CNN) and resnet20 (../shared/real) draw without replacement from the data at hand, whose figures count as the
-truth; their scatter is put right for that (finite population).
+Prints columns of the table of docs/numbers.md. small is a net of all kinds of layers whose samples are drawn anew each
+time; 16,384 others give the truth. digits (the sample CNN) and resnet20 (../shared/real) draw without replacement from
+the data at hand, whose figures count as the truth; their scatter is put right for that (finite population).
 """
 
 from __future__ import annotations
@@ -36,11 +35,16 @@ LARGE = 16_384
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A net, what gives the data of the truth, and samples of a size again and again; `size` of a finite population."""
+    """A net, the data of the truth, and `draw` of so many samples again and again.
+
+    `samples` are drawn and read in batches of `batch`; `size` is that of a finite population.
+    """
 
     net: nn.Module
     truth: Images
     draw: Callable[[int, int], Iterator[Images]]
+    samples: int
+    batch: int
     size: float = np.inf
 
 
@@ -93,7 +97,7 @@ def small() -> Subject:
     with torch.no_grad():
         for part in torch.from_numpy(small_samples(2048, 2) * 1.2 + 0.15).split(256):
             net.train()(part)
-    return Subject(net.eval(), small_samples(LARGE, 3), _anew)
+    return Subject(net.eval(), small_samples(LARGE, 3), _anew, 128, 16)
 
 
 def _anew(size: int, repeats: int) -> Iterator[Images]:
@@ -104,7 +108,7 @@ def digits() -> Subject:
     """The sample CNN."""
     from tests.nets import digits as sample
 
-    return _finite(sample.digits_cnn(), sample.digits()[0])
+    return _finite(sample.digits_cnn(), sample.digits()[0], 128, 16)
 
 
 def resnet20() -> Subject:
@@ -112,14 +116,14 @@ def resnet20() -> Subject:
     from tests.nets.resnet20 import load_resnet20, prepare
 
     net = load_resnet20(REAL / "akamaster/resnet20-12fca82f.th")
-    return _finite(net.eval(), prepare(REAL / "cifar10/train_1000.npz"))
+    return _finite(net.eval(), prepare(REAL / "cifar10/train_1000.npz"), 256, 32)
 
 
 SUBJECTS = {each.__name__: each for each in (small, digits, resnet20)}
 
 
-def _finite(net: nn.Module, x: Images) -> Subject:
-    return Subject(net, x, lambda size, repeats: subsamples(x, size, repeats), len(x))
+def _finite(net: nn.Module, x: Images, samples: int, batch: int) -> Subject:
+    return Subject(net, x, lambda size, repeats: subsamples(x, size, repeats), samples, batch, len(x))
 
 
 def subsamples(x: Images, size: int, repeats: int) -> Iterator[Images]:
@@ -149,8 +153,8 @@ def _over_samples(report: Report) -> Iterator[tuple[str, str, float | None, floa
     for row in report.layers:
         name, groups = row.layer.name, row.groups
         if row.drift is not None:
-            yield name, "mean z", row.drift.over_z.mean, row.drift.over_z.mean_se
-            yield name, "mean r", row.drift.over_r.mean, row.drift.over_r.mean_se
+            yield name, "mean z over the channels", row.drift.over_z.mean, row.drift.over_z.mean_se
+            yield name, "mean r over the channels", row.drift.over_r.mean, row.drift.over_r.mean_se
         if groups is not None:
             yield name, "median variance of a group", groups.variance_median, groups.variance_median_se
             yield name, "outlier channel's ratio", groups.outlier_ratio, groups.outlier_ratio_se
@@ -180,39 +184,46 @@ def inspected(net: nn.Module, x: Images, batch: int) -> Figures:
         return figures(normdiag.inspect(net, x, data_options=options, rules=()))
 
 
-def compared(name: str, samples: int, batch: int, repeats: int) -> dict[tuple[str, str], tuple[float, float]]:
-    """For each figure the mean error over the real scatter, and the share of intervals that hold the truth."""
+def compared(name: str, repeats: int) -> dict[tuple[str, str], tuple[float, float]]:
+    """For each figure the mean error over the real scatter, and the share of intervals that hold the truth.
+
+    What is not in the report on every draw is left out.
+    """
     subject = SUBJECTS[name]()
     with mock.patch.multiple(passes, HELD_SAMPLES=len(subject.truth), HELD_BYTES=1 << 40):  # pass C on all of it
-        truth = inspected(subject.net, subject.truth, batch)
-    drawn = [inspected(subject.net, part, batch) for part in subject.draw(samples, repeats)]
+        truth = inspected(subject.net, subject.truth, subject.batch)
+    drawn = [inspected(subject.net, part, subject.batch) for part in subject.draw(subject.samples, repeats)]
     found = {}
     for key, (true, *_) in truth.items():
         values = np.array([each[key] for each in drawn if key in each])
         if len(values) < repeats:
             continue
-        scatter = values[:, 0].std(ddof=1) / np.sqrt(1.0 - samples / subject.size)
+        scatter = values[:, 0].std(ddof=1) / np.sqrt(1.0 - subject.samples / subject.size)
         covered = np.mean((values[:, 2] <= true) & (true <= values[:, 3]))
         found[key] = float(values[:, 1].mean() / scatter), float(covered)
     return found
 
 
-def main() -> None:
-    """Print the table of docs/numbers.md."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("net", choices=SUBJECTS)
-    for option, default in (("--samples", 256), ("--batch", 32), ("--repeats", 40)):
-        parser.add_argument(option, type=int, default=default)
-    given = parser.parse_args()
-    rows = compared(given.net, given.samples, given.batch, given.repeats)
-    print("| figure | places | error over scatter: median (range) | intervals that hold the truth |\n|---|---|---|---|")
+def cells(rows: dict[tuple[str, str], tuple[float, float]]) -> dict[str, str]:
+    """By kind of figure the median error over scatter with its range, and how many intervals hold the truth."""
+    found = {}
     for kind in dict.fromkeys(kind for _, kind in rows):
-        found = np.array([row for (_, each), row in rows.items() if each == kind])
-        ratio, cover = found[:, 0], found[:, 1]
-        print(
-            f"| {kind} | {len(found)} | {np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f}) "
-            f"| {100 * cover.mean():.0f} % |"
-        )
+        ratio, cover = np.array([row for (_, each), row in rows.items() if each == kind]).T
+        between = f" ({ratio.min():.2f} to {ratio.max():.2f})" if len(ratio) > 1 else ""
+        found[kind] = f"{np.median(ratio):.2f}{between}, {100 * cover.mean():.0f} %"
+    return found
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("nets", nargs="+", choices=SUBJECTS)
+    parser.add_argument("--repeats", type=int, default=60)
+    given = parser.parse_args()
+    columns = [cells(compared(net, given.repeats)) for net in given.nets]
+    print(f"| figure | {' | '.join(given.nets)} |\n|---|{'---|' * len(columns)}")
+    for kind in dict.fromkeys(kind for column in columns for kind in column):
+        print(f"| {kind} | {' | '.join(column.get(kind, '') for column in columns)} |")
 
 
 if __name__ == "__main__":
