@@ -18,6 +18,11 @@ def identity(rank: int) -> Affine:
     return Affine(np.ones((1,) * rank), np.zeros((1,) * rank))
 
 
+def scaling(scale: Array) -> Affine:
+    """y = scale * x."""
+    return Affine(scale, np.zeros((1,) * scale.ndim))
+
+
 def compose(first: Affine, then: Affine) -> Affine:
     """`then` applied to what `first` gives; both of one rank."""
     return Affine(then.scale * first.scale, then.scale * first.shift + then.shift)

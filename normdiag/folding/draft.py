@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from normdiag.folding.affine import scales
+from normdiag.folding.affine import scales, scaling
 from normdiag.folding.beside import find_beside
 from normdiag.folding.floats import limits
 from normdiag.folding.obstacle import Obstacle, blocked
@@ -93,7 +93,7 @@ def try_scale_after(draft: PlanDraft, source: FoldSource) -> None:
         old = draft.after[source.index]
         draft.after[source.index] = Obstacle(f"{old.reason}; {constant}", old.at)
         return
-    route = walk_down(draft.situation, source.index, Affine(affine.scale, np.zeros((1,) * affine.shift.ndim)))
+    route = walk_down(draft.situation, source.index, scaling(affine.scale))
     if isinstance(route, Obstacle):
         draft.after[source.index] = route
         return
@@ -107,7 +107,7 @@ def try_scale_before(draft: PlanDraft, source: FoldSource) -> None:
     affine = _known_map(draft, source)
     if affine is None or not scales(affine) or not draft.before[source.index].shift_only:
         return
-    route = walk_up(draft.situation, source.index, Affine(affine.scale, np.zeros((1,) * affine.shift.ndim)))
+    route = walk_up(draft.situation, source.index, scaling(affine.scale))
     if isinstance(route, Obstacle):
         draft.before[source.index] = route
         return

@@ -115,26 +115,20 @@ def _layer(metrics: LayerMetrics, role: str | None = None) -> dict[str, Any]:
 
 
 def _drift(drift: Drift, own: Drift | None, noise: float | None) -> dict[str, Any]:
-    return {
-        "rms": drift.rms,
-        "se": drift.se,
-        "corrected_rms": drift.corrected,
-        "lower": drift.lower,
-        "upper": drift.upper,
-        "z": asdict(drift.over_z),
-        "r": asdict(drift.over_r),
-        "own_rms": None if own is None else own.rms,
-        "own_se": None if own is None else own.se,
-        "own_corrected_rms": None if own is None else own.corrected,
-        "own_lower": None if own is None else own.lower,
-        "own_upper": None if own is None else own.upper,
-        "own_z": None if own is None else asdict(own.over_z),
-        "own_r": None if own is None else asdict(own.over_r),
-        "max": drift.max,
-        "max_channel": drift.max_channel,
-        "samples": drift.samples,
-        "noise": noise,
-    }
+    return _over_layer(drift) | _over_layer(own, "own_") | _largest(drift) | {"samples": drift.samples, "noise": noise}
+
+
+def _over_layer(drift: Drift | None, prefix: str = "") -> dict[str, Any]:
+    names = ("rms", "se", "corrected_rms", "lower", "upper", "z", "r")
+    values: Sequence[Any] = [None] * len(names)
+    if drift is not None:
+        channels = asdict(drift.over_z), asdict(drift.over_r)
+        values = [drift.rms, drift.se, drift.corrected, drift.lower, drift.upper, *channels]
+    return {f"{prefix}{name}": value for name, value in zip(names, values, strict=True)}
+
+
+def _largest(drift: Drift) -> dict[str, Any]:
+    return {"max": drift.max, "max_channel": drift.max_channel}
 
 
 def _on_training_data(seen: OnTrainingData) -> dict[str, Any]:
@@ -158,19 +152,8 @@ def _reference(found: ReferenceComparison) -> dict[str, Any]:
 
 
 def _point_drift(each: PointDrift) -> dict[str, Any]:
-    drift = each.drift
-    return asdict(each.point) | {
-        "matched": each.reference.name,
-        "rms": drift.rms,
-        "se": drift.se,
-        "corrected_rms": drift.corrected,
-        "lower": drift.lower,
-        "upper": drift.upper,
-        "z": asdict(drift.over_z),
-        "r": asdict(drift.over_r),
-        "max": drift.max,
-        "max_channel": drift.max_channel,
-    }
+    matched = {"matched": each.reference.name}
+    return asdict(each.point) | matched | _over_layer(each.drift) | _largest(each.drift)
 
 
 def half_dict(half: HalfPrecision, model: ModelInfo) -> dict[str, Any]:

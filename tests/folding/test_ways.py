@@ -10,7 +10,7 @@ import onnx
 from normdiag.folding.onnx import OnnxFoldable
 from normdiag.folding.plan import plan_folds
 from normdiag.records import Batch
-from tests.nets.onnx.nodes import batch_norm, conv_norm, from_nodes, node, norm_weights, normal, save
+from tests.nets.onnx.nodes import batch_norm, conv_norm, from_nodes, node, norm_conv, norm_weights, normal, save
 
 X = {"x": ["N", 3, 6, 6]}
 
@@ -52,18 +52,7 @@ def test_of_two_in_a_row_the_second_is_left(tmp_path: Path) -> None:
 
 
 def test_downstream_it_is_the_output_of_the_layer(tmp_path: Path) -> None:
-    proto = from_nodes(
-        [
-            node("Relu", ["x"], ["r"]),
-            batch_norm("r", "n"),
-            node("Conv", ["n", "w"], ["c"], name="conv"),
-            node("Relu", ["c"], ["y"]),
-        ],
-        X,
-        ["y"],
-        normal(w=(4, 3, 3, 3)) | norm_weights(3),
-    )
-    assert points(proto, tmp_path) == {"bn": ("c", "c")}
+    assert points(norm_conv(), tmp_path) == {"bn": ("c", "c")}
 
 
 def test_a_layer_that_takes_up_norms_on_both_sides(tmp_path: Path) -> None:

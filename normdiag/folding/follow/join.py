@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from normdiag.folding.affine import LIMIT, across, collapsed, identity, length, mapped, rank, same, widened
+from normdiag.folding.affine import LIMIT, across, collapsed, identity, length, mapped, rank, same, scaling, widened
 from normdiag.folding.obstacle import Obstacle, blocked
 from normdiag.records import Add, Affine, Concat, Op, OpGraph, Select, Size, Sizes, Split
 from normdiag.records.model import Array
@@ -109,7 +109,7 @@ def add_up(op: Op, affine: Affine, graph: OpGraph, preferred: Collection[str]) -
     narrow = next((name for name, scale in zip(op.inputs, scales, strict=True) if scale is None), None)
     if narrow is not None:
         return blocked(op, f"{narrow!r}, which {{op}} adds, does not have all of its channels")
-    carried = {i: Affine(scale, np.zeros((1,) * scale.ndim)) for i, scale in enumerate(scales) if scale is not None}
+    carried = {i: scaling(scale) for i, scale in enumerate(scales) if scale is not None}
     for index in sorted(range(len(op.inputs)), key=lambda index: op.inputs[index] not in preferred):
         shift = _on_branch(affine.shift, graph.sizes.get(op.inputs[index]), total)
         if shift is not None:

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from normdiag.folding.onnx import OnnxFoldable
 from normdiag.records import Batch
 from tests.folding.onnx.folded_files import fold_file, folded, initializer, names, operators, same
-from tests.nets.onnx.nodes import batch_norm, conv_norm, from_nodes, node, norm_weights, normal, save, value
+from tests.nets.onnx.nodes import batch_norm, conv_norm, from_nodes, node, norm_conv, norm_weights, normal, save, value
 
 X = {"x": ["N", 3, 6, 6]}
 
@@ -185,17 +185,7 @@ def test_a_parameter_that_training_info_names_stays(tmp_path: Path) -> None:
 
 
 def test_downstream_the_input_name_stays(tmp_path: Path) -> None:
-    proto = from_nodes(
-        [
-            node("Relu", ["x"], ["r"]),
-            batch_norm("r", "n"),
-            node("Conv", ["n", "w"], ["c"], name="conv"),
-            node("Relu", ["c"], ["y"]),
-        ],
-        X,
-        ["y"],
-        normal(w=(4, 3, 3, 3)) | norm_weights(3),
-    )
+    proto = norm_conv()
     proto.graph.value_info.append(value("n", ["N", 3, 6, 6]))
     result = folded(proto, tmp_path, 1)
     assert operators(result) == ["Relu", "Conv", "Relu"] and result.graph.node[1].input[0] == "r"

@@ -91,3 +91,14 @@ def conv_norm(channels: int = 4, size: int = 6) -> onnx.ModelProto:
     nodes = [node("Conv", ["x", "w"], ["c"], name="conv"), batch_norm("c", "n"), node("Relu", ["n"], ["y"], name="act")]
     weights = normal(w=(channels, 3, 3, 3)) | norm_weights(channels)
     return from_nodes(nodes, {"x": ["N", 3, size, size]}, ["y"], weights)
+
+
+def norm_conv() -> onnx.ModelProto:
+    """x -> Relu -> BatchNormalization -> Conv -> Relu -> y."""
+    nodes = [
+        node("Relu", ["x"], ["r"]),
+        batch_norm("r", "n"),
+        node("Conv", ["n", "w"], ["c"], name="conv"),
+        node("Relu", ["c"], ["y"]),
+    ]
+    return from_nodes(nodes, {"x": ["N", 3, 6, 6]}, ["y"], normal(w=(4, 3, 3, 3)) | norm_weights(3))
