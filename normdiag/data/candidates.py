@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from normdiag.data.recipe import parse_recipe
-from normdiag.data.storage import Storage, channel_map, fits_channels, option_from, storages
+from normdiag.data.storage import StorageForm, channel_map, fits_channels, option_from, storages
 
 # These deviations are the mean of those of single CIFAR-10 images: not what was meant, and widely copied.
 COPIED = "cifar,std=0.2023:0.1994:0.2010"
@@ -101,7 +101,7 @@ def _candidates(head: NDArray[Any], pixels: bool) -> Iterator[PreparationCandida
                 yield from _variants(stored, target, head.shape[1])
 
 
-def _variants(stored: Storage, target: str, channels: int) -> Iterator[PreparationCandidate]:
+def _variants(stored: StorageForm, target: str, channels: int) -> Iterator[PreparationCandidate]:
     """Preparations of images that were stored so; in their usual order for either order, and inverted, too."""
     meaning = _meaning(target)
     yield _candidate(stored, target, meaning)
@@ -114,7 +114,7 @@ def _variants(stored: Storage, target: str, channels: int) -> Iterator[Preparati
         yield _candidate(stored.inverted(), target, meaning)
 
 
-def _candidate(stored: Storage, target: str, meaning: str) -> PreparationCandidate:
+def _candidate(stored: StorageForm, target: str, meaning: str) -> PreparationCandidate:
     return PreparationCandidate(option_from(stored, target), f"{stored.words}{meaning}")
 
 

@@ -1,21 +1,17 @@
-"""Images of any shape brought to one size: cut, stretched or with borders; and which of these could have been done."""
+"""The size that images of any shape end in, and other ways of coming to it than the one in use."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
+from normdiag.data.images import upright_size
 from normdiag.data.options import DataOptions
 from normdiag.data.preprocess import declared_layout
 from normdiag.data.recipe import parse_recipe
 from normdiag.errors import UsageError
 from normdiag.records import InputSpec
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-Fit = Literal["crop", "stretch", "pad"]
 # What is tried where images have another shape than the model takes, as keys of a recipe, in words.
 TRIED = {
     "fit=crop": "the largest centre of this shape",
@@ -48,19 +44,6 @@ def needed_size(options: DataOptions, inputs: Sequence[InputSpec]) -> tuple[int,
     return size
 
 
-def fitted(image: Image, fit: Fit, size: tuple[int, int]) -> Image:
-    """An image in this size (height, width), bilinear with antialiasing."""
-    from PIL import ImageOps
-    from PIL.Image import Resampling
-
-    wanted, method = (size[1], size[0]), Resampling.BILINEAR
-    if fit == "stretch":
-        return image.resize(wanted, method)
-    if fit == "crop":
-        return ImageOps.fit(image, wanted, method)
-    return ImageOps.pad(image, wanted, method)
-
-
 def other_fits(paths: Sequence[Path], options: DataOptions, inputs: Sequence[InputSpec]) -> dict[str, str]:
     """Ways of TRIED that the options leave aside, for images not all of the shape that they end in; else none."""
     size = target_size(options, inputs)
@@ -80,8 +63,6 @@ def _in_use(options: DataOptions) -> str | None:
 
 
 def _has_ratio(path: Path, size: tuple[int, int]) -> bool:
-    from normdiag.data.images import upright_size
-
     height, width = upright_size(path)
     ratio = height * size[1] / (width * size[0])
     return 1 / ALIKE < ratio < ALIKE

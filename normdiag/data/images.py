@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normdiag.data.feed import ArrayFacts, Feed, check_batch_bytes
-from normdiag.data.fits import Fit, fitted
 from normdiag.data.options import Size
+from normdiag.data.recipe import Fit
 from normdiag.errors import InputError
 from normdiag.records import Batch
 
@@ -117,8 +117,21 @@ def upright_size(path: Path) -> tuple[int, int]:
 
 def _sized(path: Path, image: Image, decoding: Decoding) -> Image:
     if decoding.fit is not None:
-        return fitted(image, decoding.fit, decoding.size)
+        return _fitted(image, decoding.fit, decoding.size)
     return _crop(path, _resize(path, image, decoding.resize), decoding.crop)
+
+
+def _fitted(image: Image, fit: Fit, size: tuple[int, int]) -> Image:
+    """An image in this size (height, width), bilinear with antialiasing."""
+    from PIL import ImageOps
+    from PIL.Image import Resampling
+
+    wanted, method = (size[1], size[0]), Resampling.BILINEAR
+    if fit == "stretch":
+        return image.resize(wanted, method)
+    if fit == "crop":
+        return ImageOps.fit(image, wanted, method)
+    return ImageOps.pad(image, wanted, method)
 
 
 def _opened(path: Path) -> Image:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from normdiag.data.options import Layout
 from normdiag.errors import UsageError
+
+Order = Literal["rgb", "bgr", "grey"]
+Fit = Literal["crop", "stretch", "pad"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,12 @@ class Recipe:
     scale: float | None = None
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
-    order: Literal["rgb", "bgr", "grey"] = "rgb"
+    order: Order = "rgb"
     layout: Layout | None = None
     swapped: bool = False
     centre: float | None = None
     via: int | None = None
-    fit: Literal["crop", "stretch", "pad"] | None = None
+    fit: Fit | None = None
     per_image: bool = False
     text: str = ""
 
@@ -52,8 +55,8 @@ PRESETS = {
     "caffe": Recipe(scale=1.0, mean=(103.939, 116.779, 123.68), order="bgr", text="caffe"),
     "per-image": Recipe(per_image=True, text="per-image"),
 }
-ORDERS: dict[str, Literal["rgb", "bgr", "grey"]] = {"rgb": "rgb", "bgr": "bgr", "grey": "grey"}
-FITS: dict[str, Literal["crop", "stretch", "pad"]] = {"crop": "crop", "stretch": "stretch", "pad": "pad"}
+ORDERS: dict[str, Order] = {each: each for each in get_args(Order)}
+FITS: dict[str, Fit] = {each: each for each in get_args(Fit)}
 LAYOUTS: dict[str, Layout] = {"nchw": "nchw", "nhwc": "nhwc"}
 CHOICES = {"order": "rgb, bgr or grey", "layout": "nchw or nhwc", "memory": "swapped", "fit": "crop, stretch or pad"}
 _KEYS = ("scale", "mean", "std", "order", "layout", "memory", "centre", "via", "fit")

@@ -24,7 +24,7 @@ TWICE, UNIT = 0.01, 1.5
 
 
 @dataclass(frozen=True, eq=False)
-class Storage:
+class StorageForm:
     """How stored values x become images of 0..1: a_c x + b_c for each stored channel (C,).
 
     `bgr` says that the stored channels are blue, green and red, `turned` that this is not their usual order, `pixels`
@@ -38,12 +38,12 @@ class Storage:
     turned: bool = False
     pixels: bool = False
 
-    def in_other_order(self) -> Storage:
+    def in_other_order(self) -> StorageForm:
         """The same with the colours stored in the other order."""
         words = f"{self.words}stored as {'RGB' if self.bgr else 'BGR'}, "
         return replace(self, a=self.a[::-1], b=self.b[::-1], words=words, bgr=not self.bgr, turned=True)
 
-    def inverted(self) -> Storage:
+    def inverted(self) -> StorageForm:
         """The same of images that are stored as their negatives."""
         return replace(self, a=-self.a, b=1.0 - self.b, words=f"{self.words}inverted, ")
 
@@ -53,7 +53,7 @@ class Storage:
         return bool(-TOLERANCE < low.min() < short and 1 - short < high.max() < 1 + TOLERANCE)
 
 
-def storages(head: NDArray[Any], *, pixels: bool) -> list[Storage]:
+def storages(head: NDArray[Any], *, pixels: bool) -> list[StorageForm]:
     """How images may have been stored whose first are `head` (N, C, H, W), C 1 or 3, by the range of their values.
 
     Colours may be in either order; the one that is usual comes first.
@@ -61,13 +61,13 @@ def storages(head: NDArray[Any], *, pixels: bool) -> list[Storage]:
     low, high = head.min((0, 2, 3)).astype(np.float64), head.max((0, 2, 3)).astype(np.float64)
     one = np.ones(head.shape[1])
     if pixels:
-        found = [Storage(one / 255, 0 * one, pixels=True)]
+        found = [StorageForm(one / 255, 0 * one, pixels=True)]
     elif low.min() >= 0 and high.max() > UNIT:
-        found = [Storage(one / 255, 0 * one, "divided by 255, ")]
+        found = [StorageForm(one / 255, 0 * one, "divided by 255, ")]
     elif low.min() >= 0 and high.max() < TWICE:
-        found = [Storage(255 * one, 0 * one, "multiplied by 255, ")]
+        found = [StorageForm(255 * one, 0 * one, "multiplied by 255, ")]
     elif low.min() >= 0:
-        found = [Storage(one, 0 * one)]
+        found = [StorageForm(one, 0 * one)]
     else:
         undone = [_undone(name, len(one)) for name, recipe in PRESETS.items() if any(recipe.mean)]
         usual = [each for each in undone if each is not None]
@@ -77,7 +77,7 @@ def storages(head: NDArray[Any], *, pixels: bool) -> list[Storage]:
     return _in_either_order(found)
 
 
-def _in_either_order(found: Sequence[Storage]) -> list[Storage]:
+def _in_either_order(found: Sequence[StorageForm]) -> list[StorageForm]:
     return [*found, *(each.in_other_order() for each in found if len(each.a) == 3)]
 
 
@@ -94,7 +94,7 @@ def channel_map(recipe: Recipe, *, pixels: bool) -> tuple[Floats, Floats]:
     return scale / std, -mean / std
 
 
-def option_from(stored: Storage, target: str) -> str:
+def option_from(stored: StorageForm, target: str) -> str:
     """The text for `--preprocess` that makes of stored values what `target`, another such text, makes of 8-bit images.
 
     It is `target` itself, with little beside it, where that does the same.
@@ -117,14 +117,14 @@ def option_from(stored: Storage, target: str) -> str:
     return f"{head}{given}mean={_joined(mean)},std={_joined(std)}{order}"
 
 
-def _undone(preset: str, channels: int) -> Storage | None:
+def _undone(preset: str, channels: int) -> StorageForm | None:
     """How what was prepared so becomes an image again; None where it is not for images of so many channels."""
     recipe = PRESETS[preset]
     if not fits_channels(preset, channels):
         return None
     a, b = (np.broadcast_to(each, (channels,)) for each in channel_map(recipe, pixels=False))
     range_ = 1.0 if recipe.scale is None else 255.0
-    return Storage(1 / (range_ * a), -b / (range_ * a), f"{preset} undone, ", recipe.order == "bgr")
+    return StorageForm(1 / (range_ * a), -b / (range_ * a), f"{preset} undone, ", recipe.order == "bgr")
 
 
 def _does(option: str, wanted: tuple[Floats, Floats], turned: bool, pixels: bool) -> bool:
