@@ -238,8 +238,8 @@ def _prepared(
         return options, ()
     from normdiag.commands.preprocess import chosen_preparation
 
-    chosen, note = chosen_preparation(model, data, replace(options, shuffled=None), device)
-    return replace(chosen, shuffled=options.shuffled), (note,)
+    chosen, note = chosen_preparation(model, data, options, device)
+    return chosen, (note,)
 
 
 def _processes(*, alone: bool, attribute: bool) -> Ranks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -73,29 +73,29 @@ def prepare_trial(
     inputs: Sequence[InputSpec],
 ) -> PreparationTrial:
     """What to try on this data. Raises InputError where there are no samples."""
-    options = replace(options, max_samples=None)
     fit = parse_recipe(options.preprocess).fit if options.preprocess else None
     kept = f",fit={fit}" if fit else ""
-    if not data:
-        batches = list(first_batches(iter(source), SAMPLES))
-        head = batches[0].arrays[0] if batches else None
+    pixels = source.info.pixels
+    if data:
 
-        def opener(candidate: PreparationCandidate, samples: int) -> Iterator[Batch]:
+        def opener(candidate: PreparationCandidate, samples: int) -> Iterable[Batch]:
+            return _opened(data, options, inputs, candidate.option, samples)
+
+    else:
+        batches = list(first_batches(iter(source), SAMPLES))
+        pixels = any(is_pixels(batch.arrays[0].dtype) for batch in batches[:1])
+
+        def opener(candidate: PreparationCandidate, samples: int) -> Iterable[Batch]:
             recipe = parse_recipe(candidate.option)
             return (reprepared(batch, recipe, inputs) for batch in first_batches(batches, samples))
 
-    else:
-        head = next((batch.arrays[0] for batch in _opened(data, options, inputs, f"raw{kept}", TRIAL_SAMPLES)), None)
-
-        def opener(candidate: PreparationCandidate, samples: int) -> Iterator[Batch]:
-            return iter(_opened(data, options, inputs, candidate.option, samples))
-
+    raw = replace(RAW, option=f"{RAW.option}{kept}")
+    head = next((batch.arrays[0] for batch in opener(raw, TRIAL_SAMPLES)), None)
     if head is None:
         raise InputError(f"{source.info.source}: holds no samples")
-    used = options.preprocess or ("unit" if source.info.pixels else "raw")
-    pixels = source.info.pixels or is_pixels(head.dtype)
-    if not data and recognise_layout(head.shape, head.dtype) == "nhwc":  # as it is stored
+    if recognise_layout(head.shape, head.dtype) == "nhwc":
         head = head.transpose(0, 3, 1, 2)
+    used = options.preprocess or ("unit" if source.info.pixels else "raw")  # arrays from code come as they come
     fits = other_image_fits(data, options, inputs) if data else {}
     plain = candidates(head, pixels=pixels, used=without_fit(used))
     trial = PreparationTrial((), used, opener, head, fits, kept)
@@ -171,7 +171,8 @@ def _ranked(tried: Tried, worse_by: str | None) -> RankedPreparation:
 def _opened(
     data: Sequence[str], options: DataOptions, inputs: Sequence[InputSpec], option: str, samples: int
 ) -> Iterable[Batch]:
-    return open_data(data, replace(options, preprocess=option, max_samples=samples), inputs)
+    most = min(samples, options.max_samples or samples)
+    return open_data(data, replace(options, preprocess=option, max_samples=most), inputs)
 
 
 def worth_trying(report: Report) -> bool:

@@ -12,6 +12,7 @@ from normdiag.commands.measure import open_runner, runnable
 from normdiag.commands.preparation import prepare_trial, try_all
 from normdiag.commands.sources import open_source
 from normdiag.data import DataOptions
+from normdiag.data.options import in_random_order
 from normdiag.errors import InputError, UsageError
 from normdiag.graph import open_model
 from normdiag.models import LoadOptions
@@ -43,9 +44,10 @@ def preprocess(
 ) -> PreparationResult:
     """Rank the usual preparations of the input by how well they fit the running statistics of a model.
 
-    `model`, `batches` and `data` are as for `inspect`; `batches` is taken as it comes and prepared further. Up to 256
-    samples are run in each preparation that may be the best, 64 in the others. `progress(done, total)` is called after
-    each. Raises InputError for a model or data that cannot be used, and where the model has no running statistics.
+    `model`, `batches` and `data` are as for `inspect`, and read in a random order as there; `batches` are prepared
+    further. Up to 256 samples are run in each preparation that may be the best, 64 in the others.
+    `progress(done, total)` is called after each. Raises InputError for a model or data that cannot be used, and where
+    the model has no running statistics.
 
     >>> import normdiag
     >>> normdiag.preprocess("sample_models/digits_cnn.onnx", data=["sample_models/digits.npz"]).found.best
@@ -56,7 +58,7 @@ def preprocess(
     if batches is None and not data:
         raise UsageError("preprocess needs images to try: --data")
     loaded = open_model(model, load_options, run=True)
-    options = data_options or DataOptions()
+    options = in_random_order(data_options)
     loaded = runnable(with_feeding(loaded, options, data, code=batches is not None))
     source = open_source(loaded, batches, data, options)
     if source.info.random:
@@ -65,7 +67,9 @@ def preprocess(
         raise InputError(f"{loaded.info.path}: the model cannot be run: {loaded.why_not_run}")
     runner = open_runner(loaded, device, SATURATION_THRESHOLD)
     found = try_all(runner, prepare_trial(source, data, options, loaded.inputs), progress, shapes=True)
-    return PreparationResult(loaded.info, source.info.source, found, (UNSEEN,))
+    named = (word for each in data for word in ("--data", each))
+    arguments = (*loaded.reading, *named, *options.words) if data and loaded.info.path else ()
+    return PreparationResult(loaded.info, source.info.source, found, (UNSEEN,), arguments)
 
 
 def chosen_preparation(

@@ -59,6 +59,31 @@ class DataOptions:
             if size is not None and min(size if isinstance(size, tuple) else (size,)) < 1:
                 raise UsageError(f"{option} must be at least 1 pixel, not {size}")
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The options as they are typed, for commands that read the same data in the same way; without preparation."""
+        gray = {True: ("--grayscale",), False: ("--rgb",), None: ()}[self.grayscale]
+        return (
+            *_sized("--resize", self.resize),
+            *_sized("--crop", self.crop),
+            *gray,
+            *(["--in-order"] if self.shuffled is False else ()),
+            *(["--seed", str(self.seed)] if self.seed else ()),
+            *_each("--input-axis", self.input_axes),
+            *_each("--const", self.constants),
+            *_each("--state", self.states),
+        )
+
+
+def _sized(option: str, size: Size | None) -> tuple[str, ...]:
+    if size is None:
+        return ()
+    return (option, str(size) if isinstance(size, int) else f"{size[0]}x{size[1]}")
+
+
+def _each(option: str, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word for value in values for word in (option, value))
+
 
 def in_random_order(options: DataOptions | None) -> DataOptions:
     """The options, or those by default, with a random order unless they say otherwise."""

@@ -53,9 +53,14 @@ class Preparations:
 
 @dataclass(frozen=True)
 class PreparationReport:
-    """What `preprocess` found; `source` is the data as the user named it."""
+    """What `preprocess` found; `source` is the data as the user named it.
+
+    `arguments` follow the model's path in commands that read it and the data in the same way, but for the preparation;
+    none where either came from Python.
+    """
 
     model: ModelInfo
     source: str
     found: Preparations
     notes: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()

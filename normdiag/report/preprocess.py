@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from normdiag.records.document import Block, Column, Document, Paragraph, Phrase, Section, Table, facts, paragraph
@@ -10,6 +11,7 @@ from normdiag.report.abridge import Detail
 from normdiag.report.header import model_rows
 from normdiag.report.notes import bullets
 from normdiag.report.words import MISSING, aligned_errors, count, listed, percent, short_name, shortened
+from normdiag.wording import shell_path
 
 # Rows of the table that are shown without --all.
 ROWS = 12
@@ -33,9 +35,8 @@ def _summary(report: PreparationReport) -> Iterator[Block]:
     if found.best is not None:
         meaning = next(each.meaning for each in found.ranking if each.option == found.best)
         yield paragraph(f"The stored statistics belong to --preprocess {found.best} ({meaning}).", "good")
-        model, data = report.model.path or "MODEL", report.source
-        command = f"normdiag inspect {shortened(model)} --data {shortened(data)} --preprocess {found.best}"
-        yield Paragraph((Phrase("→ "), Phrase(command, "command")))
+        if report.arguments:
+            yield Paragraph((Phrase("→ "), Phrase(_command(report, found.best), "command")))
     elif len(found.fitting) == 1:
         yield paragraph(
             f"{found.fitting[0]} comes nearest to the stored statistics, but is not surely right.", "caution"
@@ -51,6 +52,12 @@ def _summary(report: PreparationReport) -> Iterator[Block]:
             "otherwise (normdiag inspect says which layers drift); or the input was prepared in a way that is not "
             "listed."
         )
+
+
+def _command(report: PreparationReport, option: str) -> str:
+    """The inspection with this preparation, ready to paste."""
+    words = (*report.arguments, "--preprocess", option)
+    return f"normdiag inspect {shell_path(report.model.path or '')} {' '.join(map(shlex.quote, words))}"
 
 
 def _ranking(found: Preparations, detail: Detail) -> Section:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import jsonschema
@@ -15,6 +16,7 @@ import normdiag
 from normdiag import DataOptions
 from normdiag.cli.app import run
 from normdiag.errors import InputError, UsageError
+from normdiag.records.document import Paragraph
 from normdiag.records.preparation import PreparationReport
 from normdiag.render.text import render_text
 from normdiag.report.preprocess import preprocess_document
@@ -28,6 +30,13 @@ SCHEMA = json.loads((REPOSITORY / "docs" / "preprocess.schema.json").read_text()
 
 def text(report: PreparationReport, width: int = 100) -> str:
     return render_text(preprocess_document(report), width=width, color=False)
+
+
+def commands(report: PreparationReport) -> list[str]:
+    """What is printed to be pasted."""
+    blocks = (block for section in preprocess_document(report).sections for block in section.blocks)
+    paragraphs = (block for block in blocks if isinstance(block, Paragraph))
+    return [phrase.text for each in paragraphs for phrase in each.phrases if phrase.role == "command"]
 
 
 def options(report: PreparationReport) -> list[str]:
@@ -132,3 +141,47 @@ def test_wide_images_whose_centre_the_network_was_trained_on(samples: Path, tmp_
     centred = DataOptions(preprocess=found.best, resize=(8, 8))
     report = normdiag.inspect(samples / "digits_cnn.onnx", data=[str(tmp_path)], data_options=centred)
     assert report.verdict != "problem"
+
+
+def test_the_command_that_is_printed_reads_the_same_images(samples: Path, tmp_path: Path) -> None:
+    digits = np.load(samples / "digits.npz")["x"].reshape(-1, 8, 8)[:100]
+    folder = tmp_path / "with a space"
+    folder.mkdir()
+    for index, digit in enumerate(digits):
+        Image.fromarray(digit.astype(np.uint8)).save(folder / f"{index:03}.png")
+    sized = DataOptions(resize=(8, 8), grayscale=True)
+    model = tmp_path / "cnn.onnx"
+    model.write_bytes((samples / "digits_cnn.onnx").read_bytes())
+    report = normdiag.preprocess(model, data=[str(folder)], data_options=sized)
+    assert report.found.best == "unit"
+    (command,) = commands(report)
+    read = f"{model} --data '{folder}' --resize 8x8 --grayscale"
+    assert command == f"normdiag inspect {read} --preprocess unit"
+    assert run(shlex.split(command)[1:]) == 0
+    array = digits[:, None].astype(np.float32) / 255
+    assert not commands(normdiag.preprocess(model, array))  # data from code has no name on a command line
+
+
+def test_grey_images_of_8_bits_are_tried_in_all_preparations_wherever_they_come_from(samples: Path) -> None:
+    data = samples / "digits.npz"
+    images = np.load(data)["x"].reshape(-1, 8, 8)
+    given = normdiag.preprocess(samples / "digits_cnn.onnx", images)
+    assert set(options(normdiag.preprocess(samples / "digits_cnn.onnx", data=[str(data)]))) <= set(options(given))
+    assert given.found.best == "unit" and images.dtype == np.uint8
+
+
+def test_of_sorted_data_samples_of_all_kinds_are_tried(samples: Path, tmp_path: Path) -> None:
+    with np.load(samples / "digits.npz") as arrays:
+        x, y = arrays["x"], arrays["y"]
+    np.savez(tmp_path / "sorted.npz", x=x[np.argsort(y, kind="stable")])
+
+    def drift(data_options: DataOptions) -> tuple[float, float]:
+        report = normdiag.preprocess(
+            samples / "digits_cnn.onnx", data=[str(tmp_path / "sorted.npz")], data_options=data_options
+        )
+        unit = next(each for each in report.found.ranking if each.option == "unit")
+        return unit.drift, unit.drift_se
+
+    least, error = drift(DataOptions())
+    assert drift(DataOptions(shuffled=False))[0] > 1.3 * least
+    assert drift(DataOptions(max_samples=32))[1] > 1.5 * error
