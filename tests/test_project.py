@@ -7,6 +7,7 @@ import pydoc
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,11 @@ def test_every_part_of_the_package_has_its_place_in_the_contract_and_on_the_page
     assert layers == {f"normdiag.{name.removesuffix('.py')}" for name in parts}
     rows = "\n".join(re.findall(r"^\| (`.*?) \|", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.M))
     assert [name for name in parts if f"`{name}" not in rows] == []
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    """Imports inside of functions count as well; graphlib names the circle."""
+    grimp = pytest.importorskip("grimp", reason="part of import-linter")
+    graph = grimp.build_graph("normdiag", exclude_type_checking_imports=True, cache_dir=None)
+    imported = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert set(TopologicalSorter(imported).static_order()) == imported.keys()
