@@ -59,7 +59,7 @@ def _fitted(runner: Runner, batches: Sequence[Batch], order: str) -> Preparation
         return None
     option = f"scale=1,mean={_joined(-shifts / scales)},std={_joined(1 / scales)}{order}"
     meaning = MEANING.format(layer=layer.name) + (", colours in the other order" if order else "")
-    return PreparationCandidate(option, meaning, listed=False)
+    return PreparationCandidate(option, meaning, listed=False, numbers_from="statistics")
 
 
 def _unit(batches: Sequence[Batch]) -> float:

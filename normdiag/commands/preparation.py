@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from normdiag.commands.fitted import fitted_candidates
 from normdiag.commands.sources import GivenBatches, Streaming, first_batches
 from normdiag.commands.tried import Tried, try_one
@@ -90,17 +92,24 @@ def prepare_trial(
             return (reprepared(batch, recipe, inputs) for batch in first_batches(batches, samples))
 
     raw = replace(RAW, option=f"{RAW.option}{kept}")
-    head = next((batch.arrays[0] for batch in opener(raw, TRIAL_SAMPLES)), None)
+    head = _head(opener(raw, TRIAL_SAMPLES))
     if head is None:
         raise InputError(f"{source.info.source}: holds no samples")
-    if recognise_layout(head.shape, head.dtype) == "nhwc":
-        head = head.transpose(0, 3, 1, 2)
     used = options.preprocess or ("unit" if source.info.pixels else "raw")  # arrays from code come as they come
     fits = other_image_fits(data, options, inputs) if data else {}
     plain = candidates(head, pixels=pixels, used=without_fit(used))
     trial = PreparationTrial((), used, opener, head, fits, kept)
     found = tuple(map(trial.with_kept, plain))
     return replace(trial, candidates=found, used=found[0].option)
+
+
+def _head(batches: Iterable[Batch]) -> NDArray[Any] | None:
+    """The samples of these batches, as far as they have one shape, with their channels second; None without any."""
+    arrays = [batch.arrays[0] for batch in batches]
+    if not arrays:
+        return None
+    head = np.concatenate([each for each in arrays if each.shape[1:] == arrays[0].shape[1:]])
+    return head.transpose(0, 3, 1, 2) if recognise_layout(head.shape, head.dtype) == "nhwc" else head
 
 
 def try_all(
@@ -117,7 +126,8 @@ def try_all(
     trials: list[Tried] = []
 
     def attempt(candidate: PreparationCandidate) -> Tried:
-        return try_one(runner, candidate, trial.open(candidate, TRIAL_SAMPLES))
+        answers = candidate.option == trial.used
+        return try_one(runner, candidate, trial.open(candidate, TRIAL_SAMPLES), answers=answers)
 
     for index, candidate in enumerate(trial.candidates):
         trials.append(attempt(candidate))
@@ -131,11 +141,18 @@ def try_all(
     best = [_ranked(finalists[index], worse) for index, worse in order]
     others = sorted((trials[index] for index in range(len(trials)) if index not in near), key=lambda each: each.drift)
     rows = (*best, *(_ranked(each, "drift") for each in others))
-    sure = surely_best(fits, order[0][0])
+    sure = surely_best(fits, order[0][0]) and _had_rivals(finalists[order[0][0]], trials)
     fitting = tuple(each.option for each in rows if _fits(rows[0]) and each.behind is None and each.drift < FITS)
     sure = sure and (trial.used not in fitting or trial.used == fitting[0])
     winner = fitting[0] if fitting and sure else None
     return Preparations(trial.used, trials[0].layers, rows, fitting, winner)
+
+
+def _had_rivals(first: Tried, trials: Sequence[Tried]) -> bool:
+    """Whether what normalizes each image by itself was held against one scale and shift for all of them."""
+    if first.candidate.numbers_from != "images":
+        return True
+    return any(each.candidate.numbers_from == "statistics" for each in trials)
 
 
 def _fits(row: RankedPreparation) -> bool:
@@ -165,6 +182,7 @@ def _ranked(tried: Tried, worse_by: str | None) -> RankedPreparation:
         fit.changed,
         worse_by,
         tried.candidate.listed,
+        tried.candidate.numbers_from,
     )
 
 

@@ -77,8 +77,9 @@ def chosen_preparation(
 ) -> tuple[DataOptions, str]:
     """The options with the preparation that fits best in place of AUTO, and a note that says so.
 
-    Where several fit alike it is the first of them; where none fits, what is done without the option. Raises
-    UsageError for batches from code, which come as they come, and InputError as `preprocess` does.
+    Where none is surely best it is the default if that fits, else the first that fits and does not adapt: what adapts
+    would hide from an inspection whatever else was done to the images. Where there is none, it is the default too.
+    Raises UsageError for batches from code, which come as they come, and InputError as `preprocess` does.
     """
     if not data:
         raise UsageError("--preprocess auto is for files of images: batches from Python come prepared")
@@ -86,9 +87,15 @@ def chosen_preparation(
     source = open_source(model, None, data, without)
     runner = open_runner(model, device, SATURATION_THRESHOLD)
     found = try_all(runner, prepare_trial(source, data, without, model.inputs), shapes=True)
-    if not found.fitting:
-        return without, "--preprocess auto: no preparation fits the stored statistics; the default is used"
-    option = found.best or found.fitting[0]
+    if found.best is not None:
+        return replace(options, preprocess=found.best), f"--preprocess auto: {found.best}"
+    fixed = [each for each in found.fitting if found.row(each).numbers_from == "preset"]
+    if not fixed:
+        adapting = f"but {abridged(list(found.fitting))}, which may make up for something else" if found.fitting else ""
+        none = "no preparation fits the stored statistics"
+        return without, f"--preprocess auto: {none}{adapting and f', {adapting}'}; the default, {found.used}, is used"
+    option = found.used if found.used in fixed else fixed[0]
     others = [each for each in found.fitting if each != option]
-    also = f"; {abridged(others)} would fit as well" if others else ""
-    return replace(options, preprocess=option), f"--preprocess auto: {option}{also}"
+    also = f": {abridged(others)} would fit as well" if others else ""
+    taken = without if option == found.used else replace(options, preprocess=option)
+    return taken, f"--preprocess auto: {option}, but not surely{also}"

@@ -42,15 +42,22 @@ class Tried:
         return math.inf if math.isnan(drift) else drift
 
 
-def try_one(runner: Runner, candidate: PreparationCandidate, batches: Iterable[Batch]) -> Tried:
-    """The candidate, of which these are the batches. Raises InputError where no layer has statistics to fit."""
+def try_one(
+    runner: Runner, candidate: PreparationCandidate, batches: Iterable[Batch], *, answers: bool = True
+) -> Tried:
+    """The candidate, of which these are the batches. Raises InputError where no layer has statistics to fit.
+
+    Without `answers` it is not measured, for one more run, how many the data's own statistics would change.
+    """
     seen = passes.observe(runner, batches)
     chosen = _chosen(runner.layers(), seen.evidence)
     if not chosen:
         raise InputError("the model has no running statistics, so that nothing says how its input was prepared")
     pairs = [(layer, sums) for layer in chosen if (sums := seen.evidence.layers[layer.name].deployed) is not None]
     entropy, classes = _entropy(seen.held)
-    fit = Fit(drift_figure(pairs), entropy, classes, _changed(runner, seen))
+    fit = Fit(
+        drift_figure(pairs), entropy, classes, _changed(runner, seen) if answers else None, candidate.numbers_from
+    )
     return Tried(candidate, fit, tuple(layer.name for layer in chosen))
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from normdiag.commands.tried import Tried
 from normdiag.data.candidates import PreparationCandidate, reshaped_candidate
-from normdiag.data.recipe import parse_recipe
 from normdiag.metrics.preparation import clearly_better
 
 # So many of those with the least drift are tried on images that are cut, resized or read otherwise, too.
@@ -20,11 +19,13 @@ def fitted_ones(attempt: Attempt, trials: Sequence[Tried], found: Iterable[Prepa
 
     Having a number for each channel to choose it always fits a little better than what is right. Where one is clearly
     better, so is each order of the colours that may be right. What normalizes each image by itself adapts to images as
-    much, and does not stand against it.
+    much, and does not stand against it; where that comes nearest, it has to be better than one scale for all images.
     """
     tried = [attempt(each) for each in found]
-    others = [each.fit for each in trials if not parse_recipe(each.candidate.option).per_image]
-    return tried if any(clearly_better(each.fit, others) for each in tried) else []
+    others = [each.fit for each in trials if each.candidate.numbers_from == "preset"]
+    nearest = min(trials, key=lambda each: each.drift)
+    wanted = nearest.candidate.adapts or any(clearly_better(each.fit, others) for each in tried)
+    return tried if wanted else []
 
 
 def reshaped_ones(

@@ -9,7 +9,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from normdiag.data.recipe import parse_recipe
-from normdiag.data.storage import StorageForm, channel_map, fits_channels, option_from, storages
+from normdiag.data.storage import STRETCHED, StorageForm, channel_map, fits_channels, option_from, storages
+from normdiag.records.preparation import NumbersFrom
 
 # These deviations are the mean of those of single CIFAR-10 images: not what was meant, and widely copied.
 COPIED = "cifar,std=0.2023:0.1994:0.2010"
@@ -23,11 +24,21 @@ CENTRES = (0.875, 0.75)
 
 @dataclass(frozen=True)
 class PreparationCandidate:
-    """A preparation: the text for `--preprocess`, what it does to the stored data, and whether people use it."""
+    """A preparation: the text for `--preprocess`, what it does to the stored data, and whether people use it.
+
+    `numbers_from` says where its scale and shift come from: what adapts to each image, or to the model's statistics,
+    comes near to them with images to which something else was done, too.
+    """
 
     option: str
     meaning: str
     listed: bool = True
+    numbers_from: NumbersFrom = "preset"
+
+    @property
+    def adapts(self) -> bool:
+        """Whether its numbers depend on the images or the model."""
+        return self.numbers_from != "preset"
 
 
 def candidates(head: NDArray[Any], *, pixels: bool, used: str | None = None) -> tuple[PreparationCandidate, ...]:
@@ -41,7 +52,9 @@ def candidates(head: NDArray[Any], *, pixels: bool, used: str | None = None) -> 
     for each in _candidates(head, pixels):
         found.setdefault(_effect(each.option, pixels), each)
     if used is not None:
-        known = found.pop(_effect(used, pixels), PreparationCandidate(used, "as it is prepared now"))
+        known = found.pop(
+            _effect(used, pixels), PreparationCandidate(used, "as it is prepared now", numbers_from=_numbers_from(used))
+        )
         return replace(known, option=used), *found.values()
     return tuple(found.values())
 
@@ -69,7 +82,7 @@ def shape_changes(base: PreparationCandidate, head: NDArray[Any]) -> dict[str, s
 def reshaped_candidate(base: PreparationCandidate, key: str, words: str) -> PreparationCandidate:
     """A preparation of images whose values were put elsewhere before, as `key` of a recipe says."""
     option = without_fit(base.option) if key.startswith("fit=") else base.option
-    return PreparationCandidate(f"{option},{key}", f"{words}, {base.meaning}", False)
+    return replace(base, option=f"{option},{key}", meaning=f"{words}, {base.meaning}", listed=False)
 
 
 def without_fit(option: str) -> str:
@@ -89,7 +102,7 @@ def _candidates(head: NDArray[Any], pixels: bool) -> Iterator[PreparationCandida
         yield PreparationCandidate("raw", "as it is stored")
     if head.ndim != 4 or head.shape[1] not in (1, 3):
         if head.ndim > 2:  # the columns of a table are not of one kind
-            yield PreparationCandidate("per-image", "each sample normalized by itself")
+            yield PreparationCandidate("per-image", "each sample normalized by itself", numbers_from="images")
         if pixels:
             yield PreparationCandidate("unit", "divided by its range, to 0..1")
         return
@@ -115,7 +128,12 @@ def _variants(stored: StorageForm, target: str, channels: int) -> Iterator[Prepa
 
 
 def _candidate(stored: StorageForm, target: str, meaning: str) -> PreparationCandidate:
-    return PreparationCandidate(option_from(stored, target), f"{stored.words}{meaning}")
+    option, usual = option_from(stored, target), STRETCHED not in stored.words
+    return PreparationCandidate(option, f"{stored.words}{meaning}", usual, _numbers_from(option))
+
+
+def _numbers_from(option: str) -> NumbersFrom:
+    return "images" if parse_recipe(option).per_image else "preset"
 
 
 def _meaning(preset: str) -> str:

@@ -1,7 +1,8 @@
 """How images of 0..1 became the values that are stored, and the option that makes of these what a model takes.
 
 Data sets hold images as they are, or already prepared for some model. Each preset with a mean is undone, and what then
-lies between 0 and 1 may have been stored so.
+lies between 0 and 1 may have been stored so. Where nothing that is known fills 0..1, the ends of the values are taken
+for black and white.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ Floats = NDArray[np.float64]
 TOLERANCE, NEAR = 0.02, 0.1
 # Images of 8 bits that were divided by 255 twice do not reach this; those of 0..1 do not get beyond the second.
 TWICE, UNIT = 0.01, 1.5
+STRETCHED = "stretched to 0..1, "
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,8 @@ def storages(head: NDArray[Any], *, pixels: bool) -> list[StorageForm]:
     Colours may be in either order; the one that is usual comes first.
     """
     low, high = head.min((0, 2, 3)).astype(np.float64), head.max((0, 2, 3)).astype(np.float64)
+    if pixels and high.max() > 255:  # 16 bits
+        low, high = low / 257, high / 257
     one = np.ones(head.shape[1])
     if pixels:
         found = [StorageForm(one / 255, 0 * one, pixels=True)]
@@ -73,8 +77,22 @@ def storages(head: NDArray[Any], *, pixels: bool) -> list[StorageForm]:
         usual = [each for each in undone if each is not None]
         fitting = [each for each in _in_either_order(usual) if each.within(low, high, 1.0)]
         near = [each for each in fitting if each.within(low, high, NEAR)]
-        return near or fitting
-    return _in_either_order(found)
+        return near or [*fitting, *_in_either_order(_stretched(low, high, pixels))]
+    narrow = not any(each.within(low, high, NEAR) for each in found)
+    return _in_either_order([*found, *(_stretched(low, high, pixels) if narrow else [])])
+
+
+def _stretched(low: Floats, high: Floats, pixels: bool) -> list[StorageForm]:
+    """Images that fill 0..1, of which a scale, and a shift of negative values, made what has these extremes (C,).
+
+    Their ends say which scale without any look at a model's statistics. Values from 0 on have one scale for all
+    channels, others were prepared channel by channel.
+    """
+    if low.min() >= 0:
+        low, high = 0.0 * low, np.full_like(high, high.max())
+    if np.any(high <= low) or not np.all(np.isfinite(high - low)):
+        return []
+    return [StorageForm(1 / (high - low), -low / (high - low), STRETCHED, pixels=pixels)]
 
 
 def _in_either_order(found: Sequence[StorageForm]) -> list[StorageForm]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from normdiag.metrics.jackknife import jackknife, left_out
 from normdiag.records import ChannelSums, NormLayer, Span
 from normdiag.records.channel_sums import PARTS
+from normdiag.records.preparation import NumbersFrom
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -54,13 +55,15 @@ class Figure:
 class Fit:
     """How well a preparation fits. `entropy` is None without class scores; `classes` is K.
 
-    `changed` is the share of answers that the statistics of the data so prepared would change.
+    `changed` is the share of answers that the statistics of the data so prepared would change. `numbers_from` says
+    where the scale and shift of the preparation come from.
     """
 
     drift: Figure
     entropy: Figure | None
     classes: int = 0
     changed: float | None = None
+    numbers_from: NumbersFrom = "preset"
 
     @property
     def sharp(self) -> bool:
@@ -130,7 +133,7 @@ def ranked(fits: Sequence[Fit]) -> list[tuple[int, str | None]]:
 
     Of those near the least drift the ones with the sharpest predictions come first (Grandvalet and Bengio 2005 on
     entropy as what unlabelled data says), and of those that are as sharp the one with the least drift; without class
-    scores drift alone decides.
+    scores drift alone decides. What adapts to the images or to the statistics comes after all else that is as good.
     """
     near = in_the_running(fits)
     blunt: list[int] = []
@@ -143,7 +146,7 @@ def ranked(fits: Sequence[Fit]) -> list[tuple[int, str | None]]:
     def by_drift(index: int) -> float:
         return _sortable(fits[index].drift.whole)
 
-    alike = sorted(set(near) - set(blunt), key=by_drift)
+    alike = sorted(set(near) - set(blunt), key=lambda index: (fits[index].numbers_from != "preset", by_drift(index)))
     return [
         *((index, None) for index in alike),
         *((index, "entropy") for index in sorted(blunt, key=lambda index: _entropy(fits[index]))),
@@ -162,10 +165,13 @@ def surely_best(fits: Sequence[Fit], first: int) -> bool:
 
     With it the model must answer as with the data's own statistics. Of each other it must be sure, by more than drift
     alone, since training with augmentation leaves as much: it has surely less drift and no surely blunter predictions,
-    or far sharper ones.
+    or far sharper ones. What was fitted to the statistics is never surely best: they say which scale and shift come
+    nearest, whatever else was done to the images, and nothing is left to say that this is what was done. What
+    normalizes each image by itself makes predictions sharp on images of any contrast; it needs less drift.
     """
     others = [fits[index] for index in in_the_running(fits) if index != first]
-    return fits[first].settled and all(_before(fits[first], each) for each in others)
+    fit = fits[first]
+    return fit.settled and fit.numbers_from != "statistics" and all(_before(fit, each) for each in others)
 
 
 def _before(fit: Fit, other: Fit) -> bool:
@@ -174,7 +180,8 @@ def _before(fit: Fit, other: Fit) -> bool:
         return False
     if difference > 2.0 * se:
         return not _surely(fit, other)
-    return _surely(other, fit) and _entropy(other) >= SHARPER * _entropy(fit)
+    sharper = _surely(other, fit) and _entropy(other) >= SHARPER * _entropy(fit)
+    return sharper and fit.numbers_from == "preset"
 
 
 def _surely(fit: Fit, first: Fit) -> bool:

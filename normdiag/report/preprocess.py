@@ -33,15 +33,19 @@ def preprocess_document(report: PreparationReport, detail: Detail | None = None)
 def _summary(report: PreparationReport) -> Iterator[Block]:
     found = report.found
     if found.best is not None:
-        meaning = next(each.meaning for each in found.ranking if each.option == found.best)
+        meaning = found.row(found.best).meaning
         yield paragraph(f"The stored statistics belong to --preprocess {found.best} ({meaning}).", "good")
         if report.arguments:
             yield Paragraph((Phrase("→ "), Phrase(_command(report, found.best), "command")))
     elif len(found.fitting) == 1:
+        nearest = found.row(found.fitting[0])
+        yield paragraph(f"{nearest.option} comes nearest to the stored statistics, but is not surely right.", "caution")
         yield paragraph(
-            f"{found.fitting[0]} comes nearest to the stored statistics, but is not surely right.", "caution"
+            "More images tell more; so does normdiag inspect with it as --preprocess."
+            if nearest.numbers_from == "preset"
+            else f"It is {nearest.meaning}, which also makes up for other things that were done to the images: cut, "
+            "resized, compressed or clipped. Hold it against the code of the training."
         )
-        yield paragraph("More images tell more; so does normdiag inspect with it as --preprocess.")
     elif found.fitting:
         yield paragraph(f"These cannot be told apart here: {listed(found.fitting, 5)}.", "caution")
         yield paragraph("More images tell more; any of them fits the stored statistics.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 from pathlib import Path
@@ -58,15 +59,52 @@ def test_the_one_in_use_is_kept_where_it_fits_as_well(samples: Path) -> None:
     assert report.found.best == "unit"
 
 
-def test_a_preparation_that_nobody_lists_is_fitted(samples: Path) -> None:
-    pixels = np.load(samples / "digits.npz")["x"].astype(np.float32)
-    images = pixels.reshape(len(pixels), 1, 8, 8) / pixels.max()
-    odd = images * 3.7 - 1.9
+def digits(samples: Path) -> np.ndarray:
+    """(N, 8, 8), 0..255."""
+    return np.load(samples / "digits.npz")["x"].reshape(-1, 8, 8)
+
+
+def test_values_that_nobody_lists_are_stretched_to_what_is_listed(samples: Path) -> None:
+    odd = digits(samples)[:, None] / np.float32(255) * 3.7 - 1.9
     report = normdiag.preprocess(samples / "digits_cnn.onnx", odd)
-    assert report.found.best is not None and report.found.ranking[0].meaning.endswith("fitted to norm1")
-    parts = dict(part.split("=") for part in report.found.best.split(","))
-    top = pixels.max() / 255 if pixels.dtype == np.uint8 else 1.0
-    assert float(parts["std"]) == pytest.approx(3.7 / top, rel=0.25)
+    assert report.found.best == "scale=1,mean=-1.9,std=3.7" == report.found.ranking[0].option
+    assert report.found.ranking[0].meaning == "stretched to 0..1, 0..1" and not report.found.ranking[0].listed
+    dark = normdiag.preprocess(samples / "digits_cnn.onnx", (0.6 * digits(samples)).astype(np.uint8))
+    assert dark.found.best == "mean=0,std=0.6"
+
+
+def test_what_is_fitted_is_shown_and_never_named_best(samples: Path) -> None:
+    odd = digits(samples)[:, None] / np.float32(255) * 3.7 - 1.9
+    odd[::8, 0, 0, 0] = 6.0  # so that the ends of the values are not those of the images
+    report = normdiag.preprocess(samples / "digits_cnn.onnx", odd)
+    first = report.found.ranking[0]
+    assert first.numbers_from == "statistics" and first.meaning.endswith("fitted to norm1")
+    assert report.found.best is None and report.found.fitting == (first.option,)
+    assert "is not surely right" in text(report) and "makes up for other things" in " ".join(text(report).split())
+
+
+@pytest.mark.parametrize("changed", ["resized by way of more pixels", "clipped", "compressed"])
+def test_a_scale_that_makes_up_for_what_was_done_to_images_is_not_named(samples: Path, changed: str) -> None:
+    """The fit leaves hardly any drift, changes no answers and predicts sharply: nothing but the right one tells."""
+    images = digits(samples)
+    if changed == "clipped":
+        stored = np.clip(images * 1.8, 0, 255).astype(np.uint8)
+    else:
+        change = _resized if "resized" in changed else _compressed
+        stored = np.stack([np.asarray(change(each)) for each in images])
+    found = normdiag.preprocess(samples / "digits_cnn.onnx", stored).found
+    assert found.best is None and found.ranking[0].numbers_from == "statistics"
+    assert found.ranking[0].drift < 0.13 and (found.ranking[0].answers_changed or 0.0) < 0.05
+
+
+def _resized(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.kron(image, np.ones((2, 2))).astype(np.uint8)).resize((8, 8), Image.Resampling.BILINEAR)
+
+
+def _compressed(image: np.ndarray) -> Image.Image:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=8)
+    return Image.open(buffer)
 
 
 def test_statistics_of_something_else_fit_nothing(samples: Path) -> None:
@@ -94,8 +132,29 @@ def test_inspect_takes_what_is_found(samples: Path) -> None:
     report = normdiag.inspect(samples / "digits_cnn.onnx", data=[str(samples / "digits.npz")], data_options=auto)
     assert report.data is not None and report.data.preprocess == "unit"
     assert any(note.startswith("--preprocess auto: unit") for note in report.notes)
+    assert not any("not surely" in note for note in report.notes)
     with pytest.raises(UsageError, match="from Python"):
         normdiag.inspect(samples / "digits_cnn.onnx", np.zeros((4, 1, 8, 8), np.float32), data_options=auto)
+
+
+def test_inspect_takes_nothing_that_may_make_up_for_something_else(samples: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "small.npz", x=np.stack([np.asarray(_resized(each)) for each in digits(samples)])[:, None])
+    auto = DataOptions(preprocess="auto")
+    report = normdiag.inspect(samples / "digits_cnn.onnx", data=[str(tmp_path / "small.npz")], data_options=auto)
+    assert report.data is not None and report.data.preprocess == "unit (default for 8-bit data)"
+    (note,) = (note for note in report.notes if note.startswith("--preprocess auto"))
+    assert "may make up for something else; the default, unit, is used" in note
+
+
+def test_inspect_takes_the_first_that_fits_but_says_that_it_is_not_sure(samples: Path, tmp_path: Path) -> None:
+    mirrored = np.ascontiguousarray(digits(samples)[:, None, :, ::-1]).astype(np.float32)  # 0..255: the default is raw
+    np.savez(tmp_path / "mirrored.npz", x=mirrored)
+    auto = DataOptions(preprocess="auto")
+    report = normdiag.inspect(samples / "digits_cnn.onnx", data=[str(tmp_path / "mirrored.npz")], data_options=auto)
+    (note,) = (note for note in report.notes if note.startswith("--preprocess auto"))
+    assert note == "--preprocess auto: unit,scale=1/255, but not surely"
+    assert report.data is not None and report.data.preprocess is not None
+    assert report.data.preprocess.startswith("scale=0.00392156863")
 
 
 def test_the_command(samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,10 +189,10 @@ def test_resnet20_was_trained_on_images_prepared_as_for_imagenet(stored: str) ->
 
 @pytest.mark.parametrize("in_use", ["stretched", "with borders"])
 def test_wide_images_whose_centre_the_network_was_trained_on(samples: Path, tmp_path: Path, in_use: str) -> None:
-    digits = np.load(samples / "digits.npz")["x"].reshape(-1, 8, 8)[:200]
-    for index, digit in enumerate(digits):
-        wide = np.concatenate([np.roll(digits, 1, 0)[index], digit, np.roll(digits, -1, 0)[index]], 1)
-        Image.fromarray(wide.astype(np.uint8)).save(tmp_path / f"{index:03}.png")
+    images = digits(samples)[:200]
+    for index, digit in enumerate(images):
+        wide = np.concatenate([np.roll(images, 1, 0)[index], digit, np.roll(images, -1, 0)[index]], 1)
+        Image.fromarray(wide).save(tmp_path / f"{index:03}.png")
     used = {"stretched": None, "with borders": "unit,fit=pad"}[in_use]
     options = DataOptions(preprocess=used, resize=(8, 8))
     found = normdiag.preprocess(samples / "digits_cnn.onnx", data=[str(tmp_path)], data_options=options).found
@@ -144,11 +203,11 @@ def test_wide_images_whose_centre_the_network_was_trained_on(samples: Path, tmp_
 
 
 def test_the_command_that_is_printed_reads_the_same_images(samples: Path, tmp_path: Path) -> None:
-    digits = np.load(samples / "digits.npz")["x"].reshape(-1, 8, 8)[:100]
+    images = digits(samples)[:100]
     folder = tmp_path / "with a space"
     folder.mkdir()
-    for index, digit in enumerate(digits):
-        Image.fromarray(digit.astype(np.uint8)).save(folder / f"{index:03}.png")
+    for index, digit in enumerate(images):
+        Image.fromarray(digit).save(folder / f"{index:03}.png")
     sized = DataOptions(resize=(8, 8), grayscale=True)
     model = tmp_path / "cnn.onnx"
     model.write_bytes((samples / "digits_cnn.onnx").read_bytes())
@@ -158,13 +217,13 @@ def test_the_command_that_is_printed_reads_the_same_images(samples: Path, tmp_pa
     read = f"{model} --data '{folder}' --resize 8x8 --grayscale"
     assert command == f"normdiag inspect {read} --preprocess unit"
     assert run(shlex.split(command)[1:]) == 0
-    array = digits[:, None].astype(np.float32) / 255
+    array = images[:, None].astype(np.float32) / 255
     assert not commands(normdiag.preprocess(model, array))  # data from code has no name on a command line
 
 
 def test_grey_images_of_8_bits_are_tried_in_all_preparations_wherever_they_come_from(samples: Path) -> None:
     data = samples / "digits.npz"
-    images = np.load(data)["x"].reshape(-1, 8, 8)
+    images = digits(samples)
     given = normdiag.preprocess(samples / "digits_cnn.onnx", images)
     assert set(options(normdiag.preprocess(samples / "digits_cnn.onnx", data=[str(data)]))) <= set(options(given))
     assert given.found.best == "unit" and images.dtype == np.uint8

@@ -32,7 +32,7 @@ class Attempts:
 
 
 def candidate(option: str, listed: bool = True) -> PreparationCandidate:
-    return PreparationCandidate(option, option, listed)
+    return PreparationCandidate(option, option, listed, "images" if option == "per-image" else "preset")
 
 
 def options(found: list[Tried]) -> list[str]:
@@ -88,9 +88,19 @@ def test_fitted_ones_are_taken_up_in_both_orders_where_one_is_clearly_better() -
 
 
 def test_each_image_by_itself_does_not_stand_against_what_is_fitted() -> None:
-    attempt = Attempts({"unit": 0.6, "per-image": 0.1, "scale=1,mean=3": 0.15})
+    fitted = [candidate("scale=1,mean=3", False)]
+    attempt = Attempts({"unit": 0.6, "per-image": 0.3, "scale=1,mean=3": 0.15})
     trials = [attempt(candidate("unit")), attempt(candidate("per-image"))]
-    assert options(fitted_ones(attempt, trials, [candidate("scale=1,mean=3", False)])) == ["scale=1,mean=3"]
+    assert options(fitted_ones(attempt, trials, fitted)) == ["scale=1,mean=3"]
+
+
+def test_where_each_image_by_itself_comes_nearest_one_scale_for_all_is_held_against_it() -> None:
+    fitted = [candidate("scale=1,mean=3", False)]
+    for per_image, expected in ((0.1, ["scale=1,mean=3"]), (0.25, [])):
+        attempt = Attempts({"unit": 0.2, "per-image": per_image, "scale=1,mean=3": 0.15})
+        assert options(fitted_ones(attempt, [attempt(candidate(each)) for each in ("unit", "per-image")], fitted)) == (
+            expected
+        )
 
 
 def test_changes_are_for_images_and_those_of_colours_for_colours() -> None:

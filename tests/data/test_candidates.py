@@ -112,3 +112,26 @@ def test_16_bit_images_are_inverted_in_their_own_range() -> None:
     deep = PIXELS.astype(np.uint16) * 257
     found = [prepare(deep, parse_recipe(each.option), None) for each in candidates(UNIT * 65535, pixels=True)]
     assert min(float(np.abs(each - (1 - UNIT)).max()) for each in found) < 1e-4
+
+
+def stretched(head: np.ndarray, *, pixels: bool) -> list[str]:
+    return [each.option for each in candidates(head, pixels=pixels) if each.meaning.startswith("stretched")]
+
+
+def test_values_that_fill_nothing_known_are_stretched_by_their_ends() -> None:
+    full = np.linspace(0.0, 1.0, 2 * 64).reshape(2, 1, 8, 8)
+    assert "mean=0,std=0.6" in stretched(0.6 * 255 * full, pixels=True)
+    assert "mean=0,std=0.0624857" in stretched(4095 * full, pixels=True)  # 12 of 16 bits, whose default is 1/65535
+    assert "scale=1,mean=0,std=4095" in stretched(4095 * full, pixels=False)
+    assert "scale=1,mean=-1.9,std=3.7" in stretched(3.7 * full - 1.9, pixels=False)
+    for known in (255 * full, 65535 * full):
+        assert stretched(known, pixels=True) == []
+    for known in (full, 255 * full, 2 * full - 1, full / 255, 0 * full):
+        assert stretched(known, pixels=False) == []
+
+
+def test_channels_of_negative_values_are_stretched_one_by_one_and_others_together() -> None:
+    full = np.linspace(0.0, 1.0, 64).reshape(1, 1, 8, 8) * np.ones((1, 3, 1, 1))
+    scale = np.array([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1)
+    assert "scale=1,mean=-1:-2:-3,std=4:8:12" in stretched(4 * scale * full - scale, pixels=False)
+    assert "scale=1,mean=0,std=12" in stretched(4 * scale * full, pixels=False)

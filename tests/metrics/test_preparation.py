@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -95,6 +97,20 @@ def test_against_less_drift_predictions_must_be_far_sharper() -> None:
     first = Fit(figure(0.2), figure(0.02), 10)
     assert surely_best([first, Fit(figure(0.15), figure(0.031), 10)], 0)
     assert not surely_best([first, Fit(figure(0.15), figure(0.025), 10)], 0)
+
+
+def test_what_was_fitted_is_never_surely_best_and_what_adapts_comes_last() -> None:
+    fitted = Fit(figure(0.05), figure(0.02), 10, numbers_from="statistics")
+    assert not surely_best([fitted], 0) and surely_best([replace(fitted, numbers_from="preset")], 0)
+    near = [fitted, Fit(figure(0.08), figure(0.02), 10)]
+    assert ranked(near) == [(1, None), (0, None)] and not surely_best(near, 1)
+
+
+def test_what_normalizes_each_image_needs_less_drift_not_sharper_predictions() -> None:
+    other = Fit(figure(0.15), figure(0.05), 10)
+    sharper = Fit(figure(0.16), figure(0.01), 10, numbers_from="images")
+    assert not surely_best([sharper, other], 0) and surely_best([replace(sharper, numbers_from="preset"), other], 0)
+    assert surely_best([replace(sharper, drift=figure(0.1)), other], 0)
 
 
 def test_on_images_of_another_kind_sharper_predictions_say_nothing() -> None:
