@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -91,7 +92,7 @@ def deployed_copy(module: nn.Module, *, share: bool = False) -> nn.Module:
     require_initialised(module)
     stored = [*module.parameters(), *module.buffers()] if share else []
     shared = stored if all(tensor.device == CPU for tensor in stored) else []
-    known = _computed(module) | {id(tensor): tensor for tensor in shared}
+    known = _computed(module) | _empty(module) | {id(tensor): tensor for tensor in shared}
     try:
         with quiet():
             copied = copy.deepcopy(module, known)
@@ -110,6 +111,12 @@ def _computed(module: nn.Module) -> dict[int, Any]:
     return {
         id(value): value.detach().clone() for value in held if isinstance(value, torch.Tensor) and not value.is_leaf
     }
+
+
+def _empty(module: nn.Module) -> dict[int, Any]:
+    """Copies of what modules hold empty, as hooks that nobody has: deepcopy spends half of its time on these."""
+    held = (value for each in module.modules() for value in vars(each).values())
+    return {id(value): type(value)() for value in held if type(value) in (dict, OrderedDict, set) and not value}
 
 
 def eager_outputs(module: nn.Module, example: Batch) -> dict[str, Array]:

@@ -35,6 +35,8 @@ class StoredInputs:
         self._state = module.state_dict(keep_vars=True)
         self._constants: dict[str, Tensor] = {}
         self._specs: dict[fx.Node, InputSpec] = {}
+        self._names = set[str]()
+        self._first_given: fx.Node | None = None
         self._attributes = dict(_tensor_attributes(module))
 
     def stored(self) -> Iterator[tuple[str, fx.Node, Tensor]]:
@@ -74,13 +76,15 @@ class StoredInputs:
         )
 
     def _placeholder(self, name: str, kind: InputKind, target: str | None, persistent: bool | None = None) -> fx.Node:
-        inputs = (node for node, spec in self._specs.items() if spec.kind == InputKind.USER_INPUT)
-        first = next(inputs, None) if kind != InputKind.USER_INPUT else None
+        before = None if kind == InputKind.USER_INPUT else self._first_given
         wanted = _PREFIXES.get(kind, "") + re.sub(r"[^a-zA-Z0-9]", "_", name.lower())
-        with nullcontext() if first is None else self._graph.inserting_before(first):
+        with nullcontext() if before is None else self._graph.inserting_before(before):
             node = self._graph.placeholder(wanted)
-        if wanted not in {each.name for each in self._specs}:
+        if wanted not in self._names:
             node.name = wanted  # where it had another lest it hide a function of Python
+        if kind == InputKind.USER_INPUT and self._first_given is None:
+            self._first_given = node
+        self._names.add(node.name)
         node.target = node.name
         self._specs[node] = InputSpec(kind, TensorArgument(node.name), target, persistent)
         return node

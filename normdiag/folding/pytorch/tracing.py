@@ -21,6 +21,7 @@ from torch.fx.node import map_aggregate
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from normdiag.folding.pytorch.functional import in_plain_form
+from normdiag.folding.pytorch.known_results import KnownResults
 from normdiag.folding.pytorch.stored_inputs import StoredInputs
 from normdiag.graph.importers.torch_export.aliases import is_in_place
 from normdiag.graph.importers.torch_export.calls import reads_shape_only
@@ -55,7 +56,7 @@ class _Recorder:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._fakes = fake_tensors()
+        self._fakes, self._results = fake_tensors(), KnownResults()
         self._nodes = WeakTensorKeyDictionary()
         self._modules: list[tuple[str, tuple[str, str]]] = []
         self._region = _region()
@@ -92,7 +93,7 @@ class _Recorder:
         if function is torch.ops.aten.lift_fresh.default:  # as export does: a constant is not to be written into
             function = torch.ops.aten.lift_fresh_copy.default
         read = map_aggregate(args, self._node), map_aggregate(kwargs, self._node)
-        value = function(*args, **kwargs)
+        value = self._results(function, args, kwargs)
         parts = value if isinstance(value, (list, tuple)) else [value]
         if not all(isinstance(part, Tensor) for part in parts):
             raise BeyondTracingError(f"{function} returns no tensor")

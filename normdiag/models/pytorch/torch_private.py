@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,10 @@ __all__ = [
     "OpOverload",
     "TorchDispatchMode",
     "compiling_flags",
+    "fake_copies",
     "fake_mode_of",
     "fake_tensors",
+    "has_sizes_alone",
     "is_erased",
     "is_fake",
     "nn_functions",
@@ -95,6 +98,21 @@ def fake_mode_of(values: Sequence[Any]) -> Any:
 def fake_tensors() -> Any:
     """A mode under which tensors have shapes and no values, and what depends on values is an error."""
     return _private("torch._subclasses", "FakeTensorMode")(allow_non_fake_inputs=True)
+
+
+def has_sizes_alone(value: Tensor) -> bool:
+    """Whether a tensor is strided, has no values, and is not one whose value torch knows all the same, as a number."""
+    if type(value) is not _private("torch._subclasses", "FakeTensor"):
+        return False
+    return value.layout == torch.strided and value.constant is None  # type: ignore[attr-defined]
+
+
+def fake_copies(value: Tensor) -> Callable[[], Tensor]:
+    """What makes tensors without values of the sizes, strides, dtype and device of one of them."""
+    with _private("torch.utils._mode_utils", "no_dispatch")():
+        plain = value.detach()
+    fake, mode = type(value), value.fake_mode  # type: ignore[attr-defined]
+    return partial(fake, mode, plain, value.device)
 
 
 def compiling_flags() -> Any:
