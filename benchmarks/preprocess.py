@@ -76,11 +76,11 @@ def main() -> None:
     """Print the tables of docs/preprocess.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nets", nargs="+", default=list(UNSEEN))
-    parser.add_argument("--ways", help="only those whose name contains this")
+    parser.add_argument("--ways", nargs="+", default=[""], help="only those whose name contains one of these")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    ways = [way for way in WAYS if given.ways is None or given.ways in way.name]
+    ways = [way for way in WAYS if any(part in way.name for part in given.ways)]
     rows: list[Answer] = []
     for name in given.nets:
         rows += answers(subject_of(name), ways)

@@ -16,6 +16,8 @@ from normdiag.records import Batch, ChannelSums, NormLayer
 Floats = NDArray[np.float64]
 # More channels than this are no image, and would take too many runs.
 MOST_CHANNELS = 4
+# Scales and shifts of values of 0..1 from which to fit; the last are for inverted images.
+STARTS = ((1.0, 0.0), (2.0, -1.0), (4.4, -2.0), (255.0, 0.0), (-1.0, 1.0), (-2.0, 1.0), (-4.4, 2.4))
 MEANING = "a scale and shift for each channel, fitted to {layer}"
 
 
@@ -52,7 +54,7 @@ def _fitted(runner: Runner, batches: Sequence[Batch], order: str) -> Preparation
     response = solve_response(settings, m[:-1], q[:-1])
     if layer.running_var is None or not is_linear(response, check, m[-1]):
         return None
-    starts = [_start(channels, scale, shift) for scale, shift in ((1.0, 0.0), (2.0, -1.0), (4.4, -2.0), (255.0, 0.0))]
+    starts = [_start(channels, scale, shift) for scale, shift in STARTS]
     setting, _ = fit_affine(response, layer.running_var, layer.eps or 0.0, starts)
     scales, shifts = setting[:channels] / unit, setting[channels:-1]
     if np.any(np.abs(setting[:channels]) < 1e-6):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from normdiag.commands.tried import Tried
 from normdiag.data.candidates import PreparationCandidate, reshaped_candidate
-from normdiag.metrics.preparation import clearly_better
+from normdiag.metrics.preparation import clearly_better, takes_most_away
 
 # So many of those with the least drift are tried on images that are cut, resized or read otherwise, too.
 BASES = 2
@@ -15,17 +15,19 @@ Attempt = Callable[[PreparationCandidate], Tried]
 
 
 def fitted_ones(attempt: Attempt, trials: Sequence[Tried], found: Iterable[PreparationCandidate]) -> list[Tried]:
-    """What was fitted to the first norm layer, where it fits clearly better than the rest.
+    """What was fitted to the first norm layer, where it fits clearly better than the rest, or says that none is right.
 
     Having a number for each channel to choose it always fits a little better than what is right. Where one is clearly
     better, so is each order of the colours that may be right. What normalizes each image by itself adapts to images as
     much, and does not stand against it; where that comes nearest, it has to be better than one scale for all images.
+    Where it takes away most of what the nearest leaves, that one has not the right scale.
     """
     tried = [attempt(each) for each in found]
     others = [each.fit for each in trials if each.candidate.numbers_from == "preset"]
     nearest = min(trials, key=lambda each: each.drift)
-    wanted = nearest.candidate.adapts or any(clearly_better(each.fit, others) for each in tried)
-    return tried if wanted else []
+    if nearest.candidate.adapts or any(takes_most_away(each.fit, nearest.fit) for each in tried):
+        return tried
+    return tried if any(clearly_better(each.fit, others) for each in tried) else []
 
 
 def reshaped_ones(

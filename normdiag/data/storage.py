@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 TOLERANCE, NEAR = 0.02, 0.1
 # Images of 8 bits that were divided by 255 twice do not reach this; those of 0..1 do not get beyond the second.
 TWICE, UNIT = 0.01, 1.5
-STRETCHED = "stretched to 0..1, "
+STRETCHED = "ends taken for black and white, "
 
 
 @dataclass(frozen=True, eq=False)

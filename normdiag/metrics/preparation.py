@@ -28,6 +28,8 @@ VAGUE = 0.5
 # Of the answers, what the data's own statistics may change where a preparation and the images themselves are right: up
 # to 0.04 on networks that are. On other images predictions are no longer sharpest with what is right.
 SETTLED = 0.05
+# Drift of a preparation whose scale is off by as much: known ones do not lie closer together.
+NEXT = 0.06
 # Sharper by this factor, predictions speak against a smaller drift; more contrast alone makes 1.2 of it.
 SHARPER = 1.5
 
@@ -126,6 +128,16 @@ def clearly_better(fit: Fit, others: Sequence[Fit]) -> bool:
         return difference > 2.0 * se and _surely(rival, fit)
 
     return fit.sharp and all(map(surely, rivals))
+
+
+def takes_most_away(fitted: Fit, fit: Fit) -> bool:
+    """Whether a fitted scale and shift surely take away more than half of the drift that a preparation leaves.
+
+    Training with augmentation leaves drift that no scale takes away. What a scale does take away comes of a wrong one,
+    as with the listed preparation that is nearest to one that is not.
+    """
+    difference, se = fit.drift.minus(fitted.drift)
+    return difference > NEXT + 2.0 * se and fitted.drift.whole < 0.5 * fit.drift.whole
 
 
 def ranked(fits: Sequence[Fit]) -> list[tuple[int, str | None]]:

@@ -99,4 +99,6 @@ def _changed(each: RankedPreparation) -> str:
 def _verdict(found: Preparations, each: RankedPreparation) -> str:
     if each.option == found.best:
         return "best"
+    if found.fitting == (each.option,):
+        return "nearest"
     return "fits as well" if each.option in found.fitting else f"worse ({each.behind})" if each.behind else ""

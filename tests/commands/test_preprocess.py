@@ -67,8 +67,9 @@ def digits(samples: Path) -> np.ndarray:
 def test_values_that_nobody_lists_are_stretched_to_what_is_listed(samples: Path) -> None:
     odd = digits(samples)[:, None] / np.float32(255) * 3.7 - 1.9
     report = normdiag.preprocess(samples / "digits_cnn.onnx", odd)
-    assert report.found.best == "scale=1,mean=-1.9,std=3.7" == report.found.ranking[0].option
-    assert report.found.ranking[0].meaning == "stretched to 0..1, 0..1" and not report.found.ranking[0].listed
+    first = report.found.ranking[0]
+    assert report.found.best == "scale=1,mean=-1.9,std=3.7" == first.option
+    assert first.meaning == "ends taken for black and white, 0..1" and not first.listed
     dark = normdiag.preprocess(samples / "digits_cnn.onnx", (0.6 * digits(samples)).astype(np.uint8))
     assert dark.found.best == "mean=0,std=0.6"
 
@@ -80,7 +81,20 @@ def test_what_is_fitted_is_shown_and_never_named_best(samples: Path) -> None:
     first = report.found.ranking[0]
     assert first.numbers_from == "statistics" and first.meaning.endswith("fitted to norm1")
     assert report.found.best is None and report.found.fitting == (first.option,)
+    assert " nearest" in text(report) and "fits as well" not in text(report)
     assert "is not surely right" in text(report) and "makes up for other things" in " ".join(text(report).split())
+
+
+@pytest.mark.parametrize("stored", ["as they are", "inverted"])
+def test_the_listed_one_that_is_nearest_to_one_that_is_not_is_no_best(samples: Path, stored: str) -> None:
+    net = DigitsCNN().eval()
+    net.load_state_dict(torch.load(samples / "digits_cnn.pt", weights_only=True))
+    with torch.no_grad():  # trained on images of 0..0.88
+        net.conv1.weight.div_(0.88)
+    images = digits(samples) if stored == "as they are" else 255 - digits(samples)
+    found = normdiag.preprocess(net, images).found
+    assert found.best is None
+    assert {found.row(each).numbers_from for each in found.fitting} >= {"statistics"}
 
 
 @pytest.mark.parametrize("changed", ["resized by way of more pixels", "clipped", "compressed"])

@@ -83,8 +83,10 @@ def test_fitted_ones_are_taken_up_in_both_orders_where_one_is_clearly_better() -
     trials = [attempt(candidate("unit"))]
     fitted = [candidate("scale=1,std=2", False), candidate("scale=1,std=2,order=bgr", False)]
     assert options(fitted_ones(attempt, trials, fitted)) == ["scale=1,std=2", "scale=1,std=2,order=bgr"]
-    near = Attempts({"unit": 0.2, "scale=1,std=2": 0.1})
+    near = Attempts({"unit": 0.2, "scale=1,std=2": 0.12})
     assert fitted_ones(near, [near(candidate("unit"))], fitted) == []
+    nearer = Attempts({"unit": 0.2, "scale=1,std=2": 0.08})  # takes most of it away
+    assert len(fitted_ones(nearer, [nearer(candidate("unit"))], fitted)) == 2
 
 
 def test_each_image_by_itself_does_not_stand_against_what_is_fitted() -> None:

@@ -115,7 +115,7 @@ def test_16_bit_images_are_inverted_in_their_own_range() -> None:
 
 
 def stretched(head: np.ndarray, *, pixels: bool) -> list[str]:
-    return [each.option for each in candidates(head, pixels=pixels) if each.meaning.startswith("stretched")]
+    return [each.option for each in candidates(head, pixels=pixels) if each.meaning.startswith("ends taken")]
 
 
 def test_values_that_fill_nothing_known_are_stretched_by_their_ends() -> None:

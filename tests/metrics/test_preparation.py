@@ -18,6 +18,7 @@ from normdiag.metrics.preparation import (
     ranked,
     surely_best,
     surely_first,
+    takes_most_away,
 )
 from normdiag.records import ChannelSums, Span
 from normdiag.records.channel_sums import PARTS
@@ -104,6 +105,13 @@ def test_what_was_fitted_is_never_surely_best_and_what_adapts_comes_last() -> No
     assert not surely_best([fitted], 0) and surely_best([replace(fitted, numbers_from="preset")], 0)
     near = [fitted, Fit(figure(0.08), figure(0.02), 10)]
     assert ranked(near) == [(1, None), (0, None)] and not surely_best(near, 1)
+
+
+def test_a_scale_that_takes_most_of_the_drift_away_speaks_against_what_left_it() -> None:
+    assert takes_most_away(fit(0.04), fit(0.15))
+    assert not takes_most_away(fit(0.155), fit(0.227))  # what augmentation leaves on ResNet20
+    assert not takes_most_away(fit(0.01), fit(0.06))  # the same preparation, but for a few samples
+    assert not takes_most_away(Fit(figure(0.04, 0.4), None), fit(0.15))
 
 
 def test_what_normalizes_each_image_needs_less_drift_not_sharper_predictions() -> None:
