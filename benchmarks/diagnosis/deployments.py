@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from benchmarks.diagnosis import samples
-from benchmarks.diagnosis.case import Case, edited, on_model
+from benchmarks.diagnosis.case import Case, edited_layers, layers_at, on_model
 from benchmarks.diagnosis.image_nets import DropoutFirst
 from benchmarks.diagnosis.subjects import NORMS, Subject, prepared, recalibrated, trained
-from benchmarks.diagnosis.weights import feeding
+from benchmarks.diagnosis.weights import fed_alone, feeding
 
 
 def deployment_faults(subject: Subject) -> Iterator[Case]:
@@ -31,12 +31,13 @@ def deployment_faults(subject: Subject) -> Iterator[Case]:
             repairs=frozenset(("reexport", "retrain")),
         )
     for factor in (1024.0, 65536.0):
-        yield edited(
+        yield edited_layers(
             subject,
             "values too large for float16",
             f"x {factor:g}",
             ("half_precision",),
             "middle",
+            layers_at(fed_alone(subject), "middle"),
             partial(_enlarged, subject, factor),
             half=True,
             repairs=frozenset(("reexport",)),

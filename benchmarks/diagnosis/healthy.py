@@ -17,7 +17,7 @@ from torch import nn
 from benchmarks.diagnosis.examine import healthy, look
 from benchmarks.diagnosis.inputs import input_faults
 from benchmarks.diagnosis.samples import Samples
-from benchmarks.diagnosis.subjects import Subject, accuracy, cached, prepared, train
+from benchmarks.diagnosis.subjects import Subject, accuracy, are_tokens, cached, prepared, train
 from normdiag.records import Report
 
 SIZES = ((64, 2), (128, 16), (256, 32), (500, 256), (1000, 100))
@@ -81,11 +81,11 @@ def exported(subject: Subject) -> Path:
 def skewed(subject: Subject) -> Iterator[Quiet]:
     """One class, two classes, sorted by class, few images again and again."""
     data, both = subject.test, joined(subject.test, subject.training)
-    order = np.argsort(both.labels, kind="stable")
+    order = np.argsort(both.classes, kind="stable")
     repeated = np.tile(np.arange(8), 32)
     sets = {
-        "one class": both[np.flatnonzero(both.labels == 3)],
-        "two classes": both[np.flatnonzero(both.labels <= 1)],
+        "one class": both[np.flatnonzero(both.classes == 3)],
+        "two classes": both[np.flatnonzero(both.classes <= 1)],
         "sorted, the first 300": both[order[:300]],
         "8 samples, again and again": data[repeated],
     }
@@ -106,6 +106,8 @@ def harmless(subject: Subject) -> Iterator[Quiet]:
 
 def frozen(subject: Subject) -> Iterator[Quiet]:
     """Fine-tuned with frozen norms on data of another domain, and run on it."""
+    if are_tokens(subject.test.stored):
+        return  # these have no contrast
     for strength, change in (("inverted", -1.0), ("flat", 0.4)):
         module, inputs = _fine_tuned(subject, strength, change)
         data = Samples(inputs.numpy(), subject.test.labels)

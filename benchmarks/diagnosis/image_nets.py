@@ -186,3 +186,16 @@ class Tiny(nn.Sequential):
         first = [nn.Conv2d(1, 12, 3, padding=1), nn.BatchNorm2d(12), nn.Sigmoid(), nn.MaxPool2d(2)]
         second = [nn.Conv2d(12, 24, 3, padding=1), nn.BatchNorm2d(24), nn.Sigmoid()]
         super().__init__(*first, *second, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(96, 10))
+
+
+class Wide(nn.Sequential):
+    """Wide convolutions without bias, LeakyReLU, strides in place of pooling, on (N, 3, 32, 32)."""
+
+    def __init__(self, rows: Sequence[tuple[int, int]] = ((32, 1), (64, 2), (64, 1), (128, 2), (128, 2))) -> None:
+        steps: list[nn.Module] = []
+        inputs = 3
+        for width, stride in rows:
+            conv = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+            steps += [conv, nn.BatchNorm2d(width), nn.LeakyReLU(0.1)]
+            inputs = width
+        super().__init__(*steps, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(inputs, 10))

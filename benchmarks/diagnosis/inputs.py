@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.diagnosis.case import Case
 from benchmarks.diagnosis.samples import Array, Samples
-from benchmarks.diagnosis.subjects import Subject
+from benchmarks.diagnosis.subjects import Subject, are_tokens
 
 INPUT, DOMAIN = "input_preparation", "domain_shift"
 
@@ -19,6 +19,10 @@ def input_faults(subject: Subject) -> Iterator[Case]:
     if subject.test.stored.dtype == np.uint8:
         yield from _recipes(subject)
         yield from _pictures(subject)
+        if subject.test.labels.ndim == 1:  # else labels would have to move with the pixels
+            yield from _moved(subject)
+    elif are_tokens(subject.test.stored):
+        yield from _words(subject)
     elif subject.test.stored.ndim == 3:
         yield from _sounds(subject)
     else:
@@ -47,7 +51,6 @@ def _recipes(subject: Subject) -> Iterator[Case]:
     """The option is wrong, the file is right."""
     stored, colour = subject.test.stored, subject.test.stored.ndim == 4
     usual = "mean=0.485:0.456:0.406,std=0.229:0.224:0.225" if colour else "mean=0.1307,std=0.3081"
-    usual = "mean=0.485:0.456:0.406,std=0.229:0.224:0.225" if colour else "mean=0.1307,std=0.3081"
     wrong = {
         "0..255": "raw",
         "0..1": "unit",
@@ -75,15 +78,9 @@ def _pictures(subject: Subject) -> Iterator[Case]:
     if stored.ndim == 4:
         grey = np.broadcast_to(pixels.mean(3, keepdims=True), pixels.shape)
         yield fed(subject, "grey images", "", _bytes(grey), both)
-    yield fed(subject, "upside down", "", stored[:, ::-1].copy(), both)
-    yield fed(subject, "transposed", "", stored.swapaxes(1, 2).copy(), both)
     size = stored.shape[1]
-    for zoom in (1.25, 1.5, 2.0):
-        yield fed(subject, "enlarged", f"{zoom:g}", _zoomed(stored, zoom), both)
     for share in (0.75, 0.5, 0.375):
         yield fed(subject, "resized by way of less", f"{share:g}", _resized(stored, round(share * size)), both)
-    for share in (0.75, 0.5):
-        yield fed(subject, "black borders", f"{share:g}", _bordered(stored, round(share * size)), ("padding", *both))
     for factor in (0.6, 0.35, 1.8):
         yield fed(subject, "brightness", f"x {factor:g}", _bytes(pixels * factor), both)
     for factor in (0.4, 2.0):
@@ -94,6 +91,18 @@ def _pictures(subject: Subject) -> Iterator[Case]:
         yield fed(subject, "noise", f"{deviation}", _bytes(noisy), (DOMAIN, INPUT))
     for quality in (30, 10, 4):
         yield fed(subject, "JPEG", f"quality {quality}", _jpeg(stored, quality), (DOMAIN, INPUT))
+
+
+def _moved(subject: Subject) -> Iterator[Case]:
+    """The images lie otherwise."""
+    stored, both = subject.test.stored, (INPUT, DOMAIN)
+    size = stored.shape[1]
+    yield fed(subject, "upside down", "", stored[:, ::-1].copy(), both)
+    yield fed(subject, "transposed", "", stored.swapaxes(1, 2).copy(), both)
+    for zoom in (1.25, 1.5, 2.0):
+        yield fed(subject, "enlarged", f"{zoom:g}", _zoomed(stored, zoom), both)
+    for share in (0.75, 0.5):
+        yield fed(subject, "black borders", f"{share:g}", _bordered(stored, round(share * size)), ("padding", *both))
 
 
 def _bytes(pixels: Array) -> Array:
@@ -150,6 +159,8 @@ def _sounds(subject: Subject) -> Iterator[Case]:
         slow = np.repeat(wave, step, axis=2)[:, :, : wave.shape[2]]
         yield fed(subject, "another sample rate", f"1/{step}", slow, both)
     yield fed(subject, "another sample rate", "x 2", np.concatenate([wave[:, :, ::2]] * 2, 2), both)
+    if wave.shape[1] > 1:
+        yield fed(subject, "channels in another order", "", wave[:, ::-1].copy(), both)
     rng = np.random.default_rng(0)
     for deviation in (0.3, 0.6):
         noise = rng.normal(0, deviation, wave.shape).astype(np.float32)
@@ -182,3 +193,24 @@ def _columns(subject: Subject) -> Iterator[Case]:
     for deviation in (0.5, 1.0):
         noise = rng.normal(0, deviation, table.shape).astype(np.float32)
         yield fed(subject, "noise", f"{deviation:g}", table + noise, (DOMAIN, INPUT))
+
+
+def _words(subject: Subject) -> Iterator[Case]:
+    """Texts whose words are numbered, ordered or filled up otherwise; 0 pads and 1 is an unknown word."""
+    text, both = subject.test.stored, (INPUT, DOMAIN)
+    rng = np.random.default_rng(0)
+    count = int(text.max()) + 1
+    for step in (1, 2):
+        yield fed(subject, "words counted from another start", f"+{step}", (text + step) % count, both)
+    for share in (0.1, 0.3, 1.0):
+        chosen = rng.permutation(np.arange(2, count))[: round(share * (count - 2))]
+        order = np.arange(count)
+        order[chosen] = np.roll(chosen, 1)
+        yield fed(subject, "another vocabulary", f"{100 * share:g} %", order[text], both)
+    for share in (0.1, 0.3, 0.6):
+        unknown = np.where((rng.random(text.shape) < share) & (text > 1), 1, text)
+        yield fed(subject, "unknown words", f"{100 * share:g} %", unknown, (DOMAIN, INPUT))
+    for share in (0.5, 0.75):
+        short = np.where(np.arange(text.shape[1]) < (1 - share) * text.shape[1], text, 0)
+        yield fed(subject, "cut and padded", f"{100 * share:g} %", short, ("padding", *both))
+    yield fed(subject, "read backwards", "", text[:, ::-1].copy(), both)

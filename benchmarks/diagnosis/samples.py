@@ -1,6 +1,7 @@
-"""Labelled data: handwritten digits, digits on photographs, CIFAR-10, waveforms and tables, all seeded.
+"""Labelled data: digits, digits on photographs, CIFAR-10, waveforms, point clouds, texts and tables, all seeded.
 
-Images are uint8 as a file holds them, (N, H, W) or (N, H, W, 3); waveforms (N, 1, T) and tables (N, F) are float32.
+Images are uint8 as a file holds them, (N, H, W) or (N, H, W, 3); waveforms (N, C, T), clouds (N, 3, P) and tables
+(N, F) are float32, texts (N, T) int64.
 """
 
 from __future__ import annotations
@@ -19,10 +20,15 @@ REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What a file holds, and the class of each sample (N,)."""
+    """What a file holds, and the class of each sample (N,), or of each of its pixels (N, H, W)."""
 
     stored: Array
     labels: Array
+
+    @property
+    def classes(self) -> Array:
+        """The class of each sample (N,): where pixels have classes, the only one besides the background, 0."""
+        return self.labels if self.labels.ndim == 1 else self.labels.reshape(len(self.labels), -1).max(1) - 1
 
     def __getitem__(self, chosen: slice | Array) -> Samples:
         return Samples(self.stored[chosen], self.labels[chosen])
@@ -149,3 +155,54 @@ def mnist_small() -> Samples:
     padded = np.pad(data.stored, ((0, 0), (2, 2), (2, 2))).astype(np.float32)
     small = padded.reshape(len(data), 8, 4, 8, 4).mean((2, 4))
     return Samples(np.rint(small).astype(np.uint8), data.labels)
+
+
+def digits_in_pixels(seed: int) -> Samples:
+    """Digits that invert a crop of a photograph, 16x16, and for each pixel 0 or 1 + the digit that covers it."""
+    data, masks = digits_on_photographs(seed), mnist_halved().stored
+    small = data.stored.reshape(len(data), 16, 2, 16, 2, 3).astype(np.float32).mean((2, 4))
+    labels = np.where(masks > 80, 1 + data.labels[:, None, None], 0)
+    return Samples(np.rint(small).astype(np.uint8), labels)
+
+
+def clouds(seed: int, count: int = 5000, points: int = 96) -> Samples:
+    """Points of eight surfaces, turned about the vertical axis, stretched and noisy, (N, 3, P)."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(8, size=count)
+    angle, height = rng.uniform(0, 2 * np.pi, (count, points)), rng.uniform(-1, 1, (count, points))
+    radius = np.select(
+        [labels[:, None] == kind for kind in range(7)],
+        [
+            np.sqrt(1 - height**2),  # a sphere
+            np.ones_like(height),  # a cylinder
+            (1 - height) / 2,  # a cone
+            0.35 + 0.65 * height**2,  # an hourglass
+            1 / np.maximum(np.abs(np.cos(angle)), np.abs(np.sin(angle))) / 1.2,  # a box
+            1.2 - height**2,  # a barrel
+            0.6 + 0.4 * (height > 0),  # a step
+        ],
+        np.abs(height),  # two cones
+    )
+    surface = np.stack([radius * np.cos(angle), radius * np.sin(angle), height], 1)
+    turn = rng.uniform(0, 2 * np.pi, count)
+    flat = np.stack([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]).transpose(2, 0, 1)
+    surface[:, :2] = np.einsum("nij,njp->nip", flat, surface[:, :2])
+    surface = surface * rng.uniform(0.85, 1.15, (count, 3, 1)) + 0.03 * rng.standard_normal(surface.shape)
+    return Samples(surface.astype(np.float32), labels)
+
+
+def texts(seed: int, count: int = 6000, length: int = 40, vocabulary: int = 50) -> Samples:
+    """Six languages of words 2..49 (0 pads, 1 is unknown), each of pairs of words that it likes, (N, T)."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(6, size=count)
+    frequency = 1 / np.arange(3, vocabulary + 1)
+    likes = frequency * np.exp(0.9 * rng.standard_normal((6, vocabulary - 2, vocabulary - 2)))
+    chances = np.cumsum(likes / likes.sum(2, keepdims=True), 2)
+    words = np.zeros((count, length), np.int64)
+    words[:, 0] = rng.integers(vocabulary - 2, size=count)
+    for at in range(1, length):
+        chance = chances[labels, words[:, at - 1]]
+        words[:, at] = np.minimum((chance < rng.random((count, 1))).sum(1), vocabulary - 3)
+    words = np.where(rng.random(words.shape) < 0.02, -1, words) + 2
+    ends = rng.integers(length // 2, length + 1, count)
+    return Samples(np.where(np.arange(length) < ends[:, None], words, 0), labels)

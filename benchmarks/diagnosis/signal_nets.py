@@ -1,9 +1,10 @@
-"""Small networks on waveforms and series (N, C, T) and on tables (N, F). All yield logits (N, K)."""
+"""Small networks on signals and point clouds (N, C, T), tokens (N, T) and tables (N, F). All yield logits (N, K)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -102,3 +103,89 @@ class InputNormed(nn.Sequential):
         first = [nn.BatchNorm1d(features, affine=False), nn.Linear(features, 64), nn.BatchNorm1d(64), nn.GELU()]
         second = [nn.Linear(64, 64), nn.LayerNorm(64), nn.GELU(), nn.Linear(64, 48), nn.BatchNorm1d(48), nn.GELU()]
         super().__init__(*first, *second, nn.Linear(48, classes))
+
+
+class Radio(nn.Module):
+    """Residual convolutions with Mish on two channels of a signal (N, 2, T)."""
+
+    def __init__(self, width: int = 32, classes: int = 6) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv1d(2, width, 9, 2, 4), nn.BatchNorm1d(width), nn.Mish())
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv1d(width, width, 5, padding=2, bias=False),
+                nn.BatchNorm1d(width),
+                nn.Mish(),
+                nn.Conv1d(width, width, 5, padding=2, bias=False),
+                nn.BatchNorm1d(width),
+            )
+            for _ in range(3)
+        )
+        self.fc = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = functional.max_pool1d(functional.mish(x + block(x)), 2)
+        return self.fc(x.mean(2))
+
+
+class RootNormed(nn.Module):
+    """RMSNorms around shortcuts and BatchNorms between, on a table (N, F)."""
+
+    def __init__(self, features: int, classes: int, width: int = 48, depth: int = 3) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Linear(features, width, bias=False), nn.BatchNorm1d(width), nn.SiLU())
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.RMSNorm(width), nn.Linear(width, 72), nn.BatchNorm1d(72), nn.SiLU(), nn.Linear(72, width))
+            for _ in range(depth)
+        )
+        self.norm, self.fc = nn.BatchNorm1d(width), nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.fc(self.norm(x))
+
+
+class TwiceNormed(nn.Sequential):
+    """BatchNorm before each ReLU and another one after it (eps 1e-3, averaged over all batches), on (N, F)."""
+
+    def __init__(self, features: int, classes: int, widths: Sequence[int] = (64, 48, 48)) -> None:
+        steps: list[nn.Module] = []
+        for width in widths:
+            after = nn.BatchNorm1d(width, eps=1e-3, momentum=None)
+            steps += [nn.Linear(features, width), nn.BatchNorm1d(width, momentum=0.03), nn.ReLU(), after]
+            features = width
+        super().__init__(*steps, nn.Linear(features, classes))
+
+
+class Points(nn.Sequential):
+    """Each point by itself, the largest over the points, and a head (PointNet, Qi et al. 2017), on (N, 3, P)."""
+
+    def __init__(self, classes: int = 8, widths: Sequence[int] = (32, 48, 96)) -> None:
+        steps: list[nn.Module] = []
+        inputs = 3
+        for width in widths:
+            steps += [nn.Conv1d(inputs, width, 1), nn.BatchNorm1d(width, momentum=0.05), nn.ReLU()]
+            inputs = width
+        head = [nn.Linear(inputs, 64, bias=False), nn.BatchNorm1d(64), nn.ReLU(), nn.Dropout(0.2)]
+        super().__init__(*steps, nn.AdaptiveMaxPool1d(1), nn.Flatten(), *head, nn.Linear(64, classes))
+
+
+class Text(nn.Module):
+    """Convolutions of three widths side by side over embeddings, the largest over time (Kim 2014), on (N, T)."""
+
+    def __init__(self, vocabulary: int = 50, width: int = 24, classes: int = 6) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, 16)
+        self.branches = nn.ModuleList(
+            nn.Sequential(nn.Conv1d(16, width, kernel, bias=False), nn.BatchNorm1d(width), nn.ReLU())
+            for kernel in (3, 4, 5)
+        )
+        self.head = nn.Sequential(nn.Linear(3 * width, 48), nn.BatchNorm1d(48), nn.ReLU(), nn.Linear(48, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embedding(x).transpose(1, 2)
+        return self.head(torch.cat([branch(x).amax(2) for branch in self.branches], 1))

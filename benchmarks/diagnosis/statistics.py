@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.diagnosis.case import Case, Edit, edited, on_model
-from benchmarks.diagnosis.subjects import NORMS, Subject, recalibrated
+from benchmarks.diagnosis.subjects import NORMS, Subject, are_tokens, recalibrated
 
 Make = Callable[[], nn.Module]
 STALE, FOREIGN = "stale_statistics", "foreign_statistics"
@@ -196,7 +196,7 @@ def of_other_data(subject: Subject) -> Iterator[Case]:
     training = subject.training
     sets: list[tuple[str, str, Tensor, tuple[str, ...]]] = []
     for classes in (1, 2):
-        chosen = np.isin(training.labels, np.arange(classes))
+        chosen = np.isin(training.classes, np.arange(classes))
         shard = subject.x(training.stored[chosen])
         sets.append(("statistics of a skewed shard", f"{classes} classes", shard, (STALE,)))
     x = subject.x(training.stored)
@@ -205,14 +205,22 @@ def of_other_data(subject: Subject) -> Iterator[Case]:
         ambiguous = (STALE, "input_preparation", "domain_shift")
         sets.append(("statistics of other images", "dark", subject.x(dark), ambiguous))
         sets.append(("statistics of other images", "inverted", subject.x(255 - training.stored), ambiguous))
-    else:
+    elif not are_tokens(training.stored):
         sets.append(("statistics of other data", "half as loud", 0.5 * x, (STALE, "input_preparation", "domain_shift")))
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)) * x.std()
+    noise = _noise(x)
     sets.append(("statistics of noise", "", noise, (STALE, FOREIGN)))
     for kind, strength, data, causes in sets:
         yield _all(subject, kind, strength, causes, partial(recalibrated, subject.module, data))
     for share in (0.2, 0.35, 0.5):
         yield edited(subject, "small shifts in all layers", f"{share:g} s", (STALE,), "all", partial(_shifted, share))
+
+
+def _noise(like: Tensor) -> Tensor:
+    """Normal values as widely spread, or any words."""
+    generator = torch.Generator().manual_seed(0)
+    if like.is_floating_point():
+        return torch.randn(like.shape, generator=generator) * like.std()
+    return torch.randint(int(like.max()) + 1, like.shape, generator=generator)
 
 
 def _shifted(size: float, module: nn.Module, name: str) -> None:

@@ -56,8 +56,14 @@ class Subject:
 
 
 def prepared(stored: Array, recipe: str | None) -> Tensor:
-    """Stored arrays as a model gets them."""
-    return torch.from_numpy(prepare(stored, parse_recipe(recipe) if recipe else None, None).astype(np.float32))
+    """Stored arrays as a model gets them: floats, or tokens as they are."""
+    found = prepare(stored, parse_recipe(recipe) if recipe else None, None)
+    return torch.from_numpy(found if are_tokens(stored) else found.astype(np.float32))
+
+
+def are_tokens(stored: Array) -> bool:
+    """Whether these are numbers of words, not values."""
+    return stored.dtype == np.int64
 
 
 def norms_in_order(module: nn.Module, x: Tensor) -> tuple[str, ...]:

@@ -95,15 +95,16 @@ def _foreign(foreign: nn.Module, module: nn.Module, name: str) -> None:
 
 def of_another_checkpoint(subject: Subject) -> Iterator[Case]:
     """Linear layers before a norm that are not the ones of its training."""
+    own = fed_alone(subject)
     for place in PLACES:
-        edit = partial(_random, subject)
-        yield edited(subject, "weights of the layer before lost", "", (FOREIGN, STALE), place, edit)
+        edit, chosen = partial(_random, subject), layers_at(own, place)
+        yield edited_layers(subject, "weights of the layer before lost", "", (FOREIGN, STALE), place, chosen, edit)
     fed_by = [feeding(subject.module, subject, name) for name in subject.norms]
     if any(getattr(each, "bias", None) is not None for each in fed_by):
         yield edited(subject, "bias of the layer before lost", "", (STALE, FOREIGN), "all", partial(_unbiased, subject))
     for place in ("middle", "last"):
-        edit = partial(_folded_twice, subject)
-        yield edited(subject, "norm folded and kept as well", "", (STALE, FOREIGN), place, edit)
+        edit, chosen = partial(_folded_twice, subject), layers_at(own, place)
+        yield edited_layers(subject, "norm folded and kept as well", "", (STALE, FOREIGN), place, chosen, edit)
 
 
 def feeding(module: nn.Module, subject: Subject, name: str) -> nn.Module | None:
@@ -111,6 +112,18 @@ def feeding(module: nn.Module, subject: Subject, name: str) -> nn.Module | None:
     order = executed(subject)
     before = [path for path in order[: order.index(name)] if isinstance(module.get_submodule(path), LINEAR)]
     return module.get_submodule(before[-1]) if before else None
+
+
+def fed_alone(subject: Subject) -> tuple[str, ...]:
+    """The norms that are the first after a linear layer; one after it gets what the first makes of that layer."""
+    seen: list[nn.Module | None] = []
+    chosen = []
+    for name in subject.norms:
+        layer = feeding(subject.module, subject, name)
+        if layer is None or not any(layer is each for each in seen):
+            chosen.append(name)
+        seen.append(layer)
+    return tuple(chosen)
 
 
 def executed(subject: Subject) -> list[str]:
