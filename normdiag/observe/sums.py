@@ -36,10 +36,13 @@ def sample_means(total: Array, square: Array, positions: int, mean: Array) -> tu
     """
     mu = np.asarray(mean, np.float64)
     with np.errstate(all="ignore"):  # NaN and infinity in the activations are what a rule reports
-        average = np.asarray(total, np.float64) / positions
-        m = average - mu
-        q = np.asarray(square, np.float64) / positions - mu * (2.0 * average - mu)
-        return m, np.maximum(q, m * m)
+        m, q = (np.divide(each, positions, dtype=np.float64) for each in (total, square))
+        shift = 2.0 * m
+        shift -= mu
+        shift *= mu
+        q -= shift
+        m -= mu
+        return m, np.maximum(q, m * m, out=q)
 
 
 def finite_shift(mean: Array) -> NDArray[np.float64]:

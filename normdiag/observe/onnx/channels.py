@@ -67,8 +67,8 @@ def lost_digits(mean: Array, square: Array, eps: float) -> bool:
     """Whether unshifted float32 means (N, C) of x and x^2 have lost digits of the variance."""
     if mean.dtype == np.float64:
         return False
-    average = mean.astype(np.float64).mean(0)
-    variance = square.astype(np.float64).mean(0) - average * average
+    average, variance = (each.sum(0, dtype=np.float64) / len(each) for each in (mean, square))
+    variance -= average * average
     return bool(np.isfinite(average).all()) and needs_shift(average, variance + eps)
 
 

@@ -27,7 +27,7 @@ from normdiag.observe.onnx.plan import (
 from normdiag.observe.onnx.points import LinearOutput
 from normdiag.observe.onnx.prepared import PreparedGraph
 from normdiag.observe.onnx.sampling import STRATA, strata
-from normdiag.observe.onnx.session import Session, Setting, Values, tensor_types
+from normdiag.observe.onnx.session import Session, Setting, Values, is_little, tensor_types
 from normdiag.observe.onnx.weights import split_weights
 from normdiag.observe.points import array_points, input_points
 from normdiag.observe.protocol import Outputs, ReplacedStatistics, SeenBatch
@@ -167,7 +167,7 @@ class OnnxRunner:
 
 
 class WatchedPass:
-    """One of the graphs and its session, made on first use.
+    """One of the graphs and its session, made on first use, and made anew where more is fed than it was made for.
 
     Where the data shows that unshifted sums lose digits in a layer, the graph is made anew with a shift there.
     """
@@ -196,7 +196,10 @@ class WatchedPass:
     def run(self, feed: Values) -> tuple[WatchedGraph, Values]:
         """What is watched, and the values of its outputs and of the model's."""
         while True:
-            graph, session = self._ready or self._prepared()
+            graph, session = self._ready or self._prepared(feed)
+            if session.little and not is_little(feed):
+                self._ready = None
+                continue
             drawn = {STRATA: strata(self._random)} if graph.draws else {}
             values = session.run((*self._outputs, *graph.outputs), {**feed, **drawn})
             lost = {watch.name for watch in graph.shiftable if watch.lost_digits(values)} - self._shifted
@@ -205,7 +208,7 @@ class WatchedPass:
             self._shifted |= lost
             self._ready = None
 
-    def _prepared(self) -> tuple[WatchedGraph, Session]:
+    def _prepared(self, feed: Values) -> tuple[WatchedGraph, Session]:
         graph = self._build(self._proto, self._plan, self._shifted)
-        self._ready = graph, Session(graph.proto, self._setting)
+        self._ready = graph, Session(graph.proto, self._setting, little=is_little(feed))
         return self._ready

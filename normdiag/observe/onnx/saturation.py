@@ -112,7 +112,8 @@ def watch_activation(edit: GraphEdit, site: ActivationSite, kind: TensorType, th
 
 
 def _counted(sums: NDArray[Any], units: int) -> NDArray[np.int64]:
-    exact = np.nan_to_num(np.rint(sums.astype(np.float64)))  # NaN activations count as none
+    exact = np.rint(sums, dtype=np.float64)
+    exact[np.isnan(exact)] = 0.0  # NaN activations count as none
     return np.asarray(exact.astype(np.int64).reshape(-1, units))
 
 

@@ -23,8 +23,10 @@ Values = Mapping[str, Array]
 _PROVIDER = "ExecutionProvider"
 _CPU = "CPUExecutionProvider"
 # It gives convolutions another layout and puts the ways back from it, for whatever is watched, last in the order of
-# execution: every map then stays until the end. What it saves in time, these ways back cost again.
-_DISABLED = ["NchwcTransformer"]
+# execution: every map then stays until the end. What it saves in time, these ways back cost again, but for small maps.
+_LAYOUT = "NchwcTransformer"
+# Bytes of input up to which all maps together are of no account: ResNets have some 65 times as much in theirs.
+LITTLE = 1 << 19
 _AS_ASKED = {"max_mem": 0, "arena_extend_strategy": 1}
 UNOPTIMIZED = "run with onnxruntime's optimizations off, since with them it refused the model: "
 _FATAL = 4  # onnxruntime's least talkative level; its errors reach us as exceptions anyway
@@ -59,15 +61,16 @@ class Setting:
 class Session:
     """A model ready to run. `note` says where onnxruntime could only make it so without its optimizations."""
 
-    def __init__(self, proto: Any, setting: Setting, *, optimize: bool = True) -> None:
-        """Raises InputError where onnxruntime refuses the model."""
+    def __init__(self, proto: Any, setting: Setting, *, optimize: bool = True, little: bool = False) -> None:
+        """`little`: it will see no more than LITTLE bytes of input. Raises InputError where onnxruntime refuses it."""
+        self.little = little
         self._where, self._call = setting.where, Caller()
         self._weights = setting.weights  # onnxruntime reads some of them where they are
         self.note: str | None = None
         refuse_giants(proto.graph, setting.where)
         providers = execution_providers(setting.provider)
         try:
-            self._session = self._made(proto, setting, providers, optimize)
+            self._session = self._made(proto, setting, providers, optimize, little)
         except Exception as error:  # onnxruntime's exceptions have no common base
             if not optimize:
                 raise InputError(f"{self._where}: onnxruntime cannot run this model: {one_line(error)}") from None
@@ -78,10 +81,11 @@ class Session:
         if providers[0] not in self._session.get_providers():
             raise UsageError(f"--provider {setting.provider}: onnxruntime has it, and could not start it here")
 
-    def _made(self, proto: Any, setting: Setting, providers: list[str], optimize: bool) -> Any:
+    def _made(self, proto: Any, setting: Setting, providers: list[str], optimize: bool, little: bool) -> Any:
         options = _options(setting, optimize, proto.graph)
         build = import_onnxruntime().InferenceSession
-        make = partial(build, proto.SerializeToString(), options, providers=providers, disabled_optimizers=_DISABLED)
+        left_out = [] if little else [_LAYOUT]
+        make = partial(build, proto.SerializeToString(), options, providers=providers, disabled_optimizers=left_out)
         return self._call(make, _cannot_stop)
 
     def run(self, names: Sequence[str], feed: Values) -> dict[str, Array]:
@@ -112,6 +116,11 @@ class Session:
         """What is known of every input and output of the graph."""
         known = (*self._session.get_inputs(), *self._session.get_outputs())
         return {each.name: TensorType(each.type, len(each.shape) or None) for each in known}
+
+
+def is_little(feed: Values) -> bool:
+    """Whether a feed has no more than LITTLE bytes."""
+    return sum(value.nbytes for value in feed.values()) <= LITTLE
 
 
 def execution_providers(name: str | None) -> list[str]:

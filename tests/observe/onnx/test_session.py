@@ -1,4 +1,4 @@
-"""Sessions that onnxruntime's optimizers stand in the way of."""
+"""Sessions and onnxruntime's optimizers: which of them run, and what if they stand in the way."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from onnx import helper
 
 import normdiag
 from normdiag.errors import InputError
+from normdiag.observe.onnx import session
 from tests.nets.onnx.nodes import batch_norm, norm_weights, write
 
 X = np.random.default_rng(0).normal(size=(20, 3, 5)).astype(np.float32)
@@ -61,3 +62,35 @@ def test_a_size_that_the_model_leaves_open_and_its_inside_does_not_is_named(tmp_
     with pytest.raises(InputError) as other:
         normdiag.inspect(fixed, np.zeros((4, 800), np.float32))
     assert "--input-shape" not in str(other.value)
+
+
+def test_small_data_alone_has_convolutions_in_another_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), batch_norm("c", "b"), helper.make_node("Relu", ["b"], ["y"])]
+    random, plain = np.random.default_rng(0), onnxruntime.InferenceSession
+    weights = {"w": random.normal(size=(32, 3, 3, 3)).astype(np.float32), **norm_weights(32)}
+    path = write(tmp_path, nodes, {"x": ["n", 3, "h", "w"]}, ["y"], weights)
+    small, large = (random.normal(size=(4, 3, size, size)).astype(np.float32) for size in (16, 128))
+    assert small.nbytes <= session.LITTLE < large.nbytes
+    left_out: list[list[str]] = []
+
+    def seen(model: bytes, options: Any, **given: Any) -> Any:
+        if options.graph_optimization_level != onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL:
+            left_out.append(given["disabled_optimizers"])
+        return plain(model, options, **given)
+
+    def drift(*batches: Any) -> float:
+        left_out.clear()
+        found = normdiag.inspect(path, list(batches)).layers[0].drift
+        assert found is not None and found.rms is not None
+        return found.rms
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", seen)
+    drift(large)
+    assert left_out and all(left_out)
+    by_size = drift(small, large)
+    assert left_out[0] == [] and all(left_out[-2:])  # made anew for the larger data, in both passes
+    drift(small)
+    assert left_out[:2] == [[], []]
+    monkeypatch.setattr(session, "LITTLE", 0)
+    assert drift(small, large) == pytest.approx(by_size, rel=1e-6)
+    assert all(left_out)
