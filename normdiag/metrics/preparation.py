@@ -179,11 +179,13 @@ def surely_best(fits: Sequence[Fit], first: int) -> bool:
     alone, since training with augmentation leaves as much: it has surely less drift and no surely blunter predictions,
     or far sharper ones. What was fitted to the statistics is never surely best: they say which scale and shift come
     nearest, whatever else was done to the images, and nothing is left to say that this is what was done. What
-    normalizes each image by itself makes predictions sharp on images of any contrast; it needs less drift.
+    normalizes each image by itself makes up for as much, and is best only where nothing else is near.
     """
     others = [fits[index] for index in in_the_running(fits) if index != first]
     fit = fits[first]
-    return fit.settled and fit.numbers_from != "statistics" and all(_before(fit, each) for each in others)
+    if not fit.settled or fit.numbers_from == "statistics":
+        return False
+    return not others if fit.numbers_from == "images" else all(_before(fit, each) for each in others)
 
 
 def _before(fit: Fit, other: Fit) -> bool:
@@ -192,8 +194,7 @@ def _before(fit: Fit, other: Fit) -> bool:
         return False
     if difference > 2.0 * se:
         return not _surely(fit, other)
-    sharper = _surely(other, fit) and _entropy(other) >= SHARPER * _entropy(fit)
-    return sharper and fit.numbers_from == "preset"
+    return _surely(other, fit) and _entropy(other) >= SHARPER * _entropy(fit)
 
 
 def _surely(fit: Fit, first: Fit) -> bool:

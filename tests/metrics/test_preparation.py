@@ -114,11 +114,12 @@ def test_a_scale_that_takes_most_of_the_drift_away_speaks_against_what_left_it()
     assert not takes_most_away(Fit(figure(0.04, 0.4), None), fit(0.15))
 
 
-def test_what_normalizes_each_image_needs_less_drift_not_sharper_predictions() -> None:
-    other = Fit(figure(0.15), figure(0.05), 10)
-    sharper = Fit(figure(0.16), figure(0.01), 10, numbers_from="images")
-    assert not surely_best([sharper, other], 0) and surely_best([replace(sharper, numbers_from="preset"), other], 0)
-    assert surely_best([replace(sharper, drift=figure(0.1)), other], 0)
+def test_what_normalizes_each_image_is_best_only_where_nothing_else_is_near() -> None:
+    per_image = Fit(figure(0.1), figure(0.01), 10, numbers_from="images")
+    near, far = Fit(figure(0.15), figure(0.05), 10), Fit(figure(0.3), figure(0.05), 10)
+    assert surely_best([replace(per_image, numbers_from="preset"), near, far], 0)
+    assert not surely_best([per_image, near, far], 0)
+    assert surely_best([per_image, far], 0)
 
 
 def test_on_images_of_another_kind_sharper_predictions_say_nothing() -> None:
