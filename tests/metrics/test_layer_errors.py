@@ -95,6 +95,7 @@ def test_the_split_of_the_gap_is_that_of_the_experiment(by: float, size: int) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("by", "size"), [(0.0, 32), (0.1, 8), (0.3, 32)])
 def test_the_split_on_resnet20(by: float, size: int, real: Callable[[str], Path]) -> None:
     real("cifar10/train_1000.npz")
