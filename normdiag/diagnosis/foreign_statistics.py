@@ -34,13 +34,14 @@ def foreign_statistics(seen: Seen) -> Case | None:
 
     Source: Ioffe and Szegedy 2015, section 3.1.
     """
-    unrelated = [row for row in seen.loud if _unrelated(row) and not seen.fed_otherwise(row)]
+    everywhere = [row for row in seen.drifting if _unrelated(row) and not seen.fed_otherwise(row)]
+    unrelated = [row for row in everywhere if row in seen.loud]
     if seen.isolated and (len(unrelated) == len(seen.isolated) or len(seen.isolated) == 1):
         return _isolated(seen, seen.isolated)
-    if seen.everywhere and len(unrelated) >= 0.6 * len(seen.drifting):
-        return _case(unrelated, 0.85, "all layers")
+    if seen.everywhere and len(everywhere) >= 0.6 * len(seen.drifting):
+        return _case(everywhere, 0.85, "all layers")
     first = seen.loud[0] if seen.loud else None
-    if first is not None and first in unrelated and (first.index or _lost(first)):
+    if first is not None and first in unrelated and (first.index or _no_input(seen, first)):
         others = [row for row in seen.drifting if row is not first]
         if seen.answers.given_back or any(map(seen.mismatch, others)) or seen.along(others) < -SURELY_ALONG:
             return None  # with weights that are lost, nothing gives answers back; or they changed elsewhere, too
@@ -68,7 +69,7 @@ def _or_what_feeds_it(seen: Seen, first: LayerRow) -> Case:
 def _isolated(seen: Seen, rows: Sequence[LayerRow]) -> Case | None:
     if any(row.correlations is None for row in rows):
         return None
-    if rows[0].index == 0 and not _lost(rows[0]):
+    if rows[0].index == 0 and not _no_input(seen, rows[0]):
         return None  # then it is the input, or statistics of another
     if rows[0].index > 0 and seen.fed_otherwise(rows[0]):
         return None  # the gamma and beta before it, or what feeds it
@@ -101,6 +102,11 @@ def _related(row: LayerRow) -> bool:
 def _unrelated(row: LayerRow) -> bool:
     """Neither the means nor the variances of the channels are where they should be."""
     return row.correlations is not None and max(row.correlations) < UNRELATED
+
+
+def _no_input(seen: Seen, first: LayerRow) -> bool:
+    """Whether no other input can be what is the matter with the first layer."""
+    return _lost(first) or (_unrelated(first) and seen.mismatch(first))
 
 
 def _lost(row: LayerRow) -> bool:

@@ -23,7 +23,8 @@ def stale_statistics(seen: Seen) -> Case | None:
     linear layer with fewer inputs than outputs leaves its outputs few directions to move in, by its weights, and any
     but the widest moves them in some directions far more than in others. Where that cannot be asked, the means are off
     at all: with batch statistics in all layers, data alone hardly moves an input's mean. Or the data excites the
-    features more than the statistics say, which wrong data does not.
+    features more than the statistics say, which wrong data does not. Weights that were pruned or rounded since show it
+    themselves: many are exactly 0 or repeat each other.
 
     What to do: recalibrate on training data (torch.optim.swa_utils.update_bn does it in training code). Measure the
     accuracy before and after. Where training data (--train-data) drifts as well and the answers are surer with the
@@ -49,6 +50,8 @@ def stale_statistics(seen: Seen) -> Case | None:
     share = f"the means make up {seen.mean_part:.0%} of the later layers' drift"
     if seen.reached is not None and seen.reached.mismatch:
         share = f"no input of these weights could make {seen.reached.part:.0%} of it"
+    if seen.rewritten:
+        share = f"{seen.rewritten:.0%} of the weights before them are exactly 0 or alike, which no training leaves so"
     how = f"{share}, and their inputs vary {_percent(seen.excitement)} than stored" if seen.from_input else share
     doubtful = seen.from_input and seen.rows[0] in seen.loud
     return Case(

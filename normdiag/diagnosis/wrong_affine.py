@@ -6,7 +6,7 @@ import numpy as np
 
 from normdiag.diagnosis.cause import ON_DATA, Case, cause
 from normdiag.diagnosis.evidence.layers import LayerRow
-from normdiag.diagnosis.evidence.seen import Seen
+from normdiag.diagnosis.evidence.seen import SURELY_ALONG, Seen
 from normdiag.diagnosis.foreign_statistics import UNRELATED
 from normdiag.wording import abridged
 
@@ -87,6 +87,12 @@ def _size(row: LayerRow) -> float:
     return 0.0 if row.layer.gamma is None else float(np.median(np.abs(np.asarray(row.layer.gamma, np.float64))))
 
 
+def _of_weights(seen: Seen, begins: LayerRow) -> bool:
+    """Whether its own statistics are wrong, or the weights just before it changed; or weights before that, too."""
+    own = seen.mismatch(begins) or seen.along([begins]) < -SURELY_ALONG
+    return own or any(map(seen.mismatch, seen.rows[: begins.index]))
+
+
 def _by_place(seen: Seen) -> Case | None:
     begins = seen.begins
     if begins is None or begins.correlations is None:
@@ -97,8 +103,8 @@ def _by_place(seen: Seen) -> Case | None:
     moved = begins.mean_square / (begins.mean_square + begins.spread_square)
     if moved < (MEANS_OF_SCALE if _scaled(seen, begins) else MEANS):
         return None
-    if seen.mismatch(begins):
-        return None  # its own statistics, or the weights just before it
+    if _of_weights(seen, begins):
+        return None
     if len(seen.drifting) == 1 and begins.index < len(seen.rows) - 1 and not fed:
         return None  # its own statistics, for anything else would go on
     before, last = _likeliest(seen, begins), begins.index == len(seen.rows) - 1

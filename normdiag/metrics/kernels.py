@@ -8,6 +8,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
+from normdiag.metrics.rewritten import rewritten
 from normdiag.records import Conv, Linear, MeanResponse, Sizes
 
 Floats = NDArray[np.float64]
@@ -45,11 +46,12 @@ def conv_response(conv: Conv, before: Sizes | None, after: Sizes | None) -> Mean
     outputs, inputs, *lengths = conv.weight.shape
     if conv.groups > 1 or conv.transposed or _too_wide(inputs, outputs):
         return None
-    weight = np.asarray(conv.weight.read()).astype(np.float64).reshape(outputs, inputs, -1)
+    stored = np.asarray(conv.weight.read())
+    weight = stored.astype(np.float64).reshape(outputs, inputs, -1)
     kernel = reduce(np.multiply.outer, [_shares(conv, i, before, after) for i in range(len(lengths))], np.ones(()))
     sizes = [_known(before, i) for i in range(len(lengths))]
     border = sum((length - 1) / max(size or 1, 1) for length, size in zip(lengths, sizes, strict=True))
-    return MeanResponse(weight @ kernel.reshape(-1), min(border, 1.0))
+    return MeanResponse(weight @ kernel.reshape(-1), min(border, 1.0), rewritten(stored))
 
 
 def _products(rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -107,8 +109,9 @@ def linear_response(linear: Linear) -> MeanResponse | None:
     shape = linear.weight.shape
     if len(shape) != 2 or _too_wide(shape[linear.in_axis], shape[linear.out_axis]):
         return None
-    weight = np.asarray(linear.weight.read()).astype(np.float64)
-    return MeanResponse(linear.alpha * (weight.T if linear.in_axis % 2 == 0 else weight), 0.0)
+    stored = np.asarray(linear.weight.read())
+    weight = (stored.T if linear.in_axis % 2 == 0 else stored).astype(np.float64)
+    return MeanResponse(linear.alpha * weight, 0.0, rewritten(weight))
 
 
 def _too_wide(inputs: int, outputs: int) -> bool:

@@ -132,10 +132,12 @@ class MeanResponse:
     `directions` (C, F) is what one more in the mean of each input adds to each mean of the norm. `border` is the part
     of the positions of an image (0 to 1; both sides of every dimension together) where the kernel reaches beyond the
     edge or stops before it: there an input whose mean changes otherwise moves the means in other directions.
+    `rewritten` is the share of the weights that are exactly 0 or repeat another, as training does not leave them.
     """
 
     directions: Floats = field(repr=False)
     border: float
+    rewritten: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,3 +107,12 @@ def test_a_layer_that_does_not_drift_is_left_out() -> None:
     graph = graph_of(FED["padded"])
     (found,) = with_responses((metrics(graph, drifts=False),), graph)
     assert found.response is None
+
+
+@pytest.mark.parametrize("body", [FED["padded"], FED["matrix"], FED["Gemm"]])
+def test_a_response_knows_how_much_of_its_weights_was_rewritten(body: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("w", "m", "mt"):
+        some = np.arange(WEIGHTS[name].size).reshape(WEIGHTS[name].shape) % 5 == 1
+        monkeypatch.setitem(WEIGHTS, name, np.where(some, 0.0, WEIGHTS[name]).astype(np.float32))
+    found = response_of(body)
+    assert found is not None and found.rewritten == pytest.approx(0.23, abs=0.03)

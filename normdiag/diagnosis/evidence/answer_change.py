@@ -70,10 +70,13 @@ class AnswerChange:
 
     @property
     def given_back(self) -> bool:
-        """Whether many answers change with the data's own statistics and surely become as decided as they should be."""
+        """Whether many answers change with the data's own statistics and surely become as decided as they should be.
+
+        Not where they are of few classes all the same.
+        """
         found = self.report.recalibration
         many = found is not None and found.change.decided is not None and self.changed > MANY_ANSWERS
-        return many and self.decided > 2.0 * WORSE and not self.unconvincing
+        return many and self.decided > 2.0 * WORSE and not self.unconvincing and not self.one_sided
 
     @property
     def unconvincing(self) -> bool:

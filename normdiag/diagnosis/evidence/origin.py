@@ -86,6 +86,8 @@ def along_weights(row: LayerRow) -> float | None:
     response, deviation, stored = row.metrics.response, row.deviation, row.layer.running_mean
     if response is None or deviation is None or stored is None or response.border > MOST_BORDER:
         return None
+    if row.mean_square < LEAST**2:
+        return None  # means that hardly moved did not move anywhere
     size = np.linalg.norm(response.directions, axis=1)  # how strongly each mean answers to all inputs
     with np.errstate(all="ignore"):
         moves, errors = (each * deviation / size for each in (row.drift.z, row.drift.se_z))

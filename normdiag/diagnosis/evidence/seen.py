@@ -25,6 +25,8 @@ QUIET = 0.3
 # From this part of the means in the drift of the later layers on, it is the weights that changed, for all that is
 # known; and from the second on, whatever else.
 WEIGHTS, SURELY_WEIGHTS = 0.2, 0.6
+# Of the weights, the part that training never leaves at exactly 0 or twice the same.
+REWRITTEN = 0.2
 # And from this one on even where the first layer is the furthest off.
 MOSTLY_MEANS = 0.8
 # As how few samples the statistics of later layers would be as far off by chance, where it is not the data's doing.
@@ -199,7 +201,7 @@ class Seen:
         first, later = self.rows[0], max((row.off for row in self.later), default=0.0)
         if self.moved_by_one_factor:
             return True
-        if self.beyond_samples:
+        if self.beyond_samples or self.rewritten:
             return False
         unlike = (self.answers.decided < -2.0 or self.answers.one_sided) and self.mean_part < SURELY_WEIGHTS
         first_most = first.off > 1.1 * later and not (self.mean_part > MOSTLY_MEANS and later > QUIET * first.off)
@@ -209,7 +211,18 @@ class Seen:
     def answers_other_data(self) -> bool:
         """Whether, by labels, no statistics give the answers back, and none are known to be wrong."""
         known = self.reached is not None and self.reached.mismatch
-        return self.fault is None and self.answers.in_vain and not self.contradicted and not known
+        return self.fault is None and self.answers.in_vain and not (self.contradicted or known or self.rewritten)
+
+    @property
+    def rewritten(self) -> float:
+        """Share of the weights before the drift, by squares, that were written after training; 0 where few were.
+
+        Pruned and rounded weights show themselves. Where the first layer alone drifts, it is the input all the same.
+        """
+        known = [(row.off**2, row.metrics.response.rewritten) for row in self.drifting if row.metrics.response]
+        total = sum(off for off, _ in known)
+        share = sum(off * part for off, part in known) / total if total > 0 else 0.0
+        return share if share > REWRITTEN and not self.first_alone else 0.0
 
     @property
     def excited(self) -> bool:
