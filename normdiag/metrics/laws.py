@@ -22,6 +22,8 @@ from normdiag.records import NormLayer, Pointwise
 Floats = NDArray[np.float64]
 # The mean of a ReLU is then within 0.005 standard deviations of its closed form, |gamma| phi(a) + beta Phi(a).
 POINTS = 32
+# Channels whose sums are sorted at a time, 512 KB of them: those of a wide layer at once are mostly fresh memory.
+TOGETHER = 64
 # A channel that keeps less than this of its gamma passes on its bias alone (ND103: a variance of eps/100).
 KEPT = 0.1
 # After a layer with more such channels, whether by damage or by training, what it passed on in training is not known.
@@ -112,13 +114,19 @@ def signed_sum(laws: Sequence[Law], signs: Sequence[int], name: str) -> Law:
         parts[law.source] = parts.get(law.source, 0.0) + sign * law.values
     (source, total), *others = parts.items()
     for _, values in others:
-        total = _slices((total[:, :, None] + values[:, None, :]).reshape(len(mean), -1))
+        total = _slices_of_sums(total, values)
     return Law(mean, laws[0].axis, total, name if others else source)
 
 
-def _slices(values: Floats) -> Floats:
-    """The means of POINTS equally likely slices of equally likely values (C, a multiple of POINTS)."""
-    return np.asarray(np.sort(values, axis=1).reshape(len(values), POINTS, -1).mean(2))
+def _slices_of_sums(left: Floats, right: Floats) -> Floats:
+    """The means of POINTS equally likely slices of all sums of two independent values, (C, POINTS) each."""
+    slices = np.empty_like(left)
+    for start in range(0, len(left), TOGETHER):
+        some = slice(start, start + TOGETHER)
+        sums = left[some, :, None] + right[some, None, :]
+        sums.reshape(len(sums), -1).sort(axis=1)
+        slices[some] = sums.mean(2)
+    return slices
 
 
 def _through_prelu(function: Pointwise, law: Law) -> Law | None:
