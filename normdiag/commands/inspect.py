@@ -134,7 +134,7 @@ def inspect(
         return _result(_static_report(running, source.info.source), loaded, rules, deployed)
     how = _Measuring(device, attribute, threshold, progress, ranks, beside, target)
     report = _measured(running, source, replace(given, options=options), how)
-    report = replace(report, notes=(*notes, *report.notes))
+    report = replace(report, notes=(*notes, *report.notes), feeding=options.words if data else ())
     loaded = loaded if beside is None else beside.without(loaded)
     return _result(report, loaded, rules, deployed, None if report.interrupted else source.first)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 from normdiag.diagnosis.cause import Case
@@ -41,16 +42,19 @@ def _command(action: Action, case: Case, report: Report) -> str | None:
     if action == "recalibrate":
         suffix = PurePath(path).suffix.lower()
         output = f"fixed{suffix if suffix in SAME else '.pt'}"
-        read = map(shlex.quote, report.reading)
-        words = ("normdiag recalibrate", shlex.quote(path), *read, "--data train/", *_prepared(report), "-o", output)
-        return " ".join(words)
+        fed = (*_typed(report.feeding), *_prepared(report))
+        words = ("normdiag recalibrate", shlex.quote(path), *_typed(report.reading), "--data train/", *fed)
+        return " ".join((*words, "-o", output))
     if action == "fix_input" and case.option is not None and report.data is not None:
-        data, option = shlex.quote(report.data.source), shlex.quote(case.option)
-        typed = "".join(f" {shlex.quote(word)}" for word in report.reading)
         known = report.reference.path if report.reference is not None else None
-        beside = "" if known is None else f" --reference {shlex.quote(known)}"
-        return f"normdiag inspect {shlex.quote(path)}{typed} --data {data} --preprocess {option}{beside}"
+        beside = () if known is None else ("--reference", known)
+        fed = ("--data", report.data.source, *report.feeding, "--preprocess", case.option)
+        return " ".join(("normdiag inspect", *_typed((path, *report.reading, *fed, *beside))))
     return None
+
+
+def _typed(words: Sequence[str]) -> Iterator[str]:
+    return map(shlex.quote, words)
 
 
 def _prepared(report: Report) -> tuple[str, ...]:

@@ -138,8 +138,9 @@ class Report:
     was given then. `copies` are other copies of the model in its file, `folded` and `skipped` as in Model. `coverage`
     is what was measured and what was not. `recalibration` is there where something drifts or the gap asks for it,
     `preparations` where the first layers drift and answers would change: what other preparations of the input would do.
-    `reading` are the options with which the file was read, as they are typed. `neighbours` are of the norms in the
-    graph, where that was looked at. `reference` is the drift at every point against a profile, where one was given.
+    `reading` are the options with which the file was read, as they are typed, `feeding` those with which the data was
+    read, without its preparation. `neighbours` are of the norms in the graph, where that was looked at. `reference` is
+    the drift at every point against a profile, where one was given.
     `half` is what half precision does to the norms and the model, where `target` is one and the model ran on real data.
     `roles` are those of norms in a transformer, where the graph was looked at. `outliers` are the large values that
     norms read, where `target` is a narrow format.
@@ -167,6 +168,7 @@ class Report:
     recalibration: Recalibration | None = None
     preparations: Preparations | None = None
     reading: tuple[str, ...] = ()
+    feeding: tuple[str, ...] = ()
     on_training_data: OnTrainingData | None = None
     neighbours: tuple[Neighbours, ...] = ()
     reference: ReferenceComparison | None = None

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from PIL import Image
 
 import normdiag
 from normdiag.models import LoadOptions
@@ -36,6 +37,16 @@ def test_a_wrong_input_is_named_with_the_option_that_undoes_it(preprocess: str) 
     assert (report.verdict, found.cause, found.layers) == ("problem", "input_preparation", ("norm1",))
     assert found.severity == "error" and found.remedy.option == "unit"
     assert all(found.covers(each.rule, each.layers) for each in report.findings if each.severity != "info")
+
+
+def test_the_command_reads_the_data_as_this_run_did(tmp_path: Path) -> None:
+    with np.load(DATA) as arrays:
+        for index, image in enumerate(arrays["x"][:200, 0]):
+            Image.fromarray(image.astype(np.uint8)).save(tmp_path / f"{index}.png")
+    options = normdiag.DataOptions(preprocess="raw", resize=8, crop=8, shuffled=False)
+    found = normdiag.inspect(MODEL, data=[str(tmp_path)], data_options=options).diagnosis[0]
+    fed = f"--data {tmp_path} --resize 8 --crop 8 --in-order --preprocess"
+    assert found.remedy.command == f"normdiag inspect {MODEL} {fed} {found.remedy.option}"
 
 
 def test_statistics_scaled_alike_are_another_convention(tmp_path: Path) -> None:
